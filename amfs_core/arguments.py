@@ -1,0 +1,144 @@
+"""Checking what callers pass in, before anything is sent: `InvalidValueError` names the argument."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from amfs_core import value as values
+from amfs_core.entry import MEMORY_TYPES, Draft
+from amfs_core.errors import InvalidValueError
+
+WRITE_PARAMETERS = (
+    "entity_path",
+    "key",
+    "value",
+    "confidence",
+    "tags",
+    "memory_type",
+    "ttl",
+    "pattern_refs",
+    "expected_version",
+)
+
+
+def text(given: object, what: str) -> str:
+    """Return `given` if it is text that UTF-8 can carry and is not empty."""
+    if type(given) is not str:
+        raise InvalidValueError(f"{what} must be text, not {type(given).__name__}")
+    if not given:
+        raise InvalidValueError(f"{what} is empty; give it at least one character")
+    values.check(given, what)
+    return given
+
+
+def texts(given: Iterable[str], what: str) -> tuple[str, ...]:
+    """Return several texts as a tuple, in their order."""
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise InvalidValueError(f"{what} must be a list of texts, not {type(given).__name__}")
+    return tuple(text(one, f"{what}[{index}]") for index, one in enumerate(given))
+
+
+def number(given: object, what: str) -> float:
+    """Return a finite real number."""
+    if type(given) not in (int, float) or not math.isfinite(given):  # type: ignore[arg-type]
+        raise InvalidValueError(f"{what} must be a finite number, not {given!r:.80}")
+    return float(given)  # type: ignore[arg-type]  # the line above says int or float
+
+
+def fraction(given: object, what: str) -> float:
+    """Return a number between 0 and 1, both included."""
+    found = number(given, what)
+    if not 0.0 <= found <= 1.0:
+        raise InvalidValueError(f"{what} must be between 0 and 1, not {given!r}")
+    return found
+
+
+def seconds(given: float | timedelta, what: str) -> float:
+    """Return a length of time in seconds, not negative."""
+    found = number(given.total_seconds() if isinstance(given, timedelta) else given, what)
+    if found < 0:
+        raise InvalidValueError(f"{what} must not be negative, as {given!r} is")
+    return found
+
+
+def lifetime(given: float | timedelta | None) -> timedelta | None:
+    """Return a ttl as a length of time above zero; None stays None."""
+    if given is None:
+        return None
+    found = seconds(given, "ttl")
+    if found == 0:
+        raise InvalidValueError("ttl must be more than 0 seconds")
+    try:
+        length = timedelta(seconds=found)
+        datetime.now(UTC) + length
+    except OverflowError as error:
+        raise InvalidValueError(f"ttl of {given!r} ends after the year 9999") from error
+    return length
+
+
+def moment(given: object, what: str) -> datetime:
+    """Return an aware time in UTC."""
+    if not isinstance(given, datetime):
+        raise InvalidValueError(f"{what} must be a datetime, not {type(given).__name__}")
+    if given.tzinfo is None:
+        raise InvalidValueError(
+            f"{what} has no time zone; pass an aware datetime such as datetime.now(UTC)"
+        )
+    return given.astimezone(UTC)
+
+
+def version(given: object, what: str, least: int = 1) -> int:
+    """Return a version number, a whole number from `least` on."""
+    if type(given) is not int or given < least:
+        raise InvalidValueError(f"{what} must be a whole number from {least} on, not {given!r:.80}")
+    return given
+
+
+def draft(
+    write_id: str,
+    agent_id: str,
+    session_id: str,
+    value: Any,
+    *,
+    confidence: float,
+    tags: Iterable[str],
+    memory_type: str,
+    ttl: float | timedelta | None,
+    pattern_refs: Iterable[str],
+) -> Draft:
+    """Return a checked draft of a version."""
+    values.check(value)
+    if memory_type not in MEMORY_TYPES:
+        raise InvalidValueError(
+            f"memory_type must be one of {', '.join(MEMORY_TYPES)}, not {memory_type!r:.80}"
+        )
+    return Draft(
+        write_id=write_id,
+        agent_id=agent_id,
+        session_id=session_id,
+        value=value,
+        confidence=fraction(confidence, "confidence"),
+        tags=texts(tags, "tags"),
+        memory_type=memory_type,
+        ttl=lifetime(ttl),
+        pattern_refs=texts(pattern_refs, "pattern_refs"),
+    )
+
+
+def item(given: object, index: int) -> dict[str, Any]:
+    """Return one item of `write_many`: a dict with the names of `write`'s parameters."""
+    if type(given) is not dict:
+        raise InvalidValueError(f"item {index} must be a dict, not {type(given).__name__}")
+    for name in given:
+        if name not in WRITE_PARAMETERS:
+            close = difflib.get_close_matches(str(name), WRITE_PARAMETERS, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            raise InvalidValueError(f"item {index} has an unknown field {name!r}{meant}")
+    for name in ("entity_path", "key", "value"):
+        if name not in given:
+            raise InvalidValueError(f"item {index} has no {name!r}")
+    return given

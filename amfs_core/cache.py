@@ -1,0 +1,111 @@
+"""What this process remembers of versions: they are immutable, so what it holds stays true."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from amfs_core import fork
+from amfs_core.entry import MemoryEntry
+from amfs_core.layout import Address
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+MAX_HEADS = 200_000
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest version of a memory that this process knows of; version 0: it knows of none.
+
+    It is what the next version builds on. `checked` is when it was last known to be the newest,
+    on the monotonic clock.
+    """
+
+    version: int = 0
+    sha256: str | None = None
+    written_at: datetime = _LONG_AGO
+    checked: float = float("-inf")
+
+
+NONE_KNOWN = Head()
+
+
+class Cache:
+    """Bodies by object key, up to 64 MiB, and heads by memory, up to 200,000; oldest out first."""
+
+    def __init__(self) -> None:
+        self._forget_everything()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Start empty: the parent may have been changing it at the moment of the fork."""
+        self._forget_everything()
+
+    def _forget_everything(self) -> None:
+        self._lock = threading.Lock()
+        self._heads: OrderedDict[str, Head] = OrderedDict()
+        self._bodies: OrderedDict[str, bytes] = OrderedDict()
+        self._size = 0
+
+    def head(self, address: Address) -> Head | None:
+        """Return the newest version known, None when this process never looked."""
+        with self._lock:
+            return self._heads.get(address.prefix)
+
+    def body(self, object_key: str) -> bytes | None:
+        """Return a version's bytes if they are held."""
+        with self._lock:
+            body = self._bodies.get(object_key)
+            if body is not None:
+                self._bodies.move_to_end(object_key)
+            return body
+
+    def keep(self, address: Address, entry: MemoryEntry, body: bytes) -> None:
+        """Remember a version that exists. A tombstone that purges makes older ones forgotten."""
+        with self._lock:
+            self._keep_body(address.object_key(entry.version), body)
+            known = self._heads.get(address.prefix, NONE_KNOWN)
+            if entry.version > known.version:
+                self._keep_head(
+                    address, Head(entry.version, entry.sha256, entry.provenance.written_at)
+                )
+            if entry.purges:
+                for version in range(1, entry.version):
+                    self._drop_body(address.object_key(version))
+
+    def checked(self, address: Address, version: int) -> None:
+        """Note that `version` (0: none) was the newest just now."""
+        now = time.monotonic()
+        with self._lock:
+            known = self._heads.get(address.prefix, NONE_KNOWN)
+            if known.version == version:
+                self._keep_head(address, Head(version, known.sha256, known.written_at, checked=now))
+
+    def forget_bodies(self, address: Address, versions: range) -> None:
+        """Drop the bodies of versions whose content is to be gone."""
+        with self._lock:
+            for version in versions:
+                self._drop_body(address.object_key(version))
+
+    def _keep_head(self, address: Address, head: Head) -> None:
+        self._heads[address.prefix] = head
+        self._heads.move_to_end(address.prefix)
+        while len(self._heads) > MAX_HEADS:
+            self._heads.popitem(last=False)
+
+    def _keep_body(self, object_key: str, body: bytes) -> None:
+        self._drop_body(object_key)
+        self._bodies[object_key] = body
+        self._size += len(body)
+        while self._size > MAX_BODY_BYTES:
+            _, dropped = self._bodies.popitem(last=False)
+            self._size -= len(dropped)
+
+    def _drop_body(self, object_key: str) -> None:
+        body = self._bodies.pop(object_key, None)
+        if body is not None:
+            self._size -= len(body)

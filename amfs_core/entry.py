@@ -1,0 +1,256 @@
+"""The entry: one version of one memory, and its bytes in the published format (format 1).
+
+The body is one line of UTF-8 JSON whose last field, `sha256`, covers every byte before
+`,"sha256":"`. Whatever a newer writer added is kept in `extra` and written back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+
+from amfs_core.errors import CorruptEntryError, InvalidValueError
+
+FORMAT = 1
+MEMORY_TYPES = ("fact", "belief", "experience", "procedure")
+
+_SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"\}')
+_SEAL_BYTES = len(',"sha256":"') + 64 + len('"}')
+_encode = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
+).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who wrote a version, in which session, when (UTC), and the unique id of that write call."""
+
+    agent_id: str
+    session_id: str
+    written_at: datetime
+    write_id: str
+    pattern_refs: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """How often outcomes spoke for and against a memory."""
+
+    successes: float = 0
+    failures: float = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEntry:
+    """One immutable version of a memory.
+
+    `confidence` is between 0 and 1. `deleted` marks a tombstone. `erased` marks a stub whose
+    content was purged, and is then the SHA-256 that the content had; `purges` marks the tombstone
+    that ordered it. `previous` is the `sha256` of the version before, None in version 1. `extra`
+    holds fields of a newer format.
+    """
+
+    namespace: str
+    entity_path: str
+    key: str
+    version: int
+    value: Any
+    confidence: float
+    tags: tuple[str, ...]
+    memory_type: str
+    expires_at: datetime | None
+    deleted: bool
+    provenance: Provenance
+    evidence: Evidence
+    previous: str | None
+    sha256: str
+    erased: str | None = None
+    purges: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.namespace, self.entity_path, self.key, self.version, self.sha256))
+
+    def is_live(self, at: datetime | None = None) -> bool:
+        """True unless deleted, or expired at the given time (default: now)."""
+        if self.deleted or self.expires_at is None:
+            return not self.deleted
+        return (at or datetime.now(UTC)) < self.expires_at
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the published JSON form as a dict, fields in the order of the format."""
+        fields: dict[str, Any] = json.loads(encode(self))
+        return fields
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a writer wants the next version to say; the version number and chain are added later."""
+
+    write_id: str
+    agent_id: str
+    session_id: str
+    value: Any = None
+    confidence: float = 1.0
+    tags: tuple[str, ...] = ()
+    memory_type: str = "fact"
+    ttl: timedelta | None = None
+    expires_at: datetime | None = None
+    pattern_refs: tuple[str, ...] = ()
+    evidence: Evidence = Evidence()
+    deleted: bool = False
+    purges: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def time_text(moment: datetime) -> str:
+    """Return a UTC time as the format writes it: always 27 characters, so that text sorts."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def encode(entry: MemoryEntry) -> bytes:
+    """Return the body of an entry, sealed with its SHA-256.
+
+    The `sha256` of the entry itself is not looked at: an unchanged entry gives the same bytes.
+    """
+    provenance, evidence = entry.provenance, entry.evidence
+    fields: dict[str, Any] = {
+        "format": FORMAT,
+        "namespace": entry.namespace,
+        "entity_path": entry.entity_path,
+        "key": entry.key,
+        "version": entry.version,
+        "value": entry.value,
+        "confidence": entry.confidence,
+        "tags": entry.tags,
+        "memory_type": entry.memory_type,
+        "expires_at": entry.expires_at and time_text(entry.expires_at),
+        "deleted": entry.deleted,
+        "provenance": {
+            "agent_id": provenance.agent_id,
+            "session_id": provenance.session_id,
+            "written_at": time_text(provenance.written_at),
+            "write_id": provenance.write_id,
+            "pattern_refs": provenance.pattern_refs,
+            **provenance.extra,
+        },
+        "evidence": {
+            "successes": evidence.successes,
+            "failures": evidence.failures,
+            **evidence.extra,
+        },
+        "previous": entry.previous,
+    }
+    if entry.erased is not None:
+        fields["erased"] = entry.erased
+    if entry.purges:
+        fields["purges"] = True
+    fields.update(entry.extra)
+    try:
+        covered = _encode(fields)[:-1].encode()
+    except (ValueError, RecursionError) as error:
+        raise InvalidValueError(f"the value cannot be written as JSON: {error}") from error
+    return covered + f',"sha256":"{hashlib.sha256(covered).hexdigest()}"}}'.encode()
+
+
+def decode(
+    body: bytes, object_key: str, *, namespace: str, entity_path: str, key: str, version: int
+) -> MemoryEntry:
+    """Return the entry that a body holds, once its seal and its place have been checked.
+
+    Raises `CorruptEntryError` for bytes that were damaged, cut, swapped with another object's or
+    written by something else, and for a `format` above this one.
+    """
+
+    def corrupt(problem: str) -> NoReturn:
+        raise CorruptEntryError(
+            f"{object_key}: {problem}; restore this object from a copy, or purge the memory",
+            entity_path=entity_path,
+            key=key,
+            version=version,
+            object_key=object_key,
+        )
+
+    seal = _SEAL.fullmatch(body[-_SEAL_BYTES:])
+    if seal is None:
+        corrupt("it does not end with its sha256, so it is cut short or not a version")
+    digest = seal[1].decode()
+    if hashlib.sha256(body[:-_SEAL_BYTES]).hexdigest() != digest:
+        corrupt("its bytes do not match its sha256")
+    try:
+        fields = json.loads(body, parse_constant=_refuse_constant)
+        if fields["format"] > FORMAT:
+            corrupt(f"it has format {fields['format']}, newer than {FORMAT}: upgrade amfs")
+        entry = _from_fields(fields)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CorruptEntryError(
+            f"{object_key}: it is not a version as the format describes it ({error!r:.200})",
+            entity_path=entity_path,
+            key=key,
+            version=version,
+            object_key=object_key,
+        ) from error
+    if (entry.namespace, entry.entity_path, entry.key, entry.version) != (
+        namespace,
+        entity_path,
+        key,
+        version,
+    ):
+        corrupt(
+            f"it says it is version {entry.version} of {entry.entity_path}/{entry.key} "
+            f"in {entry.namespace}"
+        )
+    return entry
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _time(text: str) -> datetime:
+    if not text.endswith("Z"):
+        raise ValueError(f"{text!r} is not a UTC time")
+    return datetime.fromisoformat(text)
+
+
+def _from_fields(fields: dict[str, Any]) -> MemoryEntry:
+    """Take the known fields out of `fields`; what is left was written by a newer version."""
+    del fields["format"]
+    provenance = dict(fields.pop("provenance"))
+    evidence = dict(fields.pop("evidence"))
+    expires_at = fields.pop("expires_at")
+    return MemoryEntry(
+        namespace=fields.pop("namespace"),
+        entity_path=fields.pop("entity_path"),
+        key=fields.pop("key"),
+        version=fields.pop("version"),
+        value=fields.pop("value"),
+        confidence=fields.pop("confidence"),
+        tags=tuple(fields.pop("tags")),
+        memory_type=fields.pop("memory_type"),
+        expires_at=None if expires_at is None else _time(expires_at),
+        deleted=fields.pop("deleted"),
+        provenance=Provenance(
+            agent_id=provenance.pop("agent_id"),
+            session_id=provenance.pop("session_id"),
+            written_at=_time(provenance.pop("written_at")),
+            write_id=provenance.pop("write_id"),
+            pattern_refs=tuple(provenance.pop("pattern_refs")),
+            extra=provenance,
+        ),
+        evidence=Evidence(
+            successes=evidence.pop("successes"), failures=evidence.pop("failures"), extra=evidence
+        ),
+        previous=fields.pop("previous"),
+        sha256=fields.pop("sha256"),
+        erased=fields.pop("erased", None),
+        purges=fields.pop("purges", False),
+        extra=fields,
+    )

@@ -1,0 +1,165 @@
+"""Where objects are: the public layout, and the reversible escaping of names in it.
+
+    <namespace>/entries/<entity_path>/<key>/v<n>.json
+    <namespace>/outcomes/<outcome_ref>.json
+
+Keys here are relative to the adapter's prefix or root. The rules are the same on every backend, so
+that a name that would not fit one of them is refused by all: a store can be copied anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from amfs_core.errors import InvalidKeyError
+
+MAX_SEGMENT_BYTES = 255
+"""Longest escaped segment: NAME_MAX of Linux, macOS and Windows file systems."""
+
+MAX_OBJECT_KEY_BYTES = 1024
+"""Longest whole object key: the limit of Amazon S3 ("Object key naming", S3 user guide)."""
+
+MAX_PREFIX_BYTES = 128
+"""What an adapter's prefix may take of it, so that the same names fit under every prefix."""
+
+_VERSION_NAME_BYTES = len("/v9999999999.json")
+
+# Control characters (C0, DEL, C1), the line and paragraph separators, and the two code points that
+# XML 1.0 cannot carry (S3 lists keys in XML); then `%`, `\`, `/` and what Windows refuses. The set
+# is fixed code points on purpose: a Unicode category would change with the version of Python, and
+# one name would become two objects.
+_ESCAPED = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff%\\\\/<>:"|?*]')
+_ESCAPED_AT_START = (".", " ")
+_ESCAPED_AT_END = (".", " ")
+_VERSION_NAME = re.compile(r"v([1-9][0-9]*)\.json", re.ASCII)
+_LIKE_VERSION_NAME = re.compile(r"v[0-9]+\.json", re.ASCII | re.IGNORECASE)
+_ESCAPE_SEQUENCE = re.compile(r"(?:%[0-9A-F]{2})+", re.ASCII)
+
+
+@lru_cache(maxsize=65_536)
+def escape(segment: str, what: str = "key") -> str:
+    """Return the one object key segment that stands for `segment`.
+
+    Raises `InvalidKeyError` when it is empty, not text, not valid UTF-8 (a lone surrogate), or
+    over 255 bytes once escaped. `what` names the segment in that error.
+    """
+    if not segment:
+        raise InvalidKeyError(f"the {what} is empty; give it at least one character")
+    escaped = _ESCAPED.sub(_percent, segment)
+    if escaped.startswith(_ESCAPED_AT_START):
+        escaped = _percent(escaped[0]) + escaped[1:]
+    if escaped.endswith(_ESCAPED_AT_END):
+        escaped = escaped[:-1] + _percent(escaped[-1])
+    if _LIKE_VERSION_NAME.fullmatch(escaped):
+        escaped = escaped.replace(".", "%2E")
+    try:
+        size = len(escaped.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidKeyError(
+            f"the {what} {segment!r} has a lone surrogate, which UTF-8 cannot carry"
+        ) from error
+    if size > MAX_SEGMENT_BYTES:
+        raise InvalidKeyError(
+            f"the {what} {_shortened(segment)} takes {size} bytes once escaped; "
+            f"the limit is {MAX_SEGMENT_BYTES}"
+        )
+    return escaped
+
+
+def unescape(segment: str) -> str | None:
+    """Return the name that `segment` stands for, or None where `escape` would not have made it."""
+    try:
+        name = _ESCAPE_SEQUENCE.sub(_unpercent, segment)
+        return name if escape(name) == segment else None
+    except (UnicodeDecodeError, InvalidKeyError):
+        return None
+
+
+def _percent(found: re.Match[str] | str) -> str:
+    text = found if isinstance(found, str) else found.group()
+    return "".join(f"%{byte:02X}" for byte in text.encode())
+
+
+def _unpercent(found: re.Match[str]) -> str:
+    return bytes.fromhex(found.group().replace("%", "")).decode()
+
+
+def _shortened(text: str) -> str:
+    return repr(text) if len(text) <= 40 else repr(text[:40]) + "…"
+
+
+def require_text(name: object, what: str) -> str:
+    """Return `name` if it is exactly a `str`; raise `InvalidKeyError` naming `what` otherwise."""
+    if type(name) is not str:
+        raise InvalidKeyError(f"the {what} must be text, not {type(name).__name__}")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One memory: its entity path and key, and the prefix under which its versions are."""
+
+    entity_path: str
+    key: str
+    prefix: str = field(compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.entity_path}/{self.key}"
+
+    def object_key(self, version: int) -> str:
+        """Return the object key of one version."""
+        return f"{self.prefix}v{version}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Object keys of one namespace."""
+
+    namespace: str
+    root: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        name = require_text(self.namespace, "namespace")
+        object.__setattr__(self, "root", escape(name, "namespace") + "/")
+
+    @property
+    def entries(self) -> str:
+        """Prefix of all versions of all memories."""
+        return f"{self.root}entries/"
+
+    def entity_prefix(self, entity_path: str | None) -> str:
+        """Return the prefix of all memories under an entity path; None: of all there are."""
+        if entity_path is None:
+            return self.entries
+        segments = require_text(entity_path, "entity path").split("/")
+        return self.entries + "/".join(escape(one, "entity path segment") for one in segments) + "/"
+
+    def address(self, entity_path: str, key: str) -> Address:
+        """Return the address of a memory; `InvalidKeyError` when its name cannot be one."""
+        prefix = self.entity_prefix(require_text(entity_path, "entity path"))
+        prefix += escape(require_text(key, "key")) + "/"
+        size = len(prefix.encode()) - 1 + _VERSION_NAME_BYTES
+        if size > MAX_OBJECT_KEY_BYTES - MAX_PREFIX_BYTES:
+            raise InvalidKeyError(
+                f"the object key of {_shortened(f'{entity_path}/{key}')} could take {size} bytes; "
+                f"the limit is {MAX_OBJECT_KEY_BYTES - MAX_PREFIX_BYTES} "
+                f"({MAX_OBJECT_KEY_BYTES} less {MAX_PREFIX_BYTES} kept for the store's prefix)",
+                entity_path=entity_path,
+                key=key,
+            )
+        return Address(entity_path, key, prefix)
+
+    def parse(self, object_key: str) -> tuple[Address, int] | None:
+        """Return what version of what memory an object is; None for anything else."""
+        if not object_key.startswith(self.entries):
+            return None
+        *names, key, version_name = object_key[len(self.entries) :].split("/")
+        version = _VERSION_NAME.fullmatch(version_name)
+        entity = [unescape(name) for name in names]
+        name = unescape(key)
+        if version is None or name is None or not entity or None in entity:
+            return None
+        prefix = object_key[: -len(version_name)]
+        return Address("/".join(one for one in entity if one), name, prefix), int(version[1])

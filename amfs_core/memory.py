@@ -1,0 +1,454 @@
+"""`AgentMemory`: the shared memory as one agent uses it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from amfs_core import arguments, erasure, fork, integrity, scan
+from amfs_core.cache import NONE_KNOWN, Head
+from amfs_core.diff import Diff, diff
+from amfs_core.entry import Draft, MemoryEntry
+from amfs_core.errors import AMFSError, InvalidValueError, VersionConflictError, WriteManyError
+from amfs_core.layout import Address, Layout
+from amfs_core.metrics import Metrics
+from amfs_core.storage import StorageAdapter
+from amfs_core.store import DEFAULT_PATIENCE, Store
+from amfs_core.versions import Versions
+
+_WRITERS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the store can be read now. `latency` is in seconds; `error` says why not."""
+
+    ok: bool
+    backend_type: str
+    latency: float
+    error: AMFSError | None = None
+
+
+class AgentMemory:
+    """The memory of a namespace, as one agent reads and writes it.
+
+    Safe to share between threads and usable after a fork. A context manager: `close` ends the
+    threads it started, and closes the adapter when `owns_adapter` is true.
+
+    `agent_id` signs what is written, `session_id` (default: a new UUID) groups it. `patience` is
+    how long, in seconds, one request is tried again while the store does not answer.
+    """
+
+    def __init__(
+        self,
+        agent_id: str,
+        *,
+        adapter: StorageAdapter,
+        namespace: str = "default",
+        session_id: str | None = None,
+        patience: float = DEFAULT_PATIENCE,
+        owns_adapter: bool = False,
+    ) -> None:
+        self.agent_id = arguments.text(agent_id, "agent_id")
+        self.session_id = (
+            str(uuid.uuid4()) if session_id is None else arguments.text(session_id, "session_id")
+        )
+        self.namespace = namespace
+        self.adapter = adapter
+        self._layout = Layout(namespace)
+        self._versions = Versions(
+            Store(adapter, arguments.seconds(patience, "patience")), self._layout
+        )
+        self._owns_adapter = owns_adapter
+        self.after_fork()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Take a new lock and no threads, in a forked child."""
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def write(
+        self,
+        entity_path: str,
+        key: str,
+        value: Any,
+        *,
+        confidence: float = 1.0,
+        tags: Iterable[str] = (),
+        memory_type: str = "fact",
+        ttl: float | timedelta | None = None,
+        pattern_refs: Iterable[str] = (),
+        expected_version: int | None = None,
+    ) -> MemoryEntry:
+        """Append a version and return it, exactly as any later read will, once it is durable.
+
+        `value` is any JSON value. `confidence` is between 0 and 1. `ttl` is the time, in seconds
+        or as a `timedelta`, after which reads no longer see it. With `expected_version` the write
+        happens only if that is the newest version (0: if there is none, not even a tombstone).
+
+        1 request when this process knows the memory or it is new; otherwise what finding the
+        newest version costs, and 3 more. Raises `InvalidKeyError`, `InvalidValueError`,
+        `VersionConflictError`, or, when patience ends, `WriteOutcomeUnknownError` (it may have
+        been written) or `BackendUnavailableError` (it was not).
+        """
+        address = self._layout.address(entity_path, key)
+        draft = self._draft(
+            value,
+            confidence=confidence,
+            tags=tags,
+            memory_type=memory_type,
+            ttl=ttl,
+            pattern_refs=pattern_refs,
+        )
+        expected = _expected(expected_version)
+        return self._append(address, draft, expected)
+
+    def write_many(self, items: Iterable[Mapping[str, Any]]) -> list[MemoryEntry]:
+        """Write many items, up to 32 at a time; return their entries in the items' order.
+
+        An item is a dict with the names of `write`'s parameters. `written_at` increases in the
+        items' order (a memory whose newest version is from a clock ahead of this one keeps that
+        later time). Items with the same key become versions in their order. All items are
+        checked before the first is written. Costs what the writes cost. Raises `WriteManyError`
+        when some could not be written: it says which, and has the entries of those that were.
+        """
+        checked = [arguments.item(given, index) for index, given in enumerate(items)]
+        by_address: dict[Address, list[int]] = {}
+        work: list[tuple[Draft, int | None, datetime]] = []
+        for index, given in enumerate(checked):
+            fields = dict(given)
+            try:
+                address = self._layout.address(fields.pop("entity_path"), fields.pop("key"))
+                expected = _expected(fields.pop("expected_version", None))
+                draft = self._draft(fields.pop("value"), **fields)
+            except AMFSError as error:
+                error.add_note(f"This is item {index}. Nothing was written.")
+                raise
+            by_address.setdefault(address, []).append(index)
+            work.append((draft, expected, self._versions.clock.now()))
+        entries: list[MemoryEntry | None] = [None] * len(work)
+        errors: dict[int, AMFSError] = {}
+
+        def write_in_order(memory: tuple[Address, list[int]]) -> None:
+            address, indexes = memory
+            for position, index in enumerate(indexes):
+                try:
+                    entries[index] = self._append(address, *work[index])
+                except AMFSError as error:
+                    errors.update(dict.fromkeys(indexes[position:], error))
+                    return
+
+        list(self._threads().map(write_in_order, by_address.items()))
+        if errors:
+            raise _write_many_error(checked, entries, errors)
+        return [entry for entry in entries if entry is not None]
+
+    def update(
+        self, entity_path: str, key: str, fn: Callable[[Any], Any], *, ttl: float | None = None
+    ) -> MemoryEntry:
+        """Read, change and write as one step: `fn(value)` gives the new value.
+
+        `fn` gets None when there is no live version. It is called again, with the newer value,
+        whenever another writer came first, so it should have no other effects. Confidence, tags,
+        type, expiry and evidence stay as they were. 1 request when this process knows the newest
+        version, else a read more.
+        """
+        address = self._layout.address(entity_path, key)
+        write_id = str(uuid.uuid4())
+        lifetime = arguments.lifetime(ttl)
+
+        def make(head: Head) -> Draft:
+            current = self._versions.get(address, head.version) if head.version else None
+            live = current if current is not None and current.is_live() else None
+            draft = arguments.draft(
+                write_id,
+                self.agent_id,
+                self.session_id,
+                fn(None if live is None else live.value),
+                confidence=1.0 if live is None else live.confidence,
+                tags=() if live is None else live.tags,
+                memory_type="fact" if live is None else live.memory_type,
+                ttl=lifetime,
+                pattern_refs=() if live is None else live.provenance.pattern_refs,
+            )
+            if live is None:
+                return draft
+            return replace(
+                draft, expires_at=live.expires_at, evidence=live.evidence, extra=live.extra
+            )
+
+        head = self._versions.cache.head(address) or self._head(address)
+        return _made(self._versions.append(address, make, head=head))
+
+    def delete(self, entity_path: str, key: str) -> MemoryEntry | None:
+        """Append a tombstone and return it; None, and nothing written, when nothing is live.
+
+        All versions stay in the history. A read, and 1 request.
+        """
+        address = self._layout.address(entity_path, key)
+        tombstone = replace(self._draft(None), deleted=True)
+
+        def make(head: Head) -> Draft | None:
+            current = self._versions.get(address, head.version) if head.version else None
+            return tombstone if current is not None and current.is_live() else None
+
+        return self._versions.append(address, make, head=self._head(address))
+
+    def purge(self, entity_path: str, key: str) -> int:
+        """Erase the contents of all versions for good; return how many were erased.
+
+        A tombstone is appended first and the version numbers stay taken. After a crash, call it
+        again: it goes on. A read, and about 2 requests per version.
+        """
+        address = self._layout.address(entity_path, key)
+        tombstone = replace(self._draft(None), deleted=True, purges=True)
+        return erasure.purge(self._versions, address, tombstone)
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def read(
+        self,
+        entity_path: str,
+        key: str,
+        *,
+        version: int | None = None,
+        at: datetime | None = None,
+        min_confidence: float = 0.0,
+        max_age: float | timedelta | None = None,
+    ) -> MemoryEntry | None:
+        """Return the newest live version, or None when there is none.
+
+        `version` asks for that version, whatever became of it since (a tombstone or an expired
+        one too). `at` (an aware time) asks for what was newest and live then. Below
+        `min_confidence` the answer is None. `max_age` (seconds or `timedelta`) allows an answer
+        from memory if the newest version was checked at most that long ago.
+
+        1 request for a memory that this process knows, 3 (in two round trips) for one it has not
+        seen, 1 for a given version and 0 the second time, 0 within `max_age`; `at` adds about
+        log2(versions).
+        """
+        if version is not None and at is not None:
+            raise InvalidValueError("give version or at, not both")
+        address = self._layout.address(entity_path, key)
+        least = arguments.fraction(min_confidence, "min_confidence")
+        age = None if max_age is None else arguments.seconds(max_age, "max_age")
+        if version is not None:
+            entry = self._versions.get(address, arguments.version(version, "version"))
+        elif at is not None:
+            moment = arguments.moment(at, "at")
+            entry = self._versions.as_of(address, moment)
+            entry = entry if entry and entry.is_live(moment) else None
+        else:
+            entry = self._versions.newest(address, age)
+            entry = entry if entry and entry.is_live() else None
+        return entry if entry and entry.confidence >= least else None
+
+    def history(self, entity_path: str, key: str) -> list[MemoryEntry]:
+        """Return all versions, oldest first, tombstones and erased ones included.
+
+        1 request per 1,000 versions, and 1 for each version not read before.
+        """
+        return self._versions.history(self._layout.address(entity_path, key))
+
+    def list(self, entity_path: str | None = None) -> list[MemoryEntry]:
+        """Return the newest live version of every memory under an entity path, at any depth.
+
+        Sorted by name. 1 request per 1,000 objects, and 1 for each newest version not read before.
+        """
+        return [entry for entry in scan.newest(self._versions, entity_path) if entry.is_live()]
+
+    def diff(
+        self, entity_path: str, key: str, old: int | None = None, new: int | None = None
+    ) -> Diff:
+        """Say what changed from version `old` to `new`: by default in the newest version.
+
+        Costs the reads of the two. Raises `InvalidValueError` when a version does not exist.
+        """
+        address = self._layout.address(entity_path, key)
+        if new is None:
+            newer = self._versions.newest(address)
+        else:
+            newer = self._versions.get(address, arguments.version(new, "new"))
+        if newer is None:
+            wanted = "no versions" if new is None else f"no version {new}"
+            raise InvalidValueError(f"{address} has {wanted} to compare")
+        number = newer.version - 1 if old is None else arguments.version(old, "old", least=0)
+        older = self._versions.get(address, number) if number else None
+        if older is None and number:
+            raise InvalidValueError(f"{address} has no version {number} to compare")
+        return diff(older, newer)
+
+    def find_write(
+        self, entity_path: str, key: str, write_id: str, *, version: int | None = None
+    ) -> MemoryEntry | None:
+        """Return the version that a write call made, or None when it has not landed (so far).
+
+        For the `write_id` and `version` of a `WriteOutcomeUnknownError`. 1 request with a version;
+        without, the history is searched.
+        """
+        address = self._layout.address(entity_path, key)
+        if version is not None:
+            entry = self._versions.get(address, arguments.version(version, "version"))
+            candidates = [] if entry is None else [entry]
+        else:
+            candidates = self._versions.history(address)
+        return next((one for one in candidates if one.provenance.write_id == write_id), None)
+
+    # -- looking after -----------------------------------------------------------------------
+
+    def stats(self, entity_path: str | None = None) -> scan.Stats:
+        """Count memories, versions and bytes. 1 request per 1,000 objects."""
+        return scan.stats(self._versions, entity_path)
+
+    def verify(
+        self,
+        entity_path: str | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> integrity.VerifyReport:
+        """Read every version and check its bytes, its place and its chain; report what is wrong.
+
+        `progress(done, total)` is called along the way. 1 request per 1,000 objects, and 1 per
+        version.
+        """
+        return integrity.verify(self._versions, entity_path, progress)
+
+    def health(self) -> Health:
+        """Say whether the store can be read now, and how quickly. 1 request; never raises."""
+        started = time.monotonic()
+        error: AMFSError | None = None
+        try:
+            next(self._versions.store.list(self._layout.root), None)
+        except AMFSError as problem:
+            error = problem
+        latency = time.monotonic() - started
+        return Health(error is None, self.adapter.backend_type, latency, error)
+
+    @property
+    def metrics(self) -> Metrics:
+        """Requests by kind, bytes, retries, lost races and cache hits so far."""
+        return self._versions.store.meter.snapshot()
+
+    def close(self) -> None:
+        """End the threads, and close the adapter if it was opened here. Closing twice is fine."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool:
+            pool.shutdown()
+        if self._owns_adapter:
+            self.adapter.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(agent_id={self.agent_id!r}, namespace={self.namespace!r}, "
+            f"adapter={self.adapter!r})"
+        )
+
+    def _draft(
+        self,
+        value: Any,
+        *,
+        confidence: float = 1.0,
+        tags: Iterable[str] = (),
+        memory_type: str = "fact",
+        ttl: float | timedelta | None = None,
+        pattern_refs: Iterable[str] = (),
+    ) -> Draft:
+        return arguments.draft(
+            str(uuid.uuid4()),
+            self.agent_id,
+            self.session_id,
+            value,
+            confidence=confidence,
+            tags=tags,
+            memory_type=memory_type,
+            ttl=ttl,
+            pattern_refs=pattern_refs,
+        )
+
+    def _append(
+        self,
+        address: Address,
+        draft: Draft,
+        expected: int | None,
+        moment: datetime | None = None,
+    ) -> MemoryEntry:
+        if expected is None:
+            return _made(self._versions.append(address, lambda _: draft, moment=moment))
+
+        def make(head: Head) -> Draft:
+            if head.version == expected:
+                return draft
+            found = f"version {head.version} is" if head.version else "there is none"
+            raise VersionConflictError(
+                f"{address} was expected to be at version {expected}, but {found} the newest; "
+                "read it and decide again",
+                expected=expected,
+                actual=head.version,
+                entity_path=address.entity_path,
+                key=address.key,
+            )
+
+        head = self._versions.cache.head(address)
+        if expected and (head is None or head.version != expected):
+            head = self._head(address)
+        return _made(self._versions.append(address, make, head=head, moment=moment))
+
+    def _head(self, address: Address) -> Head:
+        """Look for the newest version now, and return what the next one builds on."""
+        self._versions.newest(address)
+        return self._versions.cache.head(address) or NONE_KNOWN
+
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="amfs-write")
+            return self._pool
+
+
+def _expected(version: int | None) -> int | None:
+    return None if version is None else arguments.version(version, "expected_version", least=0)
+
+
+def _made(entry: MemoryEntry | None) -> MemoryEntry:
+    """Return the entry of an append whose draft is never None."""
+    assert entry is not None
+    return entry
+
+
+def _write_many_error(
+    items: list[dict[str, Any]],
+    entries: list[MemoryEntry | None],
+    errors: dict[int, AMFSError],
+) -> WriteManyError:
+    first = min(errors)
+    name = f"{items[first]['entity_path']}/{items[first]['key']}"
+    failure = WriteManyError(
+        f"{len(errors)} of {len(items)} items were not written; "
+        f"the first is item {first} ({name}): {errors[first]}",
+        entries=tuple(entries),
+        errors=dict(sorted(errors.items())),
+    )
+    failure.__cause__ = errors[first]
+    return failure

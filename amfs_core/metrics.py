@@ -1,0 +1,65 @@
+"""Counting what the storage was asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from amfs_core import fork
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Totals since the memory was opened.
+
+    `requests` counts calls to the storage by kind (create, get, list, replace, delete; a listing
+    counts its pages of 1,000 keys), repeated ones included. `retries` counts the repeated ones,
+    `conflicts` creates that lost against another writer, `cache_hits` objects that needed no
+    request. Bytes are of bodies.
+    """
+
+    requests: Mapping[str, int]
+    bytes_read: int
+    bytes_written: int
+    retries: int
+    conflicts: int
+    cache_hits: int
+
+
+class Meter:
+    """Counts from many threads."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Take a new lock in a forked child."""
+        self._lock = threading.Lock()
+
+    def add(self, kind: str, *, read: int = 0, written: int = 0) -> None:
+        """Count one request or event, and the bytes that it moved."""
+        with self._lock:
+            self._counts[kind] += 1
+            if read:
+                self._counts["bytes_read"] += read
+            if written:
+                self._counts["bytes_written"] += written
+
+    def snapshot(self) -> Metrics:
+        """Return the totals so far."""
+        with self._lock:
+            counts = self._counts.copy()
+        kinds = ("create", "get", "list", "replace", "delete")
+        return Metrics(
+            requests=MappingProxyType({kind: counts[kind] for kind in kinds}),
+            bytes_read=counts["bytes_read"],
+            bytes_written=counts["bytes_written"],
+            retries=counts["retry"],
+            conflicts=counts["conflict"],
+            cache_hits=counts["cache_hit"],
+        )

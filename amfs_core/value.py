@@ -1,0 +1,132 @@
+"""What a value may be: exactly what JSON carries, and nothing that it would alter in silence.
+
+`json.dumps` turns tuples into lists, numbers as keys into text, enum members into their numbers and
+NaN into a word that other readers refuse. Here each of these is refused by name instead.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+from amfs_core.errors import InvalidValueError
+
+MAX_DEPTH = 200
+"""Deepest nesting of lists and objects: every JSON reader follows that far."""
+
+_MAX_DIGITS = 4300  # what Python reads back by default: sys.int_info.default_max_str_digits
+_MAX_BITS = int(_MAX_DIGITS * math.log2(10))
+
+_MENDS = {
+    "bytes": "encode it as text, for example with base64",
+    "bytearray": "encode it as text, for example with base64",
+    "tuple": "make it a list",
+    "set": "make it a sorted list",
+    "frozenset": "make it a sorted list",
+    "datetime": "use .isoformat()",
+    "date": "use .isoformat()",
+    "time": "use .isoformat()",
+    "timedelta": "use .total_seconds()",
+    "Decimal": "use str() or float()",
+    "UUID": "use str()",
+}
+
+
+def check(value: object, what: str = "value") -> None:
+    """Raise `InvalidValueError`, naming the place, unless JSON carries `value` exactly.
+
+    Allowed are None, bool, int (up to 4,300 digits), finite float, text that is valid UTF-8, and
+    lists and dicts with text keys of these, nested up to 200 deep. Subclasses are refused: they
+    would come back as their base.
+    """
+    pending: list[tuple[object, int]] = [(value, 0)]
+    while pending:
+        node, depth = pending.pop()
+        kind = type(node)
+        if kind is str:
+            if not _is_utf8(node):
+                break
+        elif kind is dict:
+            if depth >= MAX_DEPTH:
+                break
+            for key, child in node.items():  # type: ignore[attr-defined]  # kind says dict
+                if type(key) is not str or not _is_utf8(key):
+                    _refuse(value, what)
+                pending.append((child, depth + 1))
+        elif kind is list:
+            if depth >= MAX_DEPTH:
+                break
+            pending.extend((child, depth + 1) for child in node)  # type: ignore[attr-defined]
+        elif _scalar_fault(node) is not None:
+            break
+    else:
+        return
+    _refuse(value, what)
+
+
+def _is_utf8(text: Any) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _scalar_fault(node: object) -> str | None:
+    """Say what is wrong with something that is neither text nor a container, or None."""
+    kind = type(node)
+    if node is None or kind is bool:
+        return None
+    if kind is float:
+        return None if math.isfinite(node) else f"is {node}, which JSON has no number for"  # type: ignore[arg-type]
+    if kind is int:
+        fits = node.bit_length() <= _MAX_BITS  # type: ignore[attr-defined]
+        return None if fits else f"is a whole number of more than {_MAX_DIGITS} digits"
+    mend = _MENDS.get(kind.__name__, "convert it to plain JSON types first")
+    return f"is of type {kind.__module__}.{kind.__qualname__}; {mend}".replace("builtins.", "")
+
+
+def _refuse(value: object, what: str) -> None:
+    """Find the first fault again, this time with its place, and raise it."""
+    trail: list[object] = []
+
+    def fault(node: object, place: str) -> str | None:
+        if type(node) is str:
+            return None if _is_utf8(node) else f"{place} has a lone surrogate, which is not UTF-8"
+        if type(node) is not dict and type(node) is not list:
+            problem = _scalar_fault(node)
+            return f"{place} {problem}" if problem else None
+        if any(node is above for above in trail):
+            return f"{place} contains itself"
+        if len(trail) >= MAX_DEPTH:
+            return f"{what} is nested deeper than {MAX_DEPTH} levels"
+        trail.append(node)
+        found = within_dict(node, place) if type(node) is dict else within_list(node, place)
+        trail.pop()
+        return found
+
+    def within_dict(node: Any, place: str) -> str | None:
+        for key, child in node.items():
+            if type(key) is not str:
+                return f"{place} has the key {key!r} of type {type(key).__name__}; keys are text"
+            if not _is_utf8(key):
+                return f"{place} has a key with a lone surrogate, which is not UTF-8"
+            if found := fault(child, f"{place}[{key!r}]"):
+                return found
+        return None
+
+    def within_list(node: Any, place: str) -> str | None:
+        for index, child in enumerate(node):
+            if found := fault(child, f"{place}[{index}]"):
+                return found
+        return None
+
+    limit = sys.getrecursionlimit()
+    try:
+        problem = fault(value, what)
+    except RecursionError:
+        problem = f"{what} is nested too deep for the interpreter's limit of {limit} calls"
+    raise InvalidValueError(f"{problem}. Nothing was written.")

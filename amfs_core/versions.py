@@ -1,0 +1,318 @@
+"""Appending versions and finding the newest: the concurrency heart.
+
+A version is created by one atomic create-if-absent, and its number is never free again. Two things
+follow, and everything here rests on them:
+
+- `exists(v)` is monotone: a guess of the newest version can be too low, never wrong.
+- Whoever finds v taken may go on to v + 1; whoever does not know must not.
+
+`docs/design/exactly-once.md` walks through every failure.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from itertools import islice
+from typing import NoReturn
+
+from amfs_core.cache import NONE_KNOWN, Cache, Head
+from amfs_core.clock import Clock
+from amfs_core.entry import Draft, MemoryEntry, Provenance, decode, encode
+from amfs_core.errors import (
+    AMFSError,
+    BackendUnavailableError,
+    CorruptEntryError,
+    OutcomeUnknownError,
+    WriteOutcomeUnknownError,
+)
+from amfs_core.layout import Address, Layout
+from amfs_core.store import PAGE, Store
+
+
+class Versions:
+    """All versions of all memories of one namespace, as they are in the store."""
+
+    def __init__(self, store: Store, layout: Layout) -> None:
+        self.store = store
+        self.layout = layout
+        self.cache = Cache()
+        self.clock = Clock()
+
+    # -- appending ---------------------------------------------------------------------------
+
+    def append(
+        self,
+        address: Address,
+        make: Callable[[Head], Draft | None],
+        *,
+        head: Head | None = None,
+        moment: datetime | None = None,
+    ) -> MemoryEntry | None:
+        """Append one version and return it once it is durable.
+
+        `make` is called with the head that the version will stand on, again after every lost race,
+        and gives what to write, or None to append nothing. `head` is where to start: by default
+        what this process knows, or a guess that there is none, which a create of v1 either proves
+        or refutes. `moment` is the time of the call: by default now.
+
+        1 request when the head is right. Raises `WriteOutcomeUnknownError` when patience ends
+        before it is known whether the version landed.
+        """
+        head = head or self.cache.head(address)
+        guessed = head is None
+        losses = 0
+        while True:
+            draft = make(head or NONE_KNOWN)
+            if draft is None:
+                return None
+            body = self._seal(address, draft, head or NONE_KNOWN, moment or self.clock.now())
+            version = (head or NONE_KNOWN).version + 1
+            found = self._create(address, version, body, draft.write_id)
+            entry = self._remember(address, version, found)
+            if entry.provenance.write_id == draft.write_id:
+                self.cache.checked(address, version)
+                return entry
+            losses += 1
+            self.store.meter.add("conflict")
+            if guessed:
+                entry, guessed = self._locate(address) or entry, False
+            elif losses > 1:  # losing twice means being behind, not just late
+                _back_off(losses)
+                entry = self._climb(address, entry.version) or entry
+            head = Head(entry.version, entry.sha256, entry.provenance.written_at)
+
+    def _create(self, address: Address, version: int, body: bytes, write_id: str) -> bytes:
+        """Return what `version` holds for good: `body`, or what another writer put there.
+
+        Only this version is tried, with these bytes, until it is seen to be taken: a request that
+        is still under way then either landed as ours or can never land.
+        """
+        object_key = address.object_key(version)
+        unknown: OutcomeUnknownError | None = None
+
+        def attempt() -> bytes:
+            nonlocal unknown
+            try:
+                if self.store.create(object_key, body):
+                    return body
+            except OutcomeUnknownError as error:
+                unknown = error
+                raise
+            found = self.store.get(object_key)
+            if found is None:  # the store reported a conflict (409) and nothing landed
+                raise BackendUnavailableError(
+                    f"the store refused to create {object_key} but has no such object; "
+                    "another request for it was under way: try again",
+                    object_key=object_key,
+                )
+            return found
+
+        try:
+            return self.store.patiently(attempt, (BackendUnavailableError, OutcomeUnknownError))
+        except AMFSError as error:
+            if unknown is None:
+                raise
+            raise WriteOutcomeUnknownError(
+                f"it is unknown whether version {version} of {address} was written: {error}. "
+                f"Ask with find_write({address.entity_path!r}, {address.key!r}, {write_id!r})",
+                write_id=write_id,
+                version=version,
+                entity_path=address.entity_path,
+                key=address.key,
+                object_key=object_key,
+            ) from error
+
+    def _seal(self, address: Address, draft: Draft, head: Head, moment: datetime) -> bytes:
+        """Return the body of the version after `head`."""
+        written_at = max(moment, head.written_at)
+        return encode(
+            MemoryEntry(
+                namespace=self.layout.namespace,
+                entity_path=address.entity_path,
+                key=address.key,
+                version=head.version + 1,
+                value=draft.value,
+                confidence=draft.confidence,
+                tags=draft.tags,
+                memory_type=draft.memory_type,
+                expires_at=draft.expires_at if draft.ttl is None else written_at + draft.ttl,
+                deleted=draft.deleted,
+                provenance=Provenance(
+                    draft.agent_id,
+                    draft.session_id,
+                    written_at,
+                    draft.write_id,
+                    draft.pattern_refs,
+                ),
+                evidence=draft.evidence,
+                previous=head.sha256,
+                sha256="",
+                purges=draft.purges,
+                extra=draft.extra,
+            )
+        )
+
+    # -- finding -----------------------------------------------------------------------------
+
+    def newest(self, address: Address, max_age: float | None = None) -> MemoryEntry | None:
+        """Return the newest version, tombstones included, or None when there is none.
+
+        1 request for a memory that this process knows (none within `max_age` seconds of the last
+        check), else 3 in two round trips for up to 1,000 versions, and about 2 log2(n) more above.
+        """
+        head = self.cache.head(address)
+        if head is None:
+            return self._locate(address)
+        if max_age is not None and time.monotonic() - head.checked <= max_age:
+            return self.get(address, head.version) if head.version else None
+        return self._climb(address, head.version)
+
+    def get(self, address: Address, version: int) -> MemoryEntry | None:
+        """Return one version, or None when there is no such version. 1 request, 0 once it is known.
+
+        Raises `CorruptEntryError` when the object is not what was written.
+        """
+        object_key = address.object_key(version)
+        body = self.cache.body(object_key)
+        if body is not None:
+            self.store.meter.add("cache_hit")
+            return self.decode(address, version, body)
+        body = self.store.get(object_key)
+        return None if body is None else self._remember(address, version, body)
+
+    def as_of(self, address: Address, moment: datetime) -> MemoryEntry | None:
+        """Return the version that was newest at a time: a search by halves, as times never fall."""
+        newest = self.newest(address)
+        if newest is None or newest.provenance.written_at <= moment:
+            return newest
+        found, low, high = None, 0, newest.version
+        while high - low > 1:
+            middle = self._must_get(address, (low + high) // 2)
+            if middle.provenance.written_at <= moment:
+                found, low = middle, middle.version
+            else:
+                high = middle.version
+        return found
+
+    def history(self, address: Address) -> list[MemoryEntry]:
+        """Return all versions, oldest first. 1 request per 1,000 versions to list them, and 1 for
+        each that is not known yet. Raises `CorruptEntryError` when one is missing or damaged."""
+        listed = max(self._listed(address), default=0)
+        last = max(listed, (self.cache.head(address) or NONE_KNOWN).version)
+        entries = dict(self.get_each((address, version) for version in range(1, last + 1)))
+        return [
+            entries.get((address, version)) or self._missing(address, version)
+            for version in range(1, last + 1)
+        ]
+
+    def get_each(
+        self, wanted: Iterable[tuple[Address, int]]
+    ) -> Iterator[tuple[tuple[Address, int], MemoryEntry]]:
+        """Yield those of the wanted versions that exist, in any order. 1 request for each that is
+        not known yet, many at a time."""
+        unknown: dict[str, tuple[Address, int]] = {}
+        for address, version in wanted:
+            object_key = address.object_key(version)
+            body = self.cache.body(object_key)
+            if body is None:
+                unknown[object_key] = address, version
+            else:
+                self.store.meter.add("cache_hit")
+                yield (address, version), self.decode(address, version, body)
+        for object_key, data in self.store.get_many(unknown):
+            address, version = unknown[object_key]
+            if data is not None:
+                yield (address, version), self._remember(address, version, data)
+
+    def _locate(self, address: Address) -> MemoryEntry | None:
+        """Find the newest version of a memory that this process has not seen.
+
+        The listing is only a hint: that the version after it is absent is the proof.
+        """
+        hint = max(islice(self._listed(address), PAGE), default=0) if self.store.paged else 0
+        pair = [(address, version) for version in (hint, hint + 1) if version]
+        found = dict(self.get_each(pair))
+        if (address, hint + 1) in found:
+            return self._climb(address, hint + 1)
+        if hint and (address, hint) not in found:
+            self._missing(address, hint)
+        self.cache.checked(address, hint)
+        return found.get((address, hint))
+
+    def _climb(self, address: Address, known: int) -> MemoryEntry | None:
+        """Find the newest version, given that `known` exists (0: nothing is known to).
+
+        Gallops up until a version is absent, then halves the gap: 1 request when nothing is new,
+        about 2 log2(n) when n versions are.
+        """
+        newest, low, high = None, known, 0
+        while not high:
+            step = max(1, low - known)
+            probe = self.get(address, low + step)
+            if probe is None:
+                high = low + step
+            else:
+                newest, low = probe, low + step
+        while high - low > 1:
+            middle = (low + high) // 2
+            probe = self.get(address, middle)
+            if probe is None:
+                high = middle
+            else:
+                newest, low = probe, middle
+        self.cache.checked(address, low)
+        return newest or (self._must_get(address, low) if low else None)
+
+    def _listed(self, address: Address) -> Iterator[int]:
+        """Yield the version numbers in a listing, in the byte order of their names.
+
+        Names of deeper entity paths may stand among them; the listing starts and ends as near to
+        the versions as the order allows.
+        """
+        end = f"{address.prefix}v:"  # ":" follows "9"
+        for info in self.store.list(address.prefix, f"{address.prefix}v"):
+            if info.key >= end:
+                return
+            parsed = self.layout.parse(info.key)
+            if parsed is not None and parsed[0] == address:
+                yield parsed[1]
+
+    # -- reading bodies ----------------------------------------------------------------------
+
+    def decode(self, address: Address, version: int, body: bytes) -> MemoryEntry:
+        """Return the entry in a body; `CorruptEntryError` unless it is that version, whole."""
+        return decode(
+            body,
+            address.object_key(version),
+            namespace=self.layout.namespace,
+            entity_path=address.entity_path,
+            key=address.key,
+            version=version,
+        )
+
+    def _remember(self, address: Address, version: int, body: bytes) -> MemoryEntry:
+        entry = self.decode(address, version, body)
+        self.cache.keep(address, entry, body)
+        return entry
+
+    def _must_get(self, address: Address, version: int) -> MemoryEntry:
+        return self.get(address, version) or self._missing(address, version)
+
+    def _missing(self, address: Address, version: int) -> NoReturn:
+        object_key = address.object_key(version)
+        raise CorruptEntryError(
+            f"{object_key} is missing although a later version or a listing names it; "
+            "restore it from a copy",
+            entity_path=address.entity_path,
+            key=address.key,
+            version=version,
+            object_key=object_key,
+        )
+
+
+def _back_off(losses: int) -> None:
+    """Wait a random time, up to 2, 4, 8 … 64 ms, so that writers who collided spread out."""
+    time.sleep(random.uniform(0, 0.001 * 2 ** min(losses, 6)))

@@ -1,0 +1,227 @@
+"""`LocalAdapter`: objects are files under a directory, made by `link(2)`, which never overwrites.
+
+The path of an object is `<root>/<prefix><key>`: copied to a bucket it is the same store.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Literal
+
+from amfs_core.errors import (
+    AMFSError,
+    BackendUnavailableError,
+    ConfigurationError,
+    PermissionDeniedError,
+)
+from amfs_core.layout import MAX_PREFIX_BYTES
+from amfs_core.storage import Doorbell, ObjectInfo
+from amfs_local.directories import Directories
+from amfs_local.scratch import Scratch
+
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO must not block it
+_ATTEMPTS = 10
+
+
+class LocalAdapter:
+    """A directory as a store: on one machine, or on a file system that its machines share.
+
+    `root` is made by the first write. `prefix` is put before every key. With
+    `durability="fsync"` (the default) what was acknowledged survives a crash of the machine; with
+    "none" only one of the process, which is for tests and caches.
+
+    Needs hard links and `flock`: ext4, XFS, Btrfs, tmpfs, overlayfs, APFS and NFSv4 have them.
+    """
+
+    backend_type = "local"
+    paged = False
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] = ".amfs",
+        prefix: str = "",
+        durability: Literal["fsync", "none"] = "fsync",
+    ) -> None:
+        if durability not in ("fsync", "none"):
+            raise ConfigurationError(f'durability must be "fsync" or "none", not {durability!r}')
+        self.root = os.path.abspath(os.fspath(root))
+        self.prefix = _checked_prefix(prefix)
+        self.durability = durability
+        durable = durability == "fsync"
+        self._base = os.path.join(self.root, self.prefix)
+        self._directories = Directories(self.root, durable=durable)
+        self._scratch = Scratch(self.root, durable=durable)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Create the file if there is none; True once it is durable, False when there is one."""
+        path = self._path(key)
+        directory = os.path.dirname(path)
+        try:
+            self._directories.make(directory)
+            created = not os.path.lexists(path) and self._link(data, path, directory)
+            # Also when it was there: its writer may have crashed before it flushed the entry.
+            self._directories.flush(directory)
+        except OSError as error:
+            self._directories.forget(directory)
+            raise self._translated(error, key, "write") from error
+        return created
+
+    def get(self, key: str) -> bytes | None:
+        """Return the file's bytes, or None when there is no such file."""
+        try:
+            fd = os.open(self._path(key), _READ)
+        except FileNotFoundError:
+            return None
+        except NotADirectoryError as error:
+            if os.path.isdir(self.root) or not os.path.lexists(self.root):
+                return None
+            raise self._translated(error, key, "read") from error
+        except OSError as error:
+            raise self._translated(error, key, "read") from error
+        try:
+            with open(fd, "rb", buffering=0) as file:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise OSError(errno.EINVAL, "not a regular file")
+                return file.read()
+        except OSError as error:
+            raise self._translated(error, key, "read") from error
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Yield `(key, bytes or None)`. One after the other: a local read waits for nothing."""
+        for key in keys:
+            yield key, self.get(key)
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the regular files under a prefix in byte order of their keys.
+
+        Names that begin with a dot and links are no objects. A directory is read whole before its
+        first file is yielded.
+        """
+        try:
+            yield from self._walk(prefix, start_after.encode())
+        except OSError as error:
+            raise self._translated(error, prefix, "list") from error
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Write the file, over one that is there too, in one step."""
+        path = self._path(key)
+        directory = os.path.dirname(path)
+        try:
+            self._directories.make(directory)
+            with self._scratch.file(data) as temporary:
+                os.replace(temporary, path)
+            self._directories.flush(directory)
+        except OSError as error:
+            self._directories.forget(directory)
+            raise self._translated(error, key, "write") from error
+
+    def delete(self, key: str) -> None:
+        """Remove the file if there is one."""
+        try:
+            os.unlink(self._path(key))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._translated(error, key, "delete") from error
+
+    def doorbell(self, prefix: str) -> Doorbell | None:
+        """Return None: there is no doorbell on disk yet, and polling alone is correct."""
+        return None
+
+    def close(self) -> None:
+        """Do nothing: no file stays open between calls."""
+
+    def __repr__(self) -> str:
+        return f"LocalAdapter(root={self.root!r}, prefix={self.prefix!r})"
+
+    def _link(self, data: bytes, path: str, directory: str) -> bool:
+        """Write a temporary file and give it its name, unless that is taken."""
+        for _ in range(_ATTEMPTS):
+            with self._scratch.file(data) as temporary:
+                try:
+                    os.link(temporary, path)
+                except FileExistsError:
+                    return False
+                except FileNotFoundError:  # a directory or the temporary file was removed
+                    self._directories.forget(directory)
+                    self._directories.make(directory)
+                else:
+                    return True
+        raise FileNotFoundError(errno.ENOENT, "its directory is removed again and again", path)
+
+    def _walk(self, prefix: str, after: bytes) -> Iterator[ObjectInfo]:
+        """Yield what is under a prefix, one directory at a time.
+
+        Sorting names as if directories ended with `/` gives the byte order of whole keys.
+        """
+        found: list[tuple[bytes, os.DirEntry[str]]] = []
+        try:
+            with os.scandir(self._path(prefix)) as entries:
+                for entry in entries:
+                    sort_key = self._sort_key(prefix, entry)
+                    if sort_key is not None and _reaches(sort_key, after):
+                        found.append((sort_key, entry))
+        except FileNotFoundError:
+            return
+        for sort_key, entry in sorted(found, key=lambda one: one[0]):
+            key = sort_key.decode()
+            if key.endswith("/"):
+                yield from self._walk(key, after)
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # replaced or removed since the directory was read
+                continue
+            modified = datetime.fromtimestamp(status.st_mtime, UTC)
+            yield ObjectInfo(key, status.st_size, modified)
+
+    @staticmethod
+    def _sort_key(prefix: str, entry: os.DirEntry[str]) -> bytes | None:
+        """Return the key of a file, or of a directory with `/` at its end; None for the rest."""
+        if entry.name.startswith("."):
+            return None
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                return f"{prefix}{entry.name}/".encode()
+            regular = entry.is_file(follow_symlinks=False)
+            return f"{prefix}{entry.name}".encode() if regular else None
+        except UnicodeEncodeError:  # a name that is not UTF-8 was not made by AMFS
+            return None
+
+    def _path(self, key: str) -> str:
+        return f"{self._base}{key}" if self.prefix else os.path.join(self._base, key)
+
+    def _translated(self, error: OSError, key: str, verb: str) -> AMFSError:
+        """Return the error of the contract for one of the operating system's."""
+        what = f"cannot {verb} {self._path(key)!r}: {error.strerror or error}"
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return PermissionDeniedError(
+                f"{what}; give this user access to it, or name another root", object_key=key
+            )
+        if error.errno in (errno.ENOTDIR, errno.EXDEV, errno.EISDIR, errno.ELOOP):
+            return ConfigurationError(
+                f"{what}; the root {self.root!r} must be a directory of one file system, "
+                "with nothing in it but AMFS's own files",
+                object_key=key,
+            )
+        return BackendUnavailableError(what, object_key=key)
+
+
+def _reaches(sort_key: bytes, after: bytes) -> bool:
+    """True when the key, or anything in the directory, can come after `after`."""
+    return sort_key > after or (sort_key.endswith(b"/") and after.startswith(sort_key))
+
+
+def _checked_prefix(prefix: str) -> str:
+    """Return the prefix, which is empty or ends with `/`; `ConfigurationError` otherwise."""
+    if prefix and not prefix.endswith("/"):
+        prefix += "/"
+    if any(part in ("", ".", "..") for part in prefix.split("/")[:-1]):
+        raise ConfigurationError(f"prefix {prefix!r} must be names joined by single slashes")
+    if len(prefix.encode()) > MAX_PREFIX_BYTES:
+        raise ConfigurationError(f"prefix {prefix!r} is longer than {MAX_PREFIX_BYTES} bytes")
+    return prefix
