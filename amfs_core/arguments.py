@@ -1,4 +1,4 @@
-"""Checking what callers pass in, before anything is sent: `InvalidValueError` names the argument."""
+"""Checking what callers pass in before anything is sent; `InvalidValueError` names the argument."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def text(given: object, what: str) -> str:
         raise InvalidValueError(f"{what} must be text, not {type(given).__name__}")
     if not given:
         raise InvalidValueError(f"{what} is empty; give it at least one character")
-    values.check(given, what)
-    return given
+    found: str = values.copied(given, what)
+    return found
 
 
 def texts(given: Iterable[str], what: str) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ def draft(
     pattern_refs: Iterable[str],
 ) -> Draft:
     """Return a checked draft of a version."""
-    values.check(value)
+    value = values.copied(value)
     if memory_type not in MEMORY_TYPES:
         raise InvalidValueError(
             f"memory_type must be one of {', '.join(MEMORY_TYPES)}, not {memory_type!r:.80}"

@@ -64,15 +64,20 @@ class Cache:
                 self._bodies.move_to_end(object_key)
             return body
 
-    def keep(self, address: Address, entry: MemoryEntry, body: bytes) -> None:
-        """Remember a version that exists. A tombstone that purges makes older ones forgotten."""
+    def keep(
+        self, address: Address, entry: MemoryEntry, body: bytes, *, newest: bool = False
+    ) -> None:
+        """Remember a version that exists; `newest` says that it was the newest just now.
+
+        A tombstone that purges makes older ones forgotten.
+        """
+        checked = time.monotonic() if newest else float("-inf")
         with self._lock:
             self._keep_body(address.object_key(entry.version), body)
             known = self._heads.get(address.prefix, NONE_KNOWN)
             if entry.version > known.version:
-                self._keep_head(
-                    address, Head(entry.version, entry.sha256, entry.provenance.written_at)
-                )
+                written_at = entry.provenance.written_at
+                self._keep_head(address, Head(entry.version, entry.sha256, written_at, checked))
             if entry.purges:
                 for version in range(1, entry.version):
                     self._drop_body(address.object_key(version))

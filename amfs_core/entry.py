@@ -112,7 +112,18 @@ class Draft:
 
 def time_text(moment: datetime) -> str:
     """Return a UTC time as the format writes it: always 27 characters, so that text sorts."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def seal(entry: MemoryEntry) -> bytes:
+    """Return the body of an entry that was just made, and give the entry its `sha256`.
+
+    Decoding the body gives an equal entry: its value holds nothing that JSON would alter.
+    """
+    body = encode(entry)
+    # Nobody else has seen the entry yet, and making a second one is a tenth of a write's CPU.
+    object.__setattr__(entry, "sha256", body[-66:-2].decode())
+    return body
 
 
 def encode(entry: MemoryEntry) -> bytes:

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from amfs_core.errors import InvalidKeyError
+from amfs_core.errors import ConfigurationError, InvalidKeyError
 
 MAX_SEGMENT_BYTES = 255
 """Longest escaped segment: NAME_MAX of Linux, macOS and Windows file systems."""
@@ -88,6 +88,20 @@ def _unpercent(found: re.Match[str]) -> str:
 
 def _shortened(text: str) -> str:
     return repr(text) if len(text) <= 40 else repr(text[:40]) + "…"
+
+
+def checked_prefix(prefix: str) -> str:
+    """Return an adapter's prefix, which is empty or ends with `/`, the slash added if need be.
+
+    Raises `ConfigurationError` unless it is names joined by single slashes, up to 128 bytes.
+    """
+    if prefix and not prefix.endswith("/"):
+        prefix += "/"
+    if any(part in ("", ".", "..") for part in prefix.split("/")[:-1]):
+        raise ConfigurationError(f"prefix {prefix!r} must be names joined by single slashes")
+    if len(prefix.encode()) > MAX_PREFIX_BYTES:
+        raise ConfigurationError(f"prefix {prefix!r} is longer than {MAX_PREFIX_BYTES} bytes")
+    return prefix
 
 
 def require_text(name: object, what: str) -> str:

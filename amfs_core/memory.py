@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
@@ -164,7 +165,7 @@ class AgentMemory:
         version, else a read more.
         """
         address = self._layout.address(entity_path, key)
-        write_id = str(uuid.uuid4())
+        write_id = _write_id()
         lifetime = arguments.lifetime(ttl)
 
         def make(head: Head) -> Draft:
@@ -376,7 +377,7 @@ class AgentMemory:
         pattern_refs: Iterable[str] = (),
     ) -> Draft:
         return arguments.draft(
-            str(uuid.uuid4()),
+            _write_id(),
             self.agent_id,
             self.session_id,
             value,
@@ -425,6 +426,11 @@ class AgentMemory:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="amfs-write")
             return self._pool
+
+
+def _write_id() -> str:
+    """Return 128 random bits: unique among all writers without asking any of them."""
+    return os.urandom(16).hex()
 
 
 def _expected(version: int | None) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from amfs_core.errors import InvalidValueError
 
@@ -33,41 +33,47 @@ _MENDS = {
 }
 
 
-def check(value: object, what: str = "value") -> None:
-    """Raise `InvalidValueError`, naming the place, unless JSON carries `value` exactly.
+def copied(value: object, what: str = "value") -> Any:
+    """Return a copy of `value` that shares nothing mutable with it, if JSON carries it exactly.
 
-    Allowed are None, bool, int (up to 4,300 digits), finite float, text that is valid UTF-8, and
-    lists and dicts with text keys of these, nested up to 200 deep. Subclasses are refused: they
-    would come back as their base.
+    Raises `InvalidValueError`, naming the place, otherwise. Allowed are None, bool, int (up to
+    4,300 digits), finite float, text that is valid UTF-8, and lists and dicts with text keys of
+    these, nested up to 200 deep. Subclasses are refused: they would come back as their base.
     """
-    pending: list[tuple[object, int]] = [(value, 0)]
-    while pending:
-        node, depth = pending.pop()
-        kind = type(node)
-        if kind is str:
-            if not _is_utf8(node):
-                break
-        elif kind is dict:
-            if depth >= MAX_DEPTH:
-                break
-            for key, child in node.items():  # type: ignore[attr-defined]  # kind says dict
-                if type(key) is not str or not _is_utf8(key):
-                    _refuse(value, what)
-                pending.append((child, depth + 1))
-        elif kind is list:
-            if depth >= MAX_DEPTH:
-                break
-            pending.extend((child, depth + 1) for child in node)  # type: ignore[attr-defined]
-        elif _scalar_fault(node) is not None:
-            break
-    else:
-        return
-    _refuse(value, what)
+    try:
+        return _copy(value, 0)
+    except (_NotJSONError, RecursionError):
+        _refuse(value, what)
+
+
+class _NotJSONError(Exception):
+    """Something in the value is not JSON; `_refuse` finds out what and where."""
+
+
+def _copy(node: Any, depth: int) -> Any:
+    kind = type(node)
+    if kind is str:
+        if node.isascii() or _is_utf8(node):
+            return node
+    elif kind is dict:
+        if depth < MAX_DEPTH:
+            below = depth + 1
+            copy = {}
+            for key, child in node.items():
+                if type(key) is not str or not (key.isascii() or _is_utf8(key)):
+                    raise _NotJSONError
+                copy[key] = _copy(child, below)
+            return copy
+    elif kind is list:
+        if depth < MAX_DEPTH:
+            below = depth + 1
+            return [_copy(child, below) for child in node]
+    elif node is None or kind is bool or _scalar_fault(node) is None:
+        return node
+    raise _NotJSONError
 
 
 def _is_utf8(text: Any) -> bool:
-    if text.isascii():
-        return True
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -89,7 +95,7 @@ def _scalar_fault(node: object) -> str | None:
     return f"is of type {kind.__module__}.{kind.__qualname__}; {mend}".replace("builtins.", "")
 
 
-def _refuse(value: object, what: str) -> None:
+def _refuse(value: object, what: str) -> NoReturn:
     """Find the first fault again, this time with its place, and raise it."""
     trail: list[object] = []
 

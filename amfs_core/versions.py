@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from amfs_core.cache import NONE_KNOWN, Cache, Head
 from amfs_core.clock import Clock
-from amfs_core.entry import Draft, MemoryEntry, Provenance, decode, encode
+from amfs_core.entry import Draft, MemoryEntry, Provenance, decode, seal
 from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
@@ -68,12 +68,14 @@ class Versions:
             draft = make(head or NONE_KNOWN)
             if draft is None:
                 return None
-            body = self._seal(address, draft, head or NONE_KNOWN, moment or self.clock.now())
-            version = (head or NONE_KNOWN).version + 1
-            found = self._create(address, version, body, draft.write_id)
-            entry = self._remember(address, version, found)
+            entry = self._next(address, draft, head or NONE_KNOWN, moment or self.clock.now())
+            body = seal(entry)
+            found = self._create(address, entry.version, body, draft.write_id)
+            if found is body:
+                self.cache.keep(address, entry, body, newest=True)
+                return entry
+            entry = self._remember(address, entry.version, found)
             if entry.provenance.write_id == draft.write_id:
-                self.cache.checked(address, version)
                 return entry
             losses += 1
             self.store.meter.add("conflict")
@@ -125,34 +127,28 @@ class Versions:
                 object_key=object_key,
             ) from error
 
-    def _seal(self, address: Address, draft: Draft, head: Head, moment: datetime) -> bytes:
-        """Return the body of the version after `head`."""
+    def _next(self, address: Address, draft: Draft, head: Head, moment: datetime) -> MemoryEntry:
+        """Return the version after `head`, still without its seal."""
         written_at = max(moment, head.written_at)
-        return encode(
-            MemoryEntry(
-                namespace=self.layout.namespace,
-                entity_path=address.entity_path,
-                key=address.key,
-                version=head.version + 1,
-                value=draft.value,
-                confidence=draft.confidence,
-                tags=draft.tags,
-                memory_type=draft.memory_type,
-                expires_at=draft.expires_at if draft.ttl is None else written_at + draft.ttl,
-                deleted=draft.deleted,
-                provenance=Provenance(
-                    draft.agent_id,
-                    draft.session_id,
-                    written_at,
-                    draft.write_id,
-                    draft.pattern_refs,
-                ),
-                evidence=draft.evidence,
-                previous=head.sha256,
-                sha256="",
-                purges=draft.purges,
-                extra=draft.extra,
-            )
+        return MemoryEntry(
+            namespace=self.layout.namespace,
+            entity_path=address.entity_path,
+            key=address.key,
+            version=head.version + 1,
+            value=draft.value,
+            confidence=draft.confidence,
+            tags=draft.tags,
+            memory_type=draft.memory_type,
+            expires_at=draft.expires_at if draft.ttl is None else written_at + draft.ttl,
+            deleted=draft.deleted,
+            provenance=Provenance(
+                draft.agent_id, draft.session_id, written_at, draft.write_id, draft.pattern_refs
+            ),
+            evidence=draft.evidence,
+            previous=head.sha256,
+            sha256="",
+            purges=draft.purges,
+            extra=draft.extra,
         )
 
     # -- finding -----------------------------------------------------------------------------

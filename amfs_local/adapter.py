@@ -18,7 +18,7 @@ from amfs_core.errors import (
     ConfigurationError,
     PermissionDeniedError,
 )
-from amfs_core.layout import MAX_PREFIX_BYTES
+from amfs_core.layout import checked_prefix
 from amfs_core.storage import Doorbell, ObjectInfo
 from amfs_local.directories import Directories
 from amfs_local.scratch import Scratch
@@ -49,7 +49,7 @@ class LocalAdapter:
         if durability not in ("fsync", "none"):
             raise ConfigurationError(f'durability must be "fsync" or "none", not {durability!r}')
         self.root = os.path.abspath(os.fspath(root))
-        self.prefix = _checked_prefix(prefix)
+        self.prefix = checked_prefix(prefix)
         self.durability = durability
         durable = durability == "fsync"
         self._base = os.path.join(self.root, self.prefix)
@@ -112,8 +112,7 @@ class LocalAdapter:
         directory = os.path.dirname(path)
         try:
             self._directories.make(directory)
-            with self._scratch.file(data) as temporary:
-                os.replace(temporary, path)
+            self._scratch.rename(data, path)
             self._directories.flush(directory)
         except OSError as error:
             self._directories.forget(directory)
@@ -139,18 +138,17 @@ class LocalAdapter:
         return f"LocalAdapter(root={self.root!r}, prefix={self.prefix!r})"
 
     def _link(self, data: bytes, path: str, directory: str) -> bool:
-        """Write a temporary file and give it its name, unless that is taken."""
+        """Write a file and give it its name, unless that is taken."""
         for _ in range(_ATTEMPTS):
-            with self._scratch.file(data) as temporary:
-                try:
-                    os.link(temporary, path)
-                except FileExistsError:
-                    return False
-                except FileNotFoundError:  # a directory or the temporary file was removed
-                    self._directories.forget(directory)
-                    self._directories.make(directory)
-                else:
-                    return True
+            try:
+                self._scratch.link(data, path)
+            except FileExistsError:
+                return False
+            except FileNotFoundError:  # a directory or the temporary file was removed
+                self._directories.forget(directory)
+                self._directories.make(directory)
+            else:
+                return True
         raise FileNotFoundError(errno.ENOENT, "its directory is removed again and again", path)
 
     def _walk(self, prefix: str, after: bytes) -> Iterator[ObjectInfo]:
@@ -214,14 +212,3 @@ class LocalAdapter:
 def _reaches(sort_key: bytes, after: bytes) -> bool:
     """True when the key, or anything in the directory, can come after `after`."""
     return sort_key > after or (sort_key.endswith(b"/") and after.startswith(sort_key))
-
-
-def _checked_prefix(prefix: str) -> str:
-    """Return the prefix, which is empty or ends with `/`; `ConfigurationError` otherwise."""
-    if prefix and not prefix.endswith("/"):
-        prefix += "/"
-    if any(part in ("", ".", "..") for part in prefix.split("/")[:-1]):
-        raise ConfigurationError(f"prefix {prefix!r} must be names joined by single slashes")
-    if len(prefix.encode()) > MAX_PREFIX_BYTES:
-        raise ConfigurationError(f"prefix {prefix!r} is longer than {MAX_PREFIX_BYTES} bytes")
-    return prefix

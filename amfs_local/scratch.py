@@ -1,13 +1,17 @@
-"""Temporary files: on the file system of the root, never listed, and gone after a crash.
+"""Files on their way to their names: whole and flushed before anyone can see them.
 
-A writer holds an advisory lock on its temporary file while it lives; the kernel drops the lock with
-the process. So the next writer can tell a crashed process's file from one in use. Removing a file
-in use by mistake would lose nothing: its `link` fails and the writer writes it again.
+Where the file system can (`O_TMPFILE` of Linux: ext4, XFS, Btrfs, tmpfs), a file has no name until
+it is linked to its final one, so a crash leaves nothing behind. Elsewhere, and to write over an
+object, it has a temporary name in a directory of the root. A writer holds an advisory lock on such
+a file while it lives, and the kernel drops the lock with the process: that is how the next writer
+tells the file of a crashed process from one in use. Removing one in use by mistake would lose
+nothing: naming it fails, and its writer writes it again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import uuid
@@ -18,13 +22,17 @@ from amfs_core import fork
 DIRECTORY = ".amfs-tmp"
 """Under the root. No escaped name begins with a dot, so no object is ever in it."""
 
+_NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
+_ATTEMPTS = 10
+
 
 class Scratch:
-    """The temporary files of one adapter."""
+    """Writes the files of one adapter and gives them their names."""
 
     def __init__(self, root: str, *, durable: bool) -> None:
         self._directory = os.path.join(root, DIRECTORY)
         self._durable = durable
+        self._unnamed = hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd")
         self.after_fork()
         fork.register(self)
 
@@ -32,34 +40,69 @@ class Scratch:
         """Take names of its own in a forked child."""
         self._owner = uuid.uuid4().hex
 
-    @contextlib.contextmanager
-    def file(self, data: bytes) -> Iterator[str]:
-        """Give the path of a file that holds `data`, flushed; it is removed at the end."""
+    def link(self, data: bytes, path: str) -> None:
+        """Make `path` a new file that holds `data`; `FileExistsError` when it is taken."""
         self._remove_leftovers()
-        path = os.path.join(self._directory, f"{self._owner}-{uuid.uuid4().hex}")
-        fd = self._open(path)
+        if self._unnamed:
+            try:
+                self._link_unnamed(data, path)
+            except OSError as error:
+                if error.errno not in _NO_UNNAMED_FILES:
+                    raise
+                self._unnamed = False
+            else:
+                return
+        with self._named(data) as temporary:
+            os.link(temporary, path)
+
+    def rename(self, data: bytes, path: str) -> None:
+        """Make `path` a file that holds `data`, in place of one that is there."""
+        self._remove_leftovers()
+        with self._named(data) as temporary:
+            os.rename(temporary, path)
+        with contextlib.suppress(OSError):  # others may be using it; then it stays
+            os.rmdir(self._directory)
+
+    def _link_unnamed(self, data: bytes, path: str) -> None:
+        flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
+        fd = os.open(os.path.dirname(path), flags, 0o666)  # less the umask, as any file is
         try:
-            # Another kernel lock on a file this new is a cleaner's, which is about to remove it.
+            self._fill(fd, data)
+            # With a directory fd os.link is linkat(2), which follows the link of /proc.
+            os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def _named(self, data: bytes) -> Iterator[str]:
+        """Give the path of a temporary file that holds `data`; no such name is left at the end."""
+        path = os.path.join(self._directory, f"{self._owner}-{uuid.uuid4().hex}")
+        fd = self._create(path)
+        try:
+            # If the lock is taken it is a cleaner's, which is about to remove the file.
             with contextlib.suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
-            if self._durable:
-                os.fsync(fd)
+            self._fill(fd, data)
             yield path
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
             os.close(fd)
 
-    def _open(self, path: str) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        try:
-            return os.open(path, flags, 0o666)  # less the umask, as for any file of the user's
-        except FileNotFoundError:
-            os.makedirs(self._directory, exist_ok=True)
-            return os.open(path, flags, 0o666)
+    def _create(self, path: str) -> int:
+        for _ in range(_ATTEMPTS):
+            try:
+                return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            except FileNotFoundError:  # the directory is not there yet, or no longer
+                os.makedirs(self._directory, exist_ok=True)
+        raise FileNotFoundError(errno.ENOENT, "it is removed again and again", self._directory)
+
+    def _fill(self, fd: int, data: bytes) -> None:
+        written = os.write(fd, data)
+        while written < len(data):
+            written += os.write(fd, memoryview(data)[written:])
+        if self._durable:
+            os.fsync(fd)
 
     def _remove_leftovers(self) -> None:
         """Remove the files of processes that are gone. Costs one look when there are none."""
@@ -69,17 +112,18 @@ class Scratch:
             return
         for name in names:
             if not name.startswith(self._owner):
-                self._remove_if_abandoned(os.path.join(self._directory, name))
+                _remove_if_abandoned(os.path.join(self._directory, name))
 
-    def _remove_if_abandoned(self, path: str) -> None:
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:  # gone already, or not ours to open
-            return
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(path)
-        except OSError:  # its writer lives, or another cleaner was quicker
-            pass
-        finally:
-            os.close(fd)
+
+def _remove_if_abandoned(path: str) -> None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # gone already, or not ours to open
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+    except OSError:  # its writer lives, or another cleaner was quicker
+        pass
+    finally:
+        os.close(fd)

@@ -1,0 +1,226 @@
+"""`S3Adapter`: a bucket as a store, created to by PUT with `If-None-Match: *`."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+from amfs_core import fork
+from amfs_core.errors import ConfigurationError
+from amfs_core.layout import checked_prefix
+from amfs_core.storage import Doorbell, ObjectInfo
+from amfs_s3 import runtime
+from amfs_s3.endpoint import AddressingStyle, Endpoint, Settings, resolve
+from amfs_s3.failures import redacted, translate
+from amfs_s3.transport import RequestFailed, Transport
+
+T = TypeVar("T")
+
+# "Bucket naming rules", Amazon S3 user guide; capitals, underscores and 255 characters are what
+# older buckets and other servers allow.
+_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    endpoint: Endpoint
+    transport: Transport
+
+
+class S3Adapter:
+    """A bucket of AWS S3, or of any service with its API and conditional writes, as a store.
+
+    `prefix` is put before every object key. What is not given is resolved as by boto3: endpoint
+    (`AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, the profile's), region, profile and credentials,
+    which are refreshed when they expire. No request is made before the first operation.
+
+    `timeout` and `connect_timeout` are seconds per request. `max_concurrency` is how many requests
+    `get_many` has under way. `server_side_encryption` is "AES256" or "aws:kms", with
+    `sse_kms_key_id` for a key of your own. `addressing_style` "auto" puts the bucket in the host
+    name on AWS and in the path elsewhere. `client_options` go to obstore's HTTP client (proxies,
+    certificates: `obstore.store.ClientConfig`).
+
+    Safe to share between threads, and usable after a fork (see `docs/design/fork.md`).
+    """
+
+    backend_type = "s3"
+    paged = True
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "amfs/",
+        endpoint_url: str | None = None,
+        region_name: str | None = None,
+        *,
+        profile_name: str | None = None,
+        aws_access_key_id: str | None = None,
+        aws_secret_access_key: str | None = None,
+        aws_session_token: str | None = None,
+        timeout: float = 10.0,
+        connect_timeout: float = 3.0,
+        max_concurrency: int = 32,
+        server_side_encryption: str | None = None,
+        sse_kms_key_id: str | None = None,
+        addressing_style: AddressingStyle = "auto",
+        client_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not _BUCKET_NAME.fullmatch(bucket):
+            raise ConfigurationError(
+                f"{bucket!r} cannot be a bucket's name: it is 3 to 63 letters, digits, dots and "
+                "hyphens, without s3://"
+            )
+        if max_concurrency < 1 or timeout <= 0 or connect_timeout <= 0:
+            raise ConfigurationError("max_concurrency, timeout and connect_timeout must be above 0")
+        self.bucket = bucket
+        self.prefix = checked_prefix(prefix)
+        self._settings = Settings(
+            bucket=bucket,
+            endpoint_url=endpoint_url or None,
+            region_name=region_name or None,
+            profile_name=profile_name or None,
+            aws_access_key_id=aws_access_key_id,
+            aws_secret_access_key=aws_secret_access_key,
+            aws_session_token=aws_session_token,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            max_concurrency=max_concurrency,
+            server_side_encryption=server_side_encryption,
+            sse_kms_key_id=sse_kms_key_id,
+            addressing_style=addressing_style,
+        )
+        self._client_options = dict(client_options or {})
+        self.after_fork()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Connect anew in a forked child."""
+        self._lock = threading.Lock()
+        self._connected: _Connection | None = None
+        self._proved = False
+        self._pool: ThreadPoolExecutor | None = None
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Create the object if there is none. 1 request, and before the first one the proof that
+        the endpoint can do that (3 requests at most once a day; none for AWS)."""
+        connection = self._connection()
+        if not self._proved:
+            self._prove(connection, key)
+        return self._request(
+            connection, "create", key, lambda to: to.create(self.prefix + key, data)
+        )
+
+    def get(self, key: str) -> bytes | None:
+        """Return the object's bytes, or None when there is no such object. 1 request."""
+        return self._request(self._connection(), "get", key, lambda to: to.get(self.prefix + key))
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Yield `(key, bytes or None)`, with up to `max_concurrency` requests under way."""
+        remaining = iter(keys)
+        first = list(islice(remaining, 2))
+        if len(first) == 1:  # no threads for a single object
+            yield first[0], self.get(first[0])
+            return
+        pool = self._threads()
+        under_way: deque[tuple[str, Future[bytes | None]]] = deque()
+        try:
+            for key in [*first, *islice(remaining, 2 * self._settings.max_concurrency)]:
+                under_way.append((key, pool.submit(self.get, key)))
+            while under_way:
+                key, future = under_way.popleft()
+                yield key, future.result()
+                for following in islice(remaining, 1):
+                    under_way.append((following, pool.submit(self.get, following)))
+        finally:
+            for _, future in under_way:
+                future.cancel()
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects under a prefix in byte order. 1 request per 1,000 objects."""
+        connection = self._connection()
+        after = self.prefix + start_after if start_after else ""
+        pages = connection.transport.list(self.prefix + prefix, after)
+        while page := self._request(connection, "list", prefix, lambda _: next(pages, None)):
+            for info in page:
+                yield ObjectInfo(info.key[len(self.prefix) :], info.size, info.modified)
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Write the object, over one that is there too. 1 request."""
+        connection = self._connection()
+        self._request(connection, "replace", key, lambda to: to.put(self.prefix + key, data))
+
+    def delete(self, key: str) -> None:
+        """Remove the object if there is one. 1 request."""
+        connection = self._connection()
+        self._request(connection, "delete", key, lambda to: to.delete(self.prefix + key))
+
+    def doorbell(self, prefix: str) -> Doorbell | None:
+        """Return None: there is no doorbell on S3 yet, and polling alone is correct."""
+        return None
+
+    def close(self) -> None:
+        """Drop the connections and threads. The next operation would connect again."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+            self._connected = None
+        if pool:
+            pool.shutdown()
+
+    def __repr__(self) -> str:
+        return f"S3Adapter(bucket={self.bucket!r}, prefix={self.prefix!r})"
+
+    def _connection(self) -> _Connection:
+        connected = self._connected
+        if connected is None:
+            with self._lock:
+                connected = self._connected or self._connect()
+                self._connected = connected
+        return connected
+
+    def _connect(self) -> _Connection:
+        """Resolve the endpoint and choose a client. The imports are here because they are slow."""
+        endpoint = resolve(self._settings)
+        if runtime.obstore_works():
+            from amfs_s3.obstore_transport import ObstoreTransport
+
+            return _Connection(endpoint, ObstoreTransport(endpoint, self._client_options))
+        from amfs_s3.boto_transport import BotoTransport
+
+        return _Connection(endpoint, BotoTransport(endpoint))
+
+    def _prove(self, connection: _Connection, key: str) -> None:
+        from amfs_s3.proof import require_conditional_writes
+
+        with self._lock:
+            if self._proved:
+                return
+            try:
+                require_conditional_writes(connection.endpoint, connection.transport, self.prefix)
+            except RequestFailed as error:
+                # The scratch object is not the caller's: its failure leaves nothing unknown.
+                failed = translate(error.failure, "write", connection.endpoint.where, key)
+                raise failed from redacted(error.__cause__, connection.endpoint)
+            self._proved = True
+
+    def _request(
+        self, connection: _Connection, verb: str, key: str, request: Callable[[Transport], T]
+    ) -> T:
+        try:
+            return request(connection.transport)
+        except RequestFailed as error:
+            failed = translate(error.failure, verb, connection.endpoint.where, self.prefix + key)
+            raise failed from redacted(error.__cause__, connection.endpoint)
+
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(
+                    self._settings.max_concurrency, thread_name_prefix="amfs-s3"
+                )
+            return self._pool

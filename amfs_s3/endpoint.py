@@ -1,0 +1,153 @@
+"""Where a bucket is and with which credentials, resolved by boto3 exactly as AWS users expect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from amfs_core.errors import AMFSError, ConfigurationError, PermissionDeniedError
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials
+    from mypy_boto3_s3.client import S3Client
+
+_AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+_DEFAULT_REGION = "us-east-1"
+
+AddressingStyle = Literal["auto", "path", "virtual"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user said about a bucket; what is None is left to boto3's own sources."""
+
+    bucket: str
+    endpoint_url: str | None
+    region_name: str | None
+    profile_name: str | None
+    aws_access_key_id: str | None = field(repr=False)
+    aws_secret_access_key: str | None = field(repr=False)
+    aws_session_token: str | None = field(repr=False)
+    timeout: float
+    connect_timeout: float
+    max_concurrency: int
+    server_side_encryption: str | None
+    sse_kms_key_id: str | None
+    addressing_style: AddressingStyle
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A resolved bucket: its URL, region and credentials, and boto3's client for it."""
+
+    settings: Settings
+    url: str
+    region: str
+    virtual_hosted: bool
+    ca_bundle: str | None
+    credentials: Credentials = field(repr=False)
+    client: S3Client = field(repr=False)
+
+    @property
+    def is_aws(self) -> bool:
+        """True for Amazon's own service."""
+        return _is_aws(self.url)
+
+    @property
+    def where(self) -> str:
+        """The bucket and its endpoint, for messages."""
+        return f"bucket {self.settings.bucket!r} at {self.url}"
+
+
+def resolve(settings: Settings) -> Endpoint:
+    """Ask boto3 for endpoint, region and credentials. May read files, or ask an identity service.
+
+    The credential chain is boto3's: arguments, environment, shared files and their profiles
+    (assumed roles, SSO, external processes), container and instance metadata. The endpoint honours
+    `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3` and a profile's `endpoint_url`.
+    """
+    import boto3
+    import botocore.config
+    import botocore.exceptions
+    import botocore.session
+
+    try:
+        core = botocore.session.Session(profile=settings.profile_name)
+        session = boto3.Session(
+            botocore_session=core,
+            aws_access_key_id=settings.aws_access_key_id,
+            aws_secret_access_key=settings.aws_secret_access_key,
+            aws_session_token=settings.aws_session_token,
+            region_name=settings.region_name,
+        )
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise ConfigurationError(
+                f"no AWS credentials found for bucket {settings.bucket!r}; set "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`, "
+                "or name a profile with AWS_PROFILE"
+            )
+        # Fetched once here so that an expired SSO session, say, is an error with boto3's own words.
+        credentials.get_frozen_credentials()
+        client = session.client(
+            "s3",
+            region_name=session.region_name or _DEFAULT_REGION,
+            endpoint_url=settings.endpoint_url,
+            config=botocore.config.Config(
+                connect_timeout=settings.connect_timeout,
+                read_timeout=settings.timeout,
+                retries={"total_max_attempts": 1},
+                max_pool_connections=settings.max_concurrency,
+                request_checksum_calculation="when_required",
+                s3={"addressing_style": _boto_style(settings.addressing_style)},
+            ),
+        )
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+        raise _translated(error, settings) from error
+    url = client.meta.endpoint_url.rstrip("/")
+    return Endpoint(
+        settings=settings,
+        url=url,
+        region=client.meta.region_name,
+        virtual_hosted=_is_virtual_hosted(settings, url),
+        ca_bundle=core.get_config_variable("ca_bundle"),
+        credentials=credentials,
+        client=client,
+    )
+
+
+def virtual_host_url(endpoint: Endpoint) -> str:
+    """Return the endpoint with the bucket as part of its host name."""
+    parts = urlsplit(endpoint.url)
+    return f"{parts.scheme}://{endpoint.settings.bucket}.{parts.netloc}"
+
+
+def _is_virtual_hosted(settings: Settings, url: str) -> bool:
+    """AWS wants the bucket in the host name; most others, and certificates for dots, do not."""
+    if settings.addressing_style != "auto":
+        return settings.addressing_style == "virtual"
+    return _is_aws(url) and "." not in settings.bucket
+
+
+def _is_aws(url: str) -> bool:
+    return (urlsplit(url).hostname or "").endswith(_AWS_DOMAINS)
+
+
+def _boto_style(style: AddressingStyle) -> Any:
+    return style
+
+
+def _translated(error: Exception, settings: Settings) -> AMFSError:
+    import botocore.exceptions as botocore
+
+    bucket = settings.bucket
+    if isinstance(error, botocore.ProfileNotFound):
+        return ConfigurationError(f"{error}; name one that is in ~/.aws/config")
+    if isinstance(error, (botocore.SSOTokenLoadError, botocore.UnauthorizedSSOTokenError)):
+        return PermissionDeniedError(f"{error}; run `aws sso login`")
+    if isinstance(error, botocore.PartialCredentialsError):
+        return ConfigurationError(f"{error}; set both the access key id and the secret key")
+    if isinstance(error, botocore.CredentialRetrievalError):
+        return PermissionDeniedError(f"credentials for bucket {bucket!r}: {error}")
+    return ConfigurationError(f"cannot set up bucket {bucket!r}: {error}")

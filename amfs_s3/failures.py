@@ -1,0 +1,191 @@
+"""From the failures of two HTTP clients to the errors of AMFS, each with its mend.
+
+What a client reports is first reduced to a `Failure`: how far the request got, the HTTP status, and
+S3's error code ("Error responses", Amazon S3 API reference). One table then says what it means.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from amfs_core.errors import (
+    AMFSError,
+    BackendUnavailableError,
+    BucketNotFoundError,
+    ConditionalWritesUnsupportedError,
+    ConfigurationError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+)
+
+if TYPE_CHECKING:
+    from amfs_s3.endpoint import Endpoint
+
+Stage = Literal["connect", "tls", "sent", "answered"]
+
+_STATUS = re.compile(r"status: (\d{3})\b")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_KIND = re.compile(r"HttpError \{\s*kind: (\w+)")
+_REGION = re.compile(r"<Region>([\w-]+)</Region>|expecting '([\w-]+)'")
+_TLS_SIGNS = ("InvalidCertificate", "InvalidContentType", "certificate", "HandshakeFailure", "Tls")
+
+_CREDENTIAL_MENDS = {
+    "SignatureDoesNotMatch": "the secret access key is wrong; check AWS_SECRET_ACCESS_KEY",
+    "InvalidAccessKeyId": "the access key id is unknown there; check AWS_ACCESS_KEY_ID",
+    "ExpiredToken": "the session token has expired; sign in again",
+    "InvalidToken": "the session token is not valid; sign in again",
+    "TokenRefreshRequired": "the session token must be refreshed; sign in again",
+    "RequestTimeTooSkewed": "this machine's clock is off by more than 15 minutes; set the clock",
+    "RequestExpired": "this machine's clock is off by more than 15 minutes; set the clock",
+}
+_REGION_CODES = (
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "TemporaryRedirect",
+)
+_ABSENT_CODES = ("NoSuchKey", "NoSuchVersion")
+_CLIENT_ERROR, _SERVER_ERROR = 400, 500
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that did not succeed: how far it got, and what the server said if it answered."""
+
+    stage: Stage
+    status: int | None = None
+    code: str | None = None
+    text: str = ""
+
+    @property
+    def is_absent_object(self) -> bool:
+        """True only when the server says that the bucket has no such object."""
+        return self.code in _ABSENT_CODES
+
+
+def from_obstore(error: Exception) -> Failure:
+    """Read an exception of obstore, which carries status and body only as text."""
+    text = str(error)
+    kind = _KIND.search(text)
+    if kind is not None:
+        if kind[1] != "Connect":
+            return Failure("sent", text=_first_line(text))
+        stage: Stage = "tls" if any(sign in text for sign in _TLS_SIGNS) else "connect"
+        return Failure(stage, text=_cause_of_connect(text))
+    status = _STATUS.search(text)
+    if status is None:
+        return Failure("sent", text=_first_line(text))
+    code = _CODE.search(text)
+    return Failure("answered", int(status[1]), code[1] if code else None, text)
+
+
+def from_boto(error: Exception) -> Failure:
+    """Read an exception of botocore."""
+    import botocore.exceptions as botocore
+
+    if isinstance(error, botocore.ClientError):
+        response = error.response
+        code = response.get("Error", {}).get("Code")
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return Failure("answered", status, code, str(error))
+    if isinstance(error, botocore.SSLError):
+        return Failure("tls", text=str(error))
+    if isinstance(error, (botocore.EndpointConnectionError, botocore.ConnectTimeoutError)):
+        return Failure("connect", text=str(error))
+    return Failure("sent", text=str(error))
+
+
+def translate(failure: Failure, verb: str, where: str, object_key: str) -> AMFSError:
+    """Return the error for a request that failed; `verb` is what it was to do, "create" say.
+
+    A create that was sent and not clearly refused may have been applied: its outcome is unknown.
+    """
+    what = f"cannot {verb} {object_key!r} in {where}"
+    if failure.stage == "tls":
+        return ConfigurationError(
+            f"{what}: TLS failed ({failure.text}); check that the endpoint speaks https and that "
+            "its certificate is trusted (AWS_CA_BUNDLE names a private authority's)",
+            object_key=object_key,
+        )
+    if failure.stage == "connect":
+        return BackendUnavailableError(
+            f"{what}: no connection ({failure.text}); check endpoint_url and that it is up",
+            object_key=object_key,
+        )
+    if failure.stage == "sent":
+        return _unanswered(f"{what}: no whole answer ({failure.text})", verb, object_key)
+    return _answered(failure, what, verb, where, object_key)
+
+
+def redacted(error: BaseException | None, endpoint: Endpoint) -> BaseException | None:
+    """Return a client's exception for use as a cause, free of credentials.
+
+    Servers echo what they were sent: S3 answers a wrong signature with the canonical request, in
+    which the session token stands.
+    """
+    frozen = endpoint.credentials.get_frozen_credentials()
+    text = clean = str(error)
+    for secret in (frozen.secret_key, frozen.token):
+        clean = clean.replace(secret, "[redacted]") if secret else clean
+    return error if clean == text else RuntimeError(clean)
+
+
+def _answered(failure: Failure, what: str, verb: str, where: str, object_key: str) -> AMFSError:
+    status, code = failure.status or 0, failure.code
+    said = f"{status} {code}" if code else str(status)
+    if code == "NoSuchBucket":
+        return BucketNotFoundError(
+            f"{where} does not exist; create it (`aws s3 mb`) or check its name and endpoint_url",
+            object_key=object_key,
+        )
+    if code in _REGION_CODES or status in (301, 307):
+        region = _REGION.search(failure.text)
+        mend = f"set region_name to {region[1] or region[2]!r}" if region else "set region_name"
+        return ConfigurationError(
+            f"{what}: it is in another region ({said}); {mend}", object_key=object_key
+        )
+    if code in _CREDENTIAL_MENDS:
+        return PermissionDeniedError(
+            f"{what}: {_CREDENTIAL_MENDS[code]} ({said})", object_key=object_key
+        )
+    if status in (401, 403):
+        return PermissionDeniedError(
+            f"{what}: these credentials have no permission for it ({said}); "
+            "ask for s3:GetObject, s3:PutObject and s3:ListBucket on it",
+            object_key=object_key,
+        )
+    if status == 501 and verb == "create":
+        return ConditionalWritesUnsupportedError(
+            f"{where} does not implement If-None-Match ({said}), so writes could be lost there; "
+            "use a server with conditional writes",
+            object_key=object_key,
+        )
+    if status >= _SERVER_ERROR or status in (408, 429):
+        return _unanswered(f"{what}: the server answered {said}", verb, object_key)
+    if status == 404:
+        return BackendUnavailableError(
+            f"{what}: the server answered {said} without saying that the object is absent; "
+            "is endpoint_url that of an S3 service?",
+            object_key=object_key,
+        )
+    return ConfigurationError(f"{what}: the server answered {said}", object_key=object_key)
+
+
+def _unanswered(message: str, verb: str, object_key: str) -> AMFSError:
+    kind = OutcomeUnknownError if verb == "create" else BackendUnavailableError
+    return kind(message, object_key=object_key)
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+def _cause_of_connect(text: str) -> str:
+    """Return the deepest message that the HTTP client gives for a connection that failed."""
+    messages = re.findall(r'(?:message|error): "([^"]+)"', text)
+    if messages:
+        return str(messages[-1])
+    named = re.findall(r"\b(InvalidCertificate\([^)]*\)|InvalidContentType|TimedOut)", text)
+    return str(named[-1]) if named else _first_line(text)
