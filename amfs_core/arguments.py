@@ -37,6 +37,8 @@ def text(given: object, what: str) -> str:
 
 def texts(given: Iterable[str], what: str) -> tuple[str, ...]:
     """Return several texts as a tuple, in their order."""
+    if given == ():
+        return ()
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise InvalidValueError(f"{what} must be a list of texts, not {type(given).__name__}")
     return tuple(text(one, f"{what}[{index}]") for index, one in enumerate(given))
@@ -51,6 +53,8 @@ def number(given: object, what: str) -> float:
 
 def fraction(given: object, what: str) -> float:
     """Return a number between 0 and 1, both included."""
+    if type(given) is float and 0.0 <= given <= 1.0:
+        return given
     found = number(given, what)
     if not 0.0 <= found <= 1.0:
         raise InvalidValueError(f"{what} must be between 0 and 1, not {given!r}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from amfs_core import fork
 from amfs_core.entry import MemoryEntry
@@ -17,8 +17,7 @@ MAX_HEADS = 200_000
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The newest version of a memory that this process knows of; version 0: it knows of none.
 
     It is what the next version builds on. `checked` is when it was last known to be the newest,
@@ -98,12 +97,12 @@ class Cache:
 
     def _keep_head(self, address: Address, head: Head) -> None:
         self._heads[address.prefix] = head
-        self._heads.move_to_end(address.prefix)
-        while len(self._heads) > MAX_HEADS:
+        if len(self._heads) > MAX_HEADS:
             self._heads.popitem(last=False)
 
     def _keep_body(self, object_key: str, body: bytes) -> None:
-        self._drop_body(object_key)
+        if object_key in self._bodies:
+            return
         self._bodies[object_key] = body
         self._size += len(body)
         while self._size > MAX_BODY_BYTES:

@@ -77,6 +77,12 @@ def unescape(segment: str) -> str | None:
         return None
 
 
+@lru_cache(maxsize=16_384)
+def _escaped_path(root: str, entity_path: str) -> str:
+    segments = (escape(one, "entity path segment") for one in entity_path.split("/"))
+    return f"{root}entries/{'/'.join(segments)}/"
+
+
 def _percent(found: re.Match[str] | str) -> str:
     text = found if isinstance(found, str) else found.group()
     return "".join(f"%{byte:02X}" for byte in text.encode())
@@ -147,13 +153,12 @@ class Layout:
         """Return the prefix of all memories under an entity path; None: of all there are."""
         if entity_path is None:
             return self.entries
-        segments = require_text(entity_path, "entity path").split("/")
-        return self.entries + "/".join(escape(one, "entity path segment") for one in segments) + "/"
+        return _escaped_path(self.root, require_text(entity_path, "entity path"))
 
     def address(self, entity_path: str, key: str) -> Address:
         """Return the address of a memory; `InvalidKeyError` when its name cannot be one."""
         prefix = self.entity_prefix(require_text(entity_path, "entity path"))
-        prefix += escape(require_text(key, "key")) + "/"
+        prefix = f"{prefix}{escape(require_text(key, 'key'))}/"
         size = len(prefix.encode()) - 1 + _VERSION_NAME_BYTES
         if size > MAX_OBJECT_KEY_BYTES - MAX_PREFIX_BYTES:
             raise InvalidKeyError(

@@ -398,22 +398,27 @@ class AgentMemory:
         if expected is None:
             return _made(self._versions.append(address, lambda _: draft, moment=moment))
 
-        def make(head: Head) -> Draft:
-            if head.version == expected:
-                return draft
-            found = f"version {head.version} is" if head.version else "there is none"
-            raise VersionConflictError(
+        def conflict(newest: Head) -> VersionConflictError:
+            found = f"version {newest.version} is" if newest.version else "there is none"
+            return VersionConflictError(
                 f"{address} was expected to be at version {expected}, but {found} the newest; "
                 "read it and decide again",
                 expected=expected,
-                actual=head.version,
+                actual=newest.version,
                 entity_path=address.entity_path,
                 key=address.key,
             )
 
+        def make(head: Head) -> Draft:
+            if head.version == expected:
+                return draft
+            raise conflict(self._head(address))  # the winner of a race may be followed by others
+
         head = self._versions.cache.head(address)
-        if expected and (head is None or head.version != expected):
+        if (head or NONE_KNOWN).version != expected:
             head = self._head(address)
+            if head.version != expected:
+                raise conflict(head)
         return _made(self._versions.append(address, make, head=head, moment=moment))
 
     def _head(self, address: Address) -> Head:

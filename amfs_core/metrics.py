@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from amfs_core import fork
+
+_REQUESTS = ("create", "get", "list", "replace", "delete")
+_EVENTS = ("retry", "conflict", "cache_hit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class Meter:
     """Counts from many threads."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
+        self._counts = dict.fromkeys((*_REQUESTS, *_EVENTS), 0)
+        self._read = self._written = 0
         self._lock = threading.Lock()
         fork.register(self)
 
@@ -45,20 +48,18 @@ class Meter:
         """Count one request or event, and the bytes that it moved."""
         with self._lock:
             self._counts[kind] += 1
-            if read:
-                self._counts["bytes_read"] += read
-            if written:
-                self._counts["bytes_written"] += written
+            self._read += read
+            self._written += written
 
     def snapshot(self) -> Metrics:
         """Return the totals so far."""
         with self._lock:
             counts = self._counts.copy()
-        kinds = ("create", "get", "list", "replace", "delete")
+            read, written = self._read, self._written
         return Metrics(
-            requests=MappingProxyType({kind: counts[kind] for kind in kinds}),
-            bytes_read=counts["bytes_read"],
-            bytes_written=counts["bytes_written"],
+            requests=MappingProxyType({kind: counts[kind] for kind in _REQUESTS}),
+            bytes_read=read,
+            bytes_written=written,
             retries=counts["retry"],
             conflicts=counts["conflict"],
             cache_hits=counts["cache_hit"],

@@ -27,11 +27,11 @@ import urllib.parse
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import botocore.auth
 import botocore.awsrequest
@@ -81,8 +81,8 @@ class Request:
     """One request that arrived, and what became of it.
 
     `status` is what the client was answered, `upstream_status` what the server answered; each is
-    None when there was no answer (yet). `kind` is "create" (a PUT with If-None-Match), "put", "get",
-    "head", "list", "delete" (POST ?delete too) or "other".
+    None when there was no answer (yet). `kind` is "create" (a PUT with If-None-Match), "put",
+    "get", "head", "list" (a GET with list-type), "delete" (POST ?delete too) or "other".
     """
 
     method: str
@@ -392,7 +392,10 @@ def forward(connection: http.client.HTTPConnection, message: _Message) -> http.c
             connection.putheader(name, value)
     if message.chunked:
         connection.putheader("Transfer-Encoding", "chunked")
-    connection.endheaders(message.body, encode_chunked=message.chunked)
+    # A server may refuse the request before it has read all of it, and hang up: what counts then is
+    # its answer. If there is none, reading it fails.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.endheaders(message.body, encode_chunked=message.chunked)
     return connection.getresponse()
 
 
@@ -441,12 +444,12 @@ class _Listener(ThreadingMixIn, TCPServer):
         self._sockets_lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), _Connection)
 
-    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
+    def process_request(self, request: Any, client_address: Any) -> None:
         with self._sockets_lock:
             self._sockets.add(request)
-        super().process_request(request, client_address)  # type: ignore[arg-type]
+        super().process_request(request, client_address)
 
-    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
+    def shutdown_request(self, request: Any) -> None:
         with self._sockets_lock:
             self._sockets.discard(request)
         super().shutdown_request(request)
@@ -534,7 +537,7 @@ class _Connection(BaseHTTPRequestHandler):
             # A client or a server that ended the connection: the other side sees the same.
             self.close_connection = True
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_OPTIONS = do_PATCH = _serve
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_OPTIONS = do_PATCH = _serve  # noqa: N815
 
     # --- the request
 

@@ -24,6 +24,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 import warnings
@@ -322,14 +323,19 @@ class Server:
 
     def boto3_client(self, *, endpoint_url: str | None = None, attempts: int = 3) -> S3Client:
         """A plain boto3 S3 client; `endpoint_url` leads it through a proxy, say."""
-        return boto3.session.Session().client(
+        with _session_lock:
+            return self._client(endpoint_url or self.endpoint_url, attempts)
+
+    def _client(self, endpoint_url: str, attempts: int) -> S3Client:
+        return _session().client(
             "s3",
-            endpoint_url=endpoint_url or self.endpoint_url,
+            endpoint_url=endpoint_url,
             region_name=REGION,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
             config=botocore.config.Config(
                 s3={"addressing_style": "path"},
+                signature_version="s3v4",  # for presigned addresses too
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
                 retries={"total_max_attempts": attempts, "mode": "standard"},
@@ -348,6 +354,15 @@ class Server:
         finally:
             client.close()
         return bucket
+
+
+_session_lock = threading.Lock()  # a session must not be used by two threads, a client may be
+
+
+@functools.cache
+def _session() -> boto3.session.Session:
+    # One for all clients: reading the description of S3 is most of the time that a client takes.
+    return boto3.session.Session()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,55 @@
+# `make demo` and `make test` are all a newcomer needs; each installs what it uses into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo test lint types pytest servers bench bench-quick format clean
+
+help:
+	@echo "make demo         import real text, race two agents, look around"
+	@echo "make test         install everything, then lint, types and all tests"
+	@echo "make bench        measure against the raw clients (bench-quick: under 3 minutes)"
+	@echo "make lint types pytest    the parts of make test"
+	@echo "make format       rewrite the sources in the house style"
+
+demo: $(VENV)/app
+	@$(BIN)/python -m amfs.demo
+
+test: lint types pytest
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev
+	$(BIN)/mypy
+
+pytest: $(VENV)/dev servers
+	$(BIN)/python -m pytest
+
+servers: $(VENV)/dev
+	$(BIN)/python -m tests.servers build
+
+bench: $(VENV)/dev servers
+	$(BIN)/python -m benchmarks
+
+bench-quick: $(VENV)/dev servers
+	$(BIN)/python -m benchmarks --quick
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .amfs-demo build dist
+
+$(VENV)/app: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip
+	$(PIP) --editable '.[all]'
+	@touch $@
+
+$(VENV)/dev: $(VENV)/app
+	$(PIP) --group dev
+	@touch $@

@@ -1,0 +1,1 @@
+"""Speed as ratios to the raw client, measured in the same run. `make bench`."""

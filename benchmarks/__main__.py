@@ -1,0 +1,61 @@
+"""`make bench`: measure, and print one table. Ratios hold within a run, rates on one machine."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import local, s3, startup
+from benchmarks.measure import Comparison
+from tests.servers import MINIO, running
+
+
+def measured(*, quick: bool) -> Iterator[Comparison]:
+    """Yield every comparison as it is done."""
+    count, repetitions = (1500, 3) if quick else (5000, 7)
+    with running(MINIO) as server:
+        yield from s3.comparisons(server, count, repetitions)
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as root:
+        yield from local.comparisons(Path(root), count // 3, repetitions)
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Fewer operations: under three minutes.")
+def main(*, quick: bool) -> None:
+    """Print how AMFS compares with the raw client, and how quickly it starts."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 140
+    table = Table(title="AMFS beside the raw client")
+    for name in ("what", "ours/s", "raw/s", "ratio", "spread", "CPU µs", "raw µs", "CPU ×", "goal"):
+        table.add_column(name, justify="left" if name in ("what", "goal") else "right")
+    with console.status("measuring …"):
+        for one in measured(quick=quick):
+            table.add_row(
+                one.name,
+                f"{one.ours.rate:,.0f}",
+                f"{one.raw.rate:,.0f}",
+                f"{one.speed:.2f}",
+                f"{min(one.ratios):.2f}–{max(one.ratios):.2f}",
+                f"{one.ours.cpu:.0f}",
+                f"{one.raw.cpu:.0f}",
+                f"{one.cpu:.2f}",
+                one.goal,
+            )
+        starts = {
+            "import amfs": (("-c", "import amfs"), "< 0.2 s"),
+            "amfs --help": (("-m", "amfs", "--help"), "< 0.4 s"),
+        }
+        times = {name: startup.seconds(*args, repetitions=7) for name, (args, _) in starts.items()}
+    console.print(table)
+    for name, spent in times.items():
+        console.print(f"{name}: {spent:.3f} s from a cold start (goal {starts[name][1]})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Writes and reads on one S3 server, beside raw obstore with the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import obstore
+from obstore.store import S3Store
+
+from amfs import AgentMemory
+from amfs_s3 import S3Adapter
+from benchmarks.measure import Comparison, Work, compare
+from tests.servers import REGION, Server
+
+VALUE = {"text": "what the agent learnt " * 22, "steps": list(range(20)), "source": "run-17"}
+BODY = b"x" * 1000
+THREADS = 32
+
+
+def comparisons(server: Server, count: int, repetitions: int) -> Iterator[Comparison]:
+    """Yield the comparisons, each with its goal."""
+    bucket = server.new_bucket()
+    raw = S3Store(
+        bucket,
+        config={
+            "endpoint": server.endpoint_url,
+            "region": REGION,
+            "access_key_id": server.access_key,
+            "secret_access_key": server.secret_key,
+        },
+        client_options={"allow_http": True, "timeout": timedelta(seconds=10)},
+        retry_config={"max_retries": 0},
+    )
+    adapter = S3Adapter(
+        bucket,
+        endpoint_url=server.endpoint_url,
+        region_name=REGION,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+    )
+    memory = AgentMemory("bench", adapter=adapter, namespace="bench")
+
+    def write(repetition: int) -> Work:
+        return lambda number: memory.write(f"load/{repetition}", f"k{number}", VALUE)
+
+    def put(repetition: int) -> Work:
+        return lambda number: obstore.put(
+            raw, f"raw/{repetition}/k{number}", BODY, mode="create", use_multipart=False
+        )
+
+    yield compare(
+        f"{server.name}: write, {THREADS} threads / raw put",
+        write,
+        put,
+        count=count,
+        threads=THREADS,
+        repetitions=repetitions,
+        goal=">= 0.90, CPU <= 1.4",
+    )
+
+    def read(repetition: int) -> Work:
+        fresh = AgentMemory("bench", adapter=adapter, namespace="bench")  # an empty cache
+        return lambda number: fresh.read(f"load/{repetition}", f"k{number}", version=1)
+
+    def get(repetition: int) -> Work:
+        return lambda number: obstore.get(raw, f"raw/{repetition}/k{number}").bytes()
+
+    yield compare(
+        f"{server.name}: read of a version, {THREADS} threads / raw get",
+        read,
+        get,
+        count=count,
+        threads=THREADS,
+        repetitions=repetitions,
+        goal=">= 0.90, CPU <= 1.4",
+    )
+    adapter.close()

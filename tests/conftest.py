@@ -1,0 +1,133 @@
+"""What the tests share: real S3 servers, buckets, the fault proxy, and a clean environment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+from tests.proxy import FaultProxy
+from tests.servers import NotCoveredWarning, Server
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NOT_COVERED = "NOT COVERED:"
+
+ProxyFactory = Callable[[Server], FaultProxy]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A server that can't be had is to be shown, even where all other warnings are errors.
+    config.addinivalue_line("filterwarnings", "always::tests.servers.NotCoveredWarning")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end of the run what this machine could not test."""
+    # Read from the reports, not from a variable: under xdist the tests run in other processes.
+    gaps = Counter(_skip_reason(report) for report in terminalreporter.stats.get("skipped", []))
+    gaps.update(str(warning.message) for warning in terminalreporter.stats.get("warnings", []))
+    lines = [gap[gap.index(NOT_COVERED) :] for gap in gaps if NOT_COVERED in gap]
+    if lines:
+        terminalreporter.section("NOT COVERED", sep="!", red=True, bold=True)
+        for line in sorted({line.splitlines()[0] for line in lines}):
+            terminalreporter.line(line, red=True)
+
+
+def _skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    return report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+
+
+# --- environment ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hide the developer's own AWS and AMFS settings and caches from the tests."""
+    built_servers = servers.cache_directory().absolute()  # before the cache moves
+    nowhere = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("AWS_", "AMFS_")):
+                patch.delenv(name)
+        patch.setenv("AMFS_TEST_CACHE", str(built_servers))
+        patch.setenv("XDG_CACHE_HOME", str(nowhere / "cache"))
+        patch.setenv("AWS_CONFIG_FILE", str(nowhere / "no-config"))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere / "no-credentials"))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
+# --- servers -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def minio(clean_environment: None) -> Iterator[Server]:
+    """A MinIO for the whole run (where no real server can be had: moto, with a warning)."""
+    if servers.locate("minio"):
+        program = servers.MINIO
+    elif servers.locate("versitygw") or not servers.MOTO.binary():
+        pytest.skip(f"{NOT_COVERED} MinIO can't be had: nothing is tested against it")
+    else:
+        program = servers.MOTO
+        warnings.warn(
+            f"{NOT_COVERED} no real S3 server can be had: moto stands in for MinIO. It is no proof "
+            "of atomic creates under load, of signatures, of durability or of bucket notifications",
+            NotCoveredWarning,
+            stacklevel=1,
+        )
+    with servers.running(program) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def versity(clean_environment: None) -> Iterator[Server]:
+    """A versitygw for the whole run."""
+    if not servers.locate("versitygw"):
+        pytest.skip(f"{NOT_COVERED} versitygw can't be had: nothing is tested against it")
+    with servers.running(servers.VERSITY) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["minio", "versity"])
+def s3_server(request: pytest.FixtureRequest) -> Server:
+    """Each of the S3 servers in turn; a test that kills it must restart it."""
+    server = request.getfixturevalue(request.param)
+    assert isinstance(server, Server)
+    return server
+
+
+@pytest.fixture
+def bucket(s3_server: Server) -> str:
+    """A bucket on `s3_server` that no other test uses."""
+    return s3_server.new_bucket()
+
+
+@pytest.fixture
+def proxy() -> Iterator[ProxyFactory]:
+    """Makes fault proxies: `proxy(server)` listens until the test ends."""
+    with contextlib.ExitStack() as open_proxies:
+
+        def in_front_of(server: Server) -> FaultProxy:
+            credentials = (server.access_key, server.secret_key)
+            return open_proxies.enter_context(
+                FaultProxy(server.endpoint_url, credentials=credentials)
+            )
+
+        yield in_front_of
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def locomo() -> Path:
+    """The directory of LoCoMo conversations, which lies beside the repository, not in it."""
+    directory = REPOSITORY.parent / "shared" / "data" / "locomo"
+    if not any(directory.glob("*.json")):
+        pytest.skip(f"{NOT_COVERED} real conversations: there is no LoCoMo data at {directory}")
+    return directory
