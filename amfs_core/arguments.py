@@ -11,6 +11,7 @@ from typing import Any
 from amfs_core import value as values
 from amfs_core.entry import MEMORY_TYPES, Draft
 from amfs_core.errors import InvalidValueError
+from amfs_core.layout import MAX_VERSION
 
 WRITE_PARAMETERS = (
     "entity_path",
@@ -46,9 +47,13 @@ def texts(given: Iterable[str], what: str) -> tuple[str, ...]:
 
 def number(given: object, what: str) -> float:
     """Return a finite real number."""
-    if type(given) not in (int, float) or not math.isfinite(given):  # type: ignore[arg-type]
-        raise InvalidValueError(f"{what} must be a finite number, not {given!r:.80}")
-    return float(given)  # type: ignore[arg-type]  # the line above says int or float
+    try:
+        found = float(given) if type(given) in (int, float) else math.nan  # type: ignore[arg-type]
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise InvalidValueError(f"{what} must be a finite number, not {values.shown(given)}")
+    return found
 
 
 def fraction(given: object, what: str) -> float:
@@ -57,7 +62,7 @@ def fraction(given: object, what: str) -> float:
         return given
     found = number(given, what)
     if not 0.0 <= found <= 1.0:
-        raise InvalidValueError(f"{what} must be between 0 and 1, not {given!r}")
+        raise InvalidValueError(f"{what} must be between 0 and 1, not {values.shown(given)}")
     return found
 
 
@@ -65,7 +70,7 @@ def seconds(given: float | timedelta, what: str) -> float:
     """Return a length of time in seconds, not negative."""
     found = number(given.total_seconds() if isinstance(given, timedelta) else given, what)
     if found < 0:
-        raise InvalidValueError(f"{what} must not be negative, as {given!r} is")
+        raise InvalidValueError(f"{what} must not be negative, as {values.shown(given)} is")
     return found
 
 
@@ -80,7 +85,7 @@ def lifetime(given: float | timedelta | None) -> timedelta | None:
         length = timedelta(seconds=found)
         datetime.now(UTC) + length
     except OverflowError as error:
-        raise InvalidValueError(f"ttl of {given!r} ends after the year 9999") from error
+        raise InvalidValueError(f"ttl of {values.shown(given)} ends after the year 9999") from error
     return length
 
 
@@ -96,9 +101,12 @@ def moment(given: object, what: str) -> datetime:
 
 
 def version(given: object, what: str, least: int = 1) -> int:
-    """Return a version number, a whole number from `least` on."""
-    if type(given) is not int or given < least:
-        raise InvalidValueError(f"{what} must be a whole number from {least} on, not {given!r:.80}")
+    """Return a version number, a whole number from `least` to `MAX_VERSION`."""
+    if type(given) is not int or not least <= given <= MAX_VERSION:
+        raise InvalidValueError(
+            f"{what} must be a whole number from {least} to {MAX_VERSION}, "
+            f"not {values.shown(given)}"
+        )
     return given
 
 
@@ -118,7 +126,7 @@ def draft(
     value = values.copied(value)
     if memory_type not in MEMORY_TYPES:
         raise InvalidValueError(
-            f"memory_type must be one of {', '.join(MEMORY_TYPES)}, not {memory_type!r:.80}"
+            f"memory_type must be one of {', '.join(MEMORY_TYPES)}, not {values.shown(memory_type)}"
         )
     return Draft(
         write_id=write_id,

@@ -123,9 +123,10 @@ def _write(memory: AgentMemory, batch: list[_Line], before: int) -> int:
     except WriteManyError as error:
         first = min(error.errors)
         written = before + sum(entry is not None for entry in error.entries)
+        so_far = "1 line was" if written == 1 else f"{written} lines were"
         raise AMFSError(
             f"line {batch[first].number} was not written: {error.errors[first]} "
-            f"({written} lines were written, {len(error.errors)} of this batch were not)"
+            f"({so_far} written; in its batch of {len(batch)}, {len(error.errors)} were not)"
         ) from error
 
 

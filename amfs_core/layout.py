@@ -24,7 +24,10 @@ MAX_OBJECT_KEY_BYTES = 1024
 MAX_PREFIX_BYTES = 128
 """What an adapter's prefix may take of it, so that the same names fit under every prefix."""
 
-_VERSION_NAME_BYTES = len("/v9999999999.json")
+MAX_VERSION = 9_999_999_999
+"""Highest version number: the length of every object key is known before it is needed."""
+
+_VERSION_NAME_BYTES = len(f"/v{MAX_VERSION}.json")
 
 # Control characters (C0, DEL, C1), the line and paragraph separators, and the two code points that
 # XML 1.0 cannot carry (S3 lists keys in XML); then `%`, `\`, `/` and what Windows refuses. The set
@@ -33,7 +36,7 @@ _VERSION_NAME_BYTES = len("/v9999999999.json")
 _ESCAPED = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff%\\\\/<>:"|?*]')
 _ESCAPED_AT_START = (".", " ")
 _ESCAPED_AT_END = (".", " ")
-_VERSION_NAME = re.compile(r"v([1-9][0-9]*)\.json", re.ASCII)
+_VERSION_NAME = re.compile(r"v([1-9][0-9]{0,9})\.json", re.ASCII)
 _LIKE_VERSION_NAME = re.compile(r"v[0-9]+\.json", re.ASCII | re.IGNORECASE)
 _ESCAPE_SEQUENCE = re.compile(r"(?:%[0-9A-F]{2})+", re.ASCII)
 
@@ -174,7 +177,10 @@ class Layout:
         """Return what version of what memory an object is; None for anything else."""
         if not object_key.startswith(self.entries):
             return None
-        *names, key, version_name = object_key[len(self.entries) :].split("/")
+        *names, version_name = object_key[len(self.entries) :].split("/")
+        if not names:
+            return None
+        *names, key = names
         version = _VERSION_NAME.fullmatch(version_name)
         entity = [unescape(name) for name in names]
         name = unescape(key)

@@ -46,6 +46,14 @@ def copied(value: object, what: str = "value") -> Any:
         _refuse(value, what)
 
 
+def shown(given: object) -> str:
+    """Return a short `repr` for a message; some objects have none (a whole number too long)."""
+    try:
+        return f"{given!r:.80}"
+    except Exception:
+        return "(too long to show)" if type(given) is int else "(without a repr)"
+
+
 class _NotJSONError(Exception):
     """Something in the value is not JSON; `_refuse` finds out what and where."""
 
@@ -117,7 +125,8 @@ def _refuse(value: object, what: str) -> NoReturn:
     def within_dict(node: Any, place: str) -> str | None:
         for key, child in node.items():
             if type(key) is not str:
-                return f"{place} has the key {key!r} of type {type(key).__name__}; keys are text"
+                kind = type(key).__name__
+                return f"{place} has the key {shown(key)} of type {kind}; keys are text"
             if not _is_utf8(key):
                 return f"{place} has a key with a lone surrogate, which is not UTF-8"
             if found := fault(child, f"{place}[{key!r}]"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -112,7 +112,7 @@ class LocalAdapter:
         directory = os.path.dirname(path)
         try:
             self._directories.make(directory)
-            self._scratch.rename(data, path)
+            self._name(self._scratch.rename, data, path, directory)
             self._directories.flush(directory)
         except OSError as error:
             self._directories.forget(directory)
@@ -139,16 +139,22 @@ class LocalAdapter:
 
     def _link(self, data: bytes, path: str, directory: str) -> bool:
         """Write a file and give it its name, unless that is taken."""
+        try:
+            self._name(self._scratch.link, data, path, directory)
+        except FileExistsError:
+            return False
+        return True
+
+    def _name(
+        self, give: Callable[[bytes, str], None], data: bytes, path: str, directory: str
+    ) -> None:
+        """Have a file written and given its name, again while what it needs is removed."""
         for _ in range(_ATTEMPTS):
             try:
-                self._scratch.link(data, path)
-            except FileExistsError:
-                return False
+                return give(data, path)
             except FileNotFoundError:  # a directory or the temporary file was removed
                 self._directories.forget(directory)
                 self._directories.make(directory)
-            else:
-                return True
         raise FileNotFoundError(errno.ENOENT, "its directory is removed again and again", path)
 
     def _walk(self, prefix: str, after: bytes) -> Iterator[ObjectInfo]:

@@ -46,24 +46,28 @@ class Directories:
         """Make a directory and its parents, each entry durable before this returns."""
         if path in self._known:
             return
+        inside = path.startswith(f"{self._root}{os.sep}")
         try:
             os.mkdir(path)
         except FileExistsError:
             if not os.path.isdir(path):
                 raise NotADirectoryError(errno.ENOTDIR, "not a directory", path) from None
-            if path == self._root:
-                self._remember(path)
+            if not inside:  # the root and what is above it were there before
+                if path == self._root:
+                    self._remember(path)
                 return
         except FileNotFoundError:
+            self.forget(path)
             self.make(os.path.dirname(path))
             self.make(path)
             return
-        if path != self._root:
+        if inside:
             self.make(os.path.dirname(path))
         if self._durable:
             # Also when it was there already: its maker may not have flushed its entry yet.
             self.flush(os.path.dirname(path))
-        self._remember(path)
+        if inside:
+            self._remember(path)
 
     def flush(self, path: str) -> None:
         """Make durable every entry that is in the directory now."""

@@ -23,7 +23,7 @@ DIRECTORY = ".amfs-tmp"
 """Under the root. No escaped name begins with a dot, so no object is ever in it."""
 
 _NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
-_ATTEMPTS = 10
+_ATTEMPTS = 100
 
 
 class Scratch:
@@ -94,7 +94,8 @@ class Scratch:
             try:
                 return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             except FileNotFoundError:  # the directory is not there yet, or no longer
-                os.makedirs(self._directory, exist_ok=True)
+                with contextlib.suppress(FileExistsError):  # made, and gone again already
+                    os.makedirs(self._directory, exist_ok=True)
         raise FileNotFoundError(errno.ENOENT, "it is removed again and again", self._directory)
 
     def _fill(self, fd: int, data: bytes) -> None:

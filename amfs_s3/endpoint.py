@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from amfs_core.errors import AMFSError, ConfigurationError, PermissionDeniedError
 
 if TYPE_CHECKING:
+    import boto3
     from botocore.credentials import Credentials
     from mypy_boto3_s3.client import S3Client
 
@@ -68,7 +69,6 @@ def resolve(settings: Settings) -> Endpoint:
     `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3` and a profile's `endpoint_url`.
     """
     import boto3
-    import botocore.config
     import botocore.exceptions
     import botocore.session
 
@@ -90,30 +90,41 @@ def resolve(settings: Settings) -> Endpoint:
             )
         # Fetched once here so that an expired SSO session, say, is an error with boto3's own words.
         credentials.get_frozen_credentials()
-        client = session.client(
-            "s3",
-            region_name=session.region_name or _DEFAULT_REGION,
-            endpoint_url=settings.endpoint_url,
-            config=botocore.config.Config(
-                connect_timeout=settings.connect_timeout,
-                read_timeout=settings.timeout,
-                retries={"total_max_attempts": 1},
-                max_pool_connections=settings.max_concurrency,
-                request_checksum_calculation="when_required",
-                s3={"addressing_style": _boto_style(settings.addressing_style)},
-            ),
-        )
+        client = _client(session, settings, "auto")
+        url = client.meta.endpoint_url.rstrip("/")
+        virtual_hosted = _is_virtual_hosted(settings, url)
+        if not virtual_hosted:  # left to itself boto3 may put the bucket in any host's name
+            client = _client(session, settings, "path")
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         raise _translated(error, settings) from error
-    url = client.meta.endpoint_url.rstrip("/")
     return Endpoint(
         settings=settings,
         url=url,
         region=client.meta.region_name,
-        virtual_hosted=_is_virtual_hosted(settings, url),
+        virtual_hosted=virtual_hosted,
         ca_bundle=core.get_config_variable("ca_bundle"),
         credentials=credentials,
         client=client,
+    )
+
+
+def _client(
+    session: boto3.Session, settings: Settings, addressing_style: AddressingStyle
+) -> S3Client:
+    from botocore.config import Config
+
+    return session.client(
+        "s3",
+        region_name=session.region_name or _DEFAULT_REGION,
+        endpoint_url=settings.endpoint_url,
+        config=Config(
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.timeout,
+            retries={"total_max_attempts": 1},
+            max_pool_connections=settings.max_concurrency,
+            request_checksum_calculation="when_required",
+            s3={"addressing_style": addressing_style},
+        ),
     )
 
 
@@ -132,10 +143,6 @@ def _is_virtual_hosted(settings: Settings, url: str) -> bool:
 
 def _is_aws(url: str) -> bool:
     return (urlsplit(url).hostname or "").endswith(_AWS_DOMAINS)
-
-
-def _boto_style(style: AddressingStyle) -> Any:
-    return style
 
 
 def _translated(error: Exception, settings: Settings) -> AMFSError:

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import platformdirs
 
-from amfs_core.errors import ConditionalWritesUnsupportedError
+from amfs_core.errors import BackendUnavailableError, ConditionalWritesUnsupportedError
 from amfs_s3.endpoint import Endpoint
 from amfs_s3.transport import RequestFailed, Transport
 
 _VALID_SECONDS = 24 * 3600.0
+_DELETE_ATTEMPTS = 3
 _log = logging.getLogger("amfs")
 
 
@@ -36,12 +37,16 @@ def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix:
     if _is_fresh(mark):
         return
     scratch = f"{prefix}.amfs-probe/{uuid.uuid4().hex}"
-    transport.create(scratch, b"first")
-    refused = not transport.create(scratch, b"second")
     try:
-        transport.delete(scratch)
-    except RequestFailed as error:
-        _log.warning("could not remove the scratch object %r: %s", scratch, error.failure.code)
+        created = transport.create(scratch, b"first")
+        refused = not transport.create(scratch, b"second")
+    finally:  # a create that failed may have been applied
+        _remove(transport, scratch)
+    if not created:  # a conflict (409): that the second create succeeds proves nothing then
+        raise BackendUnavailableError(
+            f"{endpoint.where} reported a conflict on a new scratch object; try again",
+            object_key=scratch,
+        )
     if not refused:
         raise ConditionalWritesUnsupportedError(
             f"{endpoint.where} accepts If-None-Match but ignores it, so concurrent writers would "
@@ -52,6 +57,16 @@ def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix:
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
         os.utime(mark)
+
+
+def _remove(transport: Transport, scratch: str) -> None:
+    for _ in range(_DELETE_ATTEMPTS):
+        try:
+            return transport.delete(scratch)
+        except RequestFailed as error:
+            failed = error.failure
+    _log.warning("could not remove the scratch object %r: %s", scratch, failed.code or failed.stage)
+    return None
 
 
 def _mark(endpoint: Endpoint) -> Path:

@@ -1,0 +1,149 @@
+"""What is printed: tables and colour for a terminal, lines of text or JSON for programs.
+
+What agents wrote must not drive the terminal of whoever reads it, so control characters are shown
+as their escapes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from amfs_core.entry import MemoryEntry
+
+# C0, DEL and C1 drive terminals; the rest reorders or hides the text around it (Unicode TR 36).
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def plain(text: str, keep: str = "") -> str:
+    """Return text with its control characters as visible escapes, but for those in `keep`."""
+    return _CONTROL.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    return f"\\u{ord(character):04x}"
+
+
+def compact(value: Any) -> str:
+    """Return a value as JSON on one line, safe on a terminal."""
+    # The escapes of `plain` are JSON's own, and control characters occur inside strings only.
+    return plain(json.dumps(value, ensure_ascii=False))
+
+
+def is_terminal() -> bool:
+    """True when a person sees what is printed."""
+    return sys.stdout.isatty()
+
+
+def line(text: str) -> None:
+    """Print a line."""
+    sys.stdout.write(text + "\n")
+
+
+def document(value: Any) -> None:
+    """Print one JSON document on a line."""
+    line(compact(value))
+
+
+def value_text(value: Any) -> None:
+    """Print a memory's value: text as it is, anything else as indented JSON.
+
+    On a terminal control characters are escaped; elsewhere text is exact.
+    """
+    if not isinstance(value, str):
+        line(plain(json.dumps(value, ensure_ascii=False, indent=2), keep="\n"))
+        return
+    text = plain(value, keep="\n\t") if is_terminal() else value
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows: a table on a terminal, else lines with tabs between the fields."""
+    if not is_terminal():
+        for row in rows:
+            line("\t".join(plain(field) for field in row))
+        return
+    terminal = console()
+    terminal.print(grid(columns, rows, terminal.width))
+
+
+def grid(columns: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> Table:
+    """Return a table of at most `width` cells: what does not fit is cut from the last column."""
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = [[plain(field) for field in row] for row in rows]
+    *narrow, last = columns
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    taken = 0
+    for index, column in enumerate(narrow):
+        widest = max(cell_len(text) for text in (column, *(row[index] for row in shown)))
+        taken += widest + 2
+        table.add_column(column)
+    # rich would rather squeeze the other columns away than cut this one
+    table.add_column(last, no_wrap=True, overflow="ellipsis", max_width=max(12, width - taken))
+    for row in shown:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def faint(text: str) -> None:
+    """Print a line that a person may want to know and a program does not; nothing elsewhere."""
+    if is_terminal():
+        from rich.text import Text
+
+        console().print(Text(plain(text), style="dim"), soft_wrap=True)
+
+
+def console() -> Console:
+    """Return the terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """Return a number and its noun."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def summary(entry: MemoryEntry) -> str:
+    """Return what a version holds, on one line: its value, or what became of it."""
+    if entry.erased is not None:
+        return "(erased)"
+    if entry.deleted:
+        return "(erased all before)" if entry.purges else "(deleted)"
+    text = compact(entry.value)
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def when(entry: MemoryEntry) -> str:
+    """Return when a version was written: UTC, to the second."""
+    return f"{entry.provenance.written_at:%Y-%m-%d %H:%M:%SZ}"
+
+
+@contextlib.contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Give a callback `(done, total)` that moves a bar on stderr; None when that is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

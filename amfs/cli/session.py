@@ -1,0 +1,48 @@
+"""What the options before the command say, and the memory that they open."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from amfs import AgentMemory
+    from amfs_core.storage import StorageAdapter
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of the program."""
+
+    store: str | None = None
+    namespace: str | None = None
+    agent: str | None = None
+    config: str | None = None
+    json: bool = False
+    _opened: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def memory(self) -> AgentMemory:
+        """Open the memory; it is closed at the end of the run."""
+        from amfs import AgentMemory
+
+        return self._opened.enter_context(
+            AgentMemory(
+                self.agent,
+                adapter=self.open(self.store) if self.store is not None else None,
+                namespace=self.namespace,
+                config=self.config,
+            )
+        )
+
+    def open(self, place: str) -> StorageAdapter:
+        """Open the store at a directory or s3:// place; it is closed at the end of the run."""
+        from amfs.config import open_store
+
+        adapter = open_store(place)
+        self._opened.callback(adapter.close)
+        return adapter
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._opened.close()

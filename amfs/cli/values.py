@@ -1,0 +1,68 @@
+"""What people type: values, times and lengths of time."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from amfs_core.errors import InvalidValueError
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhdw]?)", re.ASCII)
+
+
+def value(given: str) -> Any:
+    """Return the value that an argument means: JSON, else the text; `@file` and `-` are read."""
+    text = _content(given)
+    try:
+        return json.loads(text, parse_constant=_not_json)
+    except (ValueError, RecursionError) as error:
+        if text.lstrip().startswith(("{", "[")):
+            click.echo(f"amfs: note: written as text, as it is not JSON ({error})", err=True)
+        return text
+
+
+def _content(given: str) -> str:
+    if given == "-":
+        return _decoded(sys.stdin.buffer.read(), "standard input")
+    if given.startswith("@"):
+        return _decoded(Path(given[1:]).expanduser().read_bytes(), given[1:])
+    return given
+
+
+def _decoded(data: bytes, name: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidValueError(
+            f"{name} is not UTF-8 text; encode it, for example with base64"
+        ) from error
+
+
+def _not_json(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def length(given: str) -> timedelta:
+    """Return a length of time: seconds, or a number with s, m, h, d or w."""
+    found = _LENGTH.fullmatch(given)
+    if found is None:
+        raise click.BadParameter(f"{given!r} is not a time such as 90, 15m, 2h or 7d")
+    try:
+        return timedelta(seconds=float(found[1]) * _UNITS[found[2] or "s"])
+    except OverflowError as error:
+        raise click.BadParameter(f"{given!r} is too long") from error
+
+
+def moment(given: str) -> datetime:
+    """Return a time, from ISO 8601, in UTC; without a zone it is local time."""
+    try:
+        return datetime.fromisoformat(given).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(f"{given!r} is not a time such as 2026-11-21T04:27:20Z") from error

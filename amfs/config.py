@@ -1,0 +1,182 @@
+"""Configuration: arguments over variables over `amfs.yaml` over the defaults.
+
+The file is found from the working directory upwards, or named by `AMFS_CONFIG`. Nothing here sends
+a request; opening an adapter imports it, and only that one.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from amfs import adapters
+from amfs_core.errors import ConfigurationError
+from amfs_core.storage import StorageAdapter
+from amfs_core.store import DEFAULT_PATIENCE
+
+if TYPE_CHECKING:  # a file is what needs pydantic and yaml, so they wait until there is one
+    from amfs.config_file import ConfigFile
+
+FILE_NAME = "amfs.yaml"
+DEFAULT_ROOT = ".amfs"
+_S3_VARIABLES = {
+    "bucket": "AMFS_S3_BUCKET",
+    "prefix": "AMFS_S3_PREFIX",
+    "endpoint_url": "AMFS_S3_ENDPOINT",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings of a memory, resolved.
+
+    `adapter` names a kind of store, `options` are its constructor's arguments. `agent_id` None
+    means user@host. `patience` is for how many seconds one request is tried again.
+    """
+
+    adapter: str = "local"
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may hold secrets
+    namespace: str = "default"
+    agent_id: str | None = None
+    patience: float = DEFAULT_PATIENCE
+    file: ConfigFile | None = field(default=None, repr=False, compare=False)
+
+    def open_adapter(self) -> StorageAdapter:
+        """Open the store. Raises `ConfigurationError` when no such adapter is installed or an
+        option is unknown, missing or of the wrong type; names the line when a file says it."""
+        if self.file is None:
+            return adapters.make(self.adapter, self.options)
+        return self.file.open_adapter(self.adapter, self.options)
+
+    def signing_agent(self) -> str:
+        """Return the agent that signs what is written, user@host when none is set."""
+        return self.agent_id or _user_at_host()
+
+
+def load(
+    path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None
+) -> Config:
+    """Return the settings that the variables and the file give.
+
+    `path` names the file; by default `AMFS_CONFIG` does, else the nearest `amfs.yaml` from the
+    working directory upwards is read, if there is one. A variable that is empty counts as unset.
+    Raises `ConfigurationError`, which names the variable, or the file and the line.
+    """
+    variables = {
+        name: value for name, value in (os.environ if environ is None else environ).items() if value
+    }
+    file = _file(path, variables)
+    adapter = "s3" if "AMFS_S3_BUCKET" in variables else (file.adapter if file else None) or "local"
+    options = dict(file.options) if file and (file.adapter or "local") == adapter else {}
+    if adapter == "s3":
+        options.update(_s3_options(variables))
+        if options.get("endpoint_url") == "":  # how a file says: AWS
+            options["endpoint_url"] = None
+    elif adapter == "local":
+        options["root"] = _root(options.get("root"), variables, file)
+    settings = file.settings if file else {}
+    return Config(
+        adapter=adapter,
+        options=options,
+        namespace=variables.get("AMFS_NAMESPACE") or settings.get("namespace") or "default",
+        agent_id=variables.get("AMFS_AGENT_ID") or settings.get("agent_id"),
+        patience=_patience(variables, settings.get("patience")),
+        file=file,
+    )
+
+
+def open_store(place: str, environ: Mapping[str, str] | None = None) -> StorageAdapter:
+    """Open a store by its place: a directory, or `s3://BUCKET/PREFIX`.
+
+    Without a prefix `AMFS_S3_PREFIX` counts, else `amfs/`. The endpoint is `AMFS_S3_ENDPOINT`,
+    else what the `AWS_*` variables and files say. Sends nothing. Raises `ConfigurationError`.
+    """
+    if "://" not in place:
+        if not place:
+            raise ConfigurationError("the store is empty; name a directory or s3://BUCKET/PREFIX")
+        return adapters.make("local", {"root": os.path.expanduser(place)})
+    url = urlsplit(place)
+    if url.scheme != "s3":
+        raise ConfigurationError(
+            f"a store cannot be at {url.scheme}://; name a directory or s3://BUCKET/PREFIX"
+        )
+    if "@" in url.netloc:
+        raise ConfigurationError("leave credentials out of s3://BUCKET/PREFIX; AWS_* has them")
+    # Not from urlsplit: a bucket or prefix may hold characters that mean something in a URL.
+    bucket, _, prefix = place.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise ConfigurationError(f"{place!r} names no bucket; it is s3://BUCKET/PREFIX")
+    options = _s3_options(os.environ if environ is None else environ)
+    options["bucket"] = bucket
+    if prefix:
+        options["prefix"] = prefix if prefix.endswith("/") else prefix + "/"
+    return adapters.make("s3", options)
+
+
+def _file(path: str | os.PathLike[str] | None, variables: Mapping[str, str]) -> ConfigFile | None:
+    named = Path(path) if path is not None else None
+    by = "config"
+    if named is None and "AMFS_CONFIG" in variables:
+        named, by = Path(variables["AMFS_CONFIG"]), "AMFS_CONFIG"
+    if named is not None and not named.is_file():
+        raise ConfigurationError(f"{by} names {str(named)!r}, but there is no such file")
+    found = named or _found_upwards()
+    if found is None:
+        return None
+    from amfs.config_file import read
+
+    return read(found)
+
+
+def _found_upwards() -> Path | None:
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # the working directory was removed
+        return None
+    candidates = (directory / FILE_NAME for directory in (here, *here.parents))
+    return next((one for one in candidates if one.is_file()), None)
+
+
+def _s3_options(variables: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        option: variables[name] for option, name in _S3_VARIABLES.items() if variables.get(name)
+    }
+
+
+def _root(given: object, variables: Mapping[str, str], file: ConfigFile | None) -> object:
+    """Return the local adapter's root. In a file it is relative to that file, so that the same
+    store is meant in every directory below it."""
+    if "AMFS_ROOT" in variables:
+        return os.path.expanduser(variables["AMFS_ROOT"])
+    root = DEFAULT_ROOT if given is None else given
+    if file is None or not isinstance(root, str):  # another type is refused when it is opened
+        return root
+    return os.path.join(file.directory, os.path.expanduser(root))
+
+
+def _patience(variables: Mapping[str, str], given: float | None) -> float:
+    text = variables.get("AMFS_PATIENCE")
+    if text is None:
+        return DEFAULT_PATIENCE if given is None else given
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ConfigurationError(f"AMFS_PATIENCE must be seconds, 0 or more, not {text!r:.80}")
+    return seconds
+
+
+def _user_at_host() -> str:
+    import getpass
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user id without a name
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    return f"{user}@{platform.node() or 'localhost'}"
