@@ -21,13 +21,14 @@ class Head(NamedTuple):
     """The newest version of a memory that this process knows of; version 0: it knows of none.
 
     It is what the next version builds on. `checked` is when it was last known to be the newest,
-    on the monotonic clock.
+    on the monotonic clock. `purged` is the newest known order to erase every version before it.
     """
 
     version: int = 0
     sha256: str | None = None
     written_at: datetime = _LONG_AGO
     checked: float = float("-inf")
+    purged: int = 0
 
 
 NONE_KNOWN = Head()
@@ -68,15 +69,21 @@ class Cache:
     ) -> None:
         """Remember a version that exists; `newest` says that it was the newest just now.
 
-        A tombstone that purges makes older ones forgotten.
+        A tombstone that purges makes older ones forgotten; their content, which may still be there
+        while the purge is under way, is not kept again.
         """
         checked = time.monotonic() if newest else float("-inf")
         with self._lock:
-            self._keep_body(address.object_key(entry.version), body)
             known = self._heads.get(address.prefix, NONE_KNOWN)
+            purged = max(known.purged, entry.version) if entry.purges else known.purged
+            if entry.version >= purged or entry.erased is not None:
+                self._keep_body(address.object_key(entry.version), body)
             if entry.version > known.version:
                 written_at = entry.provenance.written_at
-                self._keep_head(address, Head(entry.version, entry.sha256, written_at, checked))
+                head = Head(entry.version, entry.sha256, written_at, checked, purged)
+                self._keep_head(address, head)
+            elif purged > known.purged:
+                self._keep_head(address, known._replace(purged=purged))
             if entry.purges:
                 for version in range(1, entry.version):
                     self._drop_body(address.object_key(version))
@@ -87,7 +94,7 @@ class Cache:
         with self._lock:
             known = self._heads.get(address.prefix, NONE_KNOWN)
             if known.version == version:
-                self._keep_head(address, Head(version, known.sha256, known.written_at, checked=now))
+                self._keep_head(address, known._replace(checked=now))
 
     def forget_bodies(self, address: Address, versions: range) -> None:
         """Drop the bodies of versions whose content is to be gone."""

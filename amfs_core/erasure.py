@@ -5,10 +5,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from amfs_core.cache import Head
 from amfs_core.entry import Draft, Evidence, MemoryEntry, Provenance, encode
 from amfs_core.errors import CorruptEntryError
 from amfs_core.layout import Address
 from amfs_core.versions import Versions
+
+_UNKNOWN_HASH = "0" * 64
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def purge(versions: Versions, address: Address, tombstone: Draft) -> int:
@@ -16,26 +22,41 @@ def purge(versions: Versions, address: Address, tombstone: Draft) -> int:
 
     Safe to call again after a crash: it goes on where it stopped. About 2 requests per version.
     """
-    newest = versions.newest(address)
-    if newest is None:
+    order = _order(versions, address, tombstone)
+    if order is None:
         return 0
-    order = newest if newest.purges else versions.append(address, lambda _: tombstone)
-    assert order is not None  # the draft above is never None
     earlier = range(1, order.version)
     versions.cache.forget_bodies(address, earlier)
     erased = 0
-    previous: str | None = None
+    before: MemoryEntry | None = None
     for version in earlier:
         entry = _read(versions, address, version)
         if entry is None or entry.erased is None:
-            content = entry.sha256 if entry else _named_by_next(versions, address, version)
-            stub = _stub(versions, address, version, entry, previous, content)
-            versions.store.replace(address.object_key(version), encode(stub))
-            previous, erased = content, erased + 1
-        else:
-            previous = entry.erased
+            entry = _stub(versions, address, version, entry, before)
+            versions.store.replace(address.object_key(version), encode(entry))
+            erased += 1
+        before = entry
     versions.cache.forget_bodies(address, earlier)
     return erased
+
+
+def _order(versions: Versions, address: Address, tombstone: Draft) -> MemoryEntry | None:
+    """Return the newest version if it orders the erasure already, else one appended to do so.
+
+    None when there is nothing to erase. A damaged version is stood upon: erasing mends it.
+    """
+    damaged: Head | None = None
+    while True:
+        try:
+            if damaged is None:
+                newest = versions.newest(address)
+                if newest is None or newest.purges:
+                    return newest
+            return versions.append(address, lambda _: tombstone, head=damaged)
+        except CorruptEntryError as damage:
+            if damage.version is None or (damaged and damage.version <= damaged.version):
+                raise
+            damaged = Head(damage.version, _UNKNOWN_HASH)
 
 
 def _read(versions: Versions, address: Address, version: int) -> MemoryEntry | None:
@@ -50,7 +71,7 @@ def _read(versions: Versions, address: Address, version: int) -> MemoryEntry | N
 def _named_by_next(versions: Versions, address: Address, version: int) -> str:
     """Return the hash of a damaged version as the chain knows it."""
     following = _read(versions, address, version + 1)
-    return (following.previous if following else None) or "0" * 64
+    return (following.previous if following else None) or _UNKNOWN_HASH
 
 
 def _stub(
@@ -58,20 +79,21 @@ def _stub(
     address: Address,
     version: int,
     entry: MemoryEntry | None,
-    previous: str | None,
-    content: str,
+    before: MemoryEntry | None,
 ) -> MemoryEntry:
-    """Return what stands in for an erased version.
+    """Return what stands in for an erased version; `before` stands in for the one before it.
 
     It keeps the time, which `at=` searches by, and the write_id, by which a writer whose answer
-    was lost still recognises its version.
+    was lost still recognises its version. A damaged version has neither: times must not fall, so
+    it gets the time of the one before.
     """
-    if entry is None:
-        order = versions.newest(address)
-        assert order is not None  # the tombstone was just written
-        written_at, write_id = order.provenance.written_at, ""
-    else:
+    if entry is not None:
+        content, previous = entry.sha256, entry.previous
         written_at, write_id = entry.provenance.written_at, entry.provenance.write_id
+    else:
+        content = _named_by_next(versions, address, version)
+        previous = before.erased if before else None
+        written_at, write_id = before.provenance.written_at if before else _EPOCH, ""
     return MemoryEntry(
         namespace=versions.layout.namespace,
         entity_path=address.entity_path,
@@ -85,7 +107,7 @@ def _stub(
         deleted=True,
         provenance=Provenance("", "", written_at, write_id),
         evidence=Evidence(),
-        previous=entry.previous if entry else previous,
+        previous=previous,
         sha256="",
         erased=content,
     )

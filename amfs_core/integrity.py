@@ -83,7 +83,7 @@ def _listed(
         if parsed is None:
             mend = "move it out of the store; AMFS never reads it"
             findings.append(Finding(info.key, "it is not an object of this layout", mend))
-        else:
+        elif parsed[0].is_under(entity_path):
             memories.setdefault(parsed[0], []).append(parsed[1])
     return memories
 

@@ -131,6 +131,10 @@ class Address:
     def __str__(self) -> str:
         return f"{self.entity_path}/{self.key}"
 
+    def is_under(self, entity_path: str | None) -> bool:
+        """True for a memory of the entity path or of a deeper one; of any for None."""
+        return entity_path is None or f"{self.entity_path}/".startswith(f"{entity_path}/")
+
     def object_key(self, version: int) -> str:
         """Return the object key of one version."""
         return f"{self.prefix}v{version}.json"

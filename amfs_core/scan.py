@@ -34,11 +34,9 @@ class Stats:
 def newest(versions: Versions, entity_path: str | None) -> list[MemoryEntry]:
     """Return the newest version of every memory at or below an entity path, tombstones included,
     in the order of their names. 1 request per 1,000 objects and 1 per version not known yet."""
-    depth = 0 if entity_path is None else entity_path.count("/") + 1
     heads: dict[Address, int] = {}
     for address, version in _listed(versions, entity_path):
-        if address.entity_path.count("/") + 1 >= depth:
-            heads[address] = max(version, heads.get(address, 0))
+        heads[address] = max(version, heads.get(address, 0))
     found = [entry for _, entry in versions.get_each(heads.items())]
     return sorted(found, key=lambda entry: (entry.entity_path.split("/"), entry.key))
 
@@ -46,7 +44,7 @@ def newest(versions: Versions, entity_path: str | None) -> list[MemoryEntry]:
 def _listed(versions: Versions, entity_path: str | None) -> Iterator[tuple[Address, int]]:
     for info in versions.store.list(versions.layout.entity_prefix(entity_path)):
         parsed = versions.layout.parse(info.key)
-        if parsed is not None:
+        if parsed is not None and parsed[0].is_under(entity_path):
             yield parsed
 
 
@@ -59,6 +57,8 @@ def stats(versions: Versions, entity_path: str | None) -> Stats:
         parsed = versions.layout.parse(info.key)
         if parsed is None:
             foreign += 1
+            continue
+        if not parsed[0].is_under(entity_path):  # the memory e/k has its versions below e/k/ too
             continue
         depths[parsed[0]] += 1
         size += info.size

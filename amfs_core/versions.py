@@ -209,19 +209,23 @@ class Versions:
     ) -> Iterator[tuple[tuple[Address, int], MemoryEntry]]:
         """Yield those of the wanted versions that exist, in any order. 1 request for each that is
         not known yet, many at a time."""
+        known: list[tuple[Address, int]] = []
         unknown: dict[str, tuple[Address, int]] = {}
         for address, version in wanted:
             object_key = address.object_key(version)
-            body = self.cache.body(object_key)
-            if body is None:
+            if self.cache.body(object_key) is None:
                 unknown[object_key] = address, version
             else:
-                self.store.meter.add("cache_hit")
-                yield (address, version), self.decode(address, version, body)
+                known.append((address, version))
         for object_key, data in self.store.get_many(unknown):
             address, version = unknown[object_key]
             if data is not None:
                 yield (address, version), self._remember(address, version, data)
+        # After the others: among them may be an order to erase, which makes these forgotten.
+        for address, version in known:
+            entry = self.get(address, version)
+            if entry is not None:
+                yield (address, version), entry
 
     def _locate(self, address: Address) -> MemoryEntry | None:
         """Find the newest version of a memory that this process has not seen.

@@ -29,6 +29,9 @@ _STATUS = re.compile(r"status: (\d{3})\b")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _KIND = re.compile(r"HttpError \{\s*kind: (\w+)")
 _REGION = re.compile(r"<Region>([\w-]+)</Region>|expecting '([\w-]+)'")
+_ENCRYPTION = re.compile(
+    r"<Message>[^<]*(?:encryption|KMS)|: [^:]*(?:encryption|KMS)", re.IGNORECASE
+)
 _TLS_SIGNS = ("InvalidCertificate", "InvalidContentType", "certificate", "HandshakeFailure", "Tls")
 
 _CREDENTIAL_MENDS = {
@@ -154,6 +157,12 @@ def _answered(failure: Failure, what: str, verb: str, where: str, object_key: st
         return PermissionDeniedError(
             f"{what}: these credentials have no permission for it ({said}); "
             "ask for s3:GetObject, s3:PutObject and s3:ListBucket on it",
+            object_key=object_key,
+        )
+    if status in (400, 501) and _ENCRYPTION.search(failure.text):
+        return ConfigurationError(
+            f"{what}: the server cannot encrypt as asked ({said}); give it a key service, "
+            "or leave out server_side_encryption",
             object_key=object_key,
         )
     if status == 501 and verb == "create":

@@ -1,0 +1,53 @@
+"""Purging memories whose objects were damaged: erasing them is the mend that errors recommend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from amfs import AgentMemory, CorruptEntryError
+from amfs_local import LocalAdapter
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> AgentMemory:
+    return AgentMemory("agent", adapter=LocalAdapter(tmp_path))
+
+
+def damage(root: Path, version: int) -> None:
+    path = root / f"default/entries/people/ann/v{version}.json"
+    path.write_bytes(path.read_bytes().replace(b"secret", b"SECRET"))
+
+
+@pytest.mark.parametrize("damaged", [{1}, {2}, {3}, {1, 2, 3}, {2, 3}])
+def test_a_purge_erases_damaged_versions_and_leaves_a_whole_chain(
+    memory: AgentMemory, tmp_path: Path, damaged: set[int]
+) -> None:
+    for number in (1, 2, 3):
+        memory.write("people", "ann", f"secret {number}")
+    for version in damaged:
+        damage(tmp_path, version)
+    other = AgentMemory("other", adapter=LocalAdapter(tmp_path))
+    assert not other.verify().ok
+
+    assert other.purge("people", "ann") == 3
+
+    assert other.verify().ok, other.verify().findings
+    assert other.read("people", "ann") is None
+    assert [entry.version for entry in other.history("people", "ann")] == [1, 2, 3, 4]
+    assert not [path for path in tmp_path.rglob("*.json") if b"secret" in path.read_bytes().lower()]
+    assert other.write("people", "ann", "anew").version == 5
+
+
+def test_a_damaged_version_is_never_returned_nor_built_upon(
+    memory: AgentMemory, tmp_path: Path
+) -> None:
+    memory.write("people", "ann", "secret 1")
+    damage(tmp_path, 1)
+    other = AgentMemory("other", adapter=LocalAdapter(tmp_path))
+    with pytest.raises(CorruptEntryError, match=r"v1\.json.*purge"):
+        other.read("people", "ann")
+    with pytest.raises(CorruptEntryError, match=r"v1\.json"):
+        other.write("people", "ann", "more")
+    assert len(list(tmp_path.rglob("v*.json"))) == 1
