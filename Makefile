@@ -45,11 +45,13 @@ clean:
 	rm -rf $(VENV) .amfs-demo build dist
 
 $(VENV)/app: pyproject.toml constraints.txt
+	@echo "making $(VENV) and installing into it ..."
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
 	$(PIP) --editable '.[all]'
 	@touch $@
 
 $(VENV)/dev: $(VENV)/app
+	@echo "installing what the tests need ..."
 	$(PIP) --group dev
 	@touch $@

@@ -6,6 +6,7 @@ The body is one line of UTF-8 JSON whose last field, `sha256`, covers every byte
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -120,7 +121,7 @@ class Draft:
 
 def time_text(moment: datetime) -> str:
     """Return a UTC time as the format writes it: always 27 characters, so that text sorts."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return f"{moment.astimezone(UTC).isoformat(timespec='microseconds')[:26]}Z"
 
 
 def seal(entry: MemoryEntry) -> bytes:
@@ -235,37 +236,51 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+def _known(kind: type[MemoryEntry | Provenance | Evidence]) -> frozenset[str]:
+    return frozenset(one.name for one in dataclasses.fields(kind)) - {"extra"}
+
+
+_ENTRY_FIELDS = _known(MemoryEntry) | {"format"}
+_PROVENANCE_FIELDS = _known(Provenance)
+_EVIDENCE_FIELDS = _known(Evidence)
+
+
 def _from_fields(fields: dict[str, Any]) -> MemoryEntry:
-    """Take the known fields out of `fields`; what is left was written by a newer version."""
-    del fields["format"]
-    provenance = dict(fields.pop("provenance"))
-    evidence = dict(fields.pop("evidence"))
-    expires_at = fields.pop("expires_at")
-    return MemoryEntry(
-        namespace=fields.pop("namespace"),
-        entity_path=fields.pop("entity_path"),
-        key=fields.pop("key"),
-        version=fields.pop("version"),
-        value=fields.pop("value"),
-        confidence=fields.pop("confidence"),
-        tags=tuple(fields.pop("tags")),
-        memory_type=fields.pop("memory_type"),
-        expires_at=None if expires_at is None else _time(expires_at),
-        deleted=fields.pop("deleted"),
-        provenance=Provenance(
-            agent_id=provenance.pop("agent_id"),
-            session_id=provenance.pop("session_id"),
-            written_at=_time(provenance.pop("written_at")),
-            write_id=provenance.pop("write_id"),
-            pattern_refs=tuple(provenance.pop("pattern_refs")),
-            extra=provenance,
-        ),
-        evidence=Evidence(
-            successes=evidence.pop("successes"), failures=evidence.pop("failures"), extra=evidence
-        ),
-        previous=fields.pop("previous"),
-        sha256=fields.pop("sha256"),
-        erased=fields.pop("erased", None),
-        purges=fields.pop("purges", False),
-        extra=fields,
+    provenance, evidence, expires_at = (
+        fields["provenance"],
+        fields["evidence"],
+        fields["expires_at"],
     )
+    return MemoryEntry(
+        fields["namespace"],
+        fields["entity_path"],
+        fields["key"],
+        fields["version"],
+        fields["value"],
+        fields["confidence"],
+        tuple(fields["tags"]),
+        fields["memory_type"],
+        None if expires_at is None else _time(expires_at),
+        fields["deleted"],
+        Provenance(
+            provenance["agent_id"],
+            provenance["session_id"],
+            _time(provenance["written_at"]),
+            provenance["write_id"],
+            tuple(provenance["pattern_refs"]),
+            _unknown(provenance, _PROVENANCE_FIELDS),
+        ),
+        Evidence(evidence["successes"], evidence["failures"], _unknown(evidence, _EVIDENCE_FIELDS)),
+        fields["previous"],
+        fields["sha256"],
+        fields.get("erased"),
+        fields.get("purges", False),
+        _unknown(fields, _ENTRY_FIELDS),
+    )
+
+
+def _unknown(fields: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """Return the fields that this version of the format does not have: a newer writer's."""
+    if fields.keys() <= known:
+        return {}
+    return {name: value for name, value in fields.items() if name not in known}

@@ -44,7 +44,7 @@ class Meter:
         """Take a new lock in a forked child."""
         self._lock = threading.Lock()
 
-    def add(self, kind: str, *, read: int = 0, written: int = 0) -> None:
+    def add(self, kind: str, read: int = 0, written: int = 0) -> None:
         """Count one request or event, and the bytes that it moved."""
         with self._lock:
             self._counts[kind] += 1

@@ -45,7 +45,15 @@ class Store:
 
     def get(self, key: str) -> bytes | None:
         """Return an object's bytes, or None when there is none. 1 request."""
-        return self.patiently(lambda: self._get_once(key))
+        started = time.monotonic()
+        try:
+            data = self.adapter.get(key)
+        except BackendUnavailableError as error:
+            self.meter.add("get")
+            spent = time.monotonic() - started
+            return self._again(lambda: self._get_once(key), error, spent=spent)
+        self.meter.add("get", len(data) if data else 0)
+        return data
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield `(key, bytes or None)` for every key, in any order. 1 request each."""
@@ -54,7 +62,7 @@ class Store:
             try:
                 for key, data in self.adapter.get_many(list(pending)):
                     del pending[key]
-                    self.meter.add("get", read=len(data or b""))
+                    self.meter.add("get", len(data) if data else 0)
                     yield key, data
                 return
             except BackendUnavailableError as error:
@@ -111,7 +119,7 @@ class Store:
 
     def _get_once(self, key: str) -> bytes | None:
         data = self.adapter.get(key)
-        self.meter.add("get", read=len(data or b""))
+        self.meter.add("get", len(data) if data else 0)
         return data
 
     def _again(

@@ -77,18 +77,20 @@ class LocalAdapter:
         except FileNotFoundError:
             return None
         except NotADirectoryError as error:
-            if os.path.isdir(self.root) or not os.path.lexists(self.root):
+            if os.path.isdir(self.root):
                 return None
             raise self._translated(error, key, "read") from error
         except OSError as error:
             raise self._translated(error, key, "read") from error
         try:
-            with open(fd, "rb", buffering=0) as file:
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    raise OSError(errno.EINVAL, "not a regular file")
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+            with open(fd, "rb", buffering=0, closefd=False) as file:
                 return file.read()
         except OSError as error:
             raise self._translated(error, key, "read") from error
+        finally:
+            os.close(fd)
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield `(key, bytes or None)`. One after the other: a local read waits for nothing."""

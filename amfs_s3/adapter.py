@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from amfs_core import fork
-from amfs_core.errors import ConfigurationError
+from amfs_core.errors import AMFSError, ConfigurationError
 from amfs_core.layout import checked_prefix
 from amfs_core.storage import Doorbell, ObjectInfo
 from amfs_s3 import runtime
@@ -112,13 +112,20 @@ class S3Adapter:
         connection = self._connection()
         if not self._proved:
             self._prove(connection, key)
-        return self._request(
-            connection, "create", key, lambda to: to.create(self.prefix + key, data)
-        )
+        try:
+            return connection.transport.create(self.prefix + key, data)
+        except RequestFailed as error:
+            failed = self._failed(error, connection, "create", self.prefix + key)
+        raise failed
 
     def get(self, key: str) -> bytes | None:
         """Return the object's bytes, or None when there is no such object. 1 request."""
-        return self._request(self._connection(), "get", key, lambda to: to.get(self.prefix + key))
+        connection = self._connection()
+        try:
+            return connection.transport.get(self.prefix + key)
+        except RequestFailed as error:
+            failed = self._failed(error, connection, "get", self.prefix + key)
+        raise failed
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield `(key, bytes or None)`, with up to `max_concurrency` requests under way."""
@@ -202,11 +209,12 @@ class S3Adapter:
                 return
             try:
                 require_conditional_writes(connection.endpoint, connection.transport, self.prefix)
+                self._proved = True
+                return
             except RequestFailed as error:
                 # The scratch object is not the caller's: its failure leaves nothing unknown.
-                failed = translate(error.failure, "write", connection.endpoint.where, key)
-                raise failed from redacted(error.__cause__, connection.endpoint)
-            self._proved = True
+                failed = self._failed(error, connection, "write", key)
+        raise failed
 
     def _request(
         self, connection: _Connection, verb: str, key: str, request: Callable[[Transport], T]
@@ -214,8 +222,18 @@ class S3Adapter:
         try:
             return request(connection.transport)
         except RequestFailed as error:
-            failed = translate(error.failure, verb, connection.endpoint.where, self.prefix + key)
-            raise failed from redacted(error.__cause__, connection.endpoint)
+            failed = self._failed(error, connection, verb, self.prefix + key)
+        raise failed
+
+    @staticmethod
+    def _failed(
+        error: RequestFailed, connection: _Connection, verb: str, object_key: str
+    ) -> AMFSError:
+        """Return the error to raise, outside the handler: so no credentials that the client's own
+        exception may repeat hang on it as its context."""
+        failed = translate(error.failure, verb, connection.endpoint.where, object_key)
+        failed.__cause__ = redacted(error.__cause__, connection.endpoint)
+        return failed
 
     def _threads(self) -> ThreadPoolExecutor:
         with self._lock:

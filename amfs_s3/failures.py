@@ -37,6 +37,7 @@ _TLS_SIGNS = ("InvalidCertificate", "InvalidContentType", "certificate", "Handsh
 _CREDENTIAL_MENDS = {
     "SignatureDoesNotMatch": "the secret access key is wrong; check AWS_SECRET_ACCESS_KEY",
     "InvalidAccessKeyId": "the access key id is unknown there; check AWS_ACCESS_KEY_ID",
+    "XAdminUserNotFound": "the access key id is unknown there; check AWS_ACCESS_KEY_ID",  # Versity
     "ExpiredToken": "the session token has expired; sign in again",
     "InvalidToken": "the session token is not valid; sign in again",
     "TokenRefreshRequired": "the session token must be refreshed; sign in again",
@@ -78,6 +79,8 @@ def from_obstore(error: Exception) -> Failure:
         stage: Stage = "tls" if any(sign in text for sign in _TLS_SIGNS) else "connect"
         return Failure(stage, text=_cause_of_connect(text))
     status = _STATUS.search(text)
+    if status is None and "redirect without LOCATION" in text:  # S3's, to another region
+        return Failure("answered", 301, "PermanentRedirect", text)
     if status is None:
         return Failure("sent", text=_first_line(text))
     code = _CODE.search(text)
@@ -165,7 +168,7 @@ def _answered(failure: Failure, what: str, verb: str, where: str, object_key: st
             "or leave out server_side_encryption",
             object_key=object_key,
         )
-    if status == 501 and verb == "create":
+    if status == 501 and verb in ("create", "prove"):
         return ConditionalWritesUnsupportedError(
             f"{where} does not implement If-None-Match ({said}), so writes could be lost there; "
             "use a server with conditional writes",
@@ -197,4 +200,4 @@ def _cause_of_connect(text: str) -> str:
     if messages:
         return str(messages[-1])
     named = re.findall(r"\b(InvalidCertificate\([^)]*\)|InvalidContentType|TimedOut)", text)
-    return str(named[-1]) if named else _first_line(text)
+    return " ".join(str(named[-1]).split()) if named else _first_line(text)

@@ -22,7 +22,8 @@ from amfs_s3.endpoint import Endpoint
 from amfs_s3.transport import RequestFailed, Transport
 
 _VALID_SECONDS = 24 * 3600.0
-_DELETE_ATTEMPTS = 3
+_REMOVE_SECONDS, _PAUSE_SECONDS = 2.0, 0.05
+_SERVER_ERROR = 500
 _log = logging.getLogger("amfs")
 
 
@@ -37,11 +38,15 @@ def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix:
     if _is_fresh(mark):
         return
     scratch = f"{prefix}.amfs-probe/{uuid.uuid4().hex}"
+    started = time.monotonic()
     try:
         created = transport.create(scratch, b"first")
         refused = not transport.create(scratch, b"second")
-    finally:  # a create that failed may have been applied
-        _remove(transport, scratch)
+    except RequestFailed as error:
+        if error.failure.stage in ("sent", "answered"):  # so it may have been applied
+            _remove(transport, scratch, started)
+        raise
+    _remove(transport, scratch, started)
     if not created:  # a conflict (409): that the second create succeeds proves nothing then
         raise BackendUnavailableError(
             f"{endpoint.where} reported a conflict on a new scratch object; try again",
@@ -59,13 +64,18 @@ def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix:
         os.utime(mark)
 
 
-def _remove(transport: Transport, scratch: str) -> None:
-    for _ in range(_DELETE_ATTEMPTS):
+def _remove(transport: Transport, scratch: str, started: float) -> None:
+    """Remove the scratch object, asking again for a few seconds but not a server that is silent."""
+    code: str | None = "no answer"
+    while time.monotonic() - started < _REMOVE_SECONDS:
         try:
             return transport.delete(scratch)
         except RequestFailed as error:
-            failed = error.failure
-    _log.warning("could not remove the scratch object %r: %s", scratch, failed.code or failed.stage)
+            code = error.failure.code
+            if error.failure.status is not None and error.failure.status < _SERVER_ERROR:
+                break
+        time.sleep(_PAUSE_SECONDS)
+    _log.warning("could not remove the scratch object %r: %s", scratch, code)
     return None
 
 

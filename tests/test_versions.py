@@ -10,7 +10,7 @@ import pickle
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import pytest
@@ -123,7 +123,7 @@ class TestCreateOnce:
             return [mem.write("e", "k", f"{name}{number}").version for number in range(25)]
 
         written = together([lambda name=name: write(name) for name in "abcdefgh"])  # type: ignore[misc]
-        assert sorted(sum(written, [])) == list(range(1, 201))
+        assert sorted(chain.from_iterable(written)) == list(range(1, 201))
         assert sorted(values(faulty)) == sorted(f"{n}{i}" for n in "abcdefgh" for i in range(25))
         assert fresh(faulty).verify().ok
 
@@ -596,12 +596,13 @@ class TestErasure:
         assert stub is not None
         assert stub.value is None
 
+    @pytest.mark.parametrize("damaged", [1, 2, 3])
     def test_a_damaged_version_is_erased_all_the_same(
-        self, mem: AgentMemory, faulty: FaultyAdapter
+        self, mem: AgentMemory, faulty: FaultyAdapter, damaged: int
     ) -> None:
         self.write_three(mem)
-        body = faulty.inner.get(object_key(2)) or b""
-        faulty.inner.replace(object_key(2), body.replace(b"call me", b"call ME"))
+        body = faulty.inner.get(object_key(damaged)) or b""
+        faulty.inner.replace(object_key(damaged), body.replace(b"call me", b"call ME"))
         with pytest.raises(CorruptEntryError, match="purge the memory"):
             fresh(faulty).history("e", "k")
         fresh(faulty).purge("e", "k")
