@@ -48,7 +48,8 @@ class Cache:
     def _forget_everything(self) -> None:
         self._lock = threading.Lock()
         self._heads: OrderedDict[str, Head] = OrderedDict()
-        self._bodies: OrderedDict[str, bytes] = OrderedDict()
+        self._bodies: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._held: dict[str, set[int]] = {}  # which versions of a memory have bodies here
         self._size = 0
 
     def head(self, address: Address) -> Head | None:
@@ -56,12 +57,13 @@ class Cache:
         with self._lock:
             return self._heads.get(address.prefix)
 
-    def body(self, object_key: str) -> bytes | None:
+    def body(self, address: Address, version: int) -> bytes | None:
         """Return a version's bytes if they are held."""
+        place = address.prefix, version
         with self._lock:
-            body = self._bodies.get(object_key)
+            body = self._bodies.get(place)
             if body is not None:
-                self._bodies.move_to_end(object_key)
+                self._bodies.move_to_end(place)
             return body
 
     def keep(
@@ -70,23 +72,23 @@ class Cache:
         """Remember a version that exists; `newest` says that it was the newest just now.
 
         A tombstone that purges makes older ones forgotten; their content, which may still be there
-        while the purge is under way, is not kept again.
+        while the purge is under way, is not kept again. So does a version that comes after some
+        that were never read, since one of those may be such a tombstone.
         """
         checked = time.monotonic() if newest else float("-inf")
         with self._lock:
             known = self._heads.get(address.prefix, NONE_KNOWN)
             purged = max(known.purged, entry.version) if entry.purges else known.purged
+            if entry.purges or 0 < known.version < entry.version - 1:
+                self._drop_before(address.prefix, entry.version)
             if entry.version >= purged or entry.erased is not None:
-                self._keep_body(address.object_key(entry.version), body)
+                self._keep_body(address.prefix, entry.version, body)
             if entry.version > known.version:
                 written_at = entry.provenance.written_at
                 head = Head(entry.version, entry.sha256, written_at, checked, purged)
                 self._keep_head(address, head)
             elif purged > known.purged:
                 self._keep_head(address, known._replace(purged=purged))
-            if entry.purges:
-                for version in range(1, entry.version):
-                    self._drop_body(address.object_key(version))
 
     def checked(self, address: Address, version: int) -> None:
         """Note that `version` (0: none) was the newest just now."""
@@ -96,27 +98,33 @@ class Cache:
             if known.version == version:
                 self._keep_head(address, known._replace(checked=now))
 
-    def forget_bodies(self, address: Address, versions: range) -> None:
-        """Drop the bodies of versions whose content is to be gone."""
+    def forget_before(self, address: Address, version: int) -> None:
+        """Drop the bodies of all versions before one: their content is to be gone."""
         with self._lock:
-            for version in versions:
-                self._drop_body(address.object_key(version))
+            self._drop_before(address.prefix, version)
 
     def _keep_head(self, address: Address, head: Head) -> None:
         self._heads[address.prefix] = head
         if len(self._heads) > MAX_HEADS:
-            self._heads.popitem(last=False)
+            prefix, dropped = self._heads.popitem(last=False)
+            self._drop_before(prefix, dropped.version + 1)
 
-    def _keep_body(self, object_key: str, body: bytes) -> None:
-        if object_key in self._bodies:
+    def _keep_body(self, prefix: str, version: int, body: bytes) -> None:
+        if (prefix, version) in self._bodies:
             return
-        self._bodies[object_key] = body
+        self._bodies[prefix, version] = body
+        self._held.setdefault(prefix, set()).add(version)
         self._size += len(body)
         while self._size > MAX_BODY_BYTES:
-            _, dropped = self._bodies.popitem(last=False)
-            self._size -= len(dropped)
+            self._drop_body(*next(iter(self._bodies)))
 
-    def _drop_body(self, object_key: str) -> None:
-        body = self._bodies.pop(object_key, None)
-        if body is not None:
-            self._size -= len(body)
+    def _drop_before(self, prefix: str, version: int) -> None:
+        for older in [one for one in self._held.get(prefix, ()) if one < version]:
+            self._drop_body(prefix, older)
+
+    def _drop_body(self, prefix: str, version: int) -> None:
+        self._size -= len(self._bodies.pop((prefix, version)))
+        held = self._held[prefix]
+        held.remove(version)
+        if not held:
+            del self._held[prefix]

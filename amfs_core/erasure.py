@@ -26,7 +26,7 @@ def purge(versions: Versions, address: Address, tombstone: Draft) -> int:
     if order is None:
         return 0
     earlier = range(1, order.version)
-    versions.cache.forget_bodies(address, earlier)
+    versions.cache.forget_before(address, order.version)
     erased = 0
     before: MemoryEntry | None = None
     for version in earlier:
@@ -36,7 +36,7 @@ def purge(versions: Versions, address: Address, tombstone: Draft) -> int:
             versions.store.replace(address.object_key(version), encode(entry))
             erased += 1
         before = entry
-    versions.cache.forget_bodies(address, earlier)
+    versions.cache.forget_before(address, order.version)
     return erased
 
 

@@ -171,12 +171,11 @@ class Versions:
 
         Raises `CorruptEntryError` when the object is not what was written.
         """
-        object_key = address.object_key(version)
-        body = self.cache.body(object_key)
+        body = self.cache.body(address, version)
         if body is not None:
             self.store.meter.add("cache_hit")
             return self.decode(address, version, body)
-        body = self.store.get(object_key)
+        body = self.store.get(address.object_key(version))
         return None if body is None else self._remember(address, version, body)
 
     def as_of(self, address: Address, moment: datetime) -> MemoryEntry | None:
@@ -212,9 +211,8 @@ class Versions:
         known: list[tuple[Address, int]] = []
         unknown: dict[str, tuple[Address, int]] = {}
         for address, version in wanted:
-            object_key = address.object_key(version)
-            if self.cache.body(object_key) is None:
-                unknown[object_key] = address, version
+            if self.cache.body(address, version) is None:
+                unknown[address.object_key(version)] = address, version
             else:
                 known.append((address, version))
         for object_key, data in self.store.get_many(unknown):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -97,12 +98,19 @@ def resolve(settings: Settings) -> Endpoint:
             client = _client(session, settings, "path")
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         raise _translated(error, settings) from error
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise ConfigurationError(f"endpoint_url {url!r} must begin with http:// or https://")
+    ca_bundle = core.get_config_variable("ca_bundle")
+    if ca_bundle and not Path(ca_bundle).is_file():
+        raise ConfigurationError(
+            f"there is no file {ca_bundle!r}, which AWS_CA_BUNDLE or ca_bundle in the profile names"
+        )
     return Endpoint(
         settings=settings,
         url=url,
         region=client.meta.region_name,
         virtual_hosted=virtual_hosted,
-        ca_bundle=core.get_config_variable("ca_bundle"),
+        ca_bundle=ca_bundle,
         credentials=credentials,
         client=client,
     )

@@ -23,7 +23,7 @@ from amfs_core.errors import (
 if TYPE_CHECKING:
     from amfs_s3.endpoint import Endpoint
 
-Stage = Literal["connect", "tls", "sent", "answered"]
+Stage = Literal["credentials", "connect", "tls", "sent", "answered"]
 
 _STATUS = re.compile(r"status: (\d{3})\b")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -72,6 +72,8 @@ class Failure:
 def from_obstore(error: Exception) -> Failure:
     """Read an exception of obstore, which carries status and body only as text."""
     text = str(error)
+    if "External AWS credential provider" in text:  # botocore's error, from where obstore asked it
+        return Failure("credentials", text=_first_line(text).partition("provider: ")[2])
     kind = _KIND.search(text)
     if kind is not None:
         if kind[1] != "Connect":
@@ -96,6 +98,16 @@ def from_boto(error: Exception) -> Failure:
         code = response.get("Error", {}).get("Code")
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return Failure("answered", status, code, str(error))
+    if isinstance(
+        error,
+        (
+            botocore.CredentialRetrievalError,
+            botocore.NoCredentialsError,
+            botocore.SSOError,
+            botocore.TokenRetrievalError,
+        ),
+    ):
+        return Failure("credentials", text=_first_line(str(error)))
     if isinstance(error, botocore.SSLError):
         return Failure("tls", text=str(error))
     if isinstance(error, (botocore.EndpointConnectionError, botocore.ConnectTimeoutError)):
@@ -109,6 +121,11 @@ def translate(failure: Failure, verb: str, where: str, object_key: str) -> AMFSE
     A create that was sent and not clearly refused may have been applied: its outcome is unknown.
     """
     what = f"cannot {verb} {object_key!r} in {where}"
+    if failure.stage == "credentials":
+        return PermissionDeniedError(
+            f"{what}: the credentials cannot be refreshed ({failure.text}); sign in again",
+            object_key=object_key,
+        )
     if failure.stage == "tls":
         return ConfigurationError(
             f"{what}: TLS failed ({failure.text}); check that the endpoint speaks https and that "
@@ -131,11 +148,21 @@ def redacted(error: BaseException | None, endpoint: Endpoint) -> BaseException |
     Servers echo what they were sent: S3 answers a wrong signature with the canonical request, in
     which the session token stands.
     """
-    frozen = endpoint.credentials.get_frozen_credentials()
-    text = clean = str(error)
-    for secret in (frozen.secret_key, frozen.token):
-        clean = clean.replace(secret, "[redacted]") if secret else clean
-    return error if clean == text else RuntimeError(clean)
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        frozen = endpoint.credentials.get_frozen_credentials()
+    except BotoCoreError:  # they cannot be refreshed, so what may have to be hidden is not known
+        return RuntimeError(type(error).__name__)
+    secrets = [one for one in (frozen.secret_key, frozen.token) if one]
+    # botocore's ClientError has the whole answer as an attribute.
+    shown = "" if error is None else f"{error}{error!r}{vars(error)!r}"
+    if not any(secret in shown for secret in secrets):
+        return error
+    clean = str(error)
+    for secret in secrets:
+        clean = clean.replace(secret, "[redacted]")
+    return RuntimeError(clean)
 
 
 def _answered(failure: Failure, what: str, verb: str, where: str, object_key: str) -> AMFSError:
@@ -168,7 +195,7 @@ def _answered(failure: Failure, what: str, verb: str, where: str, object_key: st
             "or leave out server_side_encryption",
             object_key=object_key,
         )
-    if status == 501 and verb in ("create", "prove"):
+    if status == 501 and verb in ("create", "write"):
         return ConditionalWritesUnsupportedError(
             f"{where} does not implement If-None-Match ({said}), so writes could be lost there; "
             "use a server with conditional writes",

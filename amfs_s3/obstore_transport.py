@@ -84,6 +84,9 @@ class ObstoreTransport:
     def list(self, prefix: str, start_after: str) -> Iterator[list[ObjectInfo]]:
         """ListObjectsV2, page by page; by boto3 from the page on that has a key which obstore
         cannot carry, such as another tool's with an empty segment or a control character."""
+        if start_after.endswith("/"):  # obstore would drop the slash and start before it
+            yield from BotoTransport(self._endpoint).list(prefix, start_after)
+            return
         stream = obstore.list(
             self._store, prefix or None, offset=start_after or None, chunk_size=PAGE
         )

@@ -43,7 +43,7 @@ def _loaded(path: str) -> Any:
 
 # Every adapter makes a session of boto3, and each session parses the same megabyte of JSON anew:
 # with the hundreds of adapters here, that is half of the tests' time. So each file is read once.
-botocore.loaders.JSONFileLoader.load_file = lambda _, path: _loaded(path)  # type: ignore[method-assign]
+setattr(botocore.loaders.JSONFileLoader, "load_file", lambda _, path: _loaded(path))  # noqa: B010
 
 
 @dataclass(frozen=True, slots=True)

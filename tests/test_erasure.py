@@ -51,3 +51,24 @@ def test_a_damaged_version_is_never_returned_nor_built_upon(
     with pytest.raises(CorruptEntryError, match=r"v1\.json"):
         other.write("people", "ann", "more")
     assert len(list(tmp_path.rglob("v*.json"))) == 1
+
+
+@pytest.mark.parametrize("later", [0, 1, 2, 3, 5, 9])
+def test_another_process_forgets_erased_content_even_when_it_skips_the_order(
+    memory: AgentMemory, tmp_path: Path, later: int
+) -> None:
+    for number in (1, 2, 3):
+        memory.write("people", "ann", f"secret {number}")
+    other = AgentMemory("other", adapter=LocalAdapter(tmp_path))
+    assert [entry.value for entry in other.history("people", "ann")][-1] == "secret 3"
+    memory.purge("people", "ann")
+    for number in range(later):
+        memory.write("people", "ann", f"new {number}")
+
+    other.read("people", "ann")
+
+    for version in (1, 2, 3):
+        stub = other.read("people", "ann", version=version)
+        assert stub is not None
+        assert stub.erased
+        assert stub.value is None

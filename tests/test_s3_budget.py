@@ -1,4 +1,4 @@
-"""The request budget of the design, counted at the wire: exactly so many, of exactly these kinds."""
+"""The request budget of the design, counted at the wire: so many and of these kinds, exactly."""
 
 from __future__ import annotations
 
@@ -32,11 +32,13 @@ def wire(s3_server: Server) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture
-def new_memory(
-    s3_server: Server, bucket: str, wire: FaultProxy
-) -> Iterator[Callable[[], AgentMemory]]:
+def place(s3_server: Server, bucket: str, wire: FaultProxy) -> Place:
+    return Place.on(s3_server, bucket, wire.endpoint_url)
+
+
+@pytest.fixture
+def new_memory(place: Place) -> Iterator[Callable[[], AgentMemory]]:
     """Makes memories that know nothing, on a bucket whose conditional writes are proved."""
-    place = Place.on(s3_server, bucket, wire.endpoint_url)
     with place.memory("prover") as prover:
         prover.write("proof", "made", None)
     opened: list[AgentMemory] = []
@@ -225,16 +227,15 @@ def test_a_history_is_a_list_per_1000_versions_and_a_get_per_version_not_cached(
 @pytest.mark.parametrize(("memories", "versions"), [(10, 100), (7, 300)])
 def test_a_listing_is_a_list_per_1000_objects_and_a_get_per_memory_not_seen(
     s3_server: Server,
-    new_memory: Callable[[], AgentMemory],
-    bucket: str,
+    place: Place,
     wire: FaultProxy,
     memories: int,
     versions: int,
 ) -> None:
     for number in range(memories):
-        load(s3_server, bucket, chain(f"k{number}", versions, "listed"))
+        load(s3_server, place.bucket, chain(f"k{number}", versions, "listed"))
     lists = math.ceil(memories * versions / 1_000)
-    memory = new_memory()
+    memory = place.memory()
     with wire.counting() as counted:
         found = memory.list("listed")
     assert [entry.version for entry in found] == [versions] * memories
@@ -245,6 +246,7 @@ def test_a_listing_is_a_list_per_1000_objects_and_a_get_per_memory_not_seen(
     with wire.counting() as counted:
         assert memory.stats("listed").versions == memories * versions
     assert counted == {"list": lists}
+    memory.close()
 
 
 def test_listing_one_memory_again_is_one_list_and_no_get(

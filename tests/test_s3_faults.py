@@ -1,4 +1,4 @@
-"""What the network and the server do wrong: every write lands exactly once, or says that it did not.
+"""What the network and the server do wrong: each write lands once, or says it did not.
 
 Both clients that the adapter has (obstore, and boto3 after a fork) are held to the same.
 """
@@ -391,17 +391,17 @@ def test_a_server_that_crashes_and_comes_back_has_every_acknowledged_write_once(
 # --- conditional writes --------------------------------------------------------------------------
 
 
-def everything_in(server: Server, bucket: str) -> list[str]:
-    client = server.boto3_client()
-    try:
-        return keys_of(client, bucket)
-    finally:
-        client.close()
-
-
 @pytest.fixture
 def empty_bucket(s3_server: Server) -> str:
     return s3_server.new_bucket()
+
+
+@pytest.fixture
+def left(s3_server: Server, empty_bucket: str) -> Iterator[Callable[[], list[str]]]:
+    """What is left in that bucket."""
+    client = s3_server.boto3_client()
+    yield lambda: keys_of(client, empty_bucket)
+    client.close()
 
 
 @pytest.fixture
@@ -419,7 +419,7 @@ def unproved(
 
 
 def test_an_endpoint_that_ignores_the_condition_is_refused_before_anything_is_written(
-    unproved: AgentMemory, s3_server: Server, empty_bucket: str, wire: FaultProxy
+    unproved: AgentMemory, left: Callable[[], list[str]], wire: FaultProxy
 ) -> None:
     wire.inject(Fault.IGNORE_IF_NONE_MATCH, creates, times=None)
     attempts: list[Callable[[], object]] = [
@@ -431,7 +431,7 @@ def test_an_endpoint_that_ignores_the_condition_is_refused_before_anything_is_wr
         with pytest.raises(ConditionalWritesUnsupportedError, match="If-None-Match") as caught:
             attempt()
         assert wire.endpoint_url in str(caught.value)
-    assert everything_in(s3_server, empty_bucket) == []
+    assert left() == []
     assert unproved.read("e", "k") is None
 
 
@@ -450,33 +450,23 @@ def test_that_a_condition_was_ignored_is_not_remembered_as_a_proof(
 @pytest.mark.parametrize("which", [1, 2])
 @pytest.mark.parametrize("fault", [*APPLIED, *NOT_APPLIED, Fault.CONFLICT_409])
 def test_a_fault_during_the_proof_neither_fails_the_write_nor_leaves_anything(
-    unproved: AgentMemory,
-    s3_server: Server,
-    empty_bucket: str,
-    wire: FaultProxy,
-    fault: Fault,
-    which: int,
+    unproved: AgentMemory, left: Callable[[], list[str]], wire: FaultProxy, fault: Fault, which: int
 ) -> None:
     seen = itertools.count(1)
     wire.inject(fault, lambda request: creates(request) and next(seen) == which)
     wire.inject(Fault.RESET, lambda request: request.kind == "delete")
     unproved.write("e", "k", 1)
-    assert everything_in(s3_server, empty_bucket) == ["amfs/default/entries/e/k/v1.json"]
+    assert left() == ["amfs/default/entries/e/k/v1.json"]
 
 
 def test_a_proof_that_gives_up_is_unavailable_and_leaves_nothing(
-    s3_server: Server,
-    empty_bucket: str,
-    wire: FaultProxy,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    unproved: AgentMemory, left: Callable[[], list[str]], wire: FaultProxy
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     wire.inject(Fault.LOST_ANSWER, creates, times=None)
     with (
-        Place.on(s3_server, empty_bucket, wire.endpoint_url).memory(patience=0.3) as memory,
+        AgentMemory("hasty", adapter=unproved.adapter, patience=0.3) as memory,
         pytest.raises(AMFSError) as caught,
     ):
         memory.write("e", "k", 1)
     assert type(caught.value) is BackendUnavailableError
-    assert everything_in(s3_server, empty_bucket) == []
+    assert left() == []
