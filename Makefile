@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types pytest servers bench bench-quick format clean
+.PHONY: help demo test lint types pytest fuzz servers bench bench-quick format clean
 
 help:
 	@echo "make demo         import real text, race two agents, look around"
 	@echo "make test         install everything, then lint, types and all tests"
 	@echo "make bench        measure against the raw clients (bench-quick: under 3 minutes)"
 	@echo "make lint types pytest    the parts of make test"
+	@echo "make fuzz         the property tests with new random examples, many of them"
 	@echo "make format       rewrite the sources in the house style"
 
 demo: $(VENV)/app
@@ -27,6 +28,10 @@ types: $(VENV)/dev
 
 pytest: $(VENV)/dev servers
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/dev
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_conformance.py \
+		tests/test_layout.py tests/test_entry.py tests/test_value.py
 
 servers: $(VENV)/dev
 	$(BIN)/python -m tests.servers build

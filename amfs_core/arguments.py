@@ -124,7 +124,7 @@ def draft(
 ) -> Draft:
     """Return a checked draft of a version."""
     value = values.copied(value)
-    if memory_type not in MEMORY_TYPES:
+    if type(memory_type) is not str or memory_type not in MEMORY_TYPES:
         raise InvalidValueError(
             f"memory_type must be one of {', '.join(MEMORY_TYPES)}, not {values.shown(memory_type)}"
         )

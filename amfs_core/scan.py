@@ -33,12 +33,15 @@ class Stats:
 
 def newest(versions: Versions, entity_path: str | None) -> list[MemoryEntry]:
     """Return the newest version of every memory at or below an entity path, tombstones included,
-    in the order of their names. 1 request per 1,000 objects and 1 per version not known yet."""
+    in the order of their names. 1 request per 1,000 objects and 1 per version not known yet.
+
+    Raises `CorruptEntryError` when one is damaged, or listed and not there."""
     heads: dict[Address, int] = {}
     for address, version in _listed(versions, entity_path):
         heads[address] = max(version, heads.get(address, 0))
-    found = [entry for _, entry in versions.get_each(heads.items())]
-    return sorted(found, key=lambda entry: (entry.entity_path.split("/"), entry.key))
+    found = dict(versions.get_each(heads.items()))
+    entries = [found.get(head) or versions.missing(*head) for head in heads.items()]
+    return sorted(entries, key=lambda entry: (entry.entity_path.split("/"), entry.key))
 
 
 def _listed(versions: Versions, entity_path: str | None) -> Iterator[tuple[Address, int]]:

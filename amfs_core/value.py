@@ -16,7 +16,7 @@ MAX_DEPTH = 200
 """Deepest nesting of lists and objects: every JSON reader follows that far."""
 
 _MAX_DIGITS = 4300  # what Python reads back by default: sys.int_info.default_max_str_digits
-_MAX_BITS = int(_MAX_DIGITS * math.log2(10))
+_TOO_LARGE = 10**_MAX_DIGITS
 
 _MENDS = {
     "bytes": "encode it as text, for example with base64",
@@ -97,7 +97,7 @@ def _scalar_fault(node: object) -> str | None:
     if kind is float:
         return None if math.isfinite(node) else f"is {node}, which JSON has no number for"  # type: ignore[arg-type]
     if kind is int:
-        fits = node.bit_length() <= _MAX_BITS  # type: ignore[attr-defined]
+        fits = -_TOO_LARGE < node < _TOO_LARGE
         return None if fits else f"is a whole number of more than {_MAX_DIGITS} digits"
     mend = _MENDS.get(kind.__name__, "convert it to plain JSON types first")
     return f"is of type {kind.__module__}.{kind.__qualname__}; {mend}".replace("builtins.", "")

@@ -199,7 +199,7 @@ class Versions:
         last = max(listed, (self.cache.head(address) or NONE_KNOWN).version)
         entries = dict(self.get_each((address, version) for version in range(1, last + 1)))
         return [
-            entries.get((address, version)) or self._missing(address, version)
+            entries.get((address, version)) or self.missing(address, version)
             for version in range(1, last + 1)
         ]
 
@@ -236,7 +236,7 @@ class Versions:
         if (address, hint + 1) in found:
             return self._climb(address, hint + 1)
         if hint and (address, hint) not in found:
-            self._missing(address, hint)
+            self.missing(address, hint)
         self.cache.checked(address, hint)
         return found.get((address, hint))
 
@@ -297,9 +297,10 @@ class Versions:
         return entry
 
     def _must_get(self, address: Address, version: int) -> MemoryEntry:
-        return self.get(address, version) or self._missing(address, version)
+        return self.get(address, version) or self.missing(address, version)
 
-    def _missing(self, address: Address, version: int) -> NoReturn:
+    def missing(self, address: Address, version: int) -> NoReturn:
+        """Raise the error for a version that must be there and is not."""
         object_key = address.object_key(version)
         raise CorruptEntryError(
             f"{object_key} is missing although a later version or a listing names it; "

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+_AWS = "https://s3.amazonaws.com"
 _DEFAULT_REGION = "us-east-1"
 
 AddressingStyle = Literal["auto", "path", "virtual"]
@@ -91,11 +92,12 @@ def resolve(settings: Settings) -> Endpoint:
             )
         # Fetched once here so that an expired SSO session, say, is an error with boto3's own words.
         credentials.get_frozen_credentials()
-        client = _client(session, settings, "auto")
+        virtual_hosted = _is_virtual_hosted(settings, settings.endpoint_url or _AWS)
+        client = _client(session, settings, virtual_hosted=virtual_hosted)
         url = client.meta.endpoint_url.rstrip("/")
-        virtual_hosted = _is_virtual_hosted(settings, url)
-        if not virtual_hosted:  # left to itself boto3 may put the bucket in any host's name
-            client = _client(session, settings, "path")
+        if virtual_hosted != _is_virtual_hosted(settings, url):  # a variable or profile named it
+            virtual_hosted = not virtual_hosted
+            client = _client(session, settings, virtual_hosted=virtual_hosted)
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         raise _translated(error, settings) from error
     if urlsplit(url).scheme not in ("http", "https"):
@@ -116,9 +118,8 @@ def resolve(settings: Settings) -> Endpoint:
     )
 
 
-def _client(
-    session: boto3.Session, settings: Settings, addressing_style: AddressingStyle
-) -> S3Client:
+def _client(session: boto3.Session, settings: Settings, *, virtual_hosted: bool) -> S3Client:
+    """Make boto3's client. Left to itself it may put the bucket in the name of any host."""
     from botocore.config import Config
 
     return session.client(
@@ -131,7 +132,7 @@ def _client(
             retries={"total_max_attempts": 1},
             max_pool_connections=settings.max_concurrency,
             request_checksum_calculation="when_required",
-            s3={"addressing_style": addressing_style},
+            s3={"addressing_style": "virtual" if virtual_hosted else "path"},
         ),
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import servers
 from tests.proxy import FaultProxy
@@ -17,6 +18,11 @@ from tests.servers import NotCoveredWarning, Server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOT_COVERED = "NOT COVERED:"
+
+# The same examples in every run, so that a failure is the change's; `make fuzz` draws new ones.
+settings.register_profile("steady", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("fuzz", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 ProxyFactory = Callable[[Server], FaultProxy]
 

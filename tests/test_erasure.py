@@ -40,6 +40,21 @@ def test_a_purge_erases_damaged_versions_and_leaves_a_whole_chain(
     assert other.write("people", "ann", "anew").version == 5
 
 
+def test_a_memory_whose_newest_object_is_gone_is_not_left_out_of_a_list_in_silence(
+    tmp_path: Path,
+) -> None:
+    class Vanishing(LocalAdapter):
+        def get(self, key: str) -> bytes | None:
+            return None if key.endswith("k2/v1.json") else super().get(key)
+
+    memory = AgentMemory("agent", adapter=Vanishing(tmp_path))
+    for key in ("k1", "k2"):
+        memory.write("e", key, 1)
+    fresh = AgentMemory("agent", adapter=Vanishing(tmp_path))
+    with pytest.raises(CorruptEntryError, match=r"k2/v1\.json is missing"):
+        fresh.list()
+
+
 def test_a_damaged_version_is_never_returned_nor_built_upon(
     memory: AgentMemory, tmp_path: Path
 ) -> None:

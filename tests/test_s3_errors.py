@@ -231,11 +231,12 @@ def test_a_user_who_may_only_read_reads_and_is_told_that_he_may_not_write(
     with place.memory() as memory:
         assert memory.read("e", "k") == written
         assert memory.list() == [written]
-        for call in (
+        calls: list[Callable[[], object]] = [
             lambda: memory.write("e", "k", 2),
             lambda: memory.write("e", "new", 2),
             lambda: memory.delete("e", "k"),
-        ):
+        ]
+        for call in calls:
             with pytest.raises(PermissionDeniedError, match=r"no permission.*s3:PutObject") as got:
                 call()
             assert_discreet(got.value, reader_keys[1])

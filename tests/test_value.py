@@ -243,6 +243,7 @@ def test_a_value_that_is_shared_is_not_circular() -> None:
         ({"confidence": 10**5000}, "confidence"),
         ({"memory_type": "opinion"}, "memory_type"),
         ({"memory_type": None}, "memory_type"),
+        ({"memory_type": enum.StrEnum("Kind", {"FACT": "fact"}).FACT}, "memory_type"),
         ({"memory_type": ["fact"]}, "memory_type"),
         ({"memory_type": 10**5000}, "memory_type"),
         ({"ttl": 0}, "ttl"),
@@ -281,3 +282,10 @@ def test_a_version_that_cannot_be_is_refused_by_name(version: Any) -> None:
 def test_a_time_without_a_zone_or_of_another_type_is_refused(at: Any) -> None:
     with pytest.raises(InvalidValueError, match="at"):
         AgentMemory("a", adapter=ModelAdapter()).read("e", "k", at=at)
+
+
+def test_the_largest_whole_number_that_python_reads_back_is_kept() -> None:
+    largest = 10**4300 - 1
+    assert copied([largest, -largest]) == [largest, -largest]
+    with pytest.raises(InvalidValueError, match="4300 digits"):
+        copied(largest + 1)
