@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
+
+import msgspec
 
 from amfs_core.errors import CorruptEntryError, InvalidValueError
 
@@ -22,17 +23,8 @@ MEMORY_TYPES = ("fact", "belief", "experience", "procedure")
 
 _SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"\}')
 _SEAL_BYTES = len(',"sha256":"') + 64 + len('"}')
-
-
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
-
-
-# Made once: json.dumps and json.loads make new ones for every call that has options.
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
-_encode = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
-).encode
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +87,7 @@ class MemoryEntry:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the published JSON form as a dict, fields in the order of the format."""
-        fields: dict[str, Any] = json.loads(encode(self))
+        fields: dict[str, Any] = _decode(encode(self))
         return fields
 
 
@@ -174,8 +166,8 @@ def encode(entry: MemoryEntry) -> bytes:
         fields["purges"] = True
     fields.update(entry.extra)
     try:
-        covered = _encode(fields)[:-1].encode()
-    except (ValueError, RecursionError) as error:
+        covered = _encode(fields)[:-1]
+    except (ValueError, TypeError, RecursionError) as error:
         raise InvalidValueError(f"the value cannot be written as JSON: {error}") from error
     return covered + f',"sha256":"{hashlib.sha256(covered).hexdigest()}"}}'.encode()
 
@@ -205,7 +197,7 @@ def decode(
     if hashlib.sha256(body[:-_SEAL_BYTES]).hexdigest() != digest:
         corrupt("its bytes do not match its sha256")
     try:
-        fields = _decode(body.decode())
+        fields = _decode(body)
         if fields["format"] > FORMAT:
             corrupt(f"it has format {fields['format']}, newer than {FORMAT}: upgrade amfs")
         entry = _from_fields(fields)
@@ -246,11 +238,8 @@ _EVIDENCE_FIELDS = _known(Evidence)
 
 
 def _from_fields(fields: dict[str, Any]) -> MemoryEntry:
-    provenance, evidence, expires_at = (
-        fields["provenance"],
-        fields["evidence"],
-        fields["expires_at"],
-    )
+    provenance, evidence = fields["provenance"], fields["evidence"]
+    expires_at = fields["expires_at"]
     return MemoryEntry(
         fields["namespace"],
         fields["entity_path"],
@@ -275,12 +264,16 @@ def _from_fields(fields: dict[str, Any]) -> MemoryEntry:
         fields["sha256"],
         fields.get("erased"),
         fields.get("purges", False),
-        _unknown(fields, _ENTRY_FIELDS),
+        _unknown(fields, _ENTRY_FIELDS, optional=2),
     )
 
 
-def _unknown(fields: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
-    """Return the fields that this version of the format does not have: a newer writer's."""
-    if fields.keys() <= known:
+def _unknown(fields: dict[str, Any], known: frozenset[str], *, optional: int = 0) -> dict[str, Any]:
+    """Return the fields that this version of the format does not have: a newer writer's.
+
+    All known ones but the optional are there, or reading them would have failed: where there are
+    just as many, none is unknown.
+    """
+    if len(fields) == len(known) - optional:
         return {}
     return {name: value for name, value in fields.items() if name not in known}

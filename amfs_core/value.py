@@ -15,7 +15,7 @@ from amfs_core.errors import InvalidValueError
 MAX_DEPTH = 200
 """Deepest nesting of lists and objects: every JSON reader follows that far."""
 
-_MAX_DIGITS = 4300  # what Python reads back by default: sys.int_info.default_max_str_digits
+_MAX_DIGITS = 4299  # with a sign, the most that Python and msgspec read back
 _TOO_LARGE = 10**_MAX_DIGITS
 
 _MENDS = {
@@ -37,7 +37,7 @@ def copied(value: object, what: str = "value") -> Any:
     """Return a copy of `value` that shares nothing mutable with it, if JSON carries it exactly.
 
     Raises `InvalidValueError`, naming the place, otherwise. Allowed are None, bool, int (up to
-    4,300 digits), finite float, text that is valid UTF-8, and lists and dicts with text keys of
+    4,299 digits), finite float, text that is valid UTF-8, and lists and dicts with text keys of
     these, nested up to 200 deep. Subclasses are refused: they would come back as their base.
     """
     try:
@@ -70,12 +70,19 @@ def _copy(node: Any, depth: int) -> Any:
             for key, child in node.items():
                 if type(key) is not str or not (key.isascii() or _is_utf8(key)):
                     raise _NotJSONError
-                copy[key] = _copy(child, below)
+                plain = type(child) is str and child.isascii()
+                copy[key] = child if plain else _copy(child, below)
             return copy
     elif kind is list:
         if depth < MAX_DEPTH:
             below = depth + 1
-            return [_copy(child, below) for child in node]
+            return [
+                # Most children are numbers: a call for each would be most of the cost.
+                child
+                if type(child) is int and -_TOO_LARGE < child < _TOO_LARGE
+                else _copy(child, below)
+                for child in node
+            ]
     elif node is None or kind is bool or _scalar_fault(node) is None:
         return node
     raise _NotJSONError

@@ -54,8 +54,8 @@ def same(one: Any, other: Any) -> bool:
 @example(5e-324)
 @example(1.7976931348623157e308)
 @example(2**53 + 1)
-@example(10**4299)
-@example(-(10**4299))
+@example(10**4299 - 1)
+@example(-(10**4299 - 1))
 @example({"": {"": [[], {}]}})
 @example({"sha256": "x", 'a","sha256":"': ',"sha256":"'})
 @example("\u2028\u2029\x00\x7f\ufeff\ufffe\U0010ffff")
@@ -144,8 +144,8 @@ REFUSED = [
     pytest.param(OrderedDict(a=1), "OrderedDict", id="OrderedDict"),
     pytest.param(defaultdict(int, a=1), "defaultdict", id="defaultdict"),
     pytest.param(1j, "complex", id="complex"),
-    pytest.param(10**5000, "4300 digits", id="5000-digit-int"),
-    pytest.param(-(10**5000), "4300 digits", id="minus-5000-digit-int"),
+    pytest.param(10**5000, "4299 digits", id="5000-digit-int"),
+    pytest.param(-(10**5000), "4299 digits", id="minus-5000-digit-int"),
     pytest.param(object(), "object", id="object"),
     pytest.param(iter([1]), "iterator", id="iterator"),
     pytest.param(range(3), "range", id="range"),
@@ -285,7 +285,7 @@ def test_a_time_without_a_zone_or_of_another_type_is_refused(at: Any) -> None:
 
 
 def test_the_largest_whole_number_that_python_reads_back_is_kept() -> None:
-    largest = 10**4300 - 1
+    largest = 10**4299 - 1
     assert copied([largest, -largest]) == [largest, -largest]
-    with pytest.raises(InvalidValueError, match="4300 digits"):
+    with pytest.raises(InvalidValueError, match="4299 digits"):
         copied(largest + 1)
