@@ -2,15 +2,16 @@
 
 The body is one line of UTF-8 JSON whose last field, `sha256`, covers every byte before
 `,"sha256":"`. Whatever a newer writer added is kept in `extra` and written back.
+
+The values here are msgspec's frozen structs, not dataclasses: every write and read makes three, and
+a frozen dataclass takes ten times as long to make (`docs/design/speed.md`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -27,8 +28,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(msgspec.Struct, frozen=True):
     """Who wrote a version, in which session, when (UTC), and the unique id of that write call."""
 
     agent_id: str
@@ -36,20 +36,18 @@ class Provenance:
     written_at: datetime
     write_id: str
     pattern_refs: tuple[str, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True):
     """How often outcomes spoke for and against a memory."""
 
     successes: float = 0
     failures: float = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryEntry:
+class MemoryEntry(msgspec.Struct, frozen=True):
     """One immutable version of a memory.
 
     `confidence` is between 0 and 1. `deleted` marks a tombstone. `erased` marks a stub whose
@@ -74,7 +72,7 @@ class MemoryEntry:
     sha256: str
     erased: str | None = None
     purges: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     def __hash__(self) -> int:
         return hash((self.namespace, self.entity_path, self.key, self.version, self.sha256))
@@ -91,8 +89,7 @@ class MemoryEntry:
         return fields
 
 
-@dataclass(slots=True)  # not frozen: that would make it twice as slow to make
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """What a writer wants the next version to say; the version number and chain are added later."""
 
     write_id: str
@@ -105,10 +102,10 @@ class Draft:
     ttl: timedelta | None = None
     expires_at: datetime | None = None
     pattern_refs: tuple[str, ...] = ()
-    evidence: Evidence = Evidence()
+    evidence: Evidence = msgspec.field(default_factory=Evidence)
     deleted: bool = False
     purges: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 def time_text(moment: datetime) -> str:
@@ -122,8 +119,8 @@ def seal(entry: MemoryEntry) -> bytes:
     Decoding the body gives an equal entry: its value holds nothing that JSON would alter.
     """
     body = encode(entry)
-    # Nobody else has seen the entry yet, and making a second one is a tenth of a write's CPU.
-    object.__setattr__(entry, "sha256", body[-66:-2].decode())
+    # Nobody else has seen the entry yet, and making a second one would cost more CPU than this.
+    msgspec.structs.force_setattr(entry, "sha256", body[-66:-2].decode())
     return body
 
 
@@ -229,7 +226,7 @@ def _time(text: str) -> datetime:
 
 
 def _known(kind: type[MemoryEntry | Provenance | Evidence]) -> frozenset[str]:
-    return frozenset(one.name for one in dataclasses.fields(kind)) - {"extra"}
+    return frozenset(kind.__struct_fields__) - {"extra"}
 
 
 _ENTRY_FIELDS = _known(MemoryEntry) | {"format"}

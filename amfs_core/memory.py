@@ -8,10 +8,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
+
+from msgspec.structs import replace
 
 from amfs_core import arguments, erasure, fork, integrity, scan
 from amfs_core.cache import NONE_KNOWN, Head

@@ -157,7 +157,7 @@ def test_times_always_take_27_characters_so_that_text_sorts(moment: datetime) ->
 
 
 def _with(**changes: Any) -> MemoryEntry:
-    names = [name for name in MemoryEntry.__dataclass_fields__ if name not in changes]
+    names = [name for name in MemoryEntry.__struct_fields__ if name not in changes]
     return MemoryEntry(**{name: getattr(BASE, name) for name in names}, **changes)
 
 
