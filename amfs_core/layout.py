@@ -34,6 +34,7 @@ _VERSION_NAME_BYTES = len(f"/v{MAX_VERSION}.json")
 # is fixed code points on purpose: a Unicode category would change with the version of Python, and
 # one name would become two objects.
 _ESCAPED = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff%\\\\/<>:"|?*]')
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
 _ESCAPED_AT_START = (".", " ")
 _ESCAPED_AT_END = (".", " ")
 _VERSION_NAME = re.compile(r"v([1-9][0-9]{0,9})\.json", re.ASCII)
@@ -41,13 +42,14 @@ _LIKE_VERSION_NAME = re.compile(r"v[0-9]+\.json", re.ASCII | re.IGNORECASE)
 _ESCAPE_SEQUENCE = re.compile(r"(?:%[0-9A-F]{2})+", re.ASCII)
 
 
-@lru_cache(maxsize=65_536)
 def escape(segment: str, what: str = "key") -> str:
     """Return the one object key segment that stands for `segment`.
 
     Raises `InvalidKeyError` when it is empty, not text, not valid UTF-8 (a lone surrogate), or
     over 255 bytes once escaped. `what` names the segment in that error.
     """
+    if _PLAIN.fullmatch(segment):  # what most names are
+        return segment
     if not segment:
         raise InvalidKeyError(f"the {what} is empty; give it at least one character")
     escaped = _ESCAPED.sub(_percent, segment)
