@@ -4,7 +4,7 @@ The body is one line of UTF-8 JSON whose last field, `sha256`, covers every byte
 `,"sha256":"`. Whatever a newer writer added is kept in `extra` and written back.
 
 The values here are msgspec's frozen structs, not dataclasses: every write and read makes three, and
-a frozen dataclass takes ten times as long to make (`docs/design/speed.md`).
+a frozen dataclass takes about twenty times as long to make (`docs/design/speed.md`).
 """
 
 from __future__ import annotations
