@@ -9,13 +9,13 @@ An adapter is a class with a `backend_type`, announced by its package under the 
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
 from collections.abc import Mapping
 from typing import Any, cast
 
+from amfs_core.arguments import did_you_mean
 from amfs_core.errors import ConfigurationError
 from amfs_core.storage import StorageAdapter
 
@@ -51,10 +51,9 @@ def find(name: str) -> AdapterClass:
         raise ConfigurationError(_missing(name, error)) from error
     if found is None:
         names = installed()
-        close = difflib.get_close_matches(name, names, n=1)
-        meant = f"; did you mean {close[0]!r}?" if close else ""
         raise ConfigurationError(
-            f"there is no adapter {name!r}{meant} (installed: {', '.join(names)})"
+            f"there is no adapter {name!r}{did_you_mean(name, names)} "
+            f"(installed: {', '.join(names)})"
         )
     if getattr(found, "backend_type", None) != name:
         raise ConfigurationError(
@@ -100,8 +99,7 @@ def missing_options(adapter_class: AdapterClass, options: Mapping[str, Any]) -> 
 
 def meant(given: str, names: list[str]) -> str:
     """Return `; did you mean 'x'?`, or what there is when nothing is near."""
-    close = difflib.get_close_matches(given, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names)}"
+    return did_you_mean(given, names) or f"; known are {', '.join(names)}"
 
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

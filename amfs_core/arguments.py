@@ -141,14 +141,19 @@ def draft(
     )
 
 
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the nearest known name, nothing when none is near."""
+    close = difflib.get_close_matches(given, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 def item(given: object, index: int) -> dict[str, Any]:
     """Return one item of `write_many`: a dict with the names of `write`'s parameters."""
     if type(given) is not dict:
         raise InvalidValueError(f"item {index} must be a dict, not {type(given).__name__}")
     for name in given:
         if name not in WRITE_PARAMETERS:
-            close = difflib.get_close_matches(str(name), WRITE_PARAMETERS, n=1)
-            meant = f"; did you mean {close[0]!r}?" if close else ""
+            meant = did_you_mean(str(name), WRITE_PARAMETERS)
             raise InvalidValueError(f"item {index} has an unknown field {name!r}{meant}")
     for name in ("entity_path", "key", "value"):
         if name not in given:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import shutil
 import tempfile
@@ -181,8 +180,7 @@ def _item(fields: dict[str, Any]) -> dict[str, Any] | None:
     """Return what `write_many` takes; None for a line that has expired."""
     for name in fields:
         if name not in _FIELDS:
-            close = difflib.get_close_matches(name, _FIELDS, n=1)
-            meant = f"; did you mean {close[0]!r}?" if close else ""
+            meant = arguments.did_you_mean(name, _FIELDS)
             raise InvalidValueError(f"unknown field {name!r:.80}{meant}")
     for name in ("entity_path", "key", "value"):
         if name not in fields:

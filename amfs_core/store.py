@@ -47,13 +47,10 @@ class Store:
         """Return an object's bytes, or None when there is none. 1 request."""
         started = time.monotonic()
         try:
-            data = self.adapter.get(key)
+            return self._get_once(key)
         except BackendUnavailableError as error:
-            self.meter.add("get")
             spent = time.monotonic() - started
             return self._again(lambda: self._get_once(key), error, spent=spent)
-        self.meter.add("get", len(data) if data else 0)
-        return data
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield `(key, bytes or None)` for every key, in any order. 1 request each."""
@@ -118,7 +115,11 @@ class Store:
             return self._again(attempt, error, transient, spent)
 
     def _get_once(self, key: str) -> bytes | None:
-        data = self.adapter.get(key)
+        try:
+            data = self.adapter.get(key)
+        except BackendUnavailableError:
+            self.meter.add("get")
+            raise
         self.meter.add("get", len(data) if data else 0)
         return data
 
@@ -146,7 +147,3 @@ class Store:
             reraise=True,
         )
         return retrying(replay_first_failure)
-
-    def close(self) -> None:
-        """Close the adapter."""
-        self.adapter.close()
