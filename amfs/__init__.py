@@ -25,8 +25,8 @@ from amfs_core.errors import (
     WriteManyError,
     WriteOutcomeUnknownError,
 )
+from amfs_core.health import Health
 from amfs_core.integrity import Finding, VerifyReport
-from amfs_core.memory import Health
 from amfs_core.metrics import Metrics
 from amfs_core.scan import Stats
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from msgspec.structs import replace
 
-from amfs_core import arguments, erasure, fork, integrity, scan
+from amfs_core import arguments, batch, erasure, fork, health, integrity, scan
 from amfs_core.cache import NONE_KNOWN, Head
 from amfs_core.diff import Diff, diff
 from amfs_core.entry import Draft, MemoryEntry
-from amfs_core.errors import AMFSError, InvalidValueError, VersionConflictError, WriteManyError
+from amfs_core.errors import AMFSError, InvalidValueError, VersionConflictError
 from amfs_core.layout import Address, Layout
 from amfs_core.metrics import Metrics
 from amfs_core.storage import StorageAdapter
@@ -27,16 +25,6 @@ from amfs_core.store import DEFAULT_PATIENCE, Store
 from amfs_core.versions import Versions
 
 _WRITERS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Whether the store can be read now. `latency` is in seconds; `error` says why not."""
-
-    ok: bool
-    backend_type: str
-    latency: float
-    error: AMFSError | None = None
 
 
 class AgentMemory:
@@ -126,8 +114,7 @@ class AgentMemory:
         when some could not be written: it says which, and has the entries of those that were.
         """
         checked = [arguments.item(given, index) for index, given in enumerate(items)]
-        by_address: dict[Address, list[int]] = {}
-        work: list[tuple[Draft, int | None, datetime]] = []
+        work: list[batch.Item] = []
         for index, given in enumerate(checked):
             fields = dict(given)
             try:
@@ -137,24 +124,8 @@ class AgentMemory:
             except AMFSError as error:
                 error.add_note(f"This is item {index}. Nothing was written.")
                 raise
-            by_address.setdefault(address, []).append(index)
-            work.append((draft, expected, self._versions.clock.now()))
-        entries: list[MemoryEntry | None] = [None] * len(work)
-        errors: dict[int, AMFSError] = {}
-
-        def write_in_order(memory: tuple[Address, list[int]]) -> None:
-            address, indexes = memory
-            for position, index in enumerate(indexes):
-                try:
-                    entries[index] = self._append(address, *work[index])
-                except AMFSError as error:
-                    errors.update(dict.fromkeys(indexes[position:], error))
-                    return
-
-        list(self._threads().map(write_in_order, by_address.items()))
-        if errors:
-            raise _write_many_error(checked, entries, errors)
-        return [entry for entry in entries if entry is not None]
+            work.append(batch.Item(address, draft, expected, self._versions.clock.now()))
+        return batch.write(work, self._append, self._threads())
 
     def update(
         self, entity_path: str, key: str, fn: Callable[[Any], Any], *, ttl: float | None = None
@@ -326,16 +297,9 @@ class AgentMemory:
         """
         return integrity.verify(self._versions, entity_path, progress)
 
-    def health(self) -> Health:
+    def health(self) -> health.Health:
         """Say whether the store can be read now, and how quickly. 1 request; never raises."""
-        started = time.monotonic()
-        error: AMFSError | None = None
-        try:
-            next(self._versions.store.list(self._layout.root), None)
-        except AMFSError as problem:
-            error = problem
-        latency = time.monotonic() - started
-        return Health(error is None, self.adapter.backend_type, latency, error)
+        return health.check(self._versions)
 
     @property
     def metrics(self) -> Metrics:
@@ -448,20 +412,3 @@ def _made(entry: MemoryEntry | None) -> MemoryEntry:
     """Return the entry of an append whose draft is never None."""
     assert entry is not None
     return entry
-
-
-def _write_many_error(
-    items: list[dict[str, Any]],
-    entries: list[MemoryEntry | None],
-    errors: dict[int, AMFSError],
-) -> WriteManyError:
-    first = min(errors)
-    name = f"{items[first]['entity_path']}/{items[first]['key']}"
-    failure = WriteManyError(
-        f"{len(errors)} of {len(items)} items were not written; "
-        f"the first is item {first} ({name}): {errors[first]}",
-        entries=tuple(entries),
-        errors=dict(sorted(errors.items())),
-    )
-    failure.__cause__ = errors[first]
-    return failure
