@@ -7,6 +7,8 @@ with AgentMemory("my-agent") as memory:        # the store comes from the config
     memory.read("checkout-service", "retry-pattern").value
 """
 
+from typing import TYPE_CHECKING, Any
+
 from amfs.agent_memory import AgentMemory
 from amfs_core.diff import Change, Diff
 from amfs_core.entry import Evidence, MemoryEntry, Provenance
@@ -14,30 +16,43 @@ from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
     BucketNotFoundError,
+    CommitUnknownError,
     ConditionalWritesUnsupportedError,
     ConfigurationError,
     CorruptEntryError,
     InvalidKeyError,
     InvalidValueError,
+    OutcomeConflictError,
+    OutcomePendingError,
     OutcomeUnknownError,
     PermissionDeniedError,
     VersionConflictError,
     WriteManyError,
     WriteOutcomeUnknownError,
 )
+from amfs_core.finding import Finding
 from amfs_core.health import Health
-from amfs_core.integrity import Finding, VerifyReport
+from amfs_core.hit import SearchHit
+from amfs_core.integrity import VerifyReport
 from amfs_core.metrics import Metrics
+from amfs_core.outcome import Cause, Outcome, OutcomeType
 from amfs_core.scan import Stats
+from amfs_core.watch import Watch
+
+if TYPE_CHECKING:
+    from amfs.async_memory import AsyncAgentMemory
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AMFSError",
     "AgentMemory",
+    "AsyncAgentMemory",
     "BackendUnavailableError",
     "BucketNotFoundError",
+    "Cause",
     "Change",
+    "CommitUnknownError",
     "ConditionalWritesUnsupportedError",
     "ConfigurationError",
     "CorruptEntryError",
@@ -49,13 +64,28 @@ __all__ = [
     "InvalidValueError",
     "MemoryEntry",
     "Metrics",
+    "Outcome",
+    "OutcomeConflictError",
+    "OutcomePendingError",
+    "OutcomeType",
     "OutcomeUnknownError",
     "PermissionDeniedError",
     "Provenance",
+    "SearchHit",
     "Stats",
     "VerifyReport",
     "VersionConflictError",
+    "Watch",
     "WriteManyError",
     "WriteOutcomeUnknownError",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `AsyncAgentMemory` when it is asked for: an event loop takes longer than all else."""
+    if name == "AsyncAgentMemory":
+        from amfs.async_memory import AsyncAgentMemory
+
+        return AsyncAgentMemory
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from amfs.config import Config, load
 from amfs_core import memory
 from amfs_core.storage import StorageAdapter
+
+if TYPE_CHECKING:
+    from amfs_core.embedding import Embedder
 
 
 class AgentMemory(memory.AgentMemory):
@@ -16,7 +20,9 @@ class AgentMemory(memory.AgentMemory):
     `amfs.yaml`, then from the defaults (namespace "default", user@host as the agent, the directory
     `.amfs`). `config` names a configuration file, or is a `Config` made in Python, which is taken
     as it is. An `adapter` that was given stays open when the memory is closed; one that was opened
-    from the configuration is closed with it.
+    from the configuration is closed with it. `embedder` turns texts into vectors, for
+    `semantic_search` (docs/search.md). `cache_dir` is a directory where the catalog that lists and
+    searches run on is kept between processes; without it each process makes its own, in memory.
 
     Sends nothing. Raises `ConfigurationError` for a setting that is missing, misspelt or wrong.
     """
@@ -29,6 +35,8 @@ class AgentMemory(memory.AgentMemory):
         namespace: str | None = None,
         session_id: str | None = None,
         config: str | os.PathLike[str] | Config | None = None,
+        embedder: Embedder | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         settings = config if isinstance(config, Config) else load(config)
         opened = settings.open_adapter() if adapter is None else adapter
@@ -40,6 +48,8 @@ class AgentMemory(memory.AgentMemory):
                 session_id=session_id,
                 patience=settings.patience,
                 owns_adapter=adapter is None,
+                embedder=embedder,
+                cache_dir=settings.cache_dir if cache_dir is None else cache_dir,
             )
         except BaseException:
             if adapter is None:

@@ -36,7 +36,8 @@ class Config:
     """Settings of a memory, resolved.
 
     `adapter` names a kind of store, `options` are its constructor's arguments. `agent_id` None
-    means user@host. `patience` is for how many seconds one request is tried again.
+    means user@host. `patience` is for how many seconds one request is tried again. `cache_dir` is
+    where the catalog of the newest versions is kept, None: in memory.
     """
 
     adapter: str = "local"
@@ -44,6 +45,7 @@ class Config:
     namespace: str = "default"
     agent_id: str | None = None
     patience: float = DEFAULT_PATIENCE
+    cache_dir: str | None = None
     file: ConfigFile | None = field(default=None, repr=False, compare=False)
 
     def open_adapter(self) -> StorageAdapter:
@@ -86,6 +88,7 @@ def load(
         namespace=variables.get("AMFS_NAMESPACE") or settings.get("namespace") or "default",
         agent_id=variables.get("AMFS_AGENT_ID") or settings.get("agent_id"),
         patience=_patience(variables, settings.get("patience")),
+        cache_dir=_path(settings.get("cache_dir"), variables.get("AMFS_CACHE_DIR"), file),
         file=file,
     )
 
@@ -149,14 +152,21 @@ def _s3_options(variables: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _root(given: object, variables: Mapping[str, str], file: ConfigFile | None) -> object:
-    """Return the local adapter's root. In a file it is relative to that file, so that the same
-    store is meant in every directory below it."""
-    if "AMFS_ROOT" in variables:
-        return os.path.expanduser(variables["AMFS_ROOT"])
+    """Return the local adapter's root."""
     root = DEFAULT_ROOT if given is None else given
-    if file is None or not isinstance(root, str):  # another type is refused when it is opened
+    if not isinstance(root, str):  # it is refused when it is opened
         return root
-    return os.path.join(file.directory, os.path.expanduser(root))
+    return _path(root, variables.get("AMFS_ROOT"), file)
+
+
+def _path(given: str | None, variable: str | None, file: ConfigFile | None) -> str | None:
+    """Return a path that a file gives or a variable. In a file it is relative to that file, so
+    that the same place is meant in every directory below it."""
+    if variable is not None:
+        return os.path.expanduser(variable)
+    if file is None or given is None:
+        return given
+    return os.path.join(file.directory, os.path.expanduser(given))
 
 
 def _patience(variables: Mapping[str, str], given: float | None) -> float:

@@ -42,6 +42,7 @@ class _Settings(pydantic.BaseModel):
     namespace: str | None = None
     agent_id: str | None = None
     patience: typing.Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] | None = None
+    cache_dir: str | None = None
     layers: _Layers | None = None
 
 
@@ -49,7 +50,8 @@ class _Settings(pydantic.BaseModel):
 class ConfigFile:
     """What a configuration file says, and on which lines.
 
-    `adapter` is None when the file names none; `settings` holds namespace, agent_id and patience.
+    `adapter` is None when the file names none; `settings` holds namespace, agent_id, patience
+    and cache_dir.
     """
 
     path: Path
@@ -120,7 +122,7 @@ def read(path: Path) -> ConfigFile:
         path=path,
         adapter=primary.adapter if primary else None,
         options=(primary.options if primary else None) or {},
-        settings=found.model_dump(include={"namespace", "agent_id", "patience"}),
+        settings=found.model_dump(include={"namespace", "agent_id", "patience", "cache_dir"}),
         lines=document.lines,
     )
 

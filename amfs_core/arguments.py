@@ -36,6 +36,20 @@ def text(given: object, what: str) -> str:
     return found
 
 
+def any_text(given: object, what: str) -> str:
+    """Return `given` if it is text that UTF-8 can carry; it may be empty."""
+    return text(given, what) if given != "" else ""
+
+
+def count(given: object, what: str) -> int:
+    """Return a whole number of 1 or more."""
+    if type(given) is not int or given < 1:
+        raise InvalidValueError(
+            f"{what} must be a whole number of 1 or more, not {values.shown(given)}"
+        )
+    return given
+
+
 def texts(given: Iterable[str], what: str) -> tuple[str, ...]:
     """Return several texts as a tuple, in their order."""
     if given == ():

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from datetime import UTC, datetime
-from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from amfs_core import fork
 from amfs_core.entry import MemoryEntry
 from amfs_core.layout import Address
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-MAX_HEADS = 200_000
+MAX_MEMORIES = 200_000
+_MAX_ORDER = 1_000_000  # a body takes 300 bytes at least, so most of so many have gone
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True):
     """The newest version of a memory that this process knows of; version 0: it knows of none.
 
     It is what the next version builds on. `checked` is when it was last known to be the newest,
@@ -34,8 +37,18 @@ class Head(NamedTuple):
 NONE_KNOWN = Head()
 
 
+class _Memory:
+    """What is remembered of one memory: its head, and bodies by version."""
+
+    __slots__ = ("bodies", "head")
+
+    def __init__(self) -> None:
+        self.head = NONE_KNOWN
+        self.bodies: dict[int, bytes] = {}
+
+
 class Cache:
-    """Bodies by object key, up to 64 MiB, and heads by memory, up to 200,000; oldest out first."""
+    """Up to 200,000 memories, and up to 64 MiB of their bodies; oldest out first."""
 
     def __init__(self) -> None:
         self._forget_everything()
@@ -47,24 +60,19 @@ class Cache:
 
     def _forget_everything(self) -> None:
         self._lock = threading.Lock()
-        self._heads: OrderedDict[str, Head] = OrderedDict()
-        self._bodies: OrderedDict[tuple[str, int], bytes] = OrderedDict()
-        self._held: dict[str, set[int]] = {}  # which versions of a memory have bodies here
+        self._memories: OrderedDict[str, _Memory] = OrderedDict()
+        self._order: deque[tuple[str, int]] = deque()  # bodies as they came; some have gone since
         self._size = 0
 
     def head(self, address: Address) -> Head | None:
         """Return the newest version known, None when this process never looked."""
-        with self._lock:
-            return self._heads.get(address.prefix)
+        memory = self._memories.get(address.prefix)
+        return None if memory is None else memory.head
 
     def body(self, address: Address, version: int) -> bytes | None:
         """Return a version's bytes if they are held."""
-        place = address.prefix, version
-        with self._lock:
-            body = self._bodies.get(place)
-            if body is not None:
-                self._bodies.move_to_end(place)
-            return body
+        memory = self._memories.get(address.prefix)
+        return None if memory is None else memory.bodies.get(version)
 
     def keep(
         self, address: Address, entry: MemoryEntry, body: bytes, *, newest: bool = False
@@ -75,56 +83,62 @@ class Cache:
         while the purge is under way, is not kept again. So does a version that comes after some
         that were never read, since one of those may be such a tombstone.
         """
+        version = entry.version
         checked = time.monotonic() if newest else float("-inf")
         with self._lock:
-            known = self._heads.get(address.prefix, NONE_KNOWN)
-            purged = max(known.purged, entry.version) if entry.purges else known.purged
-            if entry.purges or 0 < known.version < entry.version - 1:
-                self._drop_before(address.prefix, entry.version)
-            if entry.version >= purged or entry.erased is not None:
-                self._keep_body(address.prefix, entry.version, body)
-            if entry.version > known.version:
+            memory = self._memory(address.prefix)
+            known = memory.head
+            purged = max(known.purged, version) if entry.purges else known.purged
+            if entry.purges or 0 < known.version < version - 1:
+                self._drop_before(memory, version)
+            if version >= purged or entry.erased is not None:
+                self._keep_body(memory, address.prefix, version, body)
+            if version > known.version:
                 written_at = entry.provenance.written_at
-                head = Head(entry.version, entry.sha256, written_at, checked, purged)
-                self._keep_head(address, head)
+                memory.head = Head(version, entry.sha256, written_at, checked, purged)
             elif purged > known.purged:
-                self._keep_head(address, known._replace(purged=purged))
+                memory.head = replace(known, purged=purged)
 
     def checked(self, address: Address, version: int) -> None:
         """Note that `version` (0: none) was the newest just now."""
         now = time.monotonic()
         with self._lock:
-            known = self._heads.get(address.prefix, NONE_KNOWN)
-            if known.version == version:
-                self._keep_head(address, known._replace(checked=now))
+            memory = self._memory(address.prefix)
+            if memory.head.version == version:
+                memory.head = replace(memory.head, checked=now)
 
     def forget_before(self, address: Address, version: int) -> None:
         """Drop the bodies of all versions before one: their content is to be gone."""
         with self._lock:
-            self._drop_before(address.prefix, version)
+            memory = self._memories.get(address.prefix)
+            if memory is not None:
+                self._drop_before(memory, version)
 
-    def _keep_head(self, address: Address, head: Head) -> None:
-        self._heads[address.prefix] = head
-        if len(self._heads) > MAX_HEADS:
-            prefix, dropped = self._heads.popitem(last=False)
-            self._drop_before(prefix, dropped.version + 1)
+    def _memory(self, prefix: str) -> _Memory:
+        memory = self._memories.get(prefix)
+        if memory is None:
+            memory = self._memories[prefix] = _Memory()
+            if len(self._memories) > MAX_MEMORIES:
+                _, oldest = self._memories.popitem(last=False)
+                self._size -= sum(map(len, oldest.bodies.values()))
+        return memory
 
-    def _keep_body(self, prefix: str, version: int, body: bytes) -> None:
-        if (prefix, version) in self._bodies:
+    def _keep_body(self, memory: _Memory, prefix: str, version: int, body: bytes) -> None:
+        if version in memory.bodies:
             return
-        self._bodies[prefix, version] = body
-        self._held.setdefault(prefix, set()).add(version)
+        memory.bodies[version] = body
+        self._order.append((prefix, version))
         self._size += len(body)
+        if len(self._order) > _MAX_ORDER:
+            self._order = deque(one for one in self._order if self._holds(*one))
         while self._size > MAX_BODY_BYTES:
-            self._drop_body(*next(iter(self._bodies)))
+            oldest, number = self._order.popleft()
+            if oldest in self._memories:
+                self._size -= len(self._memories[oldest].bodies.pop(number, b""))
 
-    def _drop_before(self, prefix: str, version: int) -> None:
-        for older in [one for one in self._held.get(prefix, ()) if one < version]:
-            self._drop_body(prefix, older)
+    def _holds(self, prefix: str, version: int) -> bool:
+        return prefix in self._memories and version in self._memories[prefix].bodies
 
-    def _drop_body(self, prefix: str, version: int) -> None:
-        self._size -= len(self._bodies.pop((prefix, version)))
-        held = self._held[prefix]
-        held.remove(version)
-        if not held:
-            del self._held[prefix]
+    def _drop_before(self, memory: _Memory, version: int) -> None:
+        for older in [one for one in memory.bodies if one < version]:
+            self._size -= len(memory.bodies.pop(older))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -29,7 +29,10 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Provenance(msgspec.Struct, frozen=True):
-    """Who wrote a version, in which session, when (UTC), and the unique id of that write call."""
+    """Who wrote a version, in which session, when (UTC), and the unique id of that write call.
+
+    `outcome_ref` is set where an outcome wrote it: the one that moved the confidence.
+    """
 
     agent_id: str
     session_id: str
@@ -37,14 +40,19 @@ class Provenance(msgspec.Struct, frozen=True):
     write_id: str
     pattern_refs: tuple[str, ...] = ()
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    outcome_ref: str | None = None
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """How often outcomes spoke for and against a memory."""
+    """How much outcomes spoke for and against a claim, as weighted sums.
+
+    `prior` is the confidence that the claim was written with, None while there is no evidence.
+    """
 
     successes: float = 0
     failures: float = 0
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    prior: float | None = None
 
 
 class MemoryEntry(msgspec.Struct, frozen=True):
@@ -52,8 +60,9 @@ class MemoryEntry(msgspec.Struct, frozen=True):
 
     `confidence` is between 0 and 1. `deleted` marks a tombstone. `erased` marks a stub whose
     content was purged, and is then the SHA-256 that the content had; `purges` marks the tombstone
-    that ordered it. `previous` is the `sha256` of the version before, None in version 1. `extra`
-    holds fields of a newer format.
+    that ordered it. `previous` is the `sha256` of the version before, None in version 1. `claim` is
+    the version whose write made the claim, where that is an earlier one: updates and outcomes carry
+    a claim on, a write makes one. `extra` holds fields of a newer format.
     """
 
     namespace: str
@@ -72,6 +81,7 @@ class MemoryEntry(msgspec.Struct, frozen=True):
     sha256: str
     erased: str | None = None
     purges: bool = False
+    claim: int | None = None
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     def __hash__(self) -> int:
@@ -103,8 +113,10 @@ class Draft(msgspec.Struct, frozen=True):
     expires_at: datetime | None = None
     pattern_refs: tuple[str, ...] = ()
     evidence: Evidence = msgspec.field(default_factory=Evidence)
+    outcome_ref: str | None = None
     deleted: bool = False
     purges: bool = False
+    claim: int | None = None
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
@@ -129,7 +141,6 @@ def encode(entry: MemoryEntry) -> bytes:
 
     The `sha256` of the entry itself is not looked at: an unchanged entry gives the same bytes.
     """
-    provenance, evidence = entry.provenance, entry.evidence
     fields: dict[str, Any] = {
         "format": FORMAT,
         "namespace": entry.namespace,
@@ -142,31 +153,66 @@ def encode(entry: MemoryEntry) -> bytes:
         "memory_type": entry.memory_type,
         "expires_at": entry.expires_at and time_text(entry.expires_at),
         "deleted": entry.deleted,
-        "provenance": {
-            "agent_id": provenance.agent_id,
-            "session_id": provenance.session_id,
-            "written_at": time_text(provenance.written_at),
-            "write_id": provenance.write_id,
-            "pattern_refs": provenance.pattern_refs,
-            **provenance.extra,
-        },
-        "evidence": {
-            "successes": evidence.successes,
-            "failures": evidence.failures,
-            **evidence.extra,
-        },
+        "provenance": _provenance_fields(entry.provenance),
+        "evidence": _evidence_fields(entry.evidence),
         "previous": entry.previous,
     }
     if entry.erased is not None:
         fields["erased"] = entry.erased
     if entry.purges:
         fields["purges"] = True
+    if entry.claim is not None:
+        fields["claim"] = entry.claim
     fields.update(entry.extra)
     try:
-        covered = _encode(fields)[:-1]
+        return sealed(fields)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidValueError(f"the value cannot be written as JSON: {error}") from error
+
+
+def _provenance_fields(provenance: Provenance) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "agent_id": provenance.agent_id,
+        "session_id": provenance.session_id,
+        "written_at": time_text(provenance.written_at),
+        "write_id": provenance.write_id,
+        "pattern_refs": provenance.pattern_refs,
+    }
+    if provenance.outcome_ref is not None:
+        fields["outcome_ref"] = provenance.outcome_ref
+    fields.update(provenance.extra)
+    return fields
+
+
+def _evidence_fields(evidence: Evidence) -> dict[str, Any]:
+    fields: dict[str, Any] = {"successes": evidence.successes, "failures": evidence.failures}
+    if evidence.prior is not None:
+        fields["prior"] = evidence.prior
+    fields.update(evidence.extra)
+    return fields
+
+
+def sealed(fields: Mapping[str, Any]) -> bytes:
+    """Return fields as one line of JSON whose last field is the SHA-256 of all bytes before it."""
+    covered = _encode(fields)[:-1]
     return covered + f',"sha256":"{hashlib.sha256(covered).hexdigest()}"}}'.encode()
+
+
+def opened(body: bytes, what: str, corrupt: Callable[[str], NoReturn]) -> dict[str, Any]:
+    """Return the fields of a sealed body: the reverse of `sealed`.
+
+    `corrupt` is called with what is wrong for bytes that are not what was sealed, or are of a newer
+    format. `what` is what the body should be, such as "a version". Whatever msgspec raises passes.
+    """
+    seal = _SEAL.fullmatch(body[-_SEAL_BYTES:])
+    if seal is None:
+        corrupt(f"it does not end with its sha256, so it is cut short or not {what}")
+    if hashlib.sha256(body[:-_SEAL_BYTES]).hexdigest() != seal[1].decode():
+        corrupt("its bytes do not match its sha256")
+    fields: dict[str, Any] = _decode(body)
+    if fields["format"] > FORMAT:
+        corrupt(f"it has format {fields['format']}, newer than {FORMAT}: upgrade amfs")
+    return fields
 
 
 def decode(
@@ -187,17 +233,8 @@ def decode(
             object_key=object_key,
         )
 
-    seal = _SEAL.fullmatch(body[-_SEAL_BYTES:])
-    if seal is None:
-        corrupt("it does not end with its sha256, so it is cut short or not a version")
-    digest = seal[1].decode()
-    if hashlib.sha256(body[:-_SEAL_BYTES]).hexdigest() != digest:
-        corrupt("its bytes do not match its sha256")
     try:
-        fields = _decode(body)
-        if fields["format"] > FORMAT:
-            corrupt(f"it has format {fields['format']}, newer than {FORMAT}: upgrade amfs")
-        entry = _from_fields(fields)
+        entry = _from_fields(opened(body, "a version", corrupt))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptEntryError(
             f"{object_key}: it is not a version as the format describes it ({error!r:.200})",
@@ -219,7 +256,8 @@ def decode(
     return entry
 
 
-def _time(text: str) -> datetime:
+def time_from(text: str) -> datetime:
+    """Return the time that `time_text` wrote; `ValueError` when it is not in UTC."""
     if not text.endswith("Z"):
         raise ValueError(f"{text!r} is not a UTC time")
     return datetime.fromisoformat(text)
@@ -246,22 +284,29 @@ def _from_fields(fields: dict[str, Any]) -> MemoryEntry:
         fields["confidence"],
         tuple(fields["tags"]),
         fields["memory_type"],
-        None if expires_at is None else _time(expires_at),
+        None if expires_at is None else time_from(expires_at),
         fields["deleted"],
         Provenance(
             provenance["agent_id"],
             provenance["session_id"],
-            _time(provenance["written_at"]),
+            time_from(provenance["written_at"]),
             provenance["write_id"],
             tuple(provenance["pattern_refs"]),
-            _unknown(provenance, _PROVENANCE_FIELDS),
+            _unknown(provenance, _PROVENANCE_FIELDS, optional=1),
+            provenance.get("outcome_ref"),
         ),
-        Evidence(evidence["successes"], evidence["failures"], _unknown(evidence, _EVIDENCE_FIELDS)),
+        Evidence(
+            evidence["successes"],
+            evidence["failures"],
+            _unknown(evidence, _EVIDENCE_FIELDS, optional=1),
+            evidence.get("prior"),
+        ),
         fields["previous"],
         fields["sha256"],
         fields.get("erased"),
         fields.get("purges", False),
-        _unknown(fields, _ENTRY_FIELDS, optional=2),
+        fields.get("claim"),
+        _unknown(fields, _ENTRY_FIELDS, optional=3),
     )
 
 

@@ -105,6 +105,55 @@ class WriteManyError(AMFSError):
         self.errors = errors or {}
 
 
+class OutcomeConflictError(AMFSError):
+    """An outcome is recorded under this reference already, and says something else.
+
+    `outcome_ref` is the reference. Nothing was written.
+    """
+
+    def __init__(
+        self, message: str, *, outcome_ref: str = "", object_key: str | None = None
+    ) -> None:
+        super().__init__(message, object_key=object_key)
+        self.outcome_ref = outcome_ref
+
+
+class OutcomePendingError(AMFSError):
+    """An outcome is recorded, but the confidence of some of its memories has not been moved yet.
+
+    `outcome` is the recorded `Outcome`; `errors` maps `(entity_path, key)` of each memory that is
+    still to be moved to its error. The first of them is the cause.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        outcome_ref: str = "",
+        outcome: object | None = None,
+        errors: dict[tuple[str, str], AMFSError] | None = None,
+        object_key: str | None = None,
+    ) -> None:
+        super().__init__(message, object_key=object_key)
+        self.outcome_ref = outcome_ref
+        self.outcome = outcome
+        self.errors = errors or {}
+
+
+class CommitUnknownError(OutcomeUnknownError):
+    """`commit_outcome` ran out of patience while it was unknown whether the record landed: it may
+    have, or still land. No confidence was moved.
+
+    `outcome_ref` is its reference: commit it again, which resumes it if it is there.
+    """
+
+    def __init__(
+        self, message: str, *, outcome_ref: str = "", object_key: str | None = None
+    ) -> None:
+        super().__init__(message, object_key=object_key)
+        self.outcome_ref = outcome_ref
+
+
 class CorruptEntryError(AMFSError):
     """An object's bytes are not what was written: damaged, foreign, or at the wrong place."""
 

@@ -1,4 +1,5 @@
-"""Verifying: every version is read and checked, and every chain followed from v1 to its end."""
+"""Verifying: every version and outcome is read and checked, every chain followed from v1 to its
+end, and every outcome looked for in the memories that it names."""
 
 from __future__ import annotations
 
@@ -9,31 +10,26 @@ from itertools import islice
 
 from amfs_core.entry import MemoryEntry
 from amfs_core.errors import CorruptEntryError
+from amfs_core.finding import Finding
 from amfs_core.layout import Address
+from amfs_core.ledger import Ledger
 from amfs_core.versions import Versions
 
 _BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong: with which object, what, and what mends it."""
-
-    object_key: str
-    problem: str
-    mend: str
-
-    def __str__(self) -> str:
-        return f"{self.object_key}: {self.problem} ({self.mend})"
-
-
-@dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What `verify` read and found. `ok` is True when nothing is wrong."""
+    """What `verify` read and found. `ok` is True when there is nothing left to do.
+
+    `repaired` are the findings that it mended itself.
+    """
 
     memories: int
     versions: int
     findings: tuple[Finding, ...]
+    outcomes: int = 0
+    repaired: tuple[Finding, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -54,24 +50,33 @@ def verify(
     versions: Versions,
     entity_path: str | None,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    repair: bool = False,
 ) -> VerifyReport:
-    """Read and check every version under an entity path, from the store and not from the cache.
+    """Read and check every version under an entity path, and every outcome, from the store and not
+    from the cache.
 
-    `progress(done, total)` is told how many versions have been read. 1 request per 1,000 objects
-    and 1 per version.
+    `repair` counts outcomes into the memories where that is still to be done. `progress(done,
+    total)` is told how many versions have been read. 1 request per 1,000 objects, 1 per version and
+    1 per outcome; and a read for each outcome that seems not to be counted into a memory.
     """
+    ledger = Ledger(versions)
     findings: list[Finding] = []
     memories = _listed(versions, entity_path, findings)
+    ledger.charge(memories, entity_path)
     total = sum(len(numbers) for numbers in memories.values())
     done = 0
     for batch in _batches(memories):
         bodies = _bodies(versions, batch)
         for address, numbers in batch:
-            findings.extend(_check_memory(versions, address, sorted(numbers), bodies))
+            findings.extend(_check_memory(versions, address, sorted(numbers), bodies, ledger))
             done += len(numbers)
         if progress:
             progress(done, total)
-    return VerifyReport(len(memories), total, tuple(findings))
+    pending = ledger.settle(repair)
+    findings = [*ledger.findings, *findings, *([] if repair else pending)]
+    repaired = tuple(pending) if repair else ()
+    return VerifyReport(len(memories), total, tuple(findings), len(ledger), repaired)
 
 
 def _listed(
@@ -81,8 +86,7 @@ def _listed(
     for info in versions.store.list(versions.layout.entity_prefix(entity_path)):
         parsed = versions.layout.parse(info.key)
         if parsed is None:
-            mend = "move it out of the store; AMFS never reads it"
-            findings.append(Finding(info.key, "it is not an object of this layout", mend))
+            findings.append(Finding.foreign(info.key))
         elif parsed[0].is_under(entity_path):
             memories.setdefault(parsed[0], []).append(parsed[1])
     return memories
@@ -108,9 +112,13 @@ def _bodies(versions: Versions, batch: list[tuple[Address, list[int]]]) -> dict[
 
 
 def _check_memory(
-    versions: Versions, address: Address, numbers: list[int], bodies: dict[str, bytes | None]
+    versions: Versions,
+    address: Address,
+    numbers: list[int],
+    bodies: dict[str, bytes | None],
+    ledger: Ledger,
 ) -> Iterator[Finding]:
-    """Yield what is wrong with one memory's chain of versions."""
+    """Yield what is wrong with one memory's chain of versions, and show them to the ledger."""
     present = set(numbers)
     absent = (number for number in range(1, numbers[-1]) if number not in present)
     for number in islice(absent, 10):
@@ -119,15 +127,17 @@ def _check_memory(
     before: _Link | None = None
     kept: list[int] = []
     order: int | None = None
+    newest: MemoryEntry | None = None
     for number in numbers:
         object_key = address.object_key(number)
         try:
             entry = versions.decode(address, number, bodies[object_key] or b"")
         except CorruptEntryError as error:
-            problem, _, mend = str(error).removeprefix(f"{object_key}: ").partition("; ")
-            yield Finding(object_key, problem, mend or "restore it from a copy")
-            before = None
+            yield Finding.damaged(object_key, error)
+            before = newest = None
             continue
+        newest = entry
+        ledger.see(address, entry)
         yield from _check_link(object_key, entry, before)
         before = _Link(number, entry.erased or entry.sha256, entry.provenance.written_at)
         if entry.erased is None:
@@ -138,6 +148,7 @@ def _check_memory(
         for number in (one for one in kept if one < order):
             problem = f"v{order} ordered its erasure, but its content is still there"
             yield Finding(address.object_key(number), problem, "purge the memory again")
+    ledger.close(address, newest)
 
 
 def _check_link(object_key: str, entry: MemoryEntry, before: _Link | None) -> Iterator[Finding]:

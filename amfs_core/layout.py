@@ -27,6 +27,7 @@ MAX_PREFIX_BYTES = 128
 MAX_VERSION = 9_999_999_999
 """Highest version number: the length of every object key is known before it is needed."""
 
+_OUTCOME_SUFFIX = ".json"
 _VERSION_NAME_BYTES = len(f"/v{MAX_VERSION}.json")
 
 # Control characters (C0, DEL, C1), the line and paragraph separators, and the two code points that
@@ -158,6 +159,34 @@ class Layout:
         """Prefix of all versions of all memories."""
         return f"{self.root}entries/"
 
+    @property
+    def outcomes(self) -> str:
+        """Prefix of all outcomes."""
+        return f"{self.root}outcomes/"
+
+    def outcome_key(self, outcome_ref: str) -> str:
+        """Return the object key of an outcome; `InvalidKeyError` when its name cannot be one.
+
+        The reference is one segment of at most 255 bytes once escaped, `.json` included, which
+        always fits into an object key.
+        """
+        name = escape(require_text(outcome_ref, "outcome reference"), "outcome reference")
+        size = len(name.encode()) + len(_OUTCOME_SUFFIX)
+        if size > MAX_SEGMENT_BYTES:
+            raise InvalidKeyError(
+                f"the outcome reference {_shortened(outcome_ref)} takes {size} bytes once escaped, "
+                f"{_OUTCOME_SUFFIX} included; the limit is {MAX_SEGMENT_BYTES}"
+            )
+        return f"{self.outcomes}{name}{_OUTCOME_SUFFIX}"
+
+    def parse_outcome(self, object_key: str) -> str | None:
+        """Return the reference of the outcome that an object is; None for anything else."""
+        if not object_key.startswith(self.outcomes) or not object_key.endswith(_OUTCOME_SUFFIX):
+            return None
+        name = object_key[len(self.outcomes) : -len(_OUTCOME_SUFFIX)]
+        fits = len(name.encode()) + len(_OUTCOME_SUFFIX) <= MAX_SEGMENT_BYTES
+        return unescape(name) if fits else None
+
     def entity_prefix(self, entity_path: str | None) -> str:
         """Return the prefix of all memories under an entity path; None: of all there are."""
         if entity_path is None:
@@ -178,6 +207,18 @@ class Layout:
                 key=key,
             )
         return Address(entity_path, key, prefix)
+
+    def split(self, object_key: str) -> tuple[str, int] | None:
+        """Return the prefix and the number of what looks like a version; None for anything else.
+
+        A quick look for long listings: `parse` says whether it really is one.
+        """
+        slash = object_key.rfind("/") + 1
+        name = object_key[slash:]
+        if name == "v1.json":  # most memories have one version
+            return object_key[:slash], 1
+        version = _VERSION_NAME.fullmatch(name)
+        return None if version is None else (object_key[:slash], int(version[1]))
 
     def parse(self, object_key: str) -> tuple[Address, int] | None:
         """Return what version of what memory an object is; None for anything else."""

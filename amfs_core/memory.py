@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from msgspec.structs import replace
 
@@ -18,11 +20,22 @@ from amfs_core.cache import NONE_KNOWN, Head
 from amfs_core.diff import Diff, diff
 from amfs_core.entry import Draft, MemoryEntry
 from amfs_core.errors import AMFSError, InvalidValueError, VersionConflictError
+from amfs_core.evidence import claim_of
+from amfs_core.filters import Filters
+from amfs_core.hit import SearchHit
 from amfs_core.layout import Address, Layout
 from amfs_core.metrics import Metrics
+from amfs_core.outcome import Cause, Outcome, OutcomeType
+from amfs_core.outcomes import Outcomes
+from amfs_core.reads import SessionReads
 from amfs_core.storage import StorageAdapter
 from amfs_core.store import DEFAULT_PATIENCE, Store
 from amfs_core.versions import Versions
+
+if TYPE_CHECKING:
+    from amfs_core.embedding import Embedder
+    from amfs_core.search import Search
+    from amfs_core.watch import Callback, Watch
 
 _WRITERS = 32
 
@@ -34,7 +47,10 @@ class AgentMemory:
     threads it started, and closes the adapter when `owns_adapter` is true.
 
     `agent_id` signs what is written, `session_id` (default: a new UUID) groups it. `patience` is
-    how long, in seconds, one request is tried again while the store does not answer.
+    how long, in seconds, one request is tried again while the store does not answer. `embedder`
+    turns a list of texts into vectors, for `semantic_search`. `cache_dir`
+    is a directory in which the catalog of the newest versions is kept, shared by the processes of
+    this machine; without it each process has one of its own, in memory.
     """
 
     def __init__(
@@ -46,6 +62,8 @@ class AgentMemory:
         session_id: str | None = None,
         patience: float = DEFAULT_PATIENCE,
         owns_adapter: bool = False,
+        embedder: Embedder | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         self.agent_id = arguments.text(agent_id, "agent_id")
         self.session_id = (
@@ -57,7 +75,17 @@ class AgentMemory:
         self._versions = Versions(
             Store(adapter, arguments.seconds(patience, "patience")), self._layout
         )
+        self._outcomes = Outcomes(self._versions)
+        self._reads = SessionReads()
         self._owns_adapter = owns_adapter
+        if embedder is not None and not callable(embedder):
+            raise InvalidValueError(
+                "embedder must be callable: from a list of texts to a list of vectors"
+            )
+        self._embedder = embedder
+        self._cache_dir = None if cache_dir is None else Path(cache_dir)
+        self._search: Search | None = None
+        self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
         self.after_fork()
         fork.register(self)
 
@@ -80,12 +108,15 @@ class AgentMemory:
         ttl: float | timedelta | None = None,
         pattern_refs: Iterable[str] = (),
         expected_version: int | None = None,
+        write_id: str | None = None,
     ) -> MemoryEntry:
         """Append a version and return it, exactly as any later read will, once it is durable.
 
         `value` is any JSON value. `confidence` is between 0 and 1. `ttl` is the time, in seconds
         or as a `timedelta`, after which reads no longer see it. With `expected_version` the write
         happens only if that is the newest version (0: if there is none, not even a tombstone).
+        `write_id` is what `find_write` finds this call by (by default 128 random bits): one of
+        your own lets you ask when the answer never reached you. It must be unique to this call.
 
         1 request when this process knows the memory or it is new; otherwise what finding the
         newest version costs, and 3 more. Raises `InvalidKeyError`, `InvalidValueError`,
@@ -100,6 +131,7 @@ class AgentMemory:
             memory_type=memory_type,
             ttl=ttl,
             pattern_refs=pattern_refs,
+            write_id=write_id,
         )
         expected = _expected(expected_version)
         return self._append(address, draft, expected)
@@ -134,8 +166,8 @@ class AgentMemory:
 
         `fn` gets None when there is no live version. It is called again, with the newer value,
         whenever another writer came first, so it should have no other effects. Confidence, tags,
-        type, expiry and evidence stay as they were. 1 request when this process knows the newest
-        version, else a read more.
+        type, expiry and evidence stay as they were: it is the same claim. 1 request when this
+        process knows the newest version, else a read more.
         """
         address = self._layout.address(entity_path, key)
         write_id = _write_id()
@@ -158,7 +190,11 @@ class AgentMemory:
             if live is None:
                 return draft
             return replace(
-                draft, expires_at=live.expires_at, evidence=live.evidence, extra=live.extra
+                draft,
+                expires_at=live.expires_at,
+                evidence=live.evidence,
+                claim=claim_of(live),
+                extra=live.extra,
             )
 
         head = self._versions.cache.head(address) or self._head(address)
@@ -186,7 +222,62 @@ class AgentMemory:
         """
         address = self._layout.address(entity_path, key)
         tombstone = replace(self._draft(None), deleted=True, purges=True)
-        return erasure.purge(self._versions, address, tombstone)
+        erased = erasure.purge(self._versions, address, tombstone)
+        if self._search is not None or self._cache_dir is not None:
+            self._searching().forget(address)
+        return erased
+
+    # -- outcomes ----------------------------------------------------------------------------
+
+    def commit_outcome(
+        self,
+        outcome_ref: str,
+        outcome_type: OutcomeType | str,
+        *,
+        entries: Iterable[MemoryEntry | Cause | tuple[str, str]] | None = None,
+    ) -> Outcome:
+        """Record what happened after memories were used, and move their confidence; return it.
+
+        `outcome_ref` names it, once in the namespace: 1 to 250 bytes. `entries` are the memories
+        that were used: an entry (or a `Cause`) stands for its version, an `(entity_path, key)`
+        pair for the newest live version now. None stands for the newest version of each memory
+        that `read` returned in this session, of the last 10,000; listing and searching are looking
+        around and do not count.
+
+        Each memory is moved exactly once, by one more version of it, unless it was written anew,
+        deleted or has expired since it was used: that is a claim which was not used. Commit again
+        with the same reference and type to resume after a failure: what is recorded is returned,
+        and what is still to be moved is moved.
+
+        1 request, and 1 per memory that this process knows, else a read more. Raises
+        `InvalidKeyError`, `InvalidValueError`, `OutcomeConflictError` when something else is
+        recorded under the reference, `CommitUnknownError` when patience ends before it is known
+        whether it was recorded, and `OutcomePendingError` when it is recorded and some memories
+        could not be moved.
+        """
+        return self._outcomes.commit(
+            outcome_ref,
+            outcome_type,
+            entries,
+            agent_id=self.agent_id,
+            session_id=self.session_id,
+            reads=self._reads.newest(),
+            threads=self._threads,
+        )
+
+    def read_outcome(self, outcome_ref: str) -> Outcome | None:
+        """Return the outcome recorded under a reference, or None when there is none.
+
+        1 request, 0 once it is known.
+        """
+        return self._outcomes.read(outcome_ref)
+
+    def list_outcomes(self, entity_path: str | None = None) -> list[Outcome]:
+        """Return all outcomes, oldest first; with an entity path, those about memories under it.
+
+        1 request per 1,000 outcomes, and 1 for each that is not known yet, whatever it is about.
+        """
+        return self._outcomes.list(entity_path)
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -205,7 +296,8 @@ class AgentMemory:
         `version` asks for that version, whatever became of it since (a tombstone or an expired
         one too). `at` (an aware time) asks for what was newest and live then. Below
         `min_confidence` the answer is None. `max_age` (seconds or `timedelta`) allows an answer
-        from memory if the newest version was checked at most that long ago.
+        from memory if the newest version was checked at most that long ago. What is returned is
+        what the next outcome of this session is about (see `commit_outcome`).
 
         1 request for a memory that this process knows, 3 (in two round trips) for one it has not
         seen, 1 for a given version and 0 the second time, 0 within `max_age`; `at` adds about
@@ -215,7 +307,7 @@ class AgentMemory:
             raise InvalidValueError("give version or at, not both")
         address = self._layout.address(entity_path, key)
         least = arguments.fraction(min_confidence, "min_confidence")
-        age = None if max_age is None else arguments.seconds(max_age, "max_age")
+        age = _age(max_age)
         if version is not None:
             entry = self._versions.get(address, arguments.version(version, "version"))
         elif at is not None:
@@ -225,7 +317,10 @@ class AgentMemory:
         else:
             entry = self._versions.newest(address, age)
             entry = entry if entry and entry.is_live() else None
-        return entry if entry and entry.confidence >= least else None
+        if entry is None or entry.confidence < least:
+            return None
+        self._reads.note(address, entry.version)
+        return entry
 
     def history(self, entity_path: str, key: str) -> list[MemoryEntry]:
         """Return all versions, oldest first, tombstones and erased ones included.
@@ -234,12 +329,100 @@ class AgentMemory:
         """
         return self._versions.history(self._layout.address(entity_path, key))
 
-    def list(self, entity_path: str | None = None) -> list[MemoryEntry]:
+    def search(
+        self,
+        query: str | None = None,
+        *,
+        entity_path: str | None = None,
+        tags: str | Iterable[str] | None = None,
+        memory_type: str | None = None,
+        agent_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        min_confidence: float = 0.0,
+        limit: int = 10,
+        max_age: float | timedelta | None = None,
+    ) -> list[SearchHit]:
+        """Return the newest live versions that answer a query, best first.
+
+        `query` is words in any language: in values, keys, entity paths and tags. There is no
+        query syntax, so no text is wrong. Without one, or with one that is blank, the newest come
+        first and every score is 0. With an embedder the meaning counts too.
+
+        The filters are exact: the entity path by whole segments, all of `tags`, the type, the
+        agent that wrote the newest version, since <= written_at < until, and a least confidence.
+        Complete in the same sense as `list`, and at the same price; `max_age` likewise.
+        """
+        filters = self._filters(
+            entity_path,
+            tags=tags,
+            memory_type=memory_type,
+            agent_id=agent_id,
+            since=since,
+            until=until,
+            min_confidence=min_confidence,
+        )
+        words = "" if query is None else arguments.any_text(query, "query")
+        most, age = arguments.count(limit, "limit"), _age(max_age)
+        if not words.strip():
+            return self._searching().newest(filters, most, max_age=age)
+        return self._searching().ranked(words, filters, most, max_age=age)
+
+    def semantic_search(
+        self,
+        text: str,
+        *,
+        entity_path: str | None = None,
+        tags: str | Iterable[str] | None = None,
+        memory_type: str | None = None,
+        agent_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        min_confidence: float = 0.0,
+        limit: int = 10,
+        max_age: float | timedelta | None = None,
+    ) -> list[SearchHit]:
+        """Return the newest live versions that are nearest to a text by meaning, nearest first.
+
+        The score is the cosine of the angle between the vectors. Filters, completeness and price
+        are as in `search`; each version is embedded once. Raises `ConfigurationError` without an
+        embedder, or when that fails.
+        """
+        filters = self._filters(
+            entity_path,
+            tags=tags,
+            memory_type=memory_type,
+            agent_id=agent_id,
+            since=since,
+            until=until,
+            min_confidence=min_confidence,
+        )
+        words = arguments.any_text(text, "text")
+        most, age = arguments.count(limit, "limit"), _age(max_age)
+        return self._searching().by_meaning(words, filters, most, max_age=age)
+
+    def list(
+        self,
+        entity_path: str | None = None,
+        *,
+        max_age: float | timedelta | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[MemoryEntry]:
         """Return the newest live version of every memory under an entity path, at any depth.
 
-        Sorted by name. 1 request per 1,000 objects, and 1 for each newest version not read before.
+        Sorted by name, and complete: every write that returned before the call is in it, or, with
+        `max_age` (seconds or `timedelta`), at most that long before. A damaged version is left
+        out and named in the log (logger "amfs"); `verify` names it too. `progress(done, total)`
+        is called while versions are fetched.
+
+        1 request per 1,000 objects, and 1 for each newest version not read before; none within
+        `max_age` of the last list or search.
         """
-        return [entry for entry in scan.newest(self._versions, entity_path) if entry.is_live()]
+        if entity_path is not None:
+            self._layout.entity_prefix(entity_path)
+        return self._searching().find(
+            Filters(entity_path), max_age=_age(max_age), progress=progress
+        )
 
     def diff(
         self, entity_path: str, key: str, old: int | None = None, new: int | None = None
@@ -267,7 +450,8 @@ class AgentMemory:
     ) -> MemoryEntry | None:
         """Return the version that a write call made, or None when it has not landed (so far).
 
-        For the `write_id` and `version` of a `WriteOutcomeUnknownError`. 1 request with a version;
+        For the `write_id` and `version` of a `WriteOutcomeUnknownError`, or a `write_id` that was
+        given to `write`. 1 request with a version;
         without, the history is searched.
         """
         address = self._layout.address(entity_path, key)
@@ -277,6 +461,36 @@ class AgentMemory:
         else:
             candidates = self._versions.history(address)
         return next((one for one in candidates if one.provenance.write_id == write_id), None)
+
+    # -- following ---------------------------------------------------------------------------
+
+    def watch(
+        self,
+        entity_path: str | None = None,
+        callback: Callback | None = None,
+        *,
+        interval: float | None = None,
+        since: str | None = None,
+    ) -> Watch:
+        """Follow every new version of every memory under an entity path (None: of all).
+
+        Iterate what is returned, with `for` or `async for`, or give a `callback`, which is called
+        with each entry in one background thread until `cancel` or `close`. A callback that raises
+        is logged (logger "amfs") and ends nothing: its entry counts as delivered. `since` is where
+        to begin: None, with what is written after this call; "beginning", with all versions there
+        are; or the `cursor` of an earlier watch of the same path. `interval` is how many seconds
+        (above 0, default 5) are between two polls where no doorbell rings. See `Watch`.
+
+        1 request per 1,000 objects under the path for `since=None`, else none before the first
+        entry is asked for. Raises `InvalidValueError` for a cursor of another path or a damaged
+        one.
+        """
+        from amfs_core.watch import Watch
+
+        watch = Watch(self._versions, entity_path, callback, interval=interval, since=since)
+        with self._lock:
+            self._watches.add(watch)
+        return watch
 
     # -- looking after -----------------------------------------------------------------------
 
@@ -288,14 +502,17 @@ class AgentMemory:
         self,
         entity_path: str | None = None,
         *,
+        repair: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> integrity.VerifyReport:
-        """Read every version and check its bytes, its place and its chain; report what is wrong.
+        """Read every version and outcome and check its bytes, its place, the chain of versions,
+        and that every outcome was counted into the memories it names; report what is wrong.
 
-        `progress(done, total)` is called along the way. 1 request per 1,000 objects, and 1 per
-        version.
+        `repair` finishes outcomes that were not, as a crash may leave them; nothing else is
+        changed. `progress(done, total)` is called along the way. 1 request per 1,000 objects, and
+        1 per version and outcome.
         """
-        return integrity.verify(self._versions, entity_path, progress)
+        return integrity.verify(self._versions, entity_path, progress, repair=repair)
 
     def health(self) -> health.Health:
         """Say whether the store can be read now, and how quickly. 1 request; never raises."""
@@ -307,11 +524,18 @@ class AgentMemory:
         return self._versions.store.meter.snapshot()
 
     def close(self) -> None:
-        """End the threads, and close the adapter if it was opened here. Closing twice is fine."""
+        """End the threads and the watches, and close the adapter if it was opened here. Closing
+        twice is fine."""
         with self._lock:
+            watches = list(self._watches)
             pool, self._pool = self._pool, None
+            search, self._search = self._search, None
+        for watch in watches:
+            watch.cancel()
         if pool:
             pool.shutdown()
+        if search:
+            search.close()
         if self._owns_adapter:
             self.adapter.close()
 
@@ -341,9 +565,10 @@ class AgentMemory:
         memory_type: str = "fact",
         ttl: float | timedelta | None = None,
         pattern_refs: Iterable[str] = (),
+        write_id: str | None = None,
     ) -> Draft:
         return arguments.draft(
-            _write_id(),
+            _write_id() if write_id is None else arguments.text(write_id, "write_id"),
             self.agent_id,
             self.session_id,
             value,
@@ -392,11 +617,28 @@ class AgentMemory:
         self._versions.newest(address)
         return self._versions.cache.head(address) or NONE_KNOWN
 
+    def _filters(self, entity_path: str | None, **conditions: Any) -> Filters:
+        if entity_path is not None:
+            self._layout.entity_prefix(entity_path)
+        return Filters.checked(entity_path, **conditions)
+
+    def _searching(self) -> Search:
+        with self._lock:
+            if self._search is None:
+                from amfs_core.search import Search  # SQLite: not before it is needed
+
+                self._search = Search(self._versions, self._cache_dir, self._embedder)
+            return self._search
+
     def _threads(self) -> ThreadPoolExecutor:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="amfs-write")
             return self._pool
+
+
+def _age(max_age: float | timedelta | None) -> float | None:
+    return None if max_age is None else arguments.seconds(max_age, "max_age")
 
 
 def _write_id() -> str:

@@ -1,4 +1,4 @@
-"""Walking a namespace: which memories there are, their newest versions, and their sizes."""
+"""Counting what is stored, from a listing alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from amfs_core.entry import MemoryEntry
-from amfs_core.layout import Address
+from amfs_core.layout import Address, Layout
+from amfs_core.store import Store
 from amfs_core.versions import Versions
 
 
@@ -31,24 +31,25 @@ class Stats:
     foreign: int
 
 
-def newest(versions: Versions, entity_path: str | None) -> list[MemoryEntry]:
-    """Return the newest version of every memory at or below an entity path, tombstones included,
-    in the order of their names. 1 request per 1,000 objects and 1 per version not known yet.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A version as a listing has it: its size in bytes, and since when the store has it."""
 
-    Raises `CorruptEntryError` when one is damaged, or listed and not there."""
-    heads: dict[Address, int] = {}
-    for address, version in _listed(versions, entity_path):
-        heads[address] = max(version, heads.get(address, 0))
-    found = dict(versions.get_each(heads.items()))
-    entries = [found.get(head) or versions.missing(*head) for head in heads.items()]
-    return sorted(entries, key=lambda entry: (entry.entity_path.split("/"), entry.key))
+    address: Address
+    version: int
+    size: int
+    modified: datetime
 
 
-def _listed(versions: Versions, entity_path: str | None) -> Iterator[tuple[Address, int]]:
-    for info in versions.store.list(versions.layout.entity_prefix(entity_path)):
-        parsed = versions.layout.parse(info.key)
-        if parsed is not None and parsed[0].is_under(entity_path):
-            yield parsed
+def stored(store: Store, layout: Layout, entity_path: str | None) -> Iterator[Stored | None]:
+    """Yield every version under an entity path or in the namespace, and None for each object that
+    is not a version. 1 request per 1,000 objects; no body is read."""
+    for info in store.list(layout.entity_prefix(entity_path)):
+        parsed = layout.parse(info.key)
+        if parsed is None:
+            yield None
+        elif parsed[0].is_under(entity_path):  # the memory e/k has its versions below e/k/ too
+            yield Stored(*parsed, info.size, info.modified)
 
 
 def stats(versions: Versions, entity_path: str | None) -> Stats:
@@ -56,16 +57,13 @@ def stats(versions: Versions, entity_path: str | None) -> Stats:
     depths: Counter[Address] = Counter()
     size = foreign = 0
     times: list[datetime] = []
-    for info in versions.store.list(versions.layout.entity_prefix(entity_path)):
-        parsed = versions.layout.parse(info.key)
-        if parsed is None:
+    for one in stored(versions.store, versions.layout, entity_path):
+        if one is None:
             foreign += 1
             continue
-        if not parsed[0].is_under(entity_path):  # the memory e/k has its versions below e/k/ too
-            continue
-        depths[parsed[0]] += 1
-        size += info.size
-        times = [min([*times[:1], info.modified]), max([*times[1:], info.modified])]
+        depths[one.address] += 1
+        size += one.size
+        times = [min([*times[:1], one.modified]), max([*times[1:], one.modified])]
     return Stats(
         namespace=versions.layout.namespace,
         entity_paths=len({address.entity_path for address in depths}),

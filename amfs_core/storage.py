@@ -47,6 +47,12 @@ class StorageAdapter(Protocol):
     """True where one listing request gives up to 1,000 keys at a constant price, however many
     there are; False where it has to read everything under the prefix first (a directory)."""
 
+    @property
+    def location(self) -> str | None:
+        """Which objects these are, as text such as a URL: the same for every adapter on this
+        machine that sees them, and for no other. None: no catalog of them is kept on disk."""
+        return None
+
     def create(self, key: str, data: bytes) -> bool:
         """Create the object if the key is free, atomically; True once it is durable.
 

@@ -131,7 +131,8 @@ def _tasks(source: Store, namespace: str | None) -> Iterator[_Memory | _Outcome 
         layout = _layout(info.key.partition("/")[0])
         parsed = layout.parse(info.key) if layout else None
         if layout is None or parsed is None:
-            yield _Outcome(info.key) if _is_outcome(layout, info.key) else _Foreign(info.key)
+            outcome = layout is not None and layout.parse_outcome(info.key) is not None
+            yield _Outcome(info.key) if outcome else _Foreign(info.key)
             continue
         address, version = parsed
         if unfinished and unfinished[-1].address.prefix == address.prefix:
@@ -139,13 +140,6 @@ def _tasks(source: Store, namespace: str | None) -> Iterator[_Memory | _Outcome 
         else:
             unfinished.append(_Memory(layout, address, version))
     yield from reversed(unfinished)
-
-
-def _is_outcome(layout: Layout | None, object_key: str) -> bool:
-    if layout is None or not object_key.startswith(f"{layout.root}outcomes/"):
-        return False
-    name = object_key.removeprefix(f"{layout.root}outcomes/")
-    return name.endswith(".json") and unescape(name.removesuffix(".json")) is not None
 
 
 # -- copying ---------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ class Versions:
         self.layout = layout
         self.cache = Cache()
         self.clock = Clock()
+        self.appended: dict[Address, int] | None = None
+        """Newest versions appended here, for a catalog that takes them out; None: there is none."""
 
     # -- appending ---------------------------------------------------------------------------
 
@@ -73,6 +75,8 @@ class Versions:
             found = self._create(address, entry.version, body, draft.write_id)
             if found is body:
                 self.cache.keep(address, entry, body, newest=True)
+                if self.appended is not None:
+                    self.appended[address] = entry.version
                 return entry
             entry = self._remember(address, entry.version, found)
             if entry.provenance.write_id == draft.write_id:
@@ -142,12 +146,18 @@ class Versions:
             expires_at=draft.expires_at if draft.ttl is None else written_at + draft.ttl,
             deleted=draft.deleted,
             provenance=Provenance(
-                draft.agent_id, draft.session_id, written_at, draft.write_id, draft.pattern_refs
+                draft.agent_id,
+                draft.session_id,
+                written_at,
+                draft.write_id,
+                draft.pattern_refs,
+                outcome_ref=draft.outcome_ref,
             ),
             evidence=draft.evidence,
             previous=head.sha256,
             sha256="",
             purges=draft.purges,
+            claim=draft.claim,
             extra=draft.extra,
         )
 
@@ -208,6 +218,15 @@ class Versions:
     ) -> Iterator[tuple[tuple[Address, int], MemoryEntry]]:
         """Yield those of the wanted versions that exist, in any order. 1 request for each that is
         not known yet, many at a time."""
+        for (address, version), body in self.get_bodies(wanted):
+            if body is not None:
+                yield (address, version), self._remember(address, version, body)
+
+    def get_bodies(
+        self, wanted: Iterable[tuple[Address, int]]
+    ) -> Iterator[tuple[tuple[Address, int], bytes | None]]:
+        """Yield the bytes of the wanted versions, unchecked, in any order; None where there is no
+        object. 1 request for each that is not known yet, many at a time."""
         known: list[tuple[Address, int]] = []
         unknown: dict[str, tuple[Address, int]] = {}
         for address, version in wanted:
@@ -215,15 +234,14 @@ class Versions:
                 unknown[address.object_key(version)] = address, version
             else:
                 known.append((address, version))
-        for object_key, data in self.store.get_many(unknown):
-            address, version = unknown[object_key]
-            if data is not None:
-                yield (address, version), self._remember(address, version, data)
+        for object_key, body in self.store.get_many(unknown):
+            yield unknown[object_key], body
         # After the others: among them may be an order to erase, which makes these forgotten.
         for address, version in known:
-            entry = self.get(address, version)
-            if entry is not None:
-                yield (address, version), entry
+            held = self.cache.body(address, version)
+            if held is not None:
+                self.store.meter.add("cache_hit")
+            yield (address, version), held or self.store.get(address.object_key(version))
 
     def _locate(self, address: Address) -> MemoryEntry | None:
         """Find the newest version of a memory that this process has not seen.

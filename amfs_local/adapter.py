@@ -6,12 +6,14 @@ The path of an object is `<root>/<prefix><key>`: copied to a bucket it is the sa
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
+from amfs_core.doorbell import ListeningDoorbell
 from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
@@ -25,6 +27,9 @@ from amfs_local.scratch import Scratch
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO must not block it
 _ATTEMPTS = 10
+_Found = list[tuple[bytes, "os.DirEntry[str]"]]
+
+_log = logging.getLogger("amfs")
 
 
 class LocalAdapter:
@@ -56,6 +61,11 @@ class LocalAdapter:
         self._directories = Directories(self.root, durable=durable)
         self._scratch = Scratch(self.root, durable=durable)
 
+    @property
+    def location(self) -> str:
+        """The directory, with no links in it."""
+        return f"file://{os.path.realpath(self.root)}/{self.prefix}"
+
     def create(self, key: str, data: bytes) -> bool:
         """Create the file if there is none; True once it is durable, False when there is one."""
         path = self._path(key)
@@ -83,10 +93,14 @@ class LocalAdapter:
         except OSError as error:
             raise self._translated(error, key, "read") from error
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file")
+            data = os.read(fd, status.st_size + 1)
+            if len(data) == status.st_size:  # else a file too big for one read
+                return data
             with open(fd, "rb", buffering=0, closefd=False) as file:
-                return file.read()
+                return data + file.read()
         except OSError as error:
             raise self._translated(error, key, "read") from error
         finally:
@@ -130,8 +144,17 @@ class LocalAdapter:
             raise self._translated(error, key, "delete") from error
 
     def doorbell(self, prefix: str) -> Doorbell | None:
-        """Return None: there is no doorbell on disk yet, and polling alone is correct."""
-        return None
+        """Return what rings for changes under a prefix, whoever makes them on this machine.
+
+        None without the library watchfiles (the extra `watch`).
+        """
+        try:
+            from amfs_local.doorbell import DirectoryListener
+        except ImportError:
+            _log.debug("no doorbell for %s: watchfiles is not installed", self.root)
+            return None
+        directory = self._path(prefix)
+        return ListeningDoorbell(DirectoryListener(directory), directory)
 
     def close(self) -> None:
         """Do nothing: no file stays open between calls."""
@@ -164,19 +187,12 @@ class LocalAdapter:
 
         Sorting names as if directories ended with `/` gives the byte order of whole keys.
         """
-        found: list[tuple[bytes, os.DirEntry[str]]] = []
-        try:
-            with os.scandir(self._path(prefix)) as entries:
-                for entry in entries:
-                    sort_key = self._sort_key(prefix, entry)
-                    if sort_key is not None and _reaches(sort_key, after):
-                        found.append((sort_key, entry))
-        except FileNotFoundError:
-            return
-        for sort_key, entry in sorted(found, key=lambda one: one[0]):
+        waiting = self._directory(prefix, after)  # sorted, the first at the end
+        while waiting:
+            sort_key, entry = waiting.pop()
             key = sort_key.decode()
             if key.endswith("/"):
-                yield from self._walk(key, after)
+                waiting += self._directory(key, after)
                 continue
             try:
                 status = entry.stat(follow_symlinks=False)
@@ -184,6 +200,21 @@ class LocalAdapter:
                 continue
             modified = datetime.fromtimestamp(status.st_mtime, UTC)
             yield ObjectInfo(key, status.st_size, modified)
+
+    def _directory(self, prefix: str, after: bytes) -> _Found:
+        """Return what is in a directory and can come after a key, in falling order."""
+        found: _Found = []
+        try:
+            with os.scandir(self._path(prefix)) as entries:
+                for entry in entries:
+                    sort_key = self._sort_key(prefix, entry)
+                    if sort_key is not None and _reaches(sort_key, after):
+                        found.append((sort_key, entry))
+        except FileNotFoundError:
+            return []
+        if len(found) > 1:
+            found.sort(key=_first, reverse=True)
+        return found
 
     @staticmethod
     def _sort_key(prefix: str, entry: os.DirEntry[str]) -> bytes | None:
@@ -215,6 +246,10 @@ class LocalAdapter:
                 object_key=key,
             )
         return BackendUnavailableError(what, object_key=key)
+
+
+def _first(one: tuple[bytes, object]) -> bytes:
+    return one[0]
 
 
 def _reaches(sort_key: bytes, after: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections import deque
@@ -12,6 +13,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from amfs_core import fork
+from amfs_core.doorbell import ListeningDoorbell
 from amfs_core.errors import AMFSError, ConfigurationError
 from amfs_core.layout import checked_prefix
 from amfs_core.storage import Doorbell, ObjectInfo
@@ -25,6 +27,8 @@ T = TypeVar("T")
 # "Bucket naming rules", Amazon S3 user guide; capitals, underscores and 255 characters are what
 # older buckets and other servers allow.
 _BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]", re.ASCII)
+
+_log = logging.getLogger("amfs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,11 @@ class S3Adapter:
         self._proved = False
         self._pool: ThreadPoolExecutor | None = None
 
+    @property
+    def location(self) -> str:
+        """The endpoint, the bucket and the prefix. Resolves the endpoint; sends nothing to it."""
+        return f"{self._connection().endpoint.url}/{self.bucket}/{self.prefix}"
+
     def create(self, key: str, data: bytes) -> bool:
         """Create the object if there is none. 1 request, and before the first one the proof that
         the endpoint can do that (3 requests at most once a day; none for AWS)."""
@@ -168,8 +177,23 @@ class S3Adapter:
         self._request(connection, "delete", key, lambda to: to.delete(self.prefix + key))
 
     def doorbell(self, prefix: str) -> Doorbell | None:
-        """Return None: there is no doorbell on S3 yet, and polling alone is correct."""
-        return None
+        """Return what rings for creations under a prefix where the server is a MinIO.
+
+        A server that is none is found out by 1 request; it never rings. None for AWS, which is
+        never asked, behind a proxy of `client_options`, and without the library minio (the extra
+        `watch`).
+        """
+        endpoint = self._connection().endpoint
+        if endpoint.is_aws or "proxy_url" in self._client_options:
+            return None
+        try:
+            from amfs_s3.doorbell import BucketListener
+
+            listener = BucketListener(endpoint, self._client_options, self.prefix + prefix)
+        except (ImportError, ValueError) as error:
+            _log.debug("no doorbell for %s: %s", endpoint.where, error)
+            return None
+        return ListeningDoorbell(listener, endpoint.where)
 
     def close(self) -> None:
         """Drop the connections and threads. The next operation would connect again."""

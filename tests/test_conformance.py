@@ -30,12 +30,16 @@ class TestFaultyAdapterWithoutFaults(StorageAdapterCases):
 
 
 class TestLocalAdapter(StorageAdapterCases):
+    rings = True
+
     @pytest.fixture
     def adapter(self, tmp_path: Path) -> StorageAdapter:
         return LocalAdapter(tmp_path / "store")
 
 
 class TestLocalAdapterWithoutFlushes(StorageAdapterCases):
+    rings = True
+
     @pytest.fixture
     def adapter(self, tmp_path: Path) -> StorageAdapter:
         return LocalAdapter(tmp_path / "store", prefix="some/prefix", durability="none")

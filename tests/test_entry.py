@@ -52,15 +52,21 @@ ENTRIES = st.builds(
         written_at=TIMES,
         write_id=UNICODE,
         pattern_refs=st.lists(UNICODE, max_size=2).map(tuple),
+        outcome_ref=st.none() | UNICODE,
         extra=NEW_FIELDS,
     ),
     evidence=st.builds(
-        Evidence, successes=st.integers(0, 9), failures=st.floats(0, 9), extra=NEW_FIELDS
+        Evidence,
+        successes=st.integers(0, 9),
+        failures=st.floats(0, 9),
+        prior=st.none() | st.floats(0, 1),
+        extra=NEW_FIELDS,
     ),
     previous=st.none() | HASHES,
     sha256=st.just(""),
     erased=st.none() | HASHES,
     purges=st.booleans(),
+    claim=st.none() | st.integers(1, 10**9),
     extra=NEW_FIELDS,
 )
 BASE = MemoryEntry(

@@ -137,6 +137,57 @@ def test_deleting_a_memory_that_this_process_knows_is_a_read_and_a_create(
     assert counted == {"get": 1, "create": 1}
 
 
+# --- outcomes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("causes", [0, 1, 20])
+def test_an_outcome_is_one_create_and_one_for_each_memory_that_this_process_knows(
+    new_memory: Callable[[], AgentMemory], wire: FaultProxy, causes: int
+) -> None:
+    memory = new_memory()
+    entries = [memory.write("e", f"k{number}", 1) for number in range(causes)]
+    with wire.counting() as counted:
+        memory.commit_outcome("r", "failure", entries=entries)
+    assert counted == {"create": 1 + causes}
+
+
+def test_an_outcome_of_what_was_read_is_one_create_and_one_for_each_memory(
+    new_memory: Callable[[], AgentMemory], wire: FaultProxy
+) -> None:
+    new_memory().write("e", "k", 1)
+    memory = new_memory()
+    memory.read("e", "k")
+    with wire.counting() as counted:
+        memory.commit_outcome("r", "failure")
+    assert counted == {"create": 2}
+
+
+def test_an_outcome_of_the_newest_versions_is_a_read_of_each_more(
+    new_memory: Callable[[], AgentMemory], wire: FaultProxy
+) -> None:
+    new_memory().write("e", "unseen", 1)
+    memory = new_memory()
+    memory.write("e", "known", 1)
+    with wire.counting() as counted:
+        memory.commit_outcome("r", "failure", entries=[("e", "known"), ("e", "unseen")])
+    assert counted == {"create": 3, "list": 1, "get": 3}
+
+
+def test_outcomes_are_listed_for_a_list_and_a_get_of_each_that_is_not_known(
+    new_memory: Callable[[], AgentMemory], wire: FaultProxy
+) -> None:
+    writer, memory = new_memory(), new_memory()
+    for number in range(5):
+        writer.commit_outcome(f"r{number}", "success", entries=[])
+    for expected in ({"list": 1, "get": 5}, {"list": 1}):
+        with wire.counting() as counted:
+            assert len(memory.list_outcomes()) == 5
+        assert counted == expected
+    with wire.counting() as counted:
+        assert memory.read_outcome("r0") == writer.read_outcome("r0")
+    assert not counted
+
+
 # --- reading -------------------------------------------------------------------------------------
 
 

@@ -55,7 +55,7 @@ def fill(path: Path) -> None:
             one.write("a/b", "v1x", number)
             one.write("a/b/v1x", "deep", number)
             two.write("näme", "👋/x", {"n": number})
-    local(path).create("default/outcomes/deploy-1.json", b'{"an":"outcome"}')
+        one.commit_outcome("deploy-1", "success", entries=[])
 
 
 class Wrapped:
@@ -83,8 +83,9 @@ class Wrapped:
         if happens and fault == "before":
             raise OutcomeUnknownError("lost on the way there")
         created = self.inner.create(key, data)
-        with self.lock:
-            self.created.append(key)
+        if created:
+            with self.lock:
+                self.created.append(key)
         if happens:
             raise OutcomeUnknownError("lost on the way back")
         return created

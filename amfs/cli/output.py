@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from amfs_core.entry import MemoryEntry
 
@@ -77,24 +78,29 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     terminal.print(grid(columns, rows, terminal.width))
 
 
-def grid(columns: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> Table:
-    """Return a table of at most `width` cells: what does not fit is cut from the last column."""
+def grid(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], width: int) -> Table:
+    """Return a table of at most `width` cells: what does not fit is cut from the last column.
+
+    A field that is styled already is made of `plain` text.
+    """
     from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
-    shown = [[plain(field) for field in row] for row in rows]
+    shown = [
+        [field if isinstance(field, Text) else Text(plain(field)) for field in row] for row in rows
+    ]
     *narrow, last = columns
     table = Table(box=None, header_style="bold", pad_edge=False)
     taken = 0
     for index, column in enumerate(narrow):
-        widest = max(cell_len(text) for text in (column, *(row[index] for row in shown)))
+        widest = max(cell_len(column), *(row[index].cell_len for row in shown), 0)
         taken += widest + 2
         table.add_column(column)
     # rich would rather squeeze the other columns away than cut this one
     table.add_column(last, no_wrap=True, overflow="ellipsis", max_width=max(12, width - taken))
     for row in shown:
-        table.add_row(*map(Text, row))
+        table.add_row(*row)
     return table
 
 
@@ -106,11 +112,19 @@ def faint(text: str) -> None:
         console().print(Text(plain(text), style="dim"), soft_wrap=True)
 
 
-def console() -> Console:
+def hint(text: str) -> None:
+    """Tell a person on stderr how to fare better the next time; nothing where there is none."""
+    if sys.stderr.isatty():
+        from rich.text import Text
+
+        console(stderr=True).print(Text(text, style="dim"), soft_wrap=True)
+
+
+def console(*, stderr: bool = False) -> Console:
     """Return the terminal."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, stderr=stderr)
 
 
 def counted(number: int, one: str, many: str) -> str:
@@ -134,16 +148,30 @@ def when(entry: MemoryEntry) -> str:
 
 
 @contextlib.contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Give a callback `(done, total)` that moves a bar on stderr; None when that is no terminal."""
+def progress(label: str, least: int = 0) -> Iterator[Callable[[int, int], None] | None]:
+    """Give a callback `(done, total)` that moves a bar on stderr; None when that is no terminal.
+
+    With `least` the bar appears only once there is so much to do.
+    """
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar = Progress(*columns, console=console(stderr=True), transient=True)
+    task = bar.add_task(label, total=None)
+
+    def move(done: int, total: int) -> None:
+        if total >= least:
+            bar.start()
+        bar.update(task, completed=done, total=total)
+
+    if not least:
+        bar.start()
+    try:
+        yield move
+    finally:
+        if bar.live.is_started:
+            bar.stop()

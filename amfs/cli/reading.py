@@ -11,7 +11,7 @@ import click
 
 from amfs.cli import output, values
 from amfs.cli.program import Command
-from amfs.cli.session import Session
+from amfs.cli.session import MANY, Session
 from amfs_core.diff import Change, Diff
 from amfs_core.entry import MemoryEntry
 
@@ -33,7 +33,7 @@ Examples:
 @click.argument("key")
 @click.option("--version", type=int, metavar="N", help="That version instead of the newest.")
 @click.option(
-    "--at", type=values.moment, metavar="TIME", help="What was newest at that time (ISO 8601)."
+    "--at", type=values.moment, metavar="TIME", help="What was newest then: ISO 8601, or 7d (ago)."
 )
 @click.option("--min-confidence", type=float, default=0.0, help="Absent below it.  [default: 0]")
 @click.pass_obj
@@ -96,26 +96,29 @@ Examples:
 @click.pass_obj
 def ls(session: Session, entity: str | None) -> None:
     """List the newest version of every memory under ENTITY, at any depth."""
-    entries = session.memory().list(entity)
+    memory = session.memory()
+    with output.progress("Reading", least=MANY) as progress:
+        entries = memory.list(entity, progress=progress)
     if session.json:
         for entry in entries:
             output.document(entry.to_dict())
-        return
-    rows = (
-        (
-            entry.entity_path,
-            entry.key,
-            f"v{entry.version}",
-            f"{entry.confidence:g}",
-            entry.provenance.agent_id,
-            output.when(entry),
-            output.summary(entry),
+    else:
+        rows = (
+            (
+                entry.entity_path,
+                entry.key,
+                f"v{entry.version}",
+                f"{entry.confidence:g}",
+                entry.provenance.agent_id,
+                output.when(entry),
+                output.summary(entry),
+            )
+            for entry in entries
         )
-        for entry in entries
-    )
-    columns = ("entity", "key", "version", "confidence", "agent", "written", "value")
-    output.table(columns, rows)
-    output.faint(output.counted(len(entries), "memory", "memories"))
+        columns = ("entity", "key", "version", "confidence", "agent", "written", "value")
+        output.table(columns, rows)
+        output.faint(output.counted(len(entries), "memory", "memories"))
+    session.suggest_catalog(memory)
 
 
 @click.command(

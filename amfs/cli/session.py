@@ -6,9 +6,14 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from amfs.cli import output
+
 if TYPE_CHECKING:
     from amfs import AgentMemory
     from amfs_core.storage import StorageAdapter
+
+MANY = 500
+"""Objects that take so long to fetch that a person wants to know why."""
 
 
 @dataclass(slots=True)
@@ -42,6 +47,17 @@ class Session:
         adapter = open_store(place)
         self._opened.callback(adapter.close)
         return adapter
+
+    def suggest_catalog(self, memory: AgentMemory) -> None:
+        """Tell a person who waited for many objects how the next run gets only the new ones."""
+        from amfs.config import load
+
+        fetched = memory.metrics.requests["get"]
+        if fetched > MANY and load(self.config).cache_dir is None:
+            output.hint(
+                f"{fetched:,} objects were fetched; set AMFS_CACHE_DIR, or cache_dir in amfs.yaml, "
+                "to a directory, and the next run fetches only what is new"
+            )
 
     def close(self) -> None:
         """Close what was opened."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +13,10 @@ from amfs.cli import output
 from amfs.cli.program import Command
 from amfs.cli.session import Session
 from amfs_core.entry import time_text
+from amfs_core.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from amfs import AgentMemory
 
 
 @click.command(
@@ -19,13 +25,21 @@ from amfs_core.entry import time_text
 Examples:
   amfs stats
   amfs --namespace production stats checkout-service --json
+  amfs stats --plot growth.svg
 """,
 )
 @click.argument("entity", required=False)
+@click.option("--plot", metavar="FILE", help="Draw it too: FILE.svg, FILE.png or FILE.pdf.")
 @click.pass_obj
-def stats(session: Session, entity: str | None) -> None:
-    """Count memories, versions and bytes under ENTITY or in the namespace."""
-    found = asdict(session.memory().stats(entity))
+def stats(session: Session, entity: str | None, plot: str | None) -> None:
+    """Count memories, versions and bytes under ENTITY or in the namespace.
+
+    The picture has the growth over time, memories by agent and by type, and their confidence.
+    """
+    memory = session.memory()
+    if plot is not None:
+        _draw(memory, entity, plot)
+    found = asdict(memory.stats(entity))
     shown = {
         name: time_text(one) if isinstance(one, datetime) else one for name, one in found.items()
     }
@@ -36,33 +50,56 @@ def stats(session: Session, entity: str | None) -> None:
     output.table(("what", "count"), rows)
 
 
+def _draw(memory: AgentMemory, entity: str | None, file: str) -> None:
+    from amfs import plot
+    from amfs.cli import files
+
+    kind = os.path.splitext(file)[1].removeprefix(".").lower()
+    if kind not in plot.FORMATS:
+        raise InvalidValueError(
+            f"--plot {file!r}: end the name with .{', .'.join(plot.FORMATS)}, for that kind of file"
+        )
+    plot.require()
+    picture = plot.picture(memory, entity)
+    if not picture.versions:
+        raise InvalidValueError(f"there is nothing to draw{f' under {entity}' if entity else ''}")
+    files.put(file, plot.draw(picture, kind))
+
+
 @click.command(
     cls=Command,
     epilog="""\b
 Examples:
   amfs verify
   amfs verify checkout-service --json | jq '.findings[]'
+  amfs verify --repair
 """,
 )
 @click.argument("entity", required=False)
+@click.option("--repair", is_flag=True, help="Finish outcomes that were interrupted.")
 @click.pass_obj
-def verify(session: Session, entity: str | None) -> int:
-    """Read every version under ENTITY and check its bytes, its place and its chain.
+def verify(session: Session, entity: str | None, repair: bool) -> int:
+    """Check the bytes, place and chain of every version under ENTITY, and every outcome.
 
     Exit code 1 when something is wrong.
     """
     with output.progress("Verifying") as progress:
-        report = session.memory().verify(entity, progress=progress)
+        report = session.memory().verify(entity, repair=repair, progress=progress)
     if session.json:
         output.document({"ok": report.ok, **asdict(report)})
         return 0 if report.ok else 1
-    if not report.ok:
-        findings = ((one.object_key, one.problem, one.mend) for one in report.findings)
-        output.table(("object", "problem", "mend"), findings)
+    rows = [
+        *((one.object_key, one.problem, "repaired") for one in report.repaired),
+        *((one.object_key, one.problem, one.mend) for one in report.findings),
+    ]
+    if rows:
+        output.table(("object", "problem", "mend"), rows)
     verdict = "all is well" if report.ok else f"{len(report.findings)} findings"
-    versions = output.counted(report.versions, "version", "versions")
-    memories = output.counted(report.memories, "memory", "memories")
-    output.line(f"{versions} of {memories}: {verdict}")
+    parts = [output.counted(report.versions, "version", "versions")]
+    parts.append(f"of {output.counted(report.memories, 'memory', 'memories')}")
+    if report.outcomes:
+        parts.append(f"and {output.counted(report.outcomes, 'outcome', 'outcomes')}")
+    output.line(f"{' '.join(parts)}: {verdict}")
     return 0 if report.ok else 1
 
 

@@ -61,8 +61,12 @@ def length(given: str) -> timedelta:
 
 
 def moment(given: str) -> datetime:
-    """Return a time, from ISO 8601, in UTC; without a zone it is local time."""
+    """Return a time in UTC: from ISO 8601, without a zone local time; or so long ago, as in 7d."""
     try:
+        if given[-1:] in _UNITS:
+            return datetime.now(UTC) - length(given)
         return datetime.fromisoformat(given).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise click.BadParameter(f"{given!r} is not a time such as 2026-11-21T04:27:20Z") from error
+    except (ValueError, OverflowError, click.BadParameter) as error:
+        raise click.BadParameter(
+            f"{given!r} is not a time such as 2026-11-21T04:27:20Z, or 7d for a week ago"
+        ) from error

@@ -137,6 +137,11 @@ class FaultyAdapter:
         with self._lock:
             return Counter(call.verb for call in self.calls)
 
+    @property
+    def location(self) -> str | None:
+        """Return `inner`'s location."""
+        return getattr(self.inner, "location", None)
+
     # -- the adapter -------------------------------------------------------------------------
 
     def create(self, key: str, data: bytes) -> bool:

@@ -24,6 +24,7 @@ class ModelAdapter:
 
     backend_type = "model"
     paged = True
+    location = None
 
     def __init__(self) -> None:
         self._objects: dict[str, tuple[bytes, datetime]] = {}

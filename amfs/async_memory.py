@@ -1,0 +1,45 @@
+"""`AsyncAgentMemory` as users make it: what is not given comes from the configuration."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from amfs.agent_memory import AgentMemory
+from amfs.config import Config
+from amfs_core import aio
+from amfs_core.storage import StorageAdapter
+
+if TYPE_CHECKING:
+    from amfs_core.embedding import Embedder
+
+
+class AsyncAgentMemory(aio.AsyncAgentMemory):
+    """The methods of `AgentMemory`, awaitable. Takes the same arguments; an async context manager.
+
+    A task that is cancelled stops waiting, and the request that was under way runs to its end: a
+    cancelled write is either absent or whole. Give it a `write_id` and ask `find_write`.
+    """
+
+    def __init__(
+        self,
+        agent_id: str | None = None,
+        *,
+        adapter: StorageAdapter | None = None,
+        namespace: str | None = None,
+        session_id: str | None = None,
+        config: str | os.PathLike[str] | Config | None = None,
+        embedder: Embedder | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(
+            AgentMemory(
+                agent_id,
+                adapter=adapter,
+                namespace=namespace,
+                session_id=session_id,
+                config=config,
+                embedder=embedder,
+                cache_dir=cache_dir,
+            )
+        )

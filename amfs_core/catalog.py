@@ -1,0 +1,247 @@
+"""The catalog: the newest version of every memory, in a database that may be thrown away.
+
+A refresh lists the objects and gets only the newest versions that it has not seen. They are
+immutable, so what is held never goes stale; what the listing says of size and time is compared all
+the same, because a directory or a bucket may have been replaced by another under the same name.
+`docs/design/catalog.md` says what goes wrong without each part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from amfs_core import fork, rows
+from amfs_core.database import Database, DatabaseLost
+from amfs_core.errors import CorruptEntryError
+from amfs_core.filters import under
+from amfs_core.layout import Address
+from amfs_core.refresh import Page, Progress, Refresh
+from amfs_core.rows import Known, Row
+from amfs_core.versions import Versions
+
+T = TypeVar("T")
+
+_MAX_SCOPES = 1000
+_log = logging.getLogger("amfs")
+
+
+class Catalog:
+    """The newest versions in one namespace. Safe for threads, and for processes that share a file.
+
+    `directory` is where the file is kept, one for every store and namespace; None: in memory.
+    `schema` adds tables that are derived from the content of memories, and each of `dependents` is
+    called, as `(connection, ids)`, before that content changes or goes.
+    """
+
+    def __init__(
+        self,
+        versions: Versions,
+        directory: Path | None,
+        schema: str,
+        dependents: Iterable[Callable[[sqlite3.Connection, list[int]], None]],
+    ) -> None:
+        self.versions = versions
+        self._dependents = tuple(dependents)
+        location = getattr(versions.store.adapter, "location", None)
+        identity = json.dumps([location, versions.layout.namespace])
+        if location is None or directory is None:
+            path = None
+        else:
+            path = directory / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.sqlite"
+        self.database = Database(path, f"{rows.SCHEMA};\n{schema}", identity)
+        self._damaged: set[str] = set()  # object keys that were reported
+        self._own: dict[Address, int] = {}
+        versions.appended = {}
+        self.after_fork()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Take a new lock in a forked child, and look at everything again."""
+        self._refreshing = threading.Lock()
+        self._refreshed: OrderedDict[str | None, float] = OrderedDict()  # when each was begun
+
+    def fresh(
+        self,
+        entity_path: str | None,
+        work: Callable[[Database], T],
+        *,
+        max_age: float | None = None,
+        progress: Progress | None = None,
+    ) -> T:
+        """Return `work(database)` on a catalog that is complete under an entity path.
+
+        It has every version whose write returned before the call began, or, with `max_age`, at
+        most that many seconds earlier. When the database is lost meanwhile, all is done again.
+        1 request per 1,000 objects and 1 per newest version not seen yet; none within `max_age`.
+        """
+        asked = time.monotonic() - (max_age or 0.0)
+        while True:
+            try:
+                self._refresh_since(asked, entity_path, progress)
+                return work(self.database)
+            except DatabaseLost:
+                self._refreshed.clear()
+
+    def forget(self, address: Address) -> None:
+        """Drop a memory and all that is derived from it: its content is to be gone."""
+
+        def drop(connection: sqlite3.Connection) -> None:
+            with self.database.transaction(connection):
+                self._drop(connection, _known(connection, [address.prefix]).values())
+            if self.database.path is not None:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # it still had the content
+
+        try:
+            self.database.run(drop)
+        except DatabaseLost:
+            self._refreshed.clear()  # and with the database went what was to be dropped
+
+    def close(self) -> None:
+        """Close the database. A refresh under way is waited for."""
+        with self._refreshing:
+            self.versions.appended = None
+            self._refreshed.clear()
+            self.database.close()
+
+    def _refresh_since(
+        self, moment: float, entity_path: str | None, progress: Progress | None
+    ) -> None:
+        """Refresh unless that was begun, for this path or one above it, after `moment`."""
+        if self._is_fresh(moment, entity_path):
+            return
+        with self._refreshing:
+            if self._is_fresh(moment, entity_path):  # another thread did it meanwhile
+                return
+            begun = time.monotonic()
+            Refresh(self, entity_path, progress).run()
+            self._refreshed[entity_path] = begun
+            self._refreshed.move_to_end(entity_path)
+            if len(self._refreshed) > _MAX_SCOPES:
+                self._refreshed.popitem(last=False)
+
+    def _is_fresh(self, moment: float, entity_path: str | None) -> bool:
+        names = [] if entity_path is None else entity_path.split("/")
+        above = ["/".join(names[:length]) for length in range(1, len(names) + 1)]
+        return any(self._refreshed.get(scope, 0.0) > moment for scope in (None, *above))
+
+    # -- what a refresh asks and says --------------------------------------------------------
+
+    def take_own(self, entity_path: str | None) -> Page:
+        """Return what this process wrote under a path since this was last asked."""
+        while self.versions.appended:  # other threads may be adding to it
+            address, version = self.versions.appended.popitem()
+            self._own[address] = max(version, self._own.get(address, 0))
+        taken = [address for address in self._own if address.is_under(entity_path)]
+        return {address.prefix: (self._own.pop(address), 0, None) for address in taken}
+
+    def last_id(self) -> int:
+        """Return the highest id there is."""
+        statement = "SELECT ifnull(max(id), 0) FROM memory"
+        return int(self.database.run(lambda found: found.execute(statement).fetchone())[0])
+
+    def known(self, prefixes: Iterable[str]) -> dict[str, Known]:
+        """Return those of these memories that are held, by their prefixes."""
+        return self.database.run(lambda connection: _known(connection, prefixes))
+
+    def others(self, confirmed: bytearray, entity_path: str | None) -> list[str]:
+        """Return the prefixes of the memories under a path whose ids are not confirmed, and are
+        low enough to have been."""
+        condition, parameters = under(entity_path)
+
+        def read(connection: sqlite3.Connection) -> list[str]:
+            found = connection.execute(
+                f"SELECT id FROM memory WHERE {condition} AND id < ?",
+                (*parameters, len(confirmed)),
+            )
+            ids = [id for (id,) in found if not confirmed[id]]
+            wanted = "SELECT prefix FROM memory WHERE id = ?"
+            return [prefix for id in ids for (prefix,) in connection.execute(wanted, (id,))]
+
+        return self.database.run(read)
+
+    def put(self, memories: list[Row]) -> None:
+        """Store newest versions; one that is older than what is there by now is left out."""
+
+        def put(connection: sqlite3.Connection) -> None:
+            with self.database.transaction(connection):
+                known = _known(connection, [one[rows.PREFIX] for one in memories])
+                newer = [one for one in memories if _is_newer(one, known.get(one[rows.PREFIX]))]
+                changed = [known[one[rows.PREFIX]] for one in newer if one[rows.PREFIX] in known]
+                self._tell(connection, changed)
+                connection.executemany(rows.UPSERT, newer)
+                connection.executemany(
+                    "INSERT OR IGNORE INTO tag SELECT id, ?2 FROM memory WHERE prefix = ?1",
+                    [
+                        (one[rows.PREFIX], tag)
+                        for one in newer
+                        if one[rows.TAGS] != "[]"
+                        for tag in json.loads(one[rows.TAGS])
+                    ],
+                )
+
+        if memories:
+            self.database.run(put)
+
+    def stamp(self, stamps: list[tuple[float, int]]) -> None:
+        """Note the times of objects, each with the id of its memory."""
+
+        def put(connection: sqlite3.Connection) -> None:
+            with self.database.transaction(connection):
+                connection.executemany("UPDATE memory SET modified = ? WHERE id = ?", stamps)
+
+        if stamps:
+            self.database.run(put)
+
+    def drop(self, memories: list[Known]) -> None:
+        """Drop memories that are no more, but for those that changed meanwhile."""
+
+        def drop(connection: sqlite3.Connection) -> None:
+            with self.database.transaction(connection):
+                now = _known(connection, [one[0] for one in memories])
+                self._drop(connection, [one for one in memories if now.get(one[0]) == one])
+
+        self.database.run(drop)
+
+    def report(self, address: Address, version: int, damage: CorruptEntryError) -> None:
+        """Say once that the newest version of a memory is damaged. It is left out, and never in
+        the way of others; the version before it is not the newest, so that goes too."""
+        object_key = address.object_key(version)
+        if object_key not in self._damaged:
+            self._damaged.add(object_key)
+            _log.warning("left out: %s", damage)
+        self.forget(address)
+
+    def _drop(self, connection: sqlite3.Connection, memories: Iterable[Known]) -> None:
+        gone = list(memories)
+        self._tell(connection, gone)
+        connection.executemany("DELETE FROM memory WHERE id = ?", [(one[1],) for one in gone])
+
+    def _tell(self, connection: sqlite3.Connection, memories: list[Known]) -> None:
+        """Have what is derived from the content of these memories go."""
+        ids = [id for _, id, *_ in memories]
+        if ids:
+            for dependent in self._dependents:
+                dependent(connection, ids)
+            connection.executemany("DELETE FROM tag WHERE memory = ?", [(one,) for one in ids])
+
+
+def _known(connection: sqlite3.Connection, prefixes: Iterable[str]) -> dict[str, Known]:
+    found = connection.execute(
+        "SELECT prefix, memory.id, version, size, modified FROM json_each(?) "
+        "CROSS JOIN memory ON memory.prefix = json_each.value",
+        (json.dumps(list(prefixes), ensure_ascii=False),),
+    )
+    return {one[0]: one for one in found.fetchall()}
+
+
+def _is_newer(row: Row, held: Known | None) -> bool:
+    return held is None or bool(held[2] <= row[rows.VERSION])

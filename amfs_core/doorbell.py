@@ -1,0 +1,122 @@
+"""A doorbell that listens in a thread of its own, and listens anew when it was cut off.
+
+For adapters: what differs between stores is how one listens, a `Listener`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from amfs_core import fork
+
+_FIRST_WAIT = 0.1
+_LONGEST_WAIT = 30.0
+_END_SECONDS = 0.5
+
+_log = logging.getLogger("amfs")
+
+
+class SilentDoorbell:
+    """Stands in for a doorbell where there is none: it never rings."""
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+
+    def wait(self, timeout: float) -> bool:
+        """Block for `timeout` seconds, or until closed; False."""
+        self._closed.wait(timeout)
+        return False
+
+    def close(self) -> None:
+        """Make a `wait` under way return."""
+        self._closed.set()
+
+
+class NoDoorbell(Exception):  # never leaves the doorbell
+    """The store cannot say when something changed, and never will; the message says why."""
+
+
+class Listener(Protocol):
+    """How to listen to one store."""
+
+    def listen(self, ring: Callable[[], None]) -> None:
+        """Listen until stopped or cut off. Rings once it listens, as something may have changed
+        before, and then for every change. May be called again after it returned or raised.
+
+        Raises `NoDoorbell` to give up for good; any other error is taken as being cut off.
+        """
+
+    def stop(self) -> None:
+        """Make `listen` return soon, from another thread; it may not have been called yet."""
+
+
+class ListeningDoorbell:
+    """A `Doorbell` that rings when its listener says so.
+
+    The listening begins at once, in the background. When it ends it is begun again, after 0.1 s at
+    first and up to 30 s when that fails again and again, unless the listener gave up for good:
+    then this never rings. In a forked child it never rings either.
+    """
+
+    def __init__(self, listener: Listener, name: str) -> None:
+        self._listener = listener
+        self._name = name
+        self._forked = False
+        self._rung = threading.Event()
+        self._closed = threading.Event()
+        self._rings = 0
+        self._thread = threading.Thread(target=self._run, name="amfs-doorbell", daemon=True)
+        fork.register(self)
+        self._thread.start()
+
+    def after_fork(self) -> None:
+        """Be over in a forked child, and leave alone the connection, which is the parent's."""
+        self._forked = True
+        self._rung, self._closed = threading.Event(), threading.Event()
+        self._closed.set()
+
+    def wait(self, timeout: float) -> bool:
+        """Block for up to `timeout` seconds; True when it rang since the last wait."""
+        if self._closed.is_set() or not self._rung.wait(timeout):
+            return False
+        self._rung.clear()
+        return not self._closed.is_set()
+
+    def close(self) -> None:
+        """Stop listening; a `wait` under way returns. Waits half a second for the thread to end,
+        which is a daemon: one that is stuck in a connect ends with it."""
+        if self._closed.is_set() or self._forked:
+            return
+        self._closed.set()
+        self._rung.set()
+        self._listener.stop()
+        if self._thread is not threading.current_thread():
+            self._thread.join(_END_SECONDS)
+
+    def _ring(self) -> None:
+        self._rings += 1
+        self._rung.set()
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._closed.is_set():
+            rings = self._rings
+            reason: object = "it ended"
+            try:
+                self._listener.listen(self._ring)
+                failures = 0
+            except NoDoorbell as end:
+                _log.debug("no doorbell for %s: %s; polling alone", self._name, end)
+                return
+            except Exception as error:
+                reason = error
+                failures = 1 if self._rings > rings else failures + 1
+            if self._closed.is_set():
+                return
+            _log.debug("the doorbell of %s listens anew: %s", self._name, reason)
+            wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(failures, 20))
+            self._closed.wait(random.uniform(0.5, 1.0) * wait)

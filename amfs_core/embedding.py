@@ -1,0 +1,190 @@
+"""Turning texts into vectors: what an embedder is, and the vectors of the newest versions.
+
+A vector is derived from content that never changes, so each is computed once per version and kept
+in the catalog. An embedder with another name makes them all anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from amfs_core import text
+from amfs_core.database import Database
+from amfs_core.errors import AMFSError, ConfigurationError
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    Ids = NDArray[numpy.int64]
+    Matrix = NDArray[numpy.float32]
+
+Embedder = Callable[[list[str]], Iterable[Sequence[float]]]
+"""Gives one vector for each text, all of one length. Its attribute `name`, if it has one, says
+which model it is: vectors made under another name are made again."""
+
+SCHEMA = """CREATE TABLE vector (
+  memory INTEGER PRIMARY KEY, version INTEGER NOT NULL, embedder TEXT NOT NULL, data BLOB NOT NULL
+)"""
+
+_BATCH = 256
+"""Texts given to the embedder at once."""
+
+
+def remove(connection: sqlite3.Connection, ids: list[int]) -> None:
+    """Drop the vectors of memories that change or go."""
+    connection.executemany("DELETE FROM vector WHERE memory = ?", [(one,) for one in ids])
+
+
+class Compared:
+    """Memories, newest first, and the cosine of the angle between each one's vector and a text's:
+    from -1 to 1, higher is nearer."""
+
+    def __init__(self, np: Any, ids: Ids, cosines: Matrix) -> None:
+        self._np = np
+        self._ids = ids
+        self._cosines = cosines
+
+    def nearest(self, limit: int) -> list[tuple[int, float]]:
+        """Return the nearest, nearest first."""
+        best = self._np.argsort(-self._cosines, kind="stable")[:limit]
+        return [(int(self._ids[one]), float(self._cosines[one])) for one in best]
+
+    def of(self, ids: set[int]) -> dict[int, float]:
+        """Return the cosines of those of these memories that were compared, newest first."""
+        chosen = self._np.flatnonzero(self._np.isin(self._ids, list(ids)))
+        return {int(self._ids[one]): float(self._cosines[one]) for one in chosen}
+
+    @property
+    def average(self) -> float:
+        """The mean of all cosines, 0 when there are none."""
+        return float(self._cosines.mean()) if len(self._cosines) else 0.0
+
+
+class Vectors:
+    """The vectors that one embedder makes, and the exact search over them."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._np = _numpy()
+        self._embedder = embedder
+        default = getattr(embedder, "__qualname__", type(embedder).__qualname__)
+        self._name = str(getattr(embedder, "name", default))
+        self._held: tuple[object, Ids, Matrix] | None = None
+
+    def compare(
+        self, database: Database, query: str, condition: str, parameters: Sequence[Any]
+    ) -> Compared:
+        """Return how near to a text the memories are that satisfy a condition.
+
+        Those that have no vector yet are embedded first. All are compared: nothing is estimated.
+        """
+        np = self._np
+        self._embed_missing(database)
+        wanted = self._embedded([query])[0]
+
+        def compare(connection: sqlite3.Connection) -> Compared:
+            ids, vectors = self._all(connection)
+            allowed = connection.execute(
+                f"SELECT id FROM memory WHERE {condition} ORDER BY written_at DESC, prefix",
+                parameters,
+            ).fetchall()
+            if not len(ids) or not allowed:
+                return Compared(np, ids[:0], vectors[:0, :0].sum(axis=1))
+            if vectors.shape[1] != len(wanted):
+                raise self._wrong(f"it gave {len(wanted)} numbers, and {vectors.shape[1]} before")
+            # In the order in which equal scores are to come.
+            asked = np.array([id for (id,) in allowed], dtype=np.int64)
+            rows = np.minimum(np.searchsorted(ids, asked), len(ids) - 1)
+            rows = rows[ids[rows] == asked]  # another thread may have added some meanwhile
+            return Compared(np, ids[rows], vectors[rows] @ wanted)
+
+        return database.run(compare)
+
+    def _embed_missing(self, database: Database) -> None:
+        """Embed the live memories that have no vector of this embedder, in batches."""
+        missing = (
+            "SELECT memory.id, memory.version, memory.key, memory.body FROM memory "
+            "LEFT JOIN vector ON vector.memory = memory.id AND vector.embedder = ? "
+            f"WHERE vector.memory IS NULL AND memory.deleted = 0 LIMIT {_BATCH}"
+        )
+        while True:
+            rows = database.run(
+                lambda connection: connection.execute(missing, (self._name,)).fetchall()
+            )
+            if not rows:
+                return
+            # Outside the database: a model takes its time, and other threads may search meanwhile.
+            vectors = self._embedded([_text(key, body) for _, _, key, body in rows])
+            made = [
+                (id, version, self._name, vector.tobytes())
+                for (id, version, _, _), vector in zip(rows, vectors, strict=True)
+            ]
+
+            def put(connection: sqlite3.Connection, made: list[Any] = made) -> None:
+                with database.transaction(connection):
+                    connection.executemany(
+                        "INSERT OR REPLACE INTO vector SELECT ?1, ?2, ?3, ?4 "
+                        "FROM memory WHERE id = ?1 AND version = ?2",
+                        made,
+                    )
+
+            database.run(put)
+
+    def _all(self, connection: sqlite3.Connection) -> tuple[Ids, Matrix]:
+        """Return all ids, rising, and their vectors, one per row."""
+        np = self._np
+        ((version,),) = connection.execute("PRAGMA data_version")  # what other connections wrote
+        state = (id(connection), version, connection.total_changes)
+        if self._held is None or self._held[0] != state:
+            rows = connection.execute(
+                "SELECT memory, data FROM vector WHERE embedder = ? ORDER BY memory", (self._name,)
+            ).fetchall()
+            ids = np.array([id for id, _ in rows], dtype=np.int64)
+            joined = np.frombuffer(b"".join(data for _, data in rows), dtype=np.float32)
+            self._held = state, ids, joined.reshape(len(rows), -1 if rows else 0)
+        return self._held[1], self._held[2]
+
+    def _embedded(self, texts: list[str]) -> Matrix:
+        """Return the vectors of texts, each of length 1 (0 for a vector of zeros)."""
+        np = self._np
+        try:
+            given = self._embedder(texts)
+            rows = given if hasattr(given, "__len__") else list(given)
+            made: Matrix = np.array(rows, dtype=np.float32)
+        except AMFSError:
+            raise
+        except Exception as error:
+            raise self._wrong(f"it failed: {error!r:.200}") from error
+        if made.ndim != 2 or len(made) != len(texts) or not made.shape[1]:
+            raise self._wrong(
+                f"it must give one vector for each of {len(texts)} texts, all of one length; "
+                f"its answer has the shape {made.shape}"
+            )
+        if not np.isfinite(made).all():
+            raise self._wrong("its vectors have numbers that are not finite")
+        lengths = np.linalg.norm(made, axis=1, keepdims=True)
+        made /= np.where(lengths == 0, 1, lengths)
+        return made
+
+    def _wrong(self, problem: str) -> ConfigurationError:
+        return ConfigurationError(f"embedder {self._name!r}: {problem}")
+
+
+def _text(key: str, body: bytes) -> str:
+    """Return what a memory is embedded as: the text in its value, else its key."""
+    content, _ = text.texts(msgspec.json.decode(body)["value"])
+    return content or key
+
+
+def _numpy() -> Any:
+    try:
+        import numpy
+    except ImportError as error:
+        raise ConfigurationError(
+            "an embedder needs the extra 'embeddings': pip install 'amfs[embeddings]'"
+        ) from error
+    return numpy

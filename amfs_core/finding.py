@@ -1,0 +1,36 @@
+"""What `verify` finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amfs_core.errors import CorruptEntryError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong: with which object, what, and what mends it.
+
+    `repairable` is True for what `verify` mends when it is asked to: an outcome that was recorded
+    and not counted into all its memories yet. Nothing is damaged or lost by that.
+    """
+
+    object_key: str
+    problem: str
+    mend: str
+    repairable: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.object_key}: {self.problem} ({self.mend})"
+
+    @classmethod
+    def foreign(cls, object_key: str) -> Finding:
+        """Return the finding that an object is none that AMFS makes."""
+        mend = "move it out of the store; AMFS never reads it"
+        return cls(object_key, "it is not an object of this layout", mend)
+
+    @classmethod
+    def damaged(cls, object_key: str, error: CorruptEntryError) -> Finding:
+        """Return the finding that an object could not be read."""
+        problem, _, mend = str(error).removeprefix(f"{object_key}: ").partition("; ")
+        return cls(object_key, problem, mend or "restore it from a copy")

@@ -1,0 +1,144 @@
+"""Counting an outcome into the memories that it names: exactly once each, in any order.
+
+For each memory one version is appended, whose `write_id` follows from the outcome and the memory.
+Whoever finds that id among the versions after the one that was used knows that it has been counted.
+`docs/design/outcomes.md` walks through every failure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+
+from amfs_core import evidence
+from amfs_core.cache import NONE_KNOWN, Head
+from amfs_core.entry import Draft, MemoryEntry
+from amfs_core.errors import AMFSError, OutcomePendingError
+from amfs_core.layout import Address, Layout
+from amfs_core.outcome import Outcome
+from amfs_core.versions import Versions
+
+
+def write_id(layout: Layout, outcome_ref: str, address: Address) -> str:
+    """Return the `write_id` of the version that counts an outcome into a memory."""
+    names = f"{layout.outcome_key(outcome_ref)}\n{address.prefix}"
+    return hashlib.sha256(names.encode()).hexdigest()[:32]
+
+
+def finish(
+    versions: Versions,
+    outcome: Outcome,
+    looked: Mapping[Address, int],
+    threads: Callable[[], Executor],
+) -> None:
+    """Count an outcome into every memory that it names; what has been counted stays as it is.
+
+    `looked` says up to which version of a memory it is known that the outcome was not counted: for
+    an outcome that was recorded just now, all that were there before. 1 request per memory when its
+    newest version is known and has been looked at. Raises `OutcomePendingError` when some memories
+    could not be moved; the others were.
+    """
+    used = {versions.layout.address(*name): version for name, version in outcome.memories().items()}
+    errors: dict[Address, AMFSError] = {}
+
+    def count(address: Address) -> None:
+        try:
+            settle(versions, outcome, address, used[address], looked.get(address, 0))
+        except AMFSError as error:
+            errors[address] = error
+
+    if len(used) == 1:  # no thread is needed for one
+        count(*used)
+    elif used:
+        list(threads().map(count, used))
+    if errors:
+        raise _pending(versions.layout, outcome, len(used), errors)
+
+
+def settle(
+    versions: Versions, outcome: Outcome, address: Address, used: int, looked: int = 0
+) -> MemoryEntry | None:
+    """Count an outcome about version `used` into one memory; return the version that does it.
+
+    None when it has been counted before, or says nothing about what the memory claims now.
+    """
+    its_id = write_id(versions.layout, outcome.ref, address)
+    looked = max(looked, used)
+
+    def make(head: Head) -> Draft | None:
+        nonlocal looked
+        newest = versions.get(address, head.version) or versions.missing(address, head.version)
+        if not evidence.can_count(newest, used):
+            return None
+        # The appender may have passed versions without showing them here: one of them may be what
+        # another process appended for this very outcome.
+        if _is_among(versions, address, range(looked + 1, head.version + 1), its_id):
+            return None
+        looked = head.version
+        confidence, counted = evidence.counted(newest, outcome.type)
+        return Draft(
+            write_id=its_id,
+            agent_id=outcome.agent_id,
+            session_id=outcome.session_id,
+            value=newest.value,
+            confidence=confidence,
+            tags=newest.tags,
+            memory_type=newest.memory_type,
+            expires_at=newest.expires_at,
+            pattern_refs=newest.provenance.pattern_refs,
+            evidence=counted,
+            outcome_ref=outcome.ref,
+            claim=evidence.claim_of(newest),
+            extra=newest.extra,
+        )
+
+    return versions.append(address, make, head=_head(versions, address, used))
+
+
+def is_owed(versions: Versions, outcome: Outcome, address: Address, used: int) -> bool:
+    """True when an outcome about version `used` should be counted into a memory and has not been.
+
+    A read, and 1 request for each version after `used` that is not known yet.
+    """
+    newest = versions.newest(address) or versions.missing(address, used)
+    its_id = write_id(versions.layout, outcome.ref, address)
+    after = range(used + 1, newest.version + 1)
+    return evidence.can_count(newest, used) and not _is_among(versions, address, after, its_id)
+
+
+def _head(versions: Versions, address: Address, used: int) -> Head:
+    """Return where to begin: a version that is there, and not before the one that was used."""
+    head = versions.cache.head(address) or NONE_KNOWN
+    if head.version < used:
+        versions.newest(address)
+        head = versions.cache.head(address) or NONE_KNOWN
+    return head if head.version >= used else versions.missing(address, used)
+
+
+def _is_among(versions: Versions, address: Address, numbers: range, its_id: str) -> bool:
+    found = dict(versions.get_each((address, number) for number in numbers))
+    entries = (
+        found.get((address, number)) or versions.missing(address, number) for number in numbers
+    )
+    return any(entry.provenance.write_id == its_id for entry in entries)
+
+
+def _pending(
+    layout: Layout, outcome: Outcome, total: int, errors: dict[Address, AMFSError]
+) -> OutcomePendingError:
+    first, *others = sorted(errors, key=str)
+    more = f" and {len(others)} more" if others else ""
+    failure = OutcomePendingError(
+        f"the outcome {outcome.ref!r} is recorded, but the confidence of {len(errors)} of {total} "
+        f"memories has not been moved yet ({first}{more}: {errors[first]}); commit it again, or "
+        "run verify with repair, to finish it",
+        outcome_ref=outcome.ref,
+        outcome=outcome,
+        errors={
+            (address.entity_path, address.key): errors[address] for address in (first, *others)
+        },
+        object_key=layout.outcome_key(outcome.ref),
+    )
+    failure.__cause__ = errors[first]
+    return failure

@@ -1,0 +1,44 @@
+"""What a session has read: the versions that an outcome without `entries` is about."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from amfs_core import fork
+from amfs_core.layout import Address
+
+MAX_MEMORIES = 10_000
+"""Memories that are remembered; of more, those not read for longest are forgotten."""
+
+
+class SessionReads:
+    """The newest version that was read of each memory, up to 10,000 memories.
+
+    Safe to share between threads. Empty in a forked child: that is another session of work.
+    """
+
+    def __init__(self) -> None:
+        self.after_fork()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Start empty: the parent may have been changing it at the moment of the fork."""
+        self._lock = threading.Lock()
+        self._versions: OrderedDict[str, tuple[Address, int]] = OrderedDict()
+
+    def note(self, address: Address, version: int) -> None:
+        """Remember that a version was read."""
+        prefix = address.prefix  # text keeps its hash, which every read would make anew
+        with self._lock:
+            known = self._versions.get(prefix)
+            if known is None or version > known[1]:
+                self._versions[prefix] = address, version
+            self._versions.move_to_end(prefix)
+            if len(self._versions) > MAX_MEMORIES:
+                self._versions.popitem(last=False)
+
+    def newest(self) -> dict[Address, int]:
+        """Return the newest version read of each memory."""
+        with self._lock:
+            return dict(self._versions.values())

@@ -1,0 +1,194 @@
+"""Finding memories: lists and ranked searches over a catalog that was refreshed just before."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from amfs_core import embedding, fulltext, fusion
+from amfs_core.catalog import Catalog
+from amfs_core.database import Database
+from amfs_core.embedding import Embedder, Vectors
+from amfs_core.entry import MemoryEntry
+from amfs_core.errors import ConfigurationError, CorruptEntryError
+from amfs_core.filters import Filters
+from amfs_core.fusion import Ranked
+from amfs_core.hit import SearchHit
+from amfs_core.layout import Address
+from amfs_core.versions import Versions
+
+Progress = Callable[[int, int], None]
+_INDEXED_AT_ONCE = 5000
+_COLUMNS = "memory.entity_path, memory.key, memory.version, memory.body"
+
+
+class Search:
+    """Lists and searches in one namespace. `directory` is where the catalog is kept, None: nowhere;
+    `embedder` gives vectors for the search by meaning."""
+
+    def __init__(
+        self,
+        versions: Versions,
+        directory: Path | None = None,
+        embedder: Embedder | None = None,
+    ) -> None:
+        self._versions = versions
+        self._vectors = None if embedder is None else Vectors(embedder)
+        self._catalog = Catalog(
+            versions,
+            directory,
+            f"{fulltext.SCHEMA};\n{embedding.SCHEMA}",
+            (fulltext.remove, embedding.remove),
+        )
+
+    def find(
+        self, filters: Filters, *, max_age: float | None = None, progress: Progress | None = None
+    ) -> list[MemoryEntry]:
+        """Return what the filters let through, sorted by name."""
+        condition, parameters = filters.sql()
+        statement = f"SELECT {_COLUMNS} FROM memory WHERE {condition}"
+
+        def read(connection: sqlite3.Connection) -> list[MemoryEntry]:
+            return [self._entry(row) for row in connection.execute(statement, parameters)]
+
+        found = self._catalog.fresh(
+            filters.entity_path,
+            lambda database: database.run(read),
+            max_age=max_age,
+            progress=progress,
+        )
+        return sorted(found, key=lambda entry: (entry.entity_path.split("/"), entry.key))
+
+    def newest(
+        self, filters: Filters, limit: int, *, max_age: float | None = None
+    ) -> list[SearchHit]:
+        """Return what the filters let through, newest first; every score is 0."""
+        condition, parameters = filters.sql()
+        statement = (
+            f"SELECT {_COLUMNS} FROM memory WHERE {condition} "
+            "ORDER BY written_at DESC, prefix LIMIT ?"
+        )
+
+        def read(connection: sqlite3.Connection) -> list[SearchHit]:
+            rows = connection.execute(statement, (*parameters, limit))
+            return [SearchHit(self._entry(row), 0.0) for row in rows]
+
+        return self._catalog.fresh(
+            filters.entity_path, lambda database: database.run(read), max_age=max_age
+        )
+
+    def ranked(
+        self, query: str, filters: Filters, limit: int, *, max_age: float | None = None
+    ) -> list[SearchHit]:
+        """Return what answers a query best: by its words and, with an embedder, its meaning."""
+        if self._vectors is None:
+            return self._answer(
+                filters,
+                limit,
+                max_age,
+                lambda database: self._by_words(database, query, filters, limit),
+            )
+        wide = max(fusion.CANDIDATES, limit)
+        vectors = self._vectors
+
+        def rank(database: Database) -> Ranked:
+            words = self._by_words(database, query, filters, wide)
+            compared = vectors.compare(database, query, *filters.sql())
+            candidates = {id for id, _ in (*words, *compared.nearest(wide))}
+            return fusion.fused(words, compared.of(candidates), compared.average)
+
+        return self._answer(filters, limit, max_age, rank)
+
+    def by_meaning(
+        self, text: str, filters: Filters, limit: int, *, max_age: float | None = None
+    ) -> list[SearchHit]:
+        """Return the memories whose vectors are nearest to the text's."""
+        vectors = self._vectors
+        if vectors is None:
+            raise ConfigurationError(
+                "a search by meaning needs an embedder: AgentMemory(..., embedder=…), "
+                "as docs/search.md shows"
+            )
+        return self._answer(
+            filters,
+            limit,
+            max_age,
+            lambda database: vectors.compare(database, text, *filters.sql()).nearest(limit),
+        )
+
+    def forget(self, address: Address) -> None:
+        """Drop what is known of a memory: its content is to be gone."""
+        self._catalog.forget(address)
+
+    def close(self) -> None:
+        """Close the catalog."""
+        self._catalog.close()
+
+    def _answer(
+        self,
+        filters: Filters,
+        limit: int,
+        max_age: float | None,
+        rank: Callable[[Database], Ranked],
+    ) -> list[SearchHit]:
+        """Return the first of what `rank` gives, on a catalog that is complete."""
+
+        def answer(database: Database) -> list[SearchHit]:
+            ranked = rank(database)[:limit]
+            return database.run(lambda connection: self._hits(connection, ranked))
+
+        return self._catalog.fresh(filters.entity_path, answer, max_age=max_age)
+
+    def _by_words(self, database: Database, query: str, filters: Filters, limit: int) -> Ranked:
+        condition, parameters = filters.sql()
+
+        def rank(connection: sqlite3.Connection) -> Ranked:
+            _index(database, connection)
+            with database.snapshot(connection):
+                return fulltext.search(
+                    connection, query, where=condition, parameters=parameters, limit=limit
+                )
+
+        return database.run(rank)
+
+    def _hits(self, connection: sqlite3.Connection, ranked: Ranked) -> list[SearchHit]:
+        """Return the memories of these ids; one that changed in between may be gone."""
+        hits = []
+        for id, score in ranked:
+            row = connection.execute(
+                f"SELECT {_COLUMNS} FROM memory WHERE id = ? AND deleted = 0", (id,)
+            ).fetchone()
+            if row is not None:
+                hits.append(SearchHit(self._entry(row), score))
+        return hits
+
+    def _entry(self, row: tuple[str, str, int, bytes]) -> MemoryEntry:
+        entity_path, key, version, body = row
+        address = self._versions.layout.address(entity_path, key)
+        try:
+            return self._versions.decode(address, version, body)
+        except CorruptEntryError as damage:  # it was whole when it was stored
+            raise sqlite3.DatabaseError("a memory in it is damaged") from damage
+
+
+def _index(database: Database, connection: sqlite3.Connection) -> None:
+    """Index the memories that came since the last search. Those who only list never pay for it."""
+    unindexed = (
+        "SELECT id, entity_path, key, tags, body FROM memory WHERE indexed = 0 "
+        f"LIMIT {_INDEXED_AT_ONCE}"
+    )
+    while connection.execute(unindexed).fetchone():
+        with database.transaction(connection):
+            rows = connection.execute(unindexed).fetchall()
+            fulltext.add(connection, (_indexable(*row) for row in rows))
+            connection.executemany(
+                "UPDATE memory SET indexed = 1 WHERE id = ?", [(row[0],) for row in rows]
+            )
+
+
+def _indexable(id: int, entity_path: str, key: str, tags: str, body: bytes) -> fulltext.Row:
+    return id, entity_path, key, json.loads(tags), msgspec.json.decode(body)["value"]

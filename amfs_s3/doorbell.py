@@ -1,0 +1,205 @@
+"""The doorbell of a bucket: MinIO pushes an event for every object that is created.
+
+`ListenBucketNotification` is MinIO's own: one GET whose answer, `text/event-stream`, never ends. It
+has a line for each event, and a blank twice a second so that both sides see that the other lives
+(https://min.io/docs/minio/linux/developers/python/API.html#listen_bucket_notification, and
+`cmd/listen-notification-handlers.go` of the server). Any other service answers something else, and
+is polled alone. `docs/design/watch.md` says what can be lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.credentials.credentials import Credentials
+from minio.credentials.providers import Provider
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from amfs_core.doorbell import NoDoorbell
+from amfs_s3.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials as BotoCredentials
+
+_SILENCE_SECONDS = 3.0
+"""Without a byte for so long the connection is taken as dead: a live one has two every second."""
+
+_CHUNK = 64 * 1024
+_STREAM = "text/event-stream"
+_OK = 200
+_NOT_IMPLEMENTED = 501
+_PASSING = (408, 429)
+
+
+class BucketListener:
+    """Listens for objects created under a prefix, the adapter's own included.
+
+    Raises `ValueError` for an endpoint that the client of MinIO cannot be made for.
+    """
+
+    def __init__(self, endpoint: Endpoint, client_options: Mapping[str, Any], prefix: str) -> None:
+        url = urlsplit(endpoint.url)
+        self._pool = _Pool(endpoint, client_options)
+        self._bucket = endpoint.settings.bucket
+        self._prefix = prefix
+        self._client = Minio(
+            url.netloc + url.path,
+            secure=url.scheme == "https",
+            region=endpoint.region,  # else the server would be asked for it
+            credentials=_Current(endpoint.credentials),
+            http_client=self._pool,
+        )
+        if endpoint.virtual_hosted:
+            self._client.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+
+    def listen(self, ring: Callable[[], None]) -> None:
+        """Listen until stopped or cut off; the end of the stream is an error like any other."""
+        self._pool.begin(ring)
+        events = self._client.listen_bucket_notification(
+            self._bucket, prefix=self._prefix, events=("s3:ObjectCreated:*",)
+        )
+        with events:
+            for _ in events:
+                ring()
+
+    def stop(self) -> None:
+        """End a read that waits, by shutting its connection down."""
+        self._pool.stop()
+
+
+class _Current(Provider):
+    """The adapter's credentials, refreshed by botocore when they expire."""
+
+    def __init__(self, credentials: BotoCredentials) -> None:
+        self._credentials = credentials
+
+    def retrieve(self) -> Credentials:
+        """Return the credentials for the next request."""
+        frozen = self._credentials.get_frozen_credentials()
+        return Credentials(frozen.access_key or "", frozen.secret_key or "", frozen.token)
+
+
+class _Pool(urllib3.PoolManager):
+    """Makes one request at a time, and can end it from another thread."""
+
+    def __init__(self, endpoint: Endpoint, client_options: Mapping[str, Any]) -> None:
+        connect = endpoint.settings.connect_timeout
+        super().__init__(
+            num_pools=1,
+            retries=False,
+            timeout=urllib3.Timeout(connect=connect, read=_SILENCE_SECONDS),
+            ssl_context=_tls(endpoint, client_options),
+        )
+        self._stopped = threading.Event()
+        self._socket: socket.socket | None = None
+        self._ring: Callable[[], None] = lambda: None
+        self._asked = False
+        self._has_streamed = False
+        self.pool_classes_by_scheme = {"http": self._http_pool(), "https": self._https_pool()}
+
+    def begin(self, ring: Callable[[], None]) -> None:
+        """Allow one request, whose answer rings when it begins."""
+        self._ring = ring
+        self._asked = False
+
+    def stop(self) -> None:
+        """Shut down the connection there is, and let no other be made."""
+        self._stopped.set()
+        connected = self._socket
+        if connected is not None:
+            with contextlib.suppress(OSError):  # it may have ended by itself
+                connected.shutdown(socket.SHUT_RDWR)
+
+    def urlopen(  # type: ignore[override]
+        self, method: str, url: str, redirect: bool = True, **options: Any
+    ) -> urllib3.BaseHTTPResponse:
+        """Return the answer once it is known to be a stream of events; it lives on meanwhile."""
+        if self._asked:  # the client of MinIO would connect again at once, for ever
+            raise ConnectionError("the stream of events has ended")
+        self._asked = True
+        answer = super().urlopen(method, url, redirect, **options)
+        kind = answer.headers.get("content-type", "")
+        if answer.status == _OK and kind.startswith(_STREAM):
+            # The server listens before it begins to answer; what came before must be looked for.
+            self._has_streamed = True
+            self._ring()
+            answer.readline = io.BufferedReader(_Body(answer), _CHUNK).readline  # type: ignore[method-assign]
+        elif not self._has_streamed and not _is_passing(answer.status):
+            answer.close()
+            raise NoDoorbell(f"the endpoint has no events: it answered {answer.status} {kind}")
+        return answer
+
+    def _http_pool(self) -> type[urllib3.HTTPConnectionPool]:
+        pool = self
+
+        class Connection(HTTPConnection):
+            def connect(self) -> None:
+                super().connect()
+                pool._connected(self.sock)
+
+        class Pool(urllib3.HTTPConnectionPool):
+            ConnectionCls = Connection
+
+        return Pool
+
+    def _https_pool(self) -> type[urllib3.HTTPSConnectionPool]:
+        pool = self
+
+        class Connection(HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                pool._connected(self.sock)
+
+        class Pool(urllib3.HTTPSConnectionPool):
+            ConnectionCls = Connection
+
+        return Pool
+
+    def _connected(self, connected: socket.socket) -> None:
+        self._socket = connected
+        if self._stopped.is_set():  # it was stopped before there was anything to shut down
+            raise ConnectionError("no longer wanted")
+
+
+class _Body(io.RawIOBase):
+    """An answer's bytes as they come; urllib3's own `readline` would fetch them one by one."""
+
+    def __init__(self, answer: urllib3.BaseHTTPResponse) -> None:
+        self._answer = answer
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Wait for some bytes; the end of them is an error, as the stream has none."""
+        data = self._answer.read1(len(buffer))
+        if not data:
+            raise ConnectionError("the stream of events was cut off")
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _is_passing(status: int) -> bool:
+    """True for a failure that may be over soon."""
+    return status in _PASSING or (status >= 500 and status != _NOT_IMPLEMENTED)
+
+
+def _tls(endpoint: Endpoint, client_options: Mapping[str, Any]) -> ssl.SSLContext:
+    """Return what the data path trusts: the profile's bundle and the options given to obstore."""
+    context = ssl.create_default_context(cafile=endpoint.ca_bundle)
+    if root := client_options.get("root_certificate"):
+        context.load_verify_locations(cadata=root.decode() if isinstance(root, bytes) else root)
+    if client_options.get("allow_invalid_certificates"):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
