@@ -214,7 +214,7 @@ def _around(connection: sqlite3.Connection, seed: _Place) -> list[_Place]:
         connection.execute(
             "SELECT id, entity_path, written_at, prefix FROM memory INDEXED BY memory_sequence "
             f"WHERE entity_path = ? AND (written_at, prefix) {side} (?, ?) "
-            f"ORDER BY written_at {order}, prefix {order} LIMIT 6",
+            f"ORDER BY written_at {order}, prefix {order} LIMIT 8",
             seed[1:],
         ).fetchall()
         for side, order in (("<", "DESC"), (">", "ASC"))

@@ -17,7 +17,7 @@ from amfs_core.entry import MemoryEntry
 from amfs_core.storage import StorageAdapter
 from amfs_local import LocalAdapter
 from amfs_s3 import S3Adapter
-from tests.servers import MINIO, REGION, running
+from tests import servers
 
 MEMORIES = 100
 GOAL = "p50 < 100 ms"
@@ -51,7 +51,7 @@ class Bucket:
         return S3Adapter(
             self.name,
             endpoint_url=self.endpoint_url,
-            region_name=REGION,
+            region_name=servers.REGION,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
         )
@@ -72,7 +72,8 @@ def latencies(*, quick: bool) -> Iterator[Latency]:
     writes = 30 if quick else 200
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as root:
         yield _latency("watch on disk, write to delivery", Directory(root), writes)
-    with running(MINIO) as server:
+    program: servers.Program = getattr(servers, "MINIO_PUSHING", servers.MINIO)
+    with servers.running(program) as server:
         keys = server.access_key, server.secret_key
         bucket = Bucket(server.new_bucket(), server.endpoint_url, *keys)
         yield _latency("watch on minio, write to delivery", bucket, writes)

@@ -122,8 +122,8 @@ def test_a_write_that_had_not_begun_is_never_made() -> None:
         store = FaultyAdapter(ModelAdapter())
         async with AsyncAgentMemory("a", adapter=store) as memory:
             go_on = threading.Event()
-            for _ in range(32):
-                store.before(lambda: go_on.wait(30))
+            for number in range(32):
+                store.before(lambda: go_on.wait(30), skip=number)
             busy = [asyncio.create_task(memory.write("e", f"busy{n}", n)) for n in range(32)]
             waiting = asyncio.create_task(memory.write("e", "waiting", 1))
             await asyncio.sleep(0)

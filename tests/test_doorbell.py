@@ -28,7 +28,8 @@ from amfs_local import LocalAdapter
 from tests import servers
 from tests.conftest import NOT_COVERED, REPOSITORY
 from tests.s3_store import Answer, Place, answering, s3_error
-from tests.servers import Server
+from tests.servers import Program, Server
+from tests.test_s3_errors import authority, tls_in_front_of
 
 SECONDS = 30.0
 HOUR = 3600.0
@@ -241,17 +242,25 @@ def test_without_its_library_a_directory_has_no_doorbell(
 # --- a MinIO -------------------------------------------------------------------------------------
 
 
+# Releases of MinIO from minio/minio#21651 (October 2025) on never flush what they stream, and those
+# before it drop connections now and then, so that the other tests need the later one.
+PUSHING: Program = getattr(servers, "MINIO_PUSHING", servers.MINIO)
+
+
 @pytest.fixture(scope="module")
-def pushing(minio: Server) -> Server:
-    """The MinIO, where it pushes events."""
-    adapter = Place.on(minio, minio.new_bucket()).adapter()
-    with doorbell(adapter) as bell:
-        pushes = bell.wait(5)
-    adapter.close()
-    if not pushes:
-        # Versions from minio/minio#21651 (October 2025) on never flush what they stream.
-        pytest.skip(f"{NOT_COVERED} this MinIO holds its events back: doorbells of buckets")
-    return minio
+def pushing(minio: Server) -> Iterator[Server]:
+    """A MinIO that pushes events."""
+    with contextlib.ExitStack() as started:
+        server = minio
+        if PUSHING is not servers.MINIO and PUSHING.binary():
+            server = started.enter_context(servers.running(PUSHING))
+        adapter = Place.on(server, server.new_bucket()).adapter()
+        with doorbell(adapter) as bell:
+            pushes = bell.wait(5)
+        adapter.close()
+        if not pushes:
+            pytest.skip(f"{NOT_COVERED} this MinIO holds its events back: doorbells of buckets")
+        yield server
 
 
 @pytest.fixture
@@ -291,6 +300,25 @@ def test_closing_ends_a_read_that_waits_at_once(bucket_of: Place) -> None:
     bell.close()
     assert not bells()
     adapter.close()
+
+
+def test_it_trusts_what_the_data_path_trusts(
+    pushing: Server,
+    authority: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tls_in_front_of(pushing, authority) as url:
+        place = Place.on(pushing, pushing.new_bucket(), url)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(authority / "authority.pem"))
+        by_bundle = place.adapter()
+        monkeypatch.delenv("AWS_CA_BUNDLE")
+        by_option = place.adapter(client_options={"allow_invalid_certificates": True})
+        for adapter in (by_bundle, by_option):
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(authority / "authority.pem"))
+            with doorbell(adapter) as bell:
+                quiet(bell)
+            monkeypatch.delenv("AWS_CA_BUNDLE")
+            adapter.close()
 
 
 class Tunnel:
@@ -387,7 +415,7 @@ def test_a_watch_whose_doorbell_is_cut_off_again_and_again_misses_nothing(pushin
 
 
 def test_a_server_that_restarts_rings_again(pushing: Server) -> None:
-    with servers.running(servers.MINIO) as server:
+    with servers.running(PUSHING) as server:
         place = Place.on(server, server.new_bucket())
         with (
             place.memory("reader") as reader,

@@ -1,0 +1,126 @@
+"""What every method of a memory stands on: who calls, which store, and what was opened for it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from amfs_core import arguments, fork
+from amfs_core.errors import InvalidValueError
+from amfs_core.layout import Layout
+from amfs_core.metrics import Metrics
+from amfs_core.outcomes import Outcomes
+from amfs_core.reads import SessionReads
+from amfs_core.storage import StorageAdapter
+from amfs_core.store import DEFAULT_PATIENCE, Store
+from amfs_core.versions import Versions
+
+if TYPE_CHECKING:
+    from amfs_core.embedding import Embedder
+    from amfs_core.search import Search
+    from amfs_core.watch import Watch
+
+_WRITERS = 32
+
+
+class Session:
+    """One agent at work in one namespace, from when it was opened until it is closed."""
+
+    def __init__(
+        self,
+        agent_id: str,
+        *,
+        adapter: StorageAdapter,
+        namespace: str = "default",
+        session_id: str | None = None,
+        patience: float = DEFAULT_PATIENCE,
+        owns_adapter: bool = False,
+        embedder: Embedder | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.agent_id = arguments.text(agent_id, "agent_id")
+        self.session_id = (
+            str(uuid.uuid4()) if session_id is None else arguments.text(session_id, "session_id")
+        )
+        self.namespace = namespace
+        self.adapter = adapter
+        self._layout = Layout(namespace)
+        self._versions = Versions(
+            Store(adapter, arguments.seconds(patience, "patience")), self._layout
+        )
+        self._outcomes = Outcomes(self._versions)
+        self._reads = SessionReads()
+        self._owns_adapter = owns_adapter
+        if embedder is not None and not callable(embedder):
+            raise InvalidValueError(
+                "embedder must be callable: from a list of texts to a list of vectors"
+            )
+        self._embedder = embedder
+        self._cache_dir = None if cache_dir is None else Path(cache_dir)
+        self._search: Search | None = None
+        self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+        self.after_fork()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Take a new lock and no threads, in a forked child."""
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def metrics(self) -> Metrics:
+        """Requests by kind, bytes, retries, lost races and cache hits so far."""
+        return self._versions.store.meter.snapshot()
+
+    def close(self) -> None:
+        """End the threads and the watches, and close the adapter if it was opened here. Closing
+        twice is fine."""
+        with self._lock:
+            watches = list(self._watches)
+            pool, self._pool = self._pool, None
+            search, self._search = self._search, None
+        for watch in watches:
+            watch.cancel()
+        if pool:
+            pool.shutdown()
+        if search:
+            search.close()
+        if self._owns_adapter:
+            self.adapter.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(agent_id={self.agent_id!r}, namespace={self.namespace!r}, "
+            f"adapter={self.adapter!r})"
+        )
+
+    def _searching(self) -> Search:
+        with self._lock:
+            if self._search is None:
+                from amfs_core.search import Search  # SQLite: not before it is needed
+
+                self._search = Search(self._versions, self._cache_dir, self._embedder)
+            return self._search
+
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="amfs-write")
+            return self._pool

@@ -1,0 +1,245 @@
+"""The methods that write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec.structs import replace
+
+from amfs_core import arguments, batch, erasure
+from amfs_core.cache import NONE_KNOWN, Head
+from amfs_core.entry import Draft, MemoryEntry
+from amfs_core.errors import AMFSError, VersionConflictError
+from amfs_core.evidence import claim_of
+from amfs_core.layout import Address
+from amfs_core.session import Session
+
+
+class Writing(Session):
+    """Appending versions to memories."""
+
+    def write(
+        self,
+        entity_path: str,
+        key: str,
+        value: Any,
+        *,
+        confidence: float = 1.0,
+        tags: Iterable[str] = (),
+        memory_type: str = "fact",
+        ttl: float | timedelta | None = None,
+        pattern_refs: Iterable[str] = (),
+        expected_version: int | None = None,
+        write_id: str | None = None,
+    ) -> MemoryEntry:
+        """Append a version and return it, exactly as any later read will, once it is durable.
+
+        `value` is any JSON value. `confidence` is between 0 and 1. `ttl` is the time, in seconds
+        or as a `timedelta`, after which reads no longer see it. With `expected_version` the write
+        happens only if that is the newest version (0: if there is none, not even a tombstone).
+        `write_id` is what `find_write` finds this call by (by default 128 random bits): one of
+        your own lets you ask when the answer never reached you. It must be unique to this call.
+
+        1 request when this process knows the memory or it is new; otherwise what finding the
+        newest version costs, and 3 more. Raises `InvalidKeyError`, `InvalidValueError`,
+        `VersionConflictError`, or, when patience ends, `WriteOutcomeUnknownError` (it may have
+        been written) or `BackendUnavailableError` (it was not).
+        """
+        address = self._layout.address(entity_path, key)
+        draft = self._draft(
+            value,
+            confidence=confidence,
+            tags=tags,
+            memory_type=memory_type,
+            ttl=ttl,
+            pattern_refs=pattern_refs,
+            write_id=write_id,
+        )
+        expected = _expected(expected_version)
+        return self._append(address, draft, expected)
+
+    def write_many(self, items: Iterable[Mapping[str, Any]]) -> list[MemoryEntry]:
+        """Write many items, up to 32 at a time; return their entries in the items' order.
+
+        An item is a dict with the names of `write`'s parameters. `written_at` increases in the
+        items' order (a memory whose newest version is from a clock ahead of this one keeps that
+        later time). Items with the same key become versions in their order. All items are
+        checked before the first is written. Costs what the writes cost. Raises `WriteManyError`
+        when some could not be written: it says which, and has the entries of those that were.
+        """
+        checked = [arguments.item(given, index) for index, given in enumerate(items)]
+        work: list[batch.Item] = []
+        for index, given in enumerate(checked):
+            fields = dict(given)
+            try:
+                address = self._layout.address(fields.pop("entity_path"), fields.pop("key"))
+                expected = _expected(fields.pop("expected_version", None))
+                draft = self._draft(fields.pop("value"), **fields)
+            except AMFSError as error:
+                error.add_note(f"This is item {index}. Nothing was written.")
+                raise
+            work.append(batch.Item(address, draft, expected, self._versions.clock.now()))
+        return batch.write(work, self._append, self._threads())
+
+    def update(
+        self, entity_path: str, key: str, fn: Callable[[Any], Any], *, ttl: float | None = None
+    ) -> MemoryEntry:
+        """Read, change and write as one step: `fn(value)` gives the new value.
+
+        `fn` gets None when there is no live version. It is called again, with the newer value,
+        whenever another writer came first, so it should have no other effects. Confidence, tags,
+        type, expiry and evidence stay as they were: it is the same claim. 1 request when this
+        process knows the newest version, else a read more.
+        """
+        address = self._layout.address(entity_path, key)
+        write_id = _write_id()
+        lifetime = arguments.lifetime(ttl)
+
+        def make(head: Head) -> Draft:
+            current = self._versions.get(address, head.version) if head.version else None
+            live = current if current is not None and current.is_live() else None
+            draft = arguments.draft(
+                write_id,
+                self.agent_id,
+                self.session_id,
+                fn(None if live is None else live.value),
+                confidence=1.0 if live is None else live.confidence,
+                tags=() if live is None else live.tags,
+                memory_type="fact" if live is None else live.memory_type,
+                ttl=lifetime,
+                pattern_refs=() if live is None else live.provenance.pattern_refs,
+            )
+            if live is None:
+                return draft
+            return replace(
+                draft,
+                expires_at=live.expires_at,
+                evidence=live.evidence,
+                claim=claim_of(live),
+                extra=live.extra,
+            )
+
+        head = self._versions.cache.head(address) or self._head(address)
+        return _made(self._versions.append(address, make, head=head))
+
+    def delete(self, entity_path: str, key: str) -> MemoryEntry | None:
+        """Append a tombstone and return it; None, and nothing written, when nothing is live.
+
+        All versions stay in the history. A read, and 1 request.
+        """
+        address = self._layout.address(entity_path, key)
+        tombstone = replace(self._draft(None), deleted=True)
+
+        def make(head: Head) -> Draft | None:
+            current = self._versions.get(address, head.version) if head.version else None
+            return tombstone if current is not None and current.is_live() else None
+
+        return self._versions.append(address, make, head=self._head(address))
+
+    def purge(self, entity_path: str, key: str) -> int:
+        """Erase the contents of all versions for good; return how many were erased.
+
+        A tombstone is appended first and the version numbers stay taken. After a crash, call it
+        again: it goes on. A read, and about 2 requests per version.
+        """
+        address = self._layout.address(entity_path, key)
+        tombstone = replace(self._draft(None), deleted=True, purges=True)
+        erased = erasure.purge(self._versions, address, tombstone)
+        if self._search is not None or self._cache_dir is not None:
+            self._searching().forget(address)
+        return erased
+
+    def find_write(
+        self, entity_path: str, key: str, write_id: str, *, version: int | None = None
+    ) -> MemoryEntry | None:
+        """Return the version that a write call made, or None when it has not landed (so far).
+
+        For the `write_id` and `version` of a `WriteOutcomeUnknownError`, or a `write_id` that was
+        given to `write`. 1 request with a version; without, the history is searched.
+        """
+        address = self._layout.address(entity_path, key)
+        if version is not None:
+            entry = self._versions.get(address, arguments.version(version, "version"))
+            candidates = [] if entry is None else [entry]
+        else:
+            candidates = self._versions.history(address)
+        return next((one for one in candidates if one.provenance.write_id == write_id), None)
+
+    def _draft(
+        self,
+        value: Any,
+        *,
+        confidence: float = 1.0,
+        tags: Iterable[str] = (),
+        memory_type: str = "fact",
+        ttl: float | timedelta | None = None,
+        pattern_refs: Iterable[str] = (),
+        write_id: str | None = None,
+    ) -> Draft:
+        return arguments.draft(
+            _write_id() if write_id is None else arguments.text(write_id, "write_id"),
+            self.agent_id,
+            self.session_id,
+            value,
+            confidence=confidence,
+            tags=tags,
+            memory_type=memory_type,
+            ttl=ttl,
+            pattern_refs=pattern_refs,
+        )
+
+    def _append(
+        self,
+        address: Address,
+        draft: Draft,
+        expected: int | None,
+        moment: datetime | None = None,
+    ) -> MemoryEntry:
+        if expected is None:
+            return _made(self._versions.append(address, lambda _: draft, moment=moment))
+
+        def conflict(newest: Head) -> VersionConflictError:
+            found = f"version {newest.version} is" if newest.version else "there is none"
+            return VersionConflictError(
+                f"{address} was expected to be at version {expected}, but {found} the newest; "
+                "read it and decide again",
+                expected=expected,
+                actual=newest.version,
+                entity_path=address.entity_path,
+                key=address.key,
+            )
+
+        def make(head: Head) -> Draft:
+            if head.version == expected:
+                return draft
+            raise conflict(self._head(address))  # the winner of a race may be followed by others
+
+        head = self._versions.cache.head(address)
+        if (head or NONE_KNOWN).version != expected:
+            head = self._head(address)
+            if head.version != expected:
+                raise conflict(head)
+        return _made(self._versions.append(address, make, head=head, moment=moment))
+
+    def _head(self, address: Address) -> Head:
+        """Look for the newest version now, and return what the next one builds on."""
+        self._versions.newest(address)
+        return self._versions.cache.head(address) or NONE_KNOWN
+
+
+def _write_id() -> str:
+    """Return 128 random bits: unique among all writers without asking any of them."""
+    return os.urandom(16).hex()
+
+
+def _expected(version: int | None) -> int | None:
+    return None if version is None else arguments.version(version, "expected_version", least=0)
+
+
+def _made(entry: MemoryEntry | None) -> MemoryEntry:
+    """Return the entry of an append whose draft is never None."""
+    assert entry is not None
+    return entry
