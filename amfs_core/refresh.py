@@ -25,9 +25,11 @@ Progress = Callable[[int, int], None]
 Page = dict[str, Listed]
 """The newest version, by the prefix of its memory, in about 1,000 listed objects."""
 
-_FETCH = 2 * PAGE
-"""Bodies fetched and stored in one go: bounds memory, and few enough that a slow request at the
-end of one batch costs little."""
+_FETCH = 10 * PAGE
+"""Versions asked for in one go: it bounds what is held of the listing."""
+
+_STORE = 500
+"""Bodies stored in one transaction, while others are on their way: it bounds memory."""
 
 _PROGRESS_EVERY = 100
 _log = logging.getLogger("amfs")
@@ -129,12 +131,16 @@ class Refresh:
                 self._catalog.report(address, version, damage)
                 continue
             self._versions.cache.keep(address, entry, body)
-            rows.append(row(address, entry, body, places[address, version][2]))
+            modified = places[address, version][2]
+            rows.append((row(address, entry, len(body), modified), body))
+            if len(rows) == _STORE:
+                self._catalog.put(rows)
+                rows = []
             self._done += 1
             if self._done % _PROGRESS_EVERY == 0:
                 self._progress(self._done, total)
         self._catalog.put(rows)
-        if rows:
+        if places:
             self._progress(self._done, total)
 
     def _look_at(self, suspects: list[str]) -> None:

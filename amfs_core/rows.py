@@ -1,6 +1,7 @@
 """The tables of a catalog, and the row of one memory in them.
 
-Rows are plain tuples: a refresh makes or compares one for every object there is.
+Rows are plain tuples: a refresh makes or compares one for every object there is. Bodies have a
+table of their own: a refresh, which reads every row, would otherwise read them all too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ SCHEMA = """CREATE TABLE memory (
   tags TEXT NOT NULL,
   expires_at TEXT,
   deleted INTEGER NOT NULL,
-  body BLOB NOT NULL,
   size INTEGER NOT NULL,
   modified REAL,
   indexed INTEGER NOT NULL
@@ -32,6 +32,7 @@ SCHEMA = """CREATE TABLE memory (
 CREATE INDEX memory_sequence ON memory(entity_path, written_at, prefix);
 CREATE INDEX memory_newest ON memory(written_at, prefix);
 CREATE INDEX memory_unindexed ON memory(id) WHERE indexed = 0;
+CREATE TABLE body (memory INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE tag (
   memory INTEGER NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (memory, tag)
 ) WITHOUT ROWID;
@@ -52,7 +53,7 @@ PREFIX, VERSION, TAGS = 0, 3, 8
 
 _COLUMNS = (
     "prefix, entity_path, key, version, written_at, agent_id, memory_type, confidence, tags, "
-    "expires_at, deleted, body, size, modified, indexed"
+    "expires_at, deleted, size, modified, indexed"
 )
 _NAMES = _COLUMNS.split(", ")
 UPSERT = (
@@ -61,7 +62,10 @@ UPSERT = (
 )
 
 
-def row(address: Address, entry: MemoryEntry, body: bytes, modified: float | None) -> Row:
+BODY = "INSERT OR REPLACE INTO body SELECT id, ?2 FROM memory WHERE prefix = ?1"
+
+
+def row(address: Address, entry: MemoryEntry, size: int, modified: float | None) -> Row:
     """Return the row of a memory whose newest version is this."""
     return (
         address.prefix,
@@ -75,8 +79,7 @@ def row(address: Address, entry: MemoryEntry, body: bytes, modified: float | Non
         json.dumps(entry.tags) if entry.tags else "[]",
         entry.expires_at and time_text(entry.expires_at),
         entry.deleted,
-        body,
-        len(body),
+        size,
         modified,
         entry.deleted,  # a tombstone has nothing to be found by
     )

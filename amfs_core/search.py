@@ -23,7 +23,7 @@ from amfs_core.versions import Versions
 
 Progress = Callable[[int, int], None]
 _INDEXED_AT_ONCE = 5000
-_COLUMNS = "memory.entity_path, memory.key, memory.version, memory.body"
+_ENTRIES = "SELECT entity_path, key, version, data FROM memory JOIN body ON body.memory = memory.id"
 
 
 class Search:
@@ -50,7 +50,7 @@ class Search:
     ) -> list[MemoryEntry]:
         """Return what the filters let through, sorted by name."""
         condition, parameters = filters.sql()
-        statement = f"SELECT {_COLUMNS} FROM memory WHERE {condition}"
+        statement = f"{_ENTRIES} WHERE {condition}"
 
         def read(connection: sqlite3.Connection) -> list[MemoryEntry]:
             return [self._entry(row) for row in connection.execute(statement, parameters)]
@@ -68,10 +68,7 @@ class Search:
     ) -> list[SearchHit]:
         """Return what the filters let through, newest first; every score is 0."""
         condition, parameters = filters.sql()
-        statement = (
-            f"SELECT {_COLUMNS} FROM memory WHERE {condition} "
-            "ORDER BY written_at DESC, prefix LIMIT ?"
-        )
+        statement = f"{_ENTRIES} WHERE {condition} ORDER BY written_at DESC, prefix LIMIT ?"
 
         def read(connection: sqlite3.Connection) -> list[SearchHit]:
             rows = connection.execute(statement, (*parameters, limit))
@@ -159,9 +156,7 @@ class Search:
         """Return the memories of these ids; one that changed in between may be gone."""
         hits = []
         for id, score in ranked:
-            row = connection.execute(
-                f"SELECT {_COLUMNS} FROM memory WHERE id = ? AND deleted = 0", (id,)
-            ).fetchone()
+            row = connection.execute(f"{_ENTRIES} WHERE id = ? AND deleted = 0", (id,)).fetchone()
             if row is not None:
                 hits.append(SearchHit(self._entry(row), score))
         return hits
@@ -178,8 +173,8 @@ class Search:
 def _index(database: Database, connection: sqlite3.Connection) -> None:
     """Index the memories that came since the last search. Those who only list never pay for it."""
     unindexed = (
-        "SELECT id, entity_path, key, tags, body FROM memory WHERE indexed = 0 "
-        f"LIMIT {_INDEXED_AT_ONCE}"
+        "SELECT id, entity_path, key, tags, data FROM memory JOIN body ON body.memory = memory.id "
+        f"WHERE indexed = 0 LIMIT {_INDEXED_AT_ONCE}"
     )
     while connection.execute(unindexed).fetchone():
         with database.transaction(connection):

@@ -82,7 +82,8 @@ class DirectoryListener:
         except FileNotFoundError:  # removed meanwhile
             return
         except OSError as error:
-            # ENOSPC: fs.inotify.max_user_watches, EMFILE: fs.inotify.max_user_instances.
+            # Most likely fs.inotify.max_user_watches is reached (ENOSPC): to try again would mean
+            # to walk through all directories again.
             raise NoDoorbell(f"{directory} cannot be watched: {error}") from error
 
     def _is_object(self, path: str) -> bool:

@@ -53,7 +53,7 @@ class BucketListener:
         self._prefix = prefix
         self._client = Minio(
             url.netloc + url.path,
-            secure=url.scheme == "https",
+            secure=_is_secure(endpoint),
             region=endpoint.region,  # else the server would be asked for it
             credentials=_Current(endpoint.credentials),
             http_client=self._pool,
@@ -97,7 +97,8 @@ class _Pool(urllib3.PoolManager):
             num_pools=1,
             retries=False,
             timeout=urllib3.Timeout(connect=connect, read=_SILENCE_SECONDS),
-            ssl_context=_tls(endpoint, client_options),
+            ssl_context=_tls(endpoint, client_options) if _is_secure(endpoint) else None,
+            cert_reqs="CERT_NONE" if _trusts_anybody(client_options) else "CERT_REQUIRED",
         )
         self._stopped = threading.Event()
         self._socket: socket.socket | None = None
@@ -194,12 +195,19 @@ def _is_passing(status: int) -> bool:
     return status in _PASSING or (status >= 500 and status != _NOT_IMPLEMENTED)
 
 
+def _is_secure(endpoint: Endpoint) -> bool:
+    return endpoint.url.startswith("https://")
+
+
 def _tls(endpoint: Endpoint, client_options: Mapping[str, Any]) -> ssl.SSLContext:
     """Return what the data path trusts: the profile's bundle and the options given to obstore."""
     context = ssl.create_default_context(cafile=endpoint.ca_bundle)
     if root := client_options.get("root_certificate"):
         context.load_verify_locations(cadata=root.decode() if isinstance(root, bytes) else root)
-    if client_options.get("allow_invalid_certificates"):
+    if _trusts_anybody(client_options):
         context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _trusts_anybody(client_options: Mapping[str, Any]) -> bool:
+    return bool(client_options.get("allow_invalid_certificates"))

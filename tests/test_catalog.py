@@ -263,7 +263,7 @@ def of_another_store(path: Path) -> None:
 def flipped_memory(path: Path) -> None:
     """Change content where SQLite cannot notice it."""
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE memory SET body = replace(body, 'value', 'vague')")
+        connection.execute("UPDATE body SET data = CAST(replace(data, 'value', 'vague') AS BLOB)")
     connection.close()
 
 

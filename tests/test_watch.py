@@ -401,6 +401,14 @@ def test_a_cursor_holds_on_a_copy_of_the_store(tmp_path: Path) -> None:
         assert taken(watch, 1) == [("e", "k", 1)]
 
 
+def test_an_interval_may_be_longer_than_a_system_can_wait() -> None:
+    memory = AgentMemory("a", adapter=ModelAdapter())
+    watch = memory.watch(callback=print, interval=1e18)
+    until(lambda: watch._poller._bell is not None)
+    watch.cancel()
+    assert watch.error is None
+
+
 @pytest.mark.parametrize("interval", [0, -1, math.inf, math.nan, "5", True])
 def test_a_wrong_interval_is_refused(interval: Any) -> None:
     with pytest.raises(InvalidValueError, match="interval"):
