@@ -37,10 +37,10 @@ from amfs_core.integrity import VerifyReport
 from amfs_core.metrics import Metrics
 from amfs_core.outcome import Cause, Outcome, OutcomeType
 from amfs_core.scan import Stats
-from amfs_core.watch import Watch
 
 if TYPE_CHECKING:
     from amfs.async_memory import AsyncAgentMemory
+    from amfs_core.watch import Watch
 
 __version__ = "0.1.0"
 
@@ -83,9 +83,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import `AsyncAgentMemory` when it is asked for: an event loop takes longer than all else."""
+    """Import what takes long to import, and not every program uses, when it is asked for."""
     if name == "AsyncAgentMemory":
         from amfs.async_memory import AsyncAgentMemory
 
         return AsyncAgentMemory
+    if name == "Watch":
+        from amfs_core.watch import Watch
+
+        return Watch
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

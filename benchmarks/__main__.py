@@ -10,18 +10,24 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import local, s3, startup
+from benchmarks import find, local, s3, startup, watch
+from benchmarks.find import Figure
 from benchmarks.measure import Comparison
 from tests.servers import MINIO, running
 
 
-def measured(*, quick: bool) -> Iterator[Comparison]:
-    """Yield every comparison as it is done."""
+def measured(*, quick: bool) -> Iterator[Comparison | Figure]:
+    """Yield everything as it is measured."""
     count, repetitions = (1500, 3) if quick else (5000, 7)
     with running(MINIO) as server:
         yield from s3.comparisons(server, count, repetitions)
+        yield from find.s3(server, 2_000 if quick else 20_000, 3)
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as root:
         yield from local.comparisons(Path(root), count // 3, repetitions)
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as root:
+        yield from find.local(Path(root), 5_000 if quick else 100_000, 3)
+    for one in watch.latencies(quick=quick):
+        yield Figure(one.name, f"p50 {one.p50:.0f} ms, p95 {one.p95:.0f} ms", one.goal)
 
 
 @click.command()
@@ -35,7 +41,11 @@ def main(*, quick: bool) -> None:
     for name in ("what", "ours/s", "raw/s", "ratio", "spread", "CPU µs", "raw µs", "CPU ×", "goal"):
         table.add_column(name, justify="left" if name in ("what", "goal") else "right")
     with console.status("measuring …"):
+        figures: list[Figure] = []
         for one in measured(quick=quick):
+            if isinstance(one, Figure):
+                figures.append(one)
+                continue
             table.add_row(
                 one.name,
                 f"{one.ours.rate:,.0f}",
@@ -53,6 +63,8 @@ def main(*, quick: bool) -> None:
         }
         times = {name: startup.seconds(*args, repetitions=7) for name, (args, _) in starts.items()}
     console.print(table)
+    for figure in figures:
+        console.print(f"{figure.name}: {figure.value}{figure.goal and f' (goal {figure.goal})'}")
     for name, spent in times.items():
         console.print(f"{name}: {spent:.3f} s from a cold start (goal {starts[name][1]})")
 

@@ -72,8 +72,7 @@ def latencies(*, quick: bool) -> Iterator[Latency]:
     writes = 30 if quick else 200
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as root:
         yield _latency("watch on disk, write to delivery", Directory(root), writes)
-    program: servers.Program = getattr(servers, "MINIO_PUSHING", servers.MINIO)
-    with servers.running(program) as server:
+    with servers.running(servers.MINIO_PUSHING) as server:
         keys = server.access_key, server.secret_key
         bucket = Bucket(server.new_bucket(), server.endpoint_url, *keys)
         yield _latency("watch on minio, write to delivery", bucket, writes)

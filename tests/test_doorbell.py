@@ -28,7 +28,7 @@ from amfs_local import LocalAdapter
 from tests import servers
 from tests.conftest import NOT_COVERED, REPOSITORY
 from tests.s3_store import Answer, Place, answering, s3_error
-from tests.servers import Program, Server
+from tests.servers import Server
 from tests.test_s3_errors import authority, tls_in_front_of  # noqa: F401
 
 SECONDS = 30.0
@@ -241,24 +241,12 @@ def test_without_its_library_a_directory_has_no_doorbell(
 # --- a MinIO -------------------------------------------------------------------------------------
 
 
-# Releases of MinIO from minio/minio#21651 (October 2025) on never flush what they stream, and those
-# before it drop connections now and then, so that the other tests need the later one.
-PUSHING: Program = getattr(servers, "MINIO_PUSHING", servers.MINIO)
-
-
 @pytest.fixture(scope="module")
-def pushing(minio: Server) -> Iterator[Server]:
-    """A MinIO that pushes events."""
-    with contextlib.ExitStack() as started:
-        server = minio
-        if PUSHING is not servers.MINIO and PUSHING.binary():
-            server = started.enter_context(servers.running(PUSHING))
-        adapter = Place.on(server, server.new_bucket()).adapter()
-        with doorbell(adapter) as bell:
-            pushes = bell.wait(5)
-        adapter.close()
-        if not pushes:
-            pytest.skip(f"{NOT_COVERED} this MinIO holds its events back: doorbells of buckets")
+def pushing(clean_environment: None) -> Iterator[Server]:
+    """A MinIO that sends events as they happen."""
+    if not servers.locate("minio-pushing"):
+        pytest.skip(f"{NOT_COVERED} a MinIO that pushes can't be had: doorbells of buckets")
+    with servers.running(servers.MINIO_PUSHING) as server:
         yield server
 
 
@@ -423,7 +411,7 @@ def test_a_watch_whose_doorbell_is_cut_off_again_and_again_misses_nothing(pushin
 
 
 def test_a_server_that_restarts_rings_again(pushing: Server) -> None:
-    with servers.running(PUSHING) as server:
+    with servers.running(servers.MINIO_PUSHING) as server:
         place = Place.on(server, server.new_bucket())
         with (
             place.memory("reader") as reader,
