@@ -96,7 +96,7 @@ class Catalog:
 
         def drop(connection: sqlite3.Connection) -> None:
             with self.database.transaction(connection):
-                self._drop(connection, _known(connection, [address.prefix]).values())
+                self._drop(connection, _known(connection, [address.prefix]))
             if self.database.path is not None:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # it still had the content
 
@@ -148,8 +148,8 @@ class Catalog:
         statement = "SELECT ifnull(max(id), 0) FROM memory"
         return int(self.database.run(lambda found: found.execute(statement).fetchone())[0])
 
-    def known(self, prefixes: Iterable[str]) -> dict[str, Known]:
-        """Return those of these memories that are held, by their prefixes."""
+    def known(self, prefixes: Iterable[str]) -> list[Known]:
+        """Return those of the memories with these prefixes that are held."""
         return self.database.run(lambda connection: _known(connection, prefixes))
 
     def others(self, confirmed: bytearray, entity_path: str | None) -> list[str]:
@@ -174,7 +174,10 @@ class Catalog:
 
         def put(connection: sqlite3.Connection) -> None:
             with self.database.transaction(connection):
-                known = _known(connection, [one[rows.PREFIX] for one, _ in memories])
+                known = {
+                    held[0]: held
+                    for held in _known(connection, [one[rows.PREFIX] for one, _ in memories])
+                }
                 newer = [
                     (one, body)
                     for one, body in memories
@@ -213,7 +216,7 @@ class Catalog:
         def drop(connection: sqlite3.Connection) -> None:
             with self.database.transaction(connection):
                 now = _known(connection, [one[0] for one in memories])
-                self._drop(connection, [one for one in memories if now.get(one[0]) == one])
+                self._drop(connection, [one for one in now if one in memories])
 
         self.database.run(drop)
 
@@ -242,13 +245,12 @@ class Catalog:
             connection.executemany("DELETE FROM tag WHERE memory = ?", [(one,) for one in ids])
 
 
-def _known(connection: sqlite3.Connection, prefixes: Iterable[str]) -> dict[str, Known]:
-    found = connection.execute(
+def _known(connection: sqlite3.Connection, prefixes: Iterable[str]) -> list[Known]:
+    return connection.execute(
         "SELECT prefix, memory.id, version, size, modified FROM json_each(?) "
         "CROSS JOIN memory ON memory.prefix = json_each.value",
         (json.dumps(list(prefixes), ensure_ascii=False),),
-    )
-    return {one[0]: one for one in found.fetchall()}
+    ).fetchall()
 
 
 def _is_newer(row: Row, held: Known | None) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from amfs_core.errors import CorruptEntryError
 from amfs_core.layout import Address
-from amfs_core.rows import Listed, row
+from amfs_core.rows import Known, Listed, row
 from amfs_core.storage import ObjectInfo
 from amfs_core.store import PAGE
 
@@ -94,24 +94,37 @@ class Refresh:
     def _compare(self, page: Page, confirmed: bytearray) -> None:
         """Note what is new in a page, and which of the memories held it confirms."""
         known = self._catalog.known(page)
+        different: dict[str, Known] = {}
+        for held in known:
+            if held[2:] == page[held[0]]:  # as nearly all are in most refreshes
+                _confirm(confirmed, held[1])
+            else:
+                different[held[0]] = held
+        if len(known) == len(page) and not different:
+            return
+        same = {held[0] for held in known if held[0] not in different}
         for prefix, listed in page.items():
-            held = known.get(prefix)
-            if held is not None:
-                _, id, version, size, modified = held
-                if listed[0] < version:
-                    self._behind[prefix] = max(listed[0], self._behind.get(prefix, 0))
-                    continue
-                if id < len(confirmed):
-                    confirmed[id] = 1
-                if listed[0] == version:
-                    if listed[2] is None or (listed[1] == size and listed[2] == modified):
-                        continue
-                    if modified is None and listed[1] == size:
-                        self._stamps.append((listed[2], id))
-                        continue
+            if prefix in same or (
+                prefix in different and self._is_held(different[prefix], listed, confirmed)
+            ):
+                continue
             earlier = self._wanted.get(prefix)
             if earlier is None or listed[0] > earlier[0]:
                 self._wanted[prefix] = listed
+
+    def _is_held(self, held: Known, listed: Listed, confirmed: bytearray) -> bool:
+        """True when what is held is as new as what is listed, in spite of a difference."""
+        prefix, id, version, size, modified = held
+        if listed[0] < version:
+            self._behind[prefix] = max(listed[0], self._behind.get(prefix, 0))
+            return True
+        _confirm(confirmed, id)
+        if listed[0] > version:
+            return False
+        if modified is None and listed[2] is not None and listed[1] == size:
+            self._stamps.append((listed[2], id))
+            return True
+        return listed[2] is None
 
     def _fetch(self, wanted: Page) -> None:
         """Get versions and store them, all but the damaged."""
@@ -149,12 +162,17 @@ class Refresh:
         Listings may lag behind, so only its absence proves that this is another store under the
         same name. Such memories are dropped, for what the listing has in their place.
         """
-        known = self._catalog.known(suspects)
+        known = {held[0]: held for held in self._catalog.known(suspects)}
         keys = {f"{prefix}v{held[2]}.json": prefix for prefix, held in known.items()}
         answers = self._versions.store.get_many(keys)
         gone = [keys[key] for key, body in answers if body is None]
         self._catalog.drop([known[prefix] for prefix in gone])
         self._fetch({one: (self._behind[one], 0, None) for one in gone if one in self._behind})
+
+
+def _confirm(confirmed: bytearray, id: int) -> None:
+    if id < len(confirmed):
+        confirmed[id] = 1
 
 
 def _next_page(objects: Iterator[ObjectInfo]) -> list[ObjectInfo]:
