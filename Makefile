@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types pytest test-model fuzz servers bench bench-quick format clean
+.PHONY: help demo test lint types pytest test-model fuzz servers bench bench-quick portability torture format clean
 
 help:
 	@echo "make demo         import real text, race two agents, look around"
@@ -12,6 +12,8 @@ help:
 	@echo "make bench        measure against the raw clients (bench-quick: under 3 minutes)"
 	@echo "make lint types pytest    the parts of make test"
 	@echo "make fuzz         the property tests with new random examples, many of them"
+	@echo "make portability  the conformance kit on every server; writes docs/servers.md"
+	@echo "make torture      16 processes x 1000 operations per store, faults, kills, crashes"
 	@echo "make test-model   search by meaning, with a real model (large to install)"
 	@echo "make format       rewrite the sources in the house style"
 
@@ -34,6 +36,18 @@ fuzz: $(VENV)/dev
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_conformance.py \
 		tests/test_layout.py tests/test_entry.py tests/test_value.py
 
+# A failing run says its seed: make torture STORE=minio SEED=1234 repeats it, as far as threads do.
+STORE ?= all
+PROCESSES ?= 16
+OPERATIONS ?= 1000
+FAULTS ?= 0.15
+KILLS ?= 70
+SERVER_KILLS ?= 5
+torture: $(VENV)/dev servers
+	$(BIN)/python -m tests.torture --store $(STORE) --processes $(PROCESSES) \
+		--operations $(OPERATIONS) --faults $(FAULTS) --kills $(KILLS) \
+		--server-kills $(SERVER_KILLS) $(if $(SEED),--seed $(SEED))
+
 # A real embedding model, in an environment of its own: its deep-learning stack is large.
 test-model: $(VENV)-model/done
 	HF_HUB_OFFLINE=1 $(VENV)-model/bin/python -m pytest -s --noconftest -W default tests/model
@@ -46,6 +60,9 @@ bench: $(VENV)/dev servers
 
 bench-quick: $(VENV)/dev servers
 	$(BIN)/python -m benchmarks --quick
+
+portability: $(VENV)/dev servers
+	$(BIN)/python -m tests.portability
 
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .

@@ -23,6 +23,7 @@ class AgentMemory(memory.AgentMemory):
     from the configuration is closed with it. `embedder` turns texts into vectors, for
     `semantic_search` (docs/search.md). `cache_dir` is a directory where the catalog that lists and
     searches run on is kept between processes; without it each process makes its own, in memory.
+    `max_value_bytes` is how large a version may be as JSON.
 
     Sends nothing. Raises `ConfigurationError` for a setting that is missing, misspelt or wrong.
     """
@@ -37,6 +38,7 @@ class AgentMemory(memory.AgentMemory):
         config: str | os.PathLike[str] | Config | None = None,
         embedder: Embedder | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        max_value_bytes: int | None = None,
     ) -> None:
         settings = config if isinstance(config, Config) else load(config)
         opened = settings.open_adapter() if adapter is None else adapter
@@ -50,6 +52,9 @@ class AgentMemory(memory.AgentMemory):
                 owns_adapter=adapter is None,
                 embedder=embedder,
                 cache_dir=settings.cache_dir if cache_dir is None else cache_dir,
+                max_value_bytes=(
+                    settings.max_value_bytes if max_value_bytes is None else max_value_bytes
+                ),
             )
         except BaseException:
             if adapter is None:

@@ -31,6 +31,7 @@ class AsyncAgentMemory(aio.AsyncAgentMemory):
         config: str | os.PathLike[str] | Config | None = None,
         embedder: Embedder | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        max_value_bytes: int | None = None,
     ) -> None:
         super().__init__(
             AgentMemory(
@@ -41,5 +42,6 @@ class AsyncAgentMemory(aio.AsyncAgentMemory):
                 config=config,
                 embedder=embedder,
                 cache_dir=cache_dir,
+                max_value_bytes=max_value_bytes,
             )
         )

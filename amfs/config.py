@@ -18,6 +18,7 @@ from amfs import adapters
 from amfs_core.errors import ConfigurationError
 from amfs_core.storage import StorageAdapter
 from amfs_core.store import DEFAULT_PATIENCE
+from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES
 
 if TYPE_CHECKING:  # a file is what needs pydantic and yaml, so they wait until there is one
     from amfs.config_file import ConfigFile
@@ -37,7 +38,8 @@ class Config:
 
     `adapter` names a kind of store, `options` are its constructor's arguments. `agent_id` None
     means user@host. `patience` is for how many seconds one request is tried again. `cache_dir` is
-    where the catalog of the newest versions is kept, None: in memory.
+    where the catalog of the newest versions is kept, None: in memory. `max_value_bytes` is how
+    large a version may be as JSON.
     """
 
     adapter: str = "local"
@@ -46,6 +48,7 @@ class Config:
     agent_id: str | None = None
     patience: float = DEFAULT_PATIENCE
     cache_dir: str | None = None
+    max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
     file: ConfigFile | None = field(default=None, repr=False, compare=False)
 
     def open_adapter(self) -> StorageAdapter:
@@ -89,6 +92,7 @@ def load(
         agent_id=variables.get("AMFS_AGENT_ID") or settings.get("agent_id"),
         patience=_patience(variables, settings.get("patience")),
         cache_dir=_path(settings.get("cache_dir"), variables.get("AMFS_CACHE_DIR"), file),
+        max_value_bytes=_max_value_bytes(variables, settings.get("max_value_bytes")),
         file=file,
     )
 
@@ -180,6 +184,17 @@ def _patience(variables: Mapping[str, str], given: float | None) -> float:
     if not 0 <= seconds < float("inf"):
         raise ConfigurationError(f"AMFS_PATIENCE must be seconds, 0 or more, not {text!r:.80}")
     return seconds
+
+
+def _max_value_bytes(variables: Mapping[str, str], given: int | None) -> int:
+    text = variables.get("AMFS_MAX_VALUE_BYTES")
+    if text is None:
+        return DEFAULT_MAX_VALUE_BYTES if given is None else given
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise ConfigurationError(
+            f"AMFS_MAX_VALUE_BYTES must be a whole number of bytes, 1 or more, not {text!r:.80}"
+        )
+    return int(text)
 
 
 def _user_at_host() -> str:

@@ -43,6 +43,7 @@ class _Settings(pydantic.BaseModel):
     agent_id: str | None = None
     patience: typing.Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] | None = None
     cache_dir: str | None = None
+    max_value_bytes: typing.Annotated[int, pydantic.Field(ge=1)] | None = None
     layers: _Layers | None = None
 
 
@@ -50,8 +51,7 @@ class _Settings(pydantic.BaseModel):
 class ConfigFile:
     """What a configuration file says, and on which lines.
 
-    `adapter` is None when the file names none; `settings` holds namespace, agent_id, patience
-    and cache_dir.
+    `adapter` is None when the file names none; `settings` holds all that is beside `layers`.
     """
 
     path: Path
@@ -122,7 +122,7 @@ def read(path: Path) -> ConfigFile:
         path=path,
         adapter=primary.adapter if primary else None,
         options=(primary.options if primary else None) or {},
-        settings=found.model_dump(include={"namespace", "agent_id", "patience", "cache_dir"}),
+        settings=found.model_dump(exclude={"layers"}),
         lines=document.lines,
     )
 

@@ -9,23 +9,17 @@ a frozen dataclass takes about twenty times as long to make (`docs/design/speed.
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 import msgspec
 
+from amfs_core.body import DAMAGES, FORMAT, opened, sealed
 from amfs_core.errors import CorruptEntryError, InvalidValueError
+from amfs_core.shape import VersionShape
 
-FORMAT = 1
 MEMORY_TYPES = ("fact", "belief", "experience", "procedure")
-
-_SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"\}')
-_SEAL_BYTES = len(',"sha256":"') + 64 + len('"}')
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 
 class Provenance(msgspec.Struct, frozen=True):
@@ -95,7 +89,7 @@ class MemoryEntry(msgspec.Struct, frozen=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the published JSON form as a dict, fields in the order of the format."""
-        fields: dict[str, Any] = _decode(encode(self))
+        fields: dict[str, Any] = msgspec.json.decode(encode(self))
         return fields
 
 
@@ -192,29 +186,6 @@ def _evidence_fields(evidence: Evidence) -> dict[str, Any]:
     return fields
 
 
-def sealed(fields: Mapping[str, Any]) -> bytes:
-    """Return fields as one line of JSON whose last field is the SHA-256 of all bytes before it."""
-    covered = _encode(fields)[:-1]
-    return covered + f',"sha256":"{hashlib.sha256(covered).hexdigest()}"}}'.encode()
-
-
-def opened(body: bytes, what: str, corrupt: Callable[[str], NoReturn]) -> dict[str, Any]:
-    """Return the fields of a sealed body: the reverse of `sealed`.
-
-    `corrupt` is called with what is wrong for bytes that are not what was sealed, or are of a newer
-    format. `what` is what the body should be, such as "a version". Whatever msgspec raises passes.
-    """
-    seal = _SEAL.fullmatch(body[-_SEAL_BYTES:])
-    if seal is None:
-        corrupt(f"it does not end with its sha256, so it is cut short or not {what}")
-    if hashlib.sha256(body[:-_SEAL_BYTES]).hexdigest() != seal[1].decode():
-        corrupt("its bytes do not match its sha256")
-    fields: dict[str, Any] = _decode(body)
-    if fields["format"] > FORMAT:
-        corrupt(f"it has format {fields['format']}, newer than {FORMAT}: upgrade amfs")
-    return fields
-
-
 def decode(
     body: bytes, object_key: str, *, namespace: str, entity_path: str, key: str, version: int
 ) -> MemoryEntry:
@@ -235,9 +206,10 @@ def decode(
 
     try:
         entry = _from_fields(opened(body, "a version", corrupt))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except DAMAGES as error:
         raise CorruptEntryError(
-            f"{object_key}: it is not a version as the format describes it ({error!r:.200})",
+            f"{object_key}: it is not a version as the format describes it ({error!r:.200}); "
+            "restore this object from a copy, or purge the memory",
             entity_path=entity_path,
             key=key,
             version=version,
@@ -273,6 +245,7 @@ _EVIDENCE_FIELDS = _known(Evidence)
 
 
 def _from_fields(fields: dict[str, Any]) -> MemoryEntry:
+    msgspec.convert(fields, VersionShape)
     provenance, evidence = fields["provenance"], fields["evidence"]
     expires_at = fields["expires_at"]
     return MemoryEntry(

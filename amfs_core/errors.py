@@ -166,6 +166,10 @@ class BackendUnavailableError(AMFSError):
     """The storage cannot be reached or used now; nothing was changed by the failed request."""
 
 
+class StorageFullError(AMFSError):
+    """The storage has no space left, or none that is this user's. Nothing was written."""
+
+
 class PermissionDeniedError(AMFSError):
     """The storage refused the credentials or the operation."""
 

@@ -69,7 +69,7 @@ def verify(
     for batch in _batches(memories):
         bodies = _bodies(versions, batch)
         for address, numbers in batch:
-            findings.extend(_check_memory(versions, address, sorted(numbers), bodies, ledger))
+            findings.extend(_check_memory(versions, address, sorted(set(numbers)), bodies, ledger))
             done += len(numbers)
         if progress:
             progress(done, total)

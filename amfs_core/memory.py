@@ -25,7 +25,8 @@ class AgentMemory(Writing, Reading):
     how long, in seconds, one request is tried again while the store does not answer. `embedder`
     turns a list of texts into vectors, for `semantic_search`. `cache_dir`
     is a directory in which the catalog of the newest versions is kept, shared by the processes of
-    this machine; without it each process has one of its own, in memory.
+    this machine; without it each process has one of its own, in memory. `max_value_bytes` is how
+    large a version may be as JSON (default: 16 MiB); what is larger is read all the same.
     """
 
     def commit_outcome(
@@ -74,6 +75,7 @@ class AgentMemory(Writing, Reading):
     def list_outcomes(self, entity_path: str | None = None) -> list[Outcome]:
         """Return all outcomes, oldest first; with an entity path, those about memories under it.
 
+        One that is damaged is left out and named in the log (logger "amfs"); `verify` names it too.
         1 request per 1,000 outcomes, and 1 for each that is not known yet, whatever it is about.
         """
         return self._outcomes.list(entity_path)

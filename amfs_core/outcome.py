@@ -14,9 +14,11 @@ from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
-from amfs_core.entry import FORMAT, opened, sealed, time_from, time_text
+from amfs_core.body import DAMAGES, FORMAT, opened, sealed
+from amfs_core.entry import time_from, time_text
 from amfs_core.errors import CorruptEntryError, InvalidKeyError
 from amfs_core.layout import Layout
+from amfs_core.shape import OutcomeShape
 
 
 class OutcomeType(StrEnum):
@@ -119,9 +121,7 @@ def decode(body: bytes, layout: Layout, ref: str) -> Outcome:
         found = _from_fields(opened(body, "an outcome", corrupt))
         for cause in found.causes:
             layout.address(cause.entity_path, cause.key)
-    except (
-        ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidKeyError
-    ) as error:  # fmt: skip
+    except (*DAMAGES, InvalidKeyError) as error:
         corrupt(f"it is not an outcome as the format describes it ({error!r:.200})", error)
     if (found.namespace, found.ref) != (layout.namespace, ref):
         corrupt(f"it says it is the outcome {found.ref!r} in {found.namespace}")
@@ -129,6 +129,7 @@ def decode(body: bytes, layout: Layout, ref: str) -> Outcome:
 
 
 def _from_fields(fields: dict[str, Any]) -> Outcome:
+    msgspec.convert(fields, OutcomeShape)
     return Outcome(
         namespace=fields["namespace"],
         ref=fields["ref"],
@@ -138,7 +139,7 @@ def _from_fields(fields: dict[str, Any]) -> Outcome:
         committed_at=time_from(fields["committed_at"]),
         write_id=fields["write_id"],
         causes=tuple(
-            Cause(one["entity_path"], one["key"], int(one["version"])) for one in fields["causes"]
+            Cause(one["entity_path"], one["key"], one["version"]) for one in fields["causes"]
         ),
         sha256=fields["sha256"],
         extra={name: value for name, value in fields.items() if name not in _FIELDS},

@@ -7,6 +7,7 @@ A crash in between is mended by whoever commits the outcome again, or by `verify
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import OrderedDict
@@ -32,6 +33,7 @@ from amfs_core.outcome import Cause, Outcome, OutcomeType, decode, seal
 from amfs_core.versions import Versions
 
 MAX_KNOWN_BYTES = 32 * 1024 * 1024
+_log = logging.getLogger("amfs")
 
 
 class Outcomes:
@@ -113,7 +115,8 @@ class Outcomes:
 
     def list(self, entity_path: str | None = None) -> list[Outcome]:
         """Return all outcomes, oldest first: of those about memories under an entity path, if one
-        is given. 1 request per 1,000 outcomes, and 1 for each that is not known yet."""
+        is given. 1 request per 1,000 outcomes, and 1 for each that is not known yet. One that is
+        damaged is left out, with a warning."""
         self._layout.entity_prefix(entity_path)
         refs = {
             info.key: ref
@@ -123,12 +126,15 @@ class Outcomes:
         with self._lock:
             known = {key: self._known[ref][0] for key, ref in refs.items() if ref in self._known}
         for key, body in self._store.get_many(key for key in refs if key not in known):
-            if body is None:
-                raise CorruptEntryError(
-                    f"{key} is missing although the listing names it; restore it from a copy",
-                    object_key=key,
-                )
-            known[key] = self._decode(refs[key], body)
+            try:
+                if body is None:
+                    raise CorruptEntryError(
+                        f"{key} is missing although the listing names it; restore it from a copy",
+                        object_key=key,
+                    )
+                known[key] = self._decode(refs[key], body)
+            except CorruptEntryError as damage:
+                _log.warning("left out: %s", damage)
         found = (one for one in known.values() if entity_path is None or one.is_about(entity_path))
         return sorted(found, key=lambda one: (one.committed_at, one.ref))
 

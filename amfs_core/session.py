@@ -19,7 +19,7 @@ from amfs_core.outcomes import Outcomes
 from amfs_core.reads import SessionReads
 from amfs_core.storage import StorageAdapter
 from amfs_core.store import DEFAULT_PATIENCE, Store
-from amfs_core.versions import Versions
+from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, Versions
 
 if TYPE_CHECKING:
     from amfs_core.embedding import Embedder
@@ -43,6 +43,7 @@ class Session:
         owns_adapter: bool = False,
         embedder: Embedder | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES,
     ) -> None:
         self.agent_id = arguments.text(agent_id, "agent_id")
         self.session_id = (
@@ -52,7 +53,9 @@ class Session:
         self.adapter = adapter
         self._layout = Layout(namespace)
         self._versions = Versions(
-            Store(adapter, arguments.seconds(patience, "patience")), self._layout
+            Store(adapter, arguments.seconds(patience, "patience")),
+            self._layout,
+            arguments.count(max_value_bytes, "max_value_bytes"),
         )
         self._outcomes = Outcomes(self._versions)
         self._reads = SessionReads()

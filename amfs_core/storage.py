@@ -36,8 +36,9 @@ class Doorbell(Protocol):
 
 class StorageAdapter(Protocol):
     """What a store must do. Any call may raise `BackendUnavailableError` (nothing was
-    applied; worth a retry), `PermissionDeniedError`, `BucketNotFoundError` or
-    `ConfigurationError`; none of these may ever be reported as absence.
+    applied; worth a retry), `StorageFullError` (nothing was applied; a retry would not help),
+    `PermissionDeniedError`, `BucketNotFoundError` or `ConfigurationError`; none of these may
+    ever be reported as absence.
     """
 
     backend_type: str = ""

@@ -95,7 +95,9 @@ def copy(
     after a crash, or to bring a copy up to date. One with different bytes is never overwritten:
     `AMFSError` names it, and what was copied until then stays. Only erasure passes through: what
     the source has purged is replaced by the source's stub, and what the target has purged stays so.
-    Bytes are copied as they are, damaged ones too; `verify` is what judges them.
+    Bytes are copied as they are, damaged ones too; `verify` is what judges them. Of a memory in
+    which a version is missing only what comes before is copied, and once all others are,
+    `CorruptEntryError` names it.
 
     `progress(done, total)` is called from several threads, one at a time, and costs a listing.
     Per object 1 get and 1 create, or 2 gets when it is there already, and 1 list per 1,000 objects.
@@ -154,6 +156,7 @@ class _Copier:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._counts = dict.fromkeys(("copied", "already_there", "erased", "foreign", "bytes"), 0)
+        self._missing: list[CorruptEntryError] = []
         self._progress: Progress | None = None
         self._done = self._total = 0
 
@@ -162,7 +165,8 @@ class _Copier:
         progress(0, total)
 
     def run(self, tasks: Iterable[_Memory | _Outcome | _Foreign]) -> CopyReport:
-        """Do all tasks; after the first failure start no more, and raise it once all stand."""
+        """Do all tasks; after the first failure start no more, and raise it once all stand. What is
+        missing in the source is raised at the end: it is in nobody's way."""
         running: set[Future[None]] = set()
         with ThreadPoolExecutor(_COPIERS, thread_name_prefix="amfs-copy") as pool:
             try:
@@ -176,6 +180,8 @@ class _Copier:
                 _raise_first(*wait(running))
             finally:
                 self._stopped.set()
+        if self._missing:
+            raise min(self._missing, key=str)
         return CopyReport(**self._counts)
 
     def _do(self, task: _Memory | _Outcome) -> None:
@@ -184,6 +190,8 @@ class _Copier:
                 self._copy_memory(task)
             elif not self._stopped.is_set():
                 self._copy_outcome(task.object_key)
+        except CorruptEntryError as error:
+            self._missing.append(error)
         except BaseException:
             self._stopped.set()
             raise

@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import NoReturn
 
@@ -25,18 +25,27 @@ from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
     CorruptEntryError,
+    InvalidValueError,
     OutcomeUnknownError,
+    PermissionDeniedError,
     WriteOutcomeUnknownError,
 )
-from amfs_core.layout import Address, Layout
+from amfs_core.layout import MAX_VERSION, Address, Layout
 from amfs_core.store import PAGE, Store
+
+DEFAULT_MAX_VALUE_BYTES = 16 * 1024 * 1024
+"""Largest body that is written. A body is one request, which has to end within its timeout, and
+readers hold many at a time: what is larger belongs beside the memory, and its address into it."""
 
 
 class Versions:
     """All versions of all memories of one namespace, as they are in the store."""
 
-    def __init__(self, store: Store, layout: Layout) -> None:
+    def __init__(
+        self, store: Store, layout: Layout, max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
+    ) -> None:
         self.store = store
+        self.max_value_bytes = max_value_bytes
         self.layout = layout
         self.cache = Cache()
         self.clock = Clock()
@@ -72,15 +81,15 @@ class Versions:
                 return None
             entry = self._next(address, draft, head or NONE_KNOWN, moment or self.clock.now())
             body = seal(entry)
+            if len(body) > self.max_value_bytes and draft.outcome_ref is None:
+                self._refuse(address, len(body))
             found = self._create(address, entry.version, body, draft.write_id)
             if found is body:
                 self.cache.keep(address, entry, body, newest=True)
-                if self.appended is not None:
-                    self.appended[address] = entry.version
-                return entry
+                return self._noted(address, entry)
             entry = self._remember(address, entry.version, found)
             if entry.provenance.write_id == draft.write_id:
-                return entry
+                return self._noted(address, entry)
             losses += 1
             self.store.meter.add("conflict")
             if guessed:
@@ -89,6 +98,12 @@ class Versions:
                 _back_off(losses)
                 entry = self._climb(address, entry.version) or entry
             head = Head(entry.version, entry.sha256, entry.provenance.written_at)
+
+    def _noted(self, address: Address, entry: MemoryEntry) -> MemoryEntry:
+        """Tell the catalog of a version that was appended here: a listing may lag behind it."""
+        if self.appended is not None:
+            self.appended[address] = entry.version
+        return entry
 
     def _create(self, address: Address, version: int, body: bytes, write_id: str) -> bytes:
         """Return what `version` holds for good: `body`, or what another writer put there.
@@ -111,7 +126,8 @@ class Versions:
             if found is None:  # the store reported a conflict (409) and nothing landed
                 raise BackendUnavailableError(
                     f"the store refused to create {object_key} but has no such object; "
-                    "another request for it was under way: try again",
+                    "another request for it was under way: try again. If it stays so, something "
+                    "that is no object has this name: verify names it",
                     object_key=object_key,
                 )
             return found
@@ -131,9 +147,25 @@ class Versions:
                 object_key=object_key,
             ) from error
 
+    def _refuse(self, address: Address, size: int) -> NoReturn:
+        raise InvalidValueError(
+            f"{address} would take {size:,} bytes as JSON; the limit is {self.max_value_bytes:,} "
+            "(max_value_bytes). Keep it elsewhere and write where it is. Nothing was written.",
+            entity_path=address.entity_path,
+            key=address.key,
+        )
+
     def _next(self, address: Address, draft: Draft, head: Head, moment: datetime) -> MemoryEntry:
         """Return the version after `head`, still without its seal."""
         written_at = max(moment, head.written_at)
+        if head.version >= MAX_VERSION:
+            raise AMFSError(
+                f"{address} is at version {head.version}, and no version can follow; use another "
+                "key. Nothing was written.",
+                entity_path=address.entity_path,
+                key=address.key,
+                version=head.version,
+            )
         return MemoryEntry(
             namespace=self.layout.namespace,
             entity_path=address.entity_path,
@@ -143,7 +175,7 @@ class Versions:
             confidence=draft.confidence,
             tags=draft.tags,
             memory_type=draft.memory_type,
-            expires_at=draft.expires_at if draft.ttl is None else written_at + draft.ttl,
+            expires_at=draft.expires_at if draft.ttl is None else _end(written_at, draft.ttl),
             deleted=draft.deleted,
             provenance=Provenance(
                 draft.agent_id,
@@ -207,11 +239,14 @@ class Versions:
         each that is not known yet. Raises `CorruptEntryError` when one is missing or damaged."""
         listed = max(self._listed(address), default=0)
         last = max(listed, (self.cache.head(address) or NONE_KNOWN).version)
-        entries = dict(self.get_each((address, version) for version in range(1, last + 1)))
-        return [
-            entries.get((address, version)) or self.missing(address, version)
-            for version in range(1, last + 1)
-        ]
+        history: list[MemoryEntry] = []
+        for first in range(1, last + 1, PAGE):  # a number that is a forgery may be a huge one
+            page = range(first, min(first + PAGE, last + 1))
+            found = dict(self.get_each((address, version) for version in page))
+            history += (
+                found.get((address, version)) or self.missing(address, version) for version in page
+            )
+        return history
 
     def get_each(
         self, wanted: Iterable[tuple[Address, int]]
@@ -246,9 +281,15 @@ class Versions:
     def _locate(self, address: Address) -> MemoryEntry | None:
         """Find the newest version of a memory that this process has not seen.
 
-        The listing is only a hint: that the version after it is absent is the proof.
+        The listing is only a hint: that the version after it is absent is the proof. So whoever
+        may not list pays with about 2 log2(n) requests.
         """
-        hint = max(islice(self._listed(address), PAGE), default=0) if self.store.paged else 0
+        hint = 0
+        try:
+            if self.store.paged:
+                hint = max(islice(self._listed(address), PAGE), default=0)
+        except PermissionDeniedError:
+            return self._climb(address, 0)
         pair = [(address, version) for version in (hint, hint + 1) if version]
         found = dict(self.get_each(pair))
         if (address, hint + 1) in found:
@@ -328,6 +369,15 @@ class Versions:
             version=version,
             object_key=object_key,
         )
+
+
+def _end(written_at: datetime, ttl: timedelta) -> datetime:
+    try:
+        return written_at + ttl
+    except OverflowError as error:
+        raise InvalidValueError(
+            f"a ttl of {ttl} from {written_at} ends after the year 9999. Nothing was written."
+        ) from error
 
 
 def _back_off(losses: int) -> None:

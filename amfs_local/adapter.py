@@ -11,21 +11,27 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from amfs_core.doorbell import ListeningDoorbell
 from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
     ConfigurationError,
+    OutcomeUnknownError,
     PermissionDeniedError,
+    StorageFullError,
 )
 from amfs_core.layout import checked_prefix
 from amfs_core.storage import Doorbell, ObjectInfo
 from amfs_local.directories import Directories
 from amfs_local.scratch import Scratch
 
+if TYPE_CHECKING:
+    from amfs_core.diagnosis import Check
+
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO must not block it
+_NO_FILE = (errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP)
 _ATTEMPTS = 10
 _Found = list[tuple[bytes, "os.DirEntry[str]"]]
 
@@ -70,6 +76,7 @@ class LocalAdapter:
         """Create the file if there is none; True once it is durable, False when there is one."""
         path = self._path(key)
         directory = os.path.dirname(path)
+        created = False
         try:
             self._directories.make(directory)
             created = not os.path.lexists(path) and self._link(data, path, directory)
@@ -77,13 +84,21 @@ class LocalAdapter:
             self._directories.flush(directory)
         except OSError as error:
             self._directories.forget(directory)
-            raise self._translated(error, key, "write") from error
+            failed = self._translated(error, key, "write")
+            if created:  # it has its name, and may or may not survive a crash of the machine
+                raise OutcomeUnknownError(str(failed), object_key=key) from error
+            raise failed from error
         return created
 
     def get(self, key: str) -> bytes | None:
-        """Return the file's bytes, or None when there is no such file."""
+        """Return the file's bytes, or None when there is no such file.
+
+        What is there and no file (a link, a pipe, a directory) has no bytes: no object is empty, so
+        whoever reads it finds that it is broken, and nobody waits for it.
+        """
+        path = self._path(key)
         try:
-            fd = os.open(self._path(key), _READ)
+            fd = os.open(path, _READ)
         except FileNotFoundError:
             return None
         except NotADirectoryError as error:
@@ -91,11 +106,14 @@ class LocalAdapter:
                 return None
             raise self._translated(error, key, "read") from error
         except OSError as error:
+            # ELOOP: a symbolic link; ENXIO, EOPNOTSUPP: a socket, or a device without a driver.
+            if error.errno in _NO_FILE and not _is_file(path):
+                return b""
             raise self._translated(error, key, "read") from error
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file")
+                return b""
             data = os.read(fd, status.st_size + 1)
             if len(data) == status.st_size:  # else a file too big for one read
                 return data
@@ -112,10 +130,11 @@ class LocalAdapter:
             yield key, self.get(key)
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
-        """Yield the regular files under a prefix in byte order of their keys.
+        """Yield the files under a prefix in byte order of their keys.
 
-        Names that begin with a dot and links are no objects. A directory is read whole before its
-        first file is yielded.
+        Links are not followed: they, pipes and the like are yielded as they are, so that `verify`
+        can name them. Names that begin with a dot are no objects. A directory is read whole before
+        its first file is yielded.
         """
         try:
             yield from self._walk(prefix, start_after.encode())
@@ -155,6 +174,14 @@ class LocalAdapter:
             return None
         directory = self._path(prefix)
         return ListeningDoorbell(DirectoryListener(directory), directory)
+
+    def checks(self) -> Iterator[Check]:
+        """Yield what `amfs doctor` looks at; a scratch directory is made, and removed."""
+        from amfs_local.checks import LocalChecks
+
+        return LocalChecks(
+            self.root, lambda root: LocalAdapter(root, durability=self.durability)
+        ).all()
 
     def close(self) -> None:
         """Do nothing: no file stays open between calls."""
@@ -224,8 +251,7 @@ class LocalAdapter:
         try:
             if entry.is_dir(follow_symlinks=False):
                 return f"{prefix}{entry.name}/".encode()
-            regular = entry.is_file(follow_symlinks=False)
-            return f"{prefix}{entry.name}".encode() if regular else None
+            return f"{prefix}{entry.name}".encode()
         except UnicodeEncodeError:  # a name that is not UTF-8 was not made by AMFS
             return None
 
@@ -239,6 +265,13 @@ class LocalAdapter:
             return PermissionDeniedError(
                 f"{what}; give this user access to it, or name another root", object_key=key
             )
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StorageFullError(
+                f"{what}; free some space there, or raise the quota. Nothing was written",
+                object_key=key,
+            )
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            what += "; raise the limit (ulimit -n), or find out what keeps so many files open"
         if error.errno in (errno.ENOTDIR, errno.EXDEV, errno.EISDIR, errno.ELOOP):
             return ConfigurationError(
                 f"{what}; the root {self.root!r} must be a directory of one file system, "
@@ -246,6 +279,13 @@ class LocalAdapter:
                 object_key=key,
             )
         return BackendUnavailableError(what, object_key=key)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:  # a link in a loop above it: another error, which says so
+        return True
 
 
 def _first(one: tuple[bytes, object]) -> bytes:

@@ -47,11 +47,15 @@ class Directories:
         if path in self._known:
             return
         inside = path.startswith(f"{self._root}{os.sep}")
+        if inside:
+            self.make(os.path.dirname(path))  # first: nothing is made beyond a link
         try:
             os.mkdir(path)
         except FileExistsError:
             if not os.path.isdir(path):
                 raise NotADirectoryError(errno.ENOTDIR, "not a directory", path) from None
+            if inside and os.path.islink(path):  # it may lead out of the root
+                raise OSError(errno.ELOOP, "a directory is a symbolic link", path) from None
             if not inside:  # the root and what is above it were there before
                 if path == self._root:
                     self._remember(path)
@@ -61,8 +65,6 @@ class Directories:
             self.make(os.path.dirname(path))
             self.make(path)
             return
-        if inside:
-            self.make(os.path.dirname(path))
         if self._durable:
             # Also when it was there already: its maker may not have flushed its entry yet.
             self.flush(os.path.dirname(path))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from amfs_core import fork
 from amfs_core.doorbell import ListeningDoorbell
@@ -21,6 +21,9 @@ from amfs_s3 import runtime
 from amfs_s3.endpoint import AddressingStyle, Endpoint, Settings, resolve
 from amfs_s3.failures import redacted, translate
 from amfs_s3.transport import RequestFailed, Transport
+
+if TYPE_CHECKING:
+    from amfs_core.diagnosis import Check
 
 T = TypeVar("T")
 
@@ -113,7 +116,7 @@ class S3Adapter:
     @property
     def location(self) -> str:
         """The endpoint, the bucket and the prefix. Resolves the endpoint; sends nothing to it."""
-        return f"{self._connection().endpoint.url}/{self.bucket}/{self.prefix}"
+        return f"{self._connection().endpoint.place}/{self.bucket}/{self.prefix}"
 
     def create(self, key: str, data: bytes) -> bool:
         """Create the object if there is none. 1 request, and before the first one the proof that
@@ -194,6 +197,12 @@ class S3Adapter:
             _log.debug("no doorbell for %s: %s", endpoint.where, error)
             return None
         return ListeningDoorbell(listener, endpoint.where)
+
+    def checks(self) -> Iterator[Check]:
+        """Yield what `amfs doctor` looks at: about 19 requests; a scratch object is removed."""
+        from amfs_s3.checks import S3Checks
+
+        return S3Checks(self, self._connection, self._client_options, self.prefix).all()
 
     def close(self) -> None:
         """Drop the connections and threads. The next operation would connect again."""

@@ -61,10 +61,12 @@ class BotoTransport:
             options["StartAfter"] = start_after
         while True:
             page = _do(lambda: self._client.list_objects_v2(**options))
-            yield [
+            found = [
                 ObjectInfo(one["Key"], one["Size"], one["LastModified"])
                 for one in page.get("Contents", [])
             ]
+            if found:  # an empty page need not be the last one, but ends who reads them
+                yield found
             if not page["IsTruncated"]:
                 return
             options["ContinuationToken"] = page["NextContinuationToken"]

@@ -60,7 +60,13 @@ class Endpoint:
     @property
     def where(self) -> str:
         """The bucket and its endpoint, for messages."""
-        return f"bucket {self.settings.bucket!r} at {self.url}"
+        return f"bucket {self.settings.bucket!r} at {self.place}"
+
+    @property
+    def place(self) -> str:
+        """The URL without a user and password, which some put into it."""
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def resolve(settings: Settings) -> Endpoint:

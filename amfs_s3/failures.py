@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from amfs_core.errors import (
     AMFSError,
@@ -18,6 +19,7 @@ from amfs_core.errors import (
     ConfigurationError,
     OutcomeUnknownError,
     PermissionDeniedError,
+    StorageFullError,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ Stage = Literal["credentials", "connect", "tls", "sent", "answered"]
 
 _STATUS = re.compile(r"status: (\d{3})\b")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_DELETE_CODE = re.compile(r"DeleteObjects request failed .*\(code: (\w+)\)", re.DOTALL)
 _KIND = re.compile(r"HttpError \{\s*kind: (\w+)")
 _REGION = re.compile(r"<Region>([\w-]+)</Region>|expecting '([\w-]+)'")
 _ENCRYPTION = re.compile(
@@ -49,6 +52,12 @@ _REGION_CODES = (
     "AuthorizationHeaderMalformed",
     "IllegalLocationConstraintException",
     "TemporaryRedirect",
+)
+_FULL_CODES = (
+    "XMinioStorageFull",
+    "XMinioAdminBucketQuotaExceeded",
+    "InsufficientStorage",
+    "QuotaExceeded",  # Ceph
 )
 _ABSENT_CODES = ("NoSuchKey", "NoSuchVersion")
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
@@ -83,6 +92,8 @@ def from_obstore(error: Exception) -> Failure:
     status = _STATUS.search(text)
     if status is None and "redirect without LOCATION" in text:  # S3's, to another region
         return Failure("answered", 301, "PermanentRedirect", text)
+    if status is None and (refused := _DELETE_CODE.search(text)):  # in an answer with status 200
+        return Failure("answered", 403 if refused[1] == "AccessDenied" else 500, refused[1], text)
     if status is None:
         return Failure("sent", text=_first_line(text))
     code = _CODE.search(text)
@@ -154,7 +165,8 @@ def redacted(error: BaseException | None, endpoint: Endpoint) -> BaseException |
         frozen = endpoint.credentials.get_frozen_credentials()
     except BotoCoreError:  # they cannot be refreshed, so what may have to be hidden is not known
         return RuntimeError(type(error).__name__)
-    secrets = [one for one in (frozen.secret_key, frozen.token) if one]
+    in_url = urlsplit(endpoint.url).password
+    secrets = [one for one in (frozen.secret_key, frozen.token, in_url) if one]
     # botocore's ClientError has the whole answer as an attribute.
     shown = "" if error is None else f"{error}{error!r}{vars(error)!r}"
     if not any(secret in shown for secret in secrets):
@@ -178,6 +190,12 @@ def _answered(failure: Failure, what: str, verb: str, where: str, object_key: st
         mend = f"set region_name to {region[1] or region[2]!r}" if region else "set region_name"
         return ConfigurationError(
             f"{what}: it is in another region ({said}); {mend}", object_key=object_key
+        )
+    if code in _FULL_CODES:
+        return StorageFullError(
+            f"{what}: it is full ({said}); free some space there, or raise the quota. "
+            "Nothing was written",
+            object_key=object_key,
         )
     if code in _CREDENTIAL_MENDS:
         return PermissionDeniedError(

@@ -83,7 +83,8 @@ class ObstoreTransport:
 
     def list(self, prefix: str, start_after: str) -> Iterator[list[ObjectInfo]]:
         """ListObjectsV2, page by page; by boto3 from the page on that has a key which obstore
-        cannot carry, such as another tool's with an empty segment or a control character."""
+        cannot carry, such as another tool's with an empty segment or a control character, or
+        perhaps alters: it drops the slash of a "folder", an empty object."""
         if start_after.endswith("/"):  # obstore would drop the slash and start before it
             yield from BotoTransport(self._endpoint).list(prefix, start_after)
             return
@@ -99,6 +100,9 @@ class ObstoreTransport:
             except (BaseError, OSError, ValueError) as error:
                 raise RequestFailed(from_obstore(error)) from error
             if page is None:
+                return
+            if not all(one["size"] for one in page):
+                yield from BotoTransport(self._endpoint).list(prefix, start_after)
                 return
             yield [ObjectInfo(one["path"], one["size"], one["last_modified"]) for one in page]
             start_after = page[-1]["path"]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import html
 import http.client
 import random
 import re
@@ -23,9 +24,10 @@ import socket
 import struct
 import sys
 import threading
+import time
 import urllib.parse
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler
@@ -50,6 +52,7 @@ HOP_BY_HOP = {
     "upgrade",
 }
 UPSTREAM_SECONDS = 60.0
+_LISTED = re.compile(rb"<Contents>.*?<Key>(.*?)</Key>.*?</Contents>", re.DOTALL)
 PIECE = 64 * 1024
 
 
@@ -66,6 +69,7 @@ class Fault(enum.Enum):
     DELAY = "applied and answered, after a while"
     IGNORE_IF_NONE_MATCH = "applied as if If-None-Match had not been there"
     TRUNCATED_BODY = "applied, but half of the answer's body is missing (a bodiless one is whole)"
+    LAGGING_LIST = "a listing without what was created in the last `lag_seconds`"
 
     def suits(self, request: Request) -> bool:
         """Whether a real server or network could do this to such a request."""
@@ -73,6 +77,8 @@ class Fault(enum.Enum):
             return request.kind == "create"
         if self is Fault.TRUNCATED_BODY:
             return request.kind in ("get", "list")
+        if self is Fault.LAGGING_LIST:
+            return request.kind == "list"
         return True
 
 
@@ -174,6 +180,7 @@ class FaultProxy:
             raise ValueError(f"the upstream must be an http:// address, not {upstream_url!r}")
         self.late_seconds = 1.0
         self.delay_seconds = 0.5
+        self.lag_seconds = 1.0
         self._upstream = (upstream.hostname, upstream.port or 80)
         self._credentials = credentials
         self._lock = threading.Lock()
@@ -181,6 +188,7 @@ class FaultProxy:
         self._counters: list[Counter[str]] = []
         self._injections: list[_Injection] = []
         self._chaos: _Chaos | None = None
+        self._created: deque[tuple[float, str]] = deque()  # when, and the path
         self._late: list[threading.Thread] = []
         self._land_now = threading.Event()
         self._closing = threading.Event()
@@ -344,6 +352,28 @@ class FaultProxy:
             response = forward(connection, message)
             response.read()
             ticket.upstream_answered(response.status)
+
+    def created(self, path: str) -> None:
+        """Note that an object was created just now, for listings that lag."""
+        now = time.monotonic()
+        with self._lock:
+            self._created.append((now, path))
+            while self._created and self._created[0][0] < now - self.lag_seconds:
+                self._created.popleft()
+
+    def without_new(self, path: str, listing: bytes) -> bytes:
+        """A listing of the bucket at `path`, as it was `lag_seconds` ago."""
+        since = time.monotonic() - self.lag_seconds
+        with self._lock:
+            new = {urllib.parse.unquote(one) for when, one in self._created if when >= since}
+
+        def kept(found: re.Match[bytes]) -> bytes:
+            # Keys come escaped for XML, and for URLs too where that was asked for.
+            key = html.unescape(found.group(1).decode())
+            names = {f"{path.rstrip('/')}/{name}" for name in (key, urllib.parse.unquote(key))}
+            return b"" if names & new else found.group(0)
+
+        return _LISTED.sub(kept, listing)
 
     def connect(self) -> http.client.HTTPConnection:
         host, port = self._upstream
@@ -597,6 +627,8 @@ class _Connection(BaseHTTPRequestHandler):
                 raise _Cut
             case Fault.TRUNCATED_BODY:
                 self._truncate(message, ticket)
+            case Fault.LAGGING_LIST:
+                self._lag(message, ticket)
             case Fault.ERROR_503_APPLIED:
                 self._apply(message, ticket)
                 self._refuse(_SLOW_DOWN, message, ticket)
@@ -626,6 +658,9 @@ class _Connection(BaseHTTPRequestHandler):
     def _ask(self, message: _Message, ticket: _Ticket) -> http.client.HTTPResponse:
         response = forward(self.upstream, message)
         ticket.upstream_answered(response.status)
+        request = message.as_request()
+        if request.kind == "create" and response.status == 200:
+            self.proxy.created(request.path)
         return response
 
     def _apply(self, message: _Message, ticket: _Ticket) -> None:
@@ -638,6 +673,12 @@ class _Connection(BaseHTTPRequestHandler):
         self._whole(response, body[: len(body) // 2], len(body))
         if body:
             raise _Cut
+
+    def _lag(self, message: _Message, ticket: _Ticket) -> None:
+        response = self._ask(message, ticket)
+        body = self.proxy.without_new(message.as_request().path, response.read())
+        ticket.answered(response.status)
+        self._whole(response, body, len(body))
 
     def _relay(self, message: _Message, ticket: _Ticket) -> None:
         response = self._ask(message, ticket)

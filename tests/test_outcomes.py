@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import amfs_core.reads
 from amfs_core import evidence, outcome, propagation, transfer
-from amfs_core.entry import MemoryEntry, sealed
+from amfs_core.body import sealed
+from amfs_core.entry import MemoryEntry
 from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
@@ -176,7 +177,11 @@ class TestTheRecord:
 
     @pytest.mark.parametrize("place", [0, 30, 200, -1, -40])
     def test_damage_is_found_by_whoever_reads_it(
-        self, mem: AgentMemory, faulty: FaultyAdapter, place: int
+        self,
+        mem: AgentMemory,
+        faulty: FaultyAdapter,
+        place: int,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         mem.commit_outcome("r", "success", entries=[mem.write("e", "k", 1)])
         body = bytearray(body_of(faulty))
@@ -184,12 +189,13 @@ class TestTheRecord:
         faulty.inner.replace(RECORD, bytes(body))
         for call in (
             lambda: fresh(faulty).read_outcome("r"),
-            lambda: fresh(faulty).list_outcomes(),
             lambda: fresh(faulty).commit_outcome("r", "success"),
         ):
             with pytest.raises(CorruptEntryError, match=r"r\.json: .*; restore") as caught:
                 call()
             assert caught.value.object_key == RECORD
+        assert fresh(faulty).list_outcomes() == []
+        assert f"left out: {RECORD}" in caplog.text
 
     @pytest.mark.parametrize(
         ("changes", "problem"),

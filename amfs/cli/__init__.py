@@ -16,8 +16,8 @@ Examples:
 
 \b
 Without --store the store comes from AMFS_S3_BUCKET, from amfs.yaml, or is the
-directory .amfs. Exit codes: 0 done, 1 nothing there (or, for verify and health,
-something is wrong), 2 an error.
+directory .amfs. Exit codes: 0 done, 1 nothing there (or, for verify, health and
+doctor, something is wrong), 2 an error.
 """
 
 

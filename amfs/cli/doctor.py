@@ -1,0 +1,98 @@
+"""The command that finds out what is wrong: doctor."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+
+from amfs.cli import output
+from amfs.cli.program import Command
+from amfs.cli.session import Session
+
+if TYPE_CHECKING:
+    from amfs_core.diagnosis import Diagnosis
+
+_STYLES = {"ok": "green", "warning": "bold yellow", "problem": "bold red", "skipped": "dim"}
+_NAME_WIDTH, _VERDICT_WIDTH = 18, 7
+
+
+@click.command(
+    cls=Command,
+    epilog="""\b
+Examples:
+  amfs doctor
+  amfs --store s3://my-bucket/amfs/ doctor
+  amfs doctor --json | jq -r 'select(.verdict == "problem") | .mend'
+""",
+)
+@click.pass_obj
+def doctor(session: Session) -> int:
+    """Look at the configuration, the way to the store, and all that AMFS needs of it.
+
+    Each finding is ok, a warning or a problem, with its mend, or skipped. Scratch objects are made
+    and removed; nothing else is changed. Exit code 1 when something is a problem.
+    """
+    from amfs.doctor import diagnose
+
+    counts: Counter[str] = Counter()
+    findings = diagnose(session.store, session.namespace, session.config)
+    with contextlib.closing(findings):
+        for finding in findings:
+            counts[finding.verdict] += 1
+            _show(session, finding)
+    if not session.json:
+        output.line(_summary(counts))
+    return 1 if counts["problem"] else 0
+
+
+def _show(session: Session, finding: Diagnosis) -> None:
+    verdict = str(finding.verdict)
+    if session.json:
+        output.document(
+            {
+                "name": finding.name,
+                "verdict": verdict,
+                "found": finding.found,
+                "mend": finding.mend or None,
+            }
+        )
+    elif output.is_terminal():
+        _paint(finding)
+    else:
+        output.line(
+            "\t".join(
+                output.plain(one) for one in (finding.name, verdict, finding.found, finding.mend)
+            ).rstrip("\t")
+        )
+
+
+def _paint(finding: Diagnosis) -> None:
+    """Print a row of a table as soon as it is known; what is long goes on in its own column."""
+    from rich.table import Table
+    from rich.text import Text
+
+    row = Table.grid(padding=(0, 2))
+    row.add_column(width=_NAME_WIDTH)
+    row.add_column(width=_VERDICT_WIDTH)
+    row.add_column(overflow="fold")
+    found = Text(output.plain(finding.found))
+    if finding.mend:
+        found.append(f"\n→ {output.plain(finding.mend)}", style="cyan")
+    verdict = str(finding.verdict)
+    row.add_row(finding.name, Text(verdict, style=_STYLES[verdict]), found)
+    output.console().print(row)
+
+
+def _summary(counts: Counter[str]) -> str:
+    problems, warnings = counts["problem"], counts["warning"]
+    if not problems and not warnings:
+        return "all is well"
+    parts = []
+    if problems:
+        parts.append(output.counted(problems, "problem", "problems"))
+    if warnings:
+        parts.append(output.counted(warnings, "warning", "warnings"))
+    return ", ".join(parts)

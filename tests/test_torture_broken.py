@@ -1,0 +1,127 @@
+"""The torture catches plausible mistakes, by a schedule made for each and by a short run.
+
+The fourth, a local writer that does not flush directories, is in `tests/test_machine_crash.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from amfs_core.entry import MemoryEntry
+from amfs_core.errors import OutcomeUnknownError
+from amfs_core.memory import AgentMemory
+from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
+from tests.torture import broken, history
+from tests.torture.checker import check
+from tests.torture.final import read
+from tests.torture.history import Recorder
+from tests.torture.run import Options, torture
+
+
+class Bench:
+    """A broken writer on a store in memory, and what it says recorded as in a run."""
+
+    def __init__(self, name: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.model = ModelAdapter()
+        self.faulty = FaultyAdapter(self.model)
+        session = sys.modules["amfs_core.session"]
+        monkeypatch.setattr(session, "Versions", session.Versions)  # what `install` replaces
+        self._adapter = broken.install(name, self.faulty)
+        self._path = path
+        self._recorders: dict[str, Recorder] = {}
+        self._count = 0
+
+    def memory(self, process: str) -> AgentMemory:
+        self._recorders[process] = Recorder(self._path / f"{process}.jsonl", process)
+        return AgentMemory(process, adapter=self._adapter)
+
+    def write(self, memory: AgentMemory) -> None:
+        self._count += 1
+        id = f"{memory.agent_id}.{self._count}"
+        value = {"by": id, "count": 1}
+        self._record(memory, id, "write", lambda: memory.write("torture", "k0", value, write_id=id))
+
+    def read(self, memory: AgentMemory) -> None:
+        self._count += 1
+        id = f"{memory.agent_id}.{self._count}"
+        self._record(memory, id, "read", lambda: memory.read("torture", "k0"))
+
+    def _record(
+        self, memory: AgentMemory, id: str, kind: str, work: Callable[[], MemoryEntry | None]
+    ) -> None:
+        recorder = self._recorders[memory.agent_id]
+        recorder.invoke(id, kind, "k0", {})
+        shown: list[MemoryEntry] = []
+        try:
+            found = work()
+            shown = [] if found is None else [found]
+            recorder.returned(id, "ok", shown)
+        except OutcomeUnknownError as error:
+            recorder.returned(id, "unknown", error=str(error))
+
+    def rules(self) -> set[str]:
+        objects = {info.key: self.model.get(info.key) or b"" for info in self.model.list("")}
+        return {one.rule for one in check(history.load(self._path), read(objects), keys=("k0",))}
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(request.param, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("bench", ["overwrites"], indirect=True)
+def test_an_adapter_that_overwrites_is_caught(bench: Bench) -> None:
+    ada, bob = bench.memory("ada"), bench.memory("bob")
+    bench.write(ada)
+    bench.write(bob)
+    assert "lost" in bench.rules()
+
+
+@pytest.mark.parametrize("bench", ["forgets"], indirect=True)
+def test_a_writer_that_takes_its_own_landed_write_for_anothers_is_caught(bench: Bench) -> None:
+    ada = bench.memory("ada")
+    bench.faulty.inject(Fault.LOST_ANSWER)
+    bench.write(ada)
+    assert "doubled" in bench.rules()
+
+
+@pytest.mark.parametrize("bench", ["renames"], indirect=True)
+def test_a_writer_that_retries_with_another_body_is_caught(bench: Bench) -> None:
+    ada = bench.memory("ada")
+    bench.faulty.inject(Fault.LATE)
+    bench.write(ada)
+    assert "lost" in bench.rules()
+
+
+@pytest.mark.parametrize("bench", ["trusts"], indirect=True)
+def test_a_reader_that_trusts_the_list_is_caught(bench: Bench) -> None:
+    ada, bob = bench.memory("ada"), bench.memory("bob")
+    bench.write(ada)
+    bench.write(ada)
+    bench.faulty.hide_newest(1)
+    bench.read(bob)
+    assert "order" in bench.rules()
+
+
+@pytest.mark.parametrize("name", broken.NAMES)
+def test_a_short_torture_catches_each_of_them(name: str, tmp_path: Path) -> None:
+    options = Options(
+        store="local",
+        processes=3,
+        operations=60,
+        faults=0.3,
+        kills=0,
+        server_kills=0,
+        seed=5,
+        patience=(5.0,),
+        watchers=0,
+        seconds=60.0,
+        breaks=name,
+    )
+    report = torture(options, tmp_path)
+    expected = {"overwrites": "lost", "forgets": "doubled", "renames": "lost", "trusts": "order"}
+    assert expected[name] in {one.rule for one in report.violations}

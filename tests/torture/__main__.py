@@ -1,0 +1,65 @@
+"""`python -m tests.torture`: the long run, on one store or on all; 1 when a promise was broken."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests import servers
+from tests.torture.run import Options, torture
+from tests.torture.stores import NAMES
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument("--store", choices=[*NAMES, "all"], default="all")
+    parser.add_argument("--processes", type=int, default=16)
+    parser.add_argument("--operations", type=int, default=1000, help="of each process")
+    parser.add_argument("--faults", type=float, default=0.15, help="share of requests")
+    parser.add_argument("--kills", type=int, default=20, help="SIGKILLs of processes")
+    parser.add_argument("--server-kills", type=int, default=3, help="SIGKILLs of the server")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--seconds", type=float, default=1800.0, help="when to give up")
+    given = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**9) if given.seed is None else given.seed
+    names = NAMES if given.store == "all" else (given.store,)
+    # Before the cache moves; where conditional writes were proved is not to be found by others.
+    os.environ.setdefault("AMFS_TEST_CACHE", str(servers.cache_directory()))
+    home = tempfile.TemporaryDirectory(prefix="amfs-torture-home-")
+    os.environ["XDG_CACHE_HOME"] = home.name
+    return max(
+        _run(
+            Options(
+                store=name,
+                processes=given.processes,
+                operations=given.operations,
+                faults=given.faults,
+                kills=given.kills,
+                server_kills=given.server_kills,
+                seed=seed,
+                seconds=given.seconds,
+            )
+        )
+        for name in names
+    )
+
+
+def _run(options: Options) -> int:
+    directory = Path(tempfile.mkdtemp(prefix=f"amfs-torture-{options.store}-"))
+    print(f"seed {options.seed}, histories in {directory}", flush=True)
+    report = torture(options, directory)
+    print(report, flush=True)
+    if report.ok:
+        shutil.rmtree(directory)
+        return 0
+    print(f"FAILED with --seed {options.seed}; histories kept in {directory}", flush=True)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

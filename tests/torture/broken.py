@@ -1,0 +1,115 @@
+"""What the torture must catch: plausible mistakes, each as one would make it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from msgspec.structs import replace
+
+import amfs_core.session
+from amfs_core.cache import NONE_KNOWN, Head
+from amfs_core.entry import Draft, MemoryEntry, seal
+from amfs_core.errors import OutcomeUnknownError
+from amfs_core.layout import Address
+from amfs_core.storage import Doorbell, ObjectInfo, StorageAdapter
+from amfs_core.versions import Versions
+
+
+class Overwriting:
+    """Creates by plain writing, as an endpoint does that ignores `If-None-Match`."""
+
+    paged = True
+
+    def __init__(self, inner: StorageAdapter) -> None:
+        self._inner = inner
+        self.backend_type = inner.backend_type
+        self.location = inner.location
+
+    def create(self, key: str, data: bytes) -> bool:
+        self._inner.replace(key, data)
+        return True
+
+    def get(self, key: str) -> bytes | None:
+        return self._inner.get(key)
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        return self._inner.get_many(keys)
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        return self._inner.list(prefix, start_after)
+
+    def replace(self, key: str, data: bytes) -> None:
+        self._inner.replace(key, data)
+
+    def delete(self, key: str) -> None:
+        self._inner.delete(key)
+
+    def doorbell(self, prefix: str) -> Doorbell | None:
+        return None
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class Forgetful(Versions):
+    """Takes "exists" for another's, after a lost answer too: it forgets which write it retries."""
+
+    def append(
+        self,
+        address: Address,
+        make: Callable[[Head], Draft | None],
+        *,
+        head: Head | None = None,
+        moment: datetime | None = None,
+    ) -> MemoryEntry | None:
+        head = head or self.cache.head(address) or NONE_KNOWN
+        while (draft := make(head)) is not None:
+            entry = self._next(address, draft, head, moment or self.clock.now())
+            body, object_key = seal(entry), address.object_key(entry.version)
+            if self.store.patiently(
+                lambda key=object_key, body=body: self.store.create(key, body),  # type: ignore[misc]
+                (OutcomeUnknownError,),
+            ):
+                self.cache.keep(address, entry, body, newest=True)
+                return entry
+            winner = self._must_get(address, entry.version)
+            head = Head(winner.version, winner.sha256, winner.provenance.written_at)
+        return None
+
+
+class Renaming(Versions):
+    """Retries a lost create by itself with a new body, under a new write_id."""
+
+    def _create(self, address: Address, version: int, body: bytes, write_id: str) -> bytes:
+        try:
+            if self.store.create(address.object_key(version), body):
+                return body
+        except OutcomeUnknownError:
+            entry = self.decode(address, version, body)
+            provenance = replace(entry.provenance, write_id=f"{write_id}-again")
+            again = seal(replace(entry, provenance=provenance))
+            if super()._create(address, version, again, f"{write_id}-again") is again:
+                return body
+        return super()._create(address, version, body, write_id)
+
+
+class Trusting(Versions):
+    """Takes the highest version of a listing for the newest."""
+
+    def newest(self, address: Address, max_age: float | None = None) -> MemoryEntry | None:
+        listed = max(self._listed(address), default=0)
+        self.cache.checked(address, listed)
+        return self.get(address, listed) if listed else None
+
+
+_VERSIONS = {"forgets": Forgetful, "renames": Renaming, "trusts": Trusting}
+NAMES = ("overwrites", *_VERSIONS)
+
+
+def install(name: str, adapter: StorageAdapter) -> StorageAdapter:
+    """Break this process in the named way, and return what it is to work with."""
+    if name == "overwrites":
+        return Overwriting(adapter)
+    setattr(amfs_core.session, "Versions", _VERSIONS[name])  # noqa: B010
+    return adapter

@@ -1,0 +1,182 @@
+"""Checks what processes saw against what is in the store: every promise, for every operation.
+
+The versions of a memory give the total order of its writes, so nothing has to be searched for. Each
+operation on a memory is an observation of one version in an interval of time, and the whole is
+linearizable when no observation is older than one that had returned before it was invoked
+(`order.py`). Around that: each acknowledged write is there, whole and once; what failed is not; and
+every version comes from an operation that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.torture import outcomes, views
+from tests.torture.final import Final, Version
+from tests.torture.history import History, Operation
+from tests.torture.order import check_order
+from tests.torture.violation import Violation
+
+Owner = dict[tuple[str, int], Operation]
+"""The operation that made each version, by key and number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A history and what is in the store after it. A listing may lag behind by `lag` nanoseconds.
+
+    `owners` is filled while the chains are checked.
+    """
+
+    history: History
+    final: Final
+    keys: tuple[str, ...]
+    lag: int
+    owners: Owner
+
+
+def check(
+    history: History, final: Final, *, keys: tuple[str, ...], lag: float = 0.0
+) -> list[Violation]:
+    """Everything that is wrong. `lag` is in seconds."""
+    case = Case(history, final, keys, int(lag * 1e9), {})
+    return [
+        *(Violation("broken", problem) for problem in final.broken),
+        *_check_errors(case),
+        *_check_chains(case),
+        *_check_owners(case),
+        *_check_acknowledged(case),
+        *_check_updates(case),
+        *outcomes.check(history, final),
+        *_check_contents(case),
+        *views.check(history, final),
+        *check_order(history, final, keys, case.lag, case.owners),
+    ]
+
+
+def _check_errors(case: Case) -> Iterator[Violation]:
+    for one in case.history.operations:
+        if one.status == "error":
+            yield Violation("error", f"{one.kind} {one.id} of {one.key} raised {one.error}")
+
+
+def _check_chains(case: Case) -> Iterator[Violation]:
+    """Numbers without gaps, hashes that close, every write_id once."""
+    for key, chain in case.final.chains.items():
+        missing = sorted(set(range(1, max(chain) + 1)) - set(chain))
+        if missing:
+            yield Violation("gap", f"{key} has v{max(chain)} but not {missing[:5]}")
+        for number, version in chain.items():
+            before = chain.get(number - 1)
+            expected = before.sha256 if before else None
+            if (before or number == 1) and version.previous != expected:
+                yield Violation("chain", f"{key} v{number} does not follow v{number - 1}")
+        for write_id, times in Counter(one.write_id for one in chain.values()).items():
+            if times > 1:
+                yield Violation("doubled", f"write_id {write_id} is {times} times in {key}")
+
+
+def _check_owners(case: Case) -> Iterator[Violation]:
+    """Every version was asked for, by an operation that did not say that it failed, and once."""
+    by_id = {one.id: one for one in case.history.operations}
+    commits: dict[str, Operation] = {}
+    for one in case.history.operations:
+        if one.kind == "commit":
+            ref = one.arguments["ref"]
+            commits[ref] = outcomes.merged(commits.get(ref), one)
+    tombstones = _Tombstones(case.history)
+    for chain in case.final.chains.values():
+        seen: set[str] = set()
+        for number, version in sorted(chain.items()):
+            if version.outcome is not None:
+                owner = commits.get(version.outcome)
+            elif version.deleted:
+                owner = tombstones.take(version)
+            else:
+                owner = by_id.get(version.by or "")
+            yield from _check_owner(version, owner, seen)
+            if owner is not None:
+                seen.add(owner.id)
+                case.owners[version.key, number] = owner
+
+
+def _check_owner(version: Version, owner: Operation | None, seen: set[str]) -> Iterator[Violation]:
+    what = f"{version.key} v{version.number}"
+    if owner is None or (owner.kind != "commit" and owner.key != version.key):
+        yield Violation("stray", f"{what} was written by nobody ({version.by or version.agent})")
+        return
+    if owner.id in seen:
+        yield Violation("doubled", f"{what} is not the first version of {owner.id}")
+    if owner.status in ("failed", "conflict") and owner.kind != "commit":
+        yield Violation("not written", f"{what} is of {owner.id}, which said: {owner.error}")
+
+
+class _Tombstones:
+    """Who deleted: by write_id as long as the caller was told it, else by agent and memory."""
+
+    def __init__(self, history: History) -> None:
+        self._told: dict[tuple[str, str], Operation] = {}
+        self._untold: dict[tuple[str, str], list[Operation]] = defaultdict(list)
+        for one in sorted(history.operations, key=lambda one: one.invoked, reverse=True):
+            if one.kind != "delete" or one.key is None:
+                continue
+            if one.seen:
+                self._told[one.key, one.seen[0].sha256] = one
+            elif one.is_open:
+                self._untold[one.process, one.key].append(one)
+
+    def take(self, version: Version) -> Operation | None:
+        told = self._told.get((version.key, version.sha256))
+        if told is not None:
+            return told
+        untold = self._untold[version.agent, version.key]
+        return untold.pop() if untold else None  # the earliest: the weakest claim about its time
+
+
+def _check_acknowledged(case: Case) -> Iterator[Violation]:
+    """What was acknowledged is there, at the version that was said, whole."""
+    for one in case.history.operations:
+        if one.status != "ok" or one.kind not in ("write", "update", "delete") or not one.seen:
+            continue
+        said = one.seen[0]
+        there = case.final.chains.get(said.key, {}).get(said.version)
+        if there is None:
+            yield Violation("lost", f"{one.id} was told v{said.version} of {said.key}: not there")
+        elif (there.sha256, there.by) != (said.sha256, said.by) or (
+            one.kind == "write" and there.write_id != one.id
+        ):
+            yield Violation("lost", f"{one.id}: v{said.version} of {said.key} is of {there.by}")
+        expected = one.arguments.get("expected")
+        if expected is not None and said.version != expected + 1:
+            yield Violation("expected", f"{one.id} expected v{expected} and made v{said.version}")
+
+
+def _check_updates(case: Case) -> Iterator[Violation]:
+    """An update is built on the version right before it."""
+    for (key, number), owner in case.owners.items():
+        if owner.kind != "update":
+            continue
+        version, before = case.final.chains[key][number], case.final.chains[key].get(number - 1)
+        expected = (before.count if before else 0) + 1
+        if version.count != expected:
+            yield Violation(
+                "update", f"{key} v{number} says {version.count}, built on {expected - 1}"
+            )
+
+
+def _check_contents(case: Case) -> Iterator[Violation]:
+    """Whatever was shown of a version is what the version is."""
+    shown = [(one.id, seen) for one in case.history.operations for seen in one.seen]
+    for watching in case.history.watches:
+        shown += [(f"the watch of {watching.process}", seen) for _, seen in watching.delivered]
+    for who, seen in shown:
+        there = case.final.chains.get(seen.key, {}).get(seen.version)
+        if there is None or (there.sha256, there.by) != (seen.sha256, seen.by):
+            what = "nothing" if there is None else f"{there.by}'s {there.sha256[:8]}"
+            yield Violation(
+                "content",
+                f"{who} saw v{seen.version} of {seen.key} as {seen.by}'s {seen.sha256[:8]}; "
+                f"there is {what}",
+            )

@@ -1,0 +1,95 @@
+"""What goes wrong: faults of the wire for a server, faults in the process for a directory."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from amfs_core.storage import ObjectInfo, StorageAdapter
+from amfs_core.testing import Fault, FaultyAdapter
+from tests import proxy
+
+LATE_SECONDS = 2.0
+LAG_SECONDS = 1.0
+DELAY_SECONDS = 0.2
+
+ON_THE_WIRE = (
+    proxy.Fault.LOST_ANSWER,
+    proxy.Fault.RESET,
+    proxy.Fault.ERROR_503,
+    proxy.Fault.ERROR_503_APPLIED,
+    proxy.Fault.ERROR_500,
+    proxy.Fault.CONFLICT_409,
+    proxy.Fault.LATE,
+    proxy.Fault.DELAY,
+    proxy.Fault.TRUNCATED_BODY,
+    proxy.Fault.LAGGING_LIST,
+)
+
+_CREATES = (
+    Fault.LOST_ANSWER,
+    Fault.LOST_REQUEST,
+    Fault.CONFLICT,
+    Fault.LATE,
+    Fault.UNAVAILABLE,
+)
+
+
+class ChaosAdapter(FaultyAdapter):
+    """Gives each call, with probability `rate`, a fault that suits it; a seed decides.
+
+    Also delays, and listings without what was made in the last second. `note` is told of each.
+    """
+
+    def __init__(
+        self, inner: StorageAdapter, seed: str, rate: float, note: Callable[[str], None]
+    ) -> None:
+        super().__init__(inner)
+        self._dice = random.Random(seed)
+        self._dice_lock = threading.Lock()
+        self._rate = rate
+        self._note = note
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        self._dice_lock = threading.Lock()
+
+    def create(self, key: str, data: bytes) -> bool:
+        fault = self._fault(_CREATES)
+        if fault is Fault.LATE:
+            timer = threading.Timer(self._dice.uniform(0, LATE_SECONDS), self.deliver)
+            timer.daemon = True
+            timer.start()
+        self._plan(fault, "create")
+        return super().create(key, data)
+
+    def get(self, key: str) -> bytes | None:
+        self._plan(self._fault((Fault.UNAVAILABLE,)), "get")
+        return super().get(key)
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        fault = self._fault((Fault.UNAVAILABLE, "lag"))
+        self._plan(fault, "list")
+        shown = super().list(prefix, start_after)
+        if fault != "lag":
+            yield from shown
+            return
+        since = datetime.now(UTC) - timedelta(seconds=LAG_SECONDS)
+        yield from (info for info in shown if info.modified < since)
+
+    def _fault(self, suitable: tuple[Fault | str, ...]) -> Fault | str | None:
+        with self._dice_lock:
+            if self._dice.random() >= self._rate:
+                return None
+            fault = self._dice.choice((*suitable, "delay"))
+        self._note(fault if isinstance(fault, str) else fault.name.lower())
+        if fault == "delay":
+            time.sleep(DELAY_SECONDS * self._dice.random())
+        return fault
+
+    def _plan(self, fault: Fault | str | None, verb: str) -> None:
+        if isinstance(fault, Fault):
+            self.inject(fault, on=verb)

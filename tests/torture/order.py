@@ -1,0 +1,173 @@
+"""Real-time order: each memory is a register whose values are numbered in the order of writing."""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tests.torture.final import Final, Version
+from tests.torture.history import NEVER, History, Operation
+from tests.torture.violation import Violation
+
+LISTINGS = ("list", "search", "history")
+"""What depends on a listing, which may lag behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """That a version was the newest at some moment of an interval; what `writes` made it then.
+
+    A version of None: that there was no live one. `absent` (a read of that version said that it is
+    not there) bounds the newest from above. `exists` says that there was at least this version.
+    `listed`: it depends on a listing, which may lag behind, but not behind what its own process
+    wrote and `noted`.
+    """
+
+    who: str
+    process: str
+    invoked: int
+    returned: int
+    version: int | None
+    writes: bool = False
+    exists: bool = False
+    absent: int | None = None
+    listed: bool = False
+    noted: bool = False
+
+
+def check_order(
+    history: History,
+    final: Final,
+    keys: tuple[str, ...],
+    lag: int,
+    owners: Mapping[tuple[str, int], Operation],
+) -> Iterator[Violation]:
+    """Yield where an operation saw less than one that had returned before it was invoked, or more
+    than what had been begun when it returned."""
+    observations = _observations(history, keys, owners)
+    for key in keys:
+        begun = {
+            number: owners[key, number].invoked
+            for number in final.chains.get(key, {})
+            if (key, number) in owners
+        }
+        sweep = _Sweep(key, final.chains.get(key, {}), begun, lag)
+        for one in sorted(observations[key], key=lambda one: (one.invoked, one.returned)):
+            yield from sweep.take(one)
+
+
+def _observations(
+    history: History, keys: tuple[str, ...], owners: Mapping[tuple[str, int], Operation]
+) -> dict[str, list[Observation]]:
+    found: dict[str, list[Observation]] = defaultdict(list)
+    catalogs: dict[str, int] = {}  # since when each process has one, which notes what it writes
+    for one in history.operations:
+        if one.kind in ("list", "search") and one.status == "ok":
+            catalogs[one.process] = min(one.returned, catalogs.get(one.process, NEVER))
+    for (key, number), owner in owners.items():
+        returned = owner.returned if owner.status == "ok" else NEVER
+        noted = owner.invoked > catalogs.get(owner.process, NEVER)
+        found[key].append(
+            Observation(
+                owner.id, owner.process, owner.invoked, returned, number, writes=True, noted=noted
+            )
+        )
+    for one in history.operations:
+        for key, observation in _of_reader(one, keys):
+            found[key].append(observation)
+    for watching in history.watches:
+        for at, seen in watching.delivered:
+            who = f"the watch of {watching.process}"
+            found[seen.key].append(
+                Observation(who, watching.process, at, at, seen.version, exists=True)
+            )
+    return found
+
+
+def _of_reader(one: Operation, keys: tuple[str, ...]) -> Iterator[tuple[str, Observation]]:
+    def seen(version: int | None, **more: object) -> Observation:
+        return Observation(
+            one.id,
+            one.process,
+            one.invoked,
+            one.returned,
+            version,
+            **more,  # type: ignore[arg-type]
+        )
+
+    key = one.key or ""
+    newest = one.seen[-1].version if one.seen else None
+    if one.status == "conflict":
+        yield key, seen(one.newest)
+    if one.status != "ok":
+        return
+    if one.kind == "read" or (one.kind == "delete" and not one.seen):
+        yield key, seen(newest)
+    elif one.kind == "read version":
+        if newest is None:
+            yield key, seen(None, absent=one.arguments["version"])
+        else:
+            yield key, seen(newest, exists=True)
+    elif one.kind == "find" and newest is not None:
+        yield key, seen(newest, exists=True)
+    elif one.kind == "history":
+        yield key, seen(newest or 0, listed=True)
+    elif one.kind in ("list", "search"):
+        shown = {each.key: each.version for each in one.seen}
+        for each in keys:
+            yield each, seen(shown.get(each), listed=True)
+
+
+class _Sweep:
+    """Goes through the observations of one memory in the order of their beginnings."""
+
+    def __init__(
+        self, key: str, chain: Mapping[int, Version], begun: Mapping[int, int], lag: int
+    ) -> None:
+        self._key = key
+        self._begun = begun
+        self._lag = lag
+        self._ends: list[tuple[int, int]] = []  # (returned, version), not yet counted
+        self._times: list[int] = [-1]
+        self._least: list[int] = [0]  # from each of these times on, no less may be seen
+        self._own: dict[str, int] = {}
+        self._nothing = [0, *sorted(number for number, one in chain.items() if one.deleted)]
+
+    def take(self, one: Observation) -> Iterator[Violation]:
+        """Check an observation, and have it count from when it returned."""
+        least = self._least_at(one.invoked - (self._lag if one.listed else 0), one.invoked)
+        if one.listed:
+            least = max(least, self._own.get(one.process, 0))
+        version = one.version
+        if one.absent is not None:
+            if one.absent <= least:
+                yield self._broken(one, f"did not see v{one.absent}, which was there")
+            return
+        if version is None:
+            place = bisect.bisect_left(self._nothing, least)
+            version = self._nothing[place] if place < len(self._nothing) else None
+            if version is None or self._begun.get(version, -1) > one.returned:
+                yield self._broken(one, f"saw nothing live, though v{least} was there before")
+                return
+        if self._begun.get(version, -1) > one.returned:
+            yield Violation("future", f"{one.who} saw v{version} of {self._key} before its write")
+        if not one.exists and (version < least or (one.writes and version == least)):
+            yield self._broken(one, f"is v{version}, though v{least} was there before")
+        if one.noted and one.returned < NEVER:
+            self._own[one.process] = max(version, self._own.get(one.process, 0))
+        if one.returned < NEVER:
+            heapq.heappush(self._ends, (one.returned, version))
+
+    def _least_at(self, moment: int, now: int) -> int:
+        while self._ends and self._ends[0][0] < now:
+            returned, version = heapq.heappop(self._ends)
+            if version > self._least[-1]:
+                self._times.append(returned)
+                self._least.append(version)
+        return self._least[max(0, bisect.bisect_left(self._times, moment) - 1)]
+
+    def _broken(self, one: Observation, text: str) -> Violation:
+        return Violation("order", f"{self._key}: {one.who} {text}")

@@ -1,0 +1,128 @@
+"""The stores that are tortured: what workers are given, what can be killed, what is left."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from amfs_core.memory import AgentMemory
+from amfs_local import LocalAdapter
+from tests import servers
+from tests.proxy import FaultProxy
+from tests.s3_store import Place, contents_of
+from tests.servers import Server
+from tests.torture import faults
+from tests.torture.places import Bucket, Directory
+
+PREFIX = "amfs/"
+
+
+class Store(Protocol):
+    """A store under torture."""
+
+    @property
+    def where(self) -> Directory | Bucket:
+        """What workers are given."""
+
+    def crash(self) -> bool:
+        """Kill the server and start it again; False where there is none."""
+
+    def settle(self) -> None:
+        """End the faults, and have everything land that is still on its way."""
+
+    def faults(self) -> Counter[str]:
+        """How often each fault was made, as far as workers have not noted it."""
+
+    def objects(self) -> dict[str, bytes]:
+        """Every object, by its key below the prefix, past AMFS and past the faults."""
+
+    def memory(self) -> AgentMemory:
+        """A memory that no fault reaches."""
+
+
+class DirectoryStore:
+    """A directory. Nothing can be killed but the workers."""
+
+    def __init__(self, root: Path, rate: float) -> None:
+        self._root = root
+        self.where = Directory(str(root), rate)
+
+    def crash(self) -> bool:
+        return False
+
+    def settle(self) -> None:
+        pass
+
+    def faults(self) -> Counter[str]:
+        return Counter()
+
+    def objects(self) -> dict[str, bytes]:
+        files = (path for path in self._root.rglob("*") if path.is_file())
+        named = ((path.relative_to(self._root).as_posix(), path) for path in files)
+        return {name: path.read_bytes() for name, path in named if not name.startswith(".")}
+
+    def memory(self) -> AgentMemory:
+        return AgentMemory("judge", adapter=LocalAdapter(self._root), owns_adapter=True)
+
+
+class BucketStore:
+    """A bucket on a server of its own, behind the proxy."""
+
+    def __init__(self, server: Server, proxy: FaultProxy, rate: float, seed: int) -> None:
+        self._server = server
+        self._proxy = proxy
+        self._bucket = server.new_bucket()
+        place = Place.on(server, self._bucket, proxy.endpoint_url)
+        self.where = Bucket(place)
+        with place.memory("prover", namespace="proof") as prover:
+            prover.write("proof", "made", None)  # conditional writes are proved once, in peace
+        proxy.late_seconds = faults.LATE_SECONDS
+        proxy.lag_seconds = faults.LAG_SECONDS
+        proxy.delay_seconds = faults.DELAY_SECONDS
+        if rate:
+            proxy.chaos(seed, rate, faults.ON_THE_WIRE)
+
+    def crash(self) -> bool:
+        self._server.kill()
+        self._server.start()
+        return True
+
+    def settle(self) -> None:
+        self._proxy.quiet()
+        self._proxy.settle()
+
+    def faults(self) -> Counter[str]:
+        made = (request.fault for request in self._proxy.requests)
+        return Counter(fault.name.lower() for fault in made if fault is not None)
+
+    def objects(self) -> dict[str, bytes]:
+        client = self._server.boto3_client()
+        try:
+            found = contents_of(client, self._bucket)
+        finally:
+            client.close()
+        named = {name.removeprefix(PREFIX): body for name, body in found.items()}
+        return {name: body for name, body in named.items() if not name.startswith("proof/")}
+
+    def memory(self) -> AgentMemory:
+        return Place.on(self._server, self._bucket).memory("judge")
+
+
+PROGRAMS = {"minio": servers.MINIO, "versity": servers.VERSITY}
+NAMES = ("local", *PROGRAMS)
+
+
+@contextlib.contextmanager
+def opened(name: str, directory: Path, *, rate: float, seed: int) -> Iterator[Store]:
+    """The store of that name: in this directory, or on a server that runs while the block lasts.
+
+    Raises `ServerUnavailableError` where the server cannot be had.
+    """
+    if name == "local":
+        yield DirectoryStore(directory / "store", rate)
+        return
+    with servers.running(PROGRAMS[name]) as server, FaultProxy(server.endpoint_url) as proxy:
+        yield BucketStore(server, proxy, rate, seed)
