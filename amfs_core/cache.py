@@ -16,6 +16,7 @@ from amfs_core.layout import Address
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_MEMORIES = 200_000
+MAX_APPENDED = 10_000
 _MAX_ORDER = 1_000_000  # a body takes 300 bytes at least, so most of so many have gone
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -63,6 +64,7 @@ class Cache:
         self._memories: OrderedDict[str, _Memory] = OrderedDict()
         self._order: deque[tuple[str, int]] = deque()  # bodies as they came; some have gone since
         self._size = 0
+        self._appended: OrderedDict[Address, int] = OrderedDict()
 
     def head(self, address: Address) -> Head | None:
         """Return the newest version known, None when this process never looked."""
@@ -113,6 +115,20 @@ class Cache:
             memory = self._memories.get(address.prefix)
             if memory is not None:
                 self._drop_before(memory, version)
+
+    def note_appended(self, address: Address, version: int) -> None:
+        """Note a version that this process appended: a listing may lag behind it."""
+        with self._lock:
+            self._appended[address] = version
+            self._appended.move_to_end(address)
+            if len(self._appended) > MAX_APPENDED:
+                self._appended.popitem(last=False)
+
+    def take_appended(self) -> dict[Address, int]:
+        """Return what was noted since this was last asked, of the last 10,000 memories."""
+        with self._lock:
+            taken, self._appended = self._appended, OrderedDict()
+        return taken
 
     def _memory(self, prefix: str) -> _Memory:
         memory = self._memories.get(prefix)

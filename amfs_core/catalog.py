@@ -60,7 +60,6 @@ class Catalog:
         self.database = Database(path, f"{rows.SCHEMA};\n{schema}", identity)
         self._damaged: set[str] = set()  # object keys that were reported
         self._own: dict[Address, int] = {}
-        versions.appended = {}
         self.after_fork()
         fork.register(self)
 
@@ -108,7 +107,6 @@ class Catalog:
     def close(self) -> None:
         """Close the database. A refresh under way is waited for."""
         with self._refreshing:
-            self.versions.appended = None
             self._refreshed.clear()
             self.database.close()
 
@@ -137,8 +135,7 @@ class Catalog:
 
     def take_own(self, entity_path: str | None) -> Page:
         """Return what this process wrote under a path since this was last asked."""
-        while self.versions.appended:  # other threads may be adding to it
-            address, version = self.versions.appended.popitem()
+        for address, version in self.versions.cache.take_appended().items():
             self._own[address] = max(version, self._own.get(address, 0))
         taken = [address for address in self._own if address.is_under(entity_path)]
         return {address.prefix: (self._own.pop(address), 0, None) for address in taken}

@@ -49,8 +49,6 @@ class Versions:
         self.layout = layout
         self.cache = Cache()
         self.clock = Clock()
-        self.appended: dict[Address, int] | None = None
-        """Newest versions appended here, for a catalog that takes them out; None: there is none."""
 
     # -- appending ---------------------------------------------------------------------------
 
@@ -86,10 +84,12 @@ class Versions:
             found = self._create(address, entry.version, body, draft.write_id)
             if found is body:
                 self.cache.keep(address, entry, body, newest=True)
-                return self._noted(address, entry)
+                self.cache.note_appended(address, entry.version)
+                return entry
             entry = self._remember(address, entry.version, found)
             if entry.provenance.write_id == draft.write_id:
-                return self._noted(address, entry)
+                self.cache.note_appended(address, entry.version)
+                return entry
             losses += 1
             self.store.meter.add("conflict")
             if guessed:
@@ -98,12 +98,6 @@ class Versions:
                 _back_off(losses)
                 entry = self._climb(address, entry.version) or entry
             head = Head(entry.version, entry.sha256, entry.provenance.written_at)
-
-    def _noted(self, address: Address, entry: MemoryEntry) -> MemoryEntry:
-        """Tell the catalog of a version that was appended here: a listing may lag behind it."""
-        if self.appended is not None:
-            self.appended[address] = entry.version
-        return entry
 
     def _create(self, address: Address, version: int, body: bytes, write_id: str) -> bytes:
         """Return what `version` holds for good: `body`, or what another writer put there.

@@ -151,11 +151,23 @@ class S3Adapter:
         try:
             for key in [*first, *islice(remaining, 2 * self._settings.max_concurrency)]:
                 under_way.append((key, pool.submit(self.get, key)))
+            failure: AMFSError | None = None
             while under_way:
                 key, future = under_way.popleft()
-                yield key, future.result()
-                for following in islice(remaining, 1):
+                try:
+                    data = None if future.cancelled() else future.result()
+                except AMFSError as error:  # what was answered is given all the same
+                    failure = failure or error
+                    for _, waiting in under_way:
+                        waiting.cancel()
+                    continue
+                if future.cancelled():
+                    continue
+                yield key, data
+                for following in islice(remaining, 1 if failure is None else 0):
                     under_way.append((following, pool.submit(self.get, following)))
+            if failure is not None:
+                raise failure
         finally:
             for _, future in under_way:
                 future.cancel()

@@ -127,6 +127,14 @@ def test_what_this_process_wrote_is_there_though_the_listing_lags(
     assert names(mem) == ["e/k@2", "other/k@1"]
 
 
+def test_what_was_written_before_the_first_list_is_there_too(
+    mem: AgentMemory, store: Located
+) -> None:
+    mem.write("e", "k", 1)
+    store.hide_newest(1)
+    assert names(mem) == ["e/k@1"]
+
+
 def test_a_memory_that_is_named_as_a_path_is_not_below_it(mem: AgentMemory) -> None:
     mem.write("e", "k", "the memory e/k")
     mem.write("e/k", "x", "below the path e/k")
