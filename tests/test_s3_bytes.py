@@ -218,7 +218,10 @@ def test_foreign_objects_in_the_bucket_do_not_disturb(
         # Those below the entries are pointed out, and nothing else is.
         findings = reader.verify().findings
         assert findings
-        assert {finding.problem for finding in findings} == {"it is not an object of this layout"}
+        assert {finding.problem for finding in findings} == {
+            "it is not an object of this layout",
+            "it does not end with its sha256, so it is cut short or not an outcome",
+        }
         assert reader.write("e", "k", "next").version == 4
 
 
@@ -232,7 +235,7 @@ def test_stores_under_different_prefixes_of_a_bucket_do_not_meet(place: Place) -
         memory.close()
 
 
-@pytest.mark.parametrize("size", [0, 1_000_000, 20_000_000])
+@pytest.mark.parametrize("size", [0, 1_000_000, 16_000_000])
 def test_a_value_of_many_megabytes_is_kept(memory: AgentMemory, place: Place, size: int) -> None:
     written = memory.write("e", "big", "x" * size)
     with place.memory("reader") as reader:
