@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from typing import ClassVar, TypeVar
@@ -455,15 +456,15 @@ class StorageAdapterCases:
         self, adapter: StorageAdapter
     ) -> None:
         """Where the store says so of itself, with `rings`; a doorbell is allowed to fail."""
-        doorbell = adapter.doorbell("bell/")
-        if doorbell is None or not self.rings:
+        doorbell = adapter.doorbell("bell/") if self.rings else None
+        if doorbell is None:
             pytest.skip("this store has no doorbell that is sure to ring")
-        for number in range(3):
-            while doorbell.wait(0.5):  # it may ring when it begins to listen, and too often
-                pass
-            adapter.create(f"bell/{number}/v1.json", b"ring")
-            assert doorbell.wait(DEADLINE)
-        doorbell.close()
+        with closing(doorbell):
+            for number in range(3):
+                while doorbell.wait(0.5):  # it may ring when it begins to listen, and too often
+                    pass
+                adapter.create(f"bell/{number}/v1.json", b"ring")
+                assert doorbell.wait(DEADLINE)
 
 
 def keys(adapter: StorageAdapter, prefix: str, start_after: str = "") -> list[str]:
