@@ -140,8 +140,8 @@ class TestVanishedRoot:
         memory.write("e", "k", 1)
         memory.write("e", "k", 2)
         shutil.rmtree(root)
-        assert memory.list() == []
         other = AgentMemory("other", adapter=LocalAdapter(root))
+        assert other.list() == []
         assert other.read("e", "k") is None
         assert memory.write("new", "k", 1).version == 1
         assert memory.verify().ok
