@@ -21,12 +21,10 @@ from amfs_core.arguments import did_you_mean
 from amfs_core.cache import NONE_KNOWN
 from amfs_core.errors import (
     AMFSError,
-    BackendUnavailableError,
     CommitUnknownError,
     CorruptEntryError,
     InvalidValueError,
     OutcomeConflictError,
-    OutcomeUnknownError,
 )
 from amfs_core.layout import Address
 from amfs_core.outcome import Cause, Outcome, OutcomeType, decode, seal
@@ -151,36 +149,16 @@ class Outcomes:
         """
         object_key = self._layout.outcome_key(made.ref)
         made, body = seal(made)
-        unknown: OutcomeUnknownError | None = None
 
-        def attempt() -> bytes:
-            nonlocal unknown
-            try:
-                if self._store.create(object_key, body):
-                    return body
-            except OutcomeUnknownError as error:
-                unknown = error
-                raise
-            found = self._store.get(object_key)
-            if found is None:  # the store reported a conflict (409) and nothing landed
-                raise BackendUnavailableError(
-                    f"the store refused to create {object_key} but has no such object; "
-                    "another request for it was under way: try again",
-                    object_key=object_key,
-                )
-            return found
-
-        try:
-            found = self._store.patiently(attempt, (BackendUnavailableError, OutcomeUnknownError))
-        except AMFSError as error:
-            if unknown is None:
-                raise
-            raise CommitUnknownError(
+        def unsettled(error: AMFSError) -> AMFSError:
+            return CommitUnknownError(
                 f"it is unknown whether the outcome {made.ref!r} was recorded: {error}. "
                 "Commit it again: that resumes it if it was",
                 outcome_ref=made.ref,
                 object_key=object_key,
-            ) from error
+            )
+
+        found = self._store.settle(object_key, body, unsettled)
         return self._decode(made.ref, found)
 
     def _refuse_another(

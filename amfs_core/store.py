@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import tenacity
 
-from amfs_core.errors import AMFSError, BackendUnavailableError
+from amfs_core.errors import AMFSError, BackendUnavailableError, OutcomeUnknownError
 from amfs_core.metrics import Meter
 from amfs_core.storage import ObjectInfo, StorageAdapter
 
@@ -29,7 +29,7 @@ class Store:
     storage is unavailable and the caller's patience lasts.
 
     A create is different: whether it may be tried again depends on what it means, so `create` is
-    one attempt and `patiently` lets `amfs_core.versions` say what to repeat.
+    one attempt, and `settle` repeats it until it is seen what the object holds.
     """
 
     def __init__(self, adapter: StorageAdapter, patience: float = DEFAULT_PATIENCE) -> None:
@@ -42,6 +42,40 @@ class Store:
         """Ask once for the object to be created; see `StorageAdapter.create`."""
         self.meter.add("create", written=len(data))
         return self.adapter.create(key, data)
+
+    def settle(self, key: str, data: bytes, unsettled: Callable[[AMFSError], AMFSError]) -> bytes:
+        """Return what the object holds for good: `data`, or what another creator put there.
+
+        Only this key is tried, with these bytes, until it is seen to be taken: a request that is
+        still under way then either landed as ours or can never land. When that is not seen before
+        patience ends, `unsettled(error)` is raised: it may have been created, or yet be.
+        """
+        unknown = False
+
+        def attempt() -> bytes:
+            nonlocal unknown
+            try:
+                if self.create(key, data):
+                    return data
+            except OutcomeUnknownError:
+                unknown = True
+                raise
+            found = self.get(key)
+            if found is None:  # the store reported a conflict (409) and nothing landed
+                raise BackendUnavailableError(
+                    f"the store refused to create {key} but has no such object; "
+                    "another request for it was under way: try again. If it stays so, something "
+                    "that is no object has this name: verify names it",
+                    object_key=key,
+                )
+            return found
+
+        try:
+            return self.patiently(attempt, (BackendUnavailableError, OutcomeUnknownError))
+        except AMFSError as error:
+            if not unknown:
+                raise
+            raise unsettled(error) from error
 
     def get(self, key: str) -> bytes | None:
         """Return an object's bytes, or None when there is none. 1 request."""

@@ -23,10 +23,8 @@ from amfs_core.clock import Clock
 from amfs_core.entry import Draft, MemoryEntry, Provenance, decode, seal
 from amfs_core.errors import (
     AMFSError,
-    BackendUnavailableError,
     CorruptEntryError,
     InvalidValueError,
-    OutcomeUnknownError,
     PermissionDeniedError,
     WriteOutcomeUnknownError,
 )
@@ -100,38 +98,11 @@ class Versions:
             head = Head(entry.version, entry.sha256, entry.provenance.written_at)
 
     def _create(self, address: Address, version: int, body: bytes, write_id: str) -> bytes:
-        """Return what `version` holds for good: `body`, or what another writer put there.
-
-        Only this version is tried, with these bytes, until it is seen to be taken: a request that
-        is still under way then either landed as ours or can never land.
-        """
+        """Return what `version` holds for good: `body`, or what another writer put there."""
         object_key = address.object_key(version)
-        unknown: OutcomeUnknownError | None = None
 
-        def attempt() -> bytes:
-            nonlocal unknown
-            try:
-                if self.store.create(object_key, body):
-                    return body
-            except OutcomeUnknownError as error:
-                unknown = error
-                raise
-            found = self.store.get(object_key)
-            if found is None:  # the store reported a conflict (409) and nothing landed
-                raise BackendUnavailableError(
-                    f"the store refused to create {object_key} but has no such object; "
-                    "another request for it was under way: try again. If it stays so, something "
-                    "that is no object has this name: verify names it",
-                    object_key=object_key,
-                )
-            return found
-
-        try:
-            return self.store.patiently(attempt, (BackendUnavailableError, OutcomeUnknownError))
-        except AMFSError as error:
-            if unknown is None:
-                raise
-            raise WriteOutcomeUnknownError(
+        def unsettled(error: AMFSError) -> AMFSError:
+            return WriteOutcomeUnknownError(
                 f"it is unknown whether version {version} of {address} was written: {error}. "
                 f"Ask with find_write({address.entity_path!r}, {address.key!r}, {write_id!r})",
                 write_id=write_id,
@@ -139,7 +110,9 @@ class Versions:
                 entity_path=address.entity_path,
                 key=address.key,
                 object_key=object_key,
-            ) from error
+            )
+
+        return self.store.settle(object_key, body, unsettled)
 
     def _refuse(self, address: Address, size: int) -> NoReturn:
         raise InvalidValueError(

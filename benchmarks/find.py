@@ -15,21 +15,20 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
 import obstore
-from obstore.store import S3Store
 
 from amfs import AgentMemory
 from amfs_core.storage import StorageAdapter
 from amfs_local import LocalAdapter
 from benchmarks.measure import Comparison, Sample
+from benchmarks.s3 import raw_store
 from benchmarks.watch import Bucket, Directory, Open
-from tests.servers import REGION, Server
+from tests.servers import Server
 
 THREADS = 32
 PATHS = 100
@@ -89,17 +88,7 @@ def local(root: Path, count: int, repetitions: int) -> Iterator[Comparison | Fig
 def s3(server: Server, count: int, repetitions: int) -> Iterator[Comparison | Figure]:
     """Yield what is measured on an S3 server."""
     bucket = server.new_bucket()
-    raw = S3Store(
-        bucket,
-        config={
-            "endpoint": server.endpoint_url,
-            "region": REGION,
-            "access_key_id": server.access_key,
-            "secret_access_key": server.secret_key,
-        },
-        client_options={"allow_http": True, "timeout": timedelta(seconds=10)},
-        retry_config={"max_retries": 0},
-    )
+    raw = raw_store(server, bucket)
     opened = Bucket(bucket, server.endpoint_url, server.access_key, server.secret_key)
     _fill(opened(), count)
 

@@ -18,10 +18,9 @@ BODY = b"x" * 1000
 THREADS = 32
 
 
-def comparisons(server: Server, count: int, repetitions: int) -> Iterator[Comparison]:
-    """Yield the comparisons, each with its goal."""
-    bucket = server.new_bucket()
-    raw = S3Store(
+def raw_store(server: Server, bucket: str) -> S3Store:
+    """Return obstore's own client of a bucket, with nothing of AMFS about it."""
+    return S3Store(
         bucket,
         config={
             "endpoint": server.endpoint_url,
@@ -32,6 +31,12 @@ def comparisons(server: Server, count: int, repetitions: int) -> Iterator[Compar
         client_options={"allow_http": True, "timeout": timedelta(seconds=10)},
         retry_config={"max_retries": 0},
     )
+
+
+def comparisons(server: Server, count: int, repetitions: int) -> Iterator[Comparison]:
+    """Yield the comparisons, each with its goal."""
+    bucket = server.new_bucket()
+    raw = raw_store(server, bucket)
     adapter = S3Adapter(
         bucket,
         endpoint_url=server.endpoint_url,
