@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from amfs.config import Config, load
-from amfs_core import memory
+from amfs_core import arguments, memory
 from amfs_core.storage import StorageAdapter
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class AgentMemory(memory.AgentMemory):
     from the configuration is closed with it. `embedder` turns texts into vectors, for
     `semantic_search` (docs/search.md). `cache_dir` is a directory where the catalog that lists and
     searches run on is kept between processes; without it each process makes its own, in memory.
-    `max_value_bytes` is how large a version may be as JSON.
+    `max_value_bytes` is how large a version may be as JSON. `patience` is for how many seconds a
+    call goes on while the store does not answer (docs/design/patience.md).
 
     Sends nothing. Raises `ConfigurationError` for a setting that is missing, misspelt or wrong.
     """
@@ -39,8 +41,11 @@ class AgentMemory(memory.AgentMemory):
         embedder: Embedder | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         max_value_bytes: int | None = None,
+        patience: float | None = None,
     ) -> None:
         settings = config if isinstance(config, Config) else load(config)
+        if patience is not None:
+            settings = replace(settings, patience=arguments.seconds(patience, "patience"))
         opened = settings.open_adapter() if adapter is None else adapter
         try:
             super().__init__(

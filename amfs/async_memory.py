@@ -32,6 +32,7 @@ class AsyncAgentMemory(aio.AsyncAgentMemory):
         embedder: Embedder | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         max_value_bytes: int | None = None,
+        patience: float | None = None,
     ) -> None:
         super().__init__(
             AgentMemory(
@@ -43,5 +44,6 @@ class AsyncAgentMemory(aio.AsyncAgentMemory):
                 embedder=embedder,
                 cache_dir=cache_dir,
                 max_value_bytes=max_value_bytes,
+                patience=patience,
             )
         )

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from amfs import adapters
 from amfs_core.errors import ConfigurationError
+from amfs_core.patience import DEFAULT_PATIENCE
 from amfs_core.storage import StorageAdapter
-from amfs_core.store import DEFAULT_PATIENCE
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES
 
 if TYPE_CHECKING:  # a file is what needs pydantic and yaml, so they wait until there is one
@@ -31,15 +31,20 @@ _S3_VARIABLES = {
     "endpoint_url": "AMFS_S3_ENDPOINT",
 }
 
+_LONGEST_REQUEST = 10.0  # the S3 adapter's own `timeout`, in seconds
+_SHORTEST_REQUEST = 1.0  # less would take a slow answer for none
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """Settings of a memory, resolved.
 
     `adapter` names a kind of store, `options` are its constructor's arguments. `agent_id` None
-    means user@host. `patience` is for how many seconds one request is tried again. `cache_dir` is
-    where the catalog of the newest versions is kept, None: in memory. `max_value_bytes` is how
-    large a version may be as JSON.
+    means user@host. `patience` is for how many seconds a call goes on while the store does not
+    answer; unless it has a `timeout` of its own, a bucket is given no longer for one request, so
+    that a call about one memory ends after twice that at the latest. `cache_dir` is where the
+    catalog of the newest versions is kept, None: in memory. `max_value_bytes` is how large a
+    version may be as JSON.
     """
 
     adapter: str = "local"
@@ -54,9 +59,13 @@ class Config:
     def open_adapter(self) -> StorageAdapter:
         """Open the store. Raises `ConfigurationError` when no such adapter is installed or an
         option is unknown, missing or of the wrong type; names the line when a file says it."""
+        options = self.options
+        if self.adapter == "s3" and self.patience < _LONGEST_REQUEST:
+            longest = max(self.patience, _SHORTEST_REQUEST)
+            options = {"timeout": longest, "connect_timeout": min(longest, 3.0), **options}
         if self.file is None:
-            return adapters.make(self.adapter, self.options)
-        return self.file.open_adapter(self.adapter, self.options)
+            return adapters.make(self.adapter, options)
+        return self.file.open_adapter(self.adapter, options)
 
     def signing_agent(self) -> str:
         """Return the agent that signs what is written, user@host when none is set."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 class AMFSError(Exception):
     """Base of every error here; catch it to catch them all.
 
-    The attributes that do not apply are None.
+    The attributes that do not apply are None. `retry_after` is how many seconds the store asked
+    to be left alone, when it did.
     """
 
     def __init__(
@@ -21,12 +22,14 @@ class AMFSError(Exception):
         key: str | None = None,
         version: int | None = None,
         object_key: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.entity_path = entity_path
         self.key = key
         self.version = version
         self.object_key = object_key
+        self.retry_after = retry_after
 
 
 class InvalidKeyError(AMFSError):
@@ -164,6 +167,14 @@ class ConditionalWritesUnsupportedError(AMFSError):
 
 class BackendUnavailableError(AMFSError):
     """The storage cannot be reached or used now; nothing was changed by the failed request."""
+
+
+class CircuitOpenError(BackendUnavailableError):
+    """The storage has been down for a while, so this request was not even sent.
+
+    It carries the last failure as its cause. `retry_after` is in how many seconds a request will
+    be sent again, to find out.
+    """
 
 
 class StorageFullError(AMFSError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from amfs_core import health, integrity, scan
 from amfs_core.entry import MemoryEntry
 from amfs_core.outcome import Cause, Outcome, OutcomeType
+from amfs_core.patience import one_call
 from amfs_core.reading import Reading
 from amfs_core.writing import Writing
 
@@ -22,7 +23,8 @@ class AgentMemory(Writing, Reading):
     threads it started, and closes the adapter when `owns_adapter` is true.
 
     `agent_id` signs what is written, `session_id` (default: a new UUID) groups it. `patience` is
-    how long, in seconds, one request is tried again while the store does not answer. `embedder`
+    how long, in seconds, a call goes on while the store does not answer (see
+    `docs/design/patience.md`). `embedder`
     turns a list of texts into vectors, for `semantic_search`. `cache_dir`
     is a directory in which the catalog of the newest versions is kept, shared by the processes of
     this machine; without it each process has one of its own, in memory. `max_value_bytes` is how
@@ -65,6 +67,7 @@ class AgentMemory(Writing, Reading):
             threads=self._threads,
         )
 
+    @one_call
     def read_outcome(self, outcome_ref: str) -> Outcome | None:
         """Return the outcome recorded under a reference, or None when there is none.
 

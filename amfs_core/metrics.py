@@ -10,7 +10,7 @@ from types import MappingProxyType
 from amfs_core import fork
 
 _REQUESTS = ("create", "get", "list", "replace", "delete")
-_EVENTS = ("retry", "conflict", "cache_hit")
+_EVENTS = ("retry", "conflict", "cache_hit", "refused", "outage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class Metrics:
     `requests` counts calls to the storage by kind (create, get, list, replace, delete; a listing
     counts its pages of 1,000 keys), repeated ones included. `retries` counts the repeated ones,
     `conflicts` creates that lost against another writer, `cache_hits` objects that needed no
-    request. Bytes are of bodies.
+    request. Bytes are of bodies. `outages` counts how often the store was found to be down, and
+    `refused` the requests that were not sent because it was known to be.
     """
 
     requests: Mapping[str, int]
@@ -29,6 +30,8 @@ class Metrics:
     retries: int
     conflicts: int
     cache_hits: int
+    outages: int
+    refused: int
 
 
 class Meter:
@@ -63,4 +66,6 @@ class Meter:
             retries=counts["retry"],
             conflicts=counts["conflict"],
             cache_hits=counts["cache_hit"],
+            outages=counts["outage"],
+            refused=counts["refused"],
         )

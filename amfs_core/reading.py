@@ -12,12 +12,14 @@ from amfs_core.entry import MemoryEntry
 from amfs_core.errors import InvalidValueError
 from amfs_core.filters import Filters
 from amfs_core.hit import SearchHit
+from amfs_core.patience import one_call
 from amfs_core.session import Session
 
 
 class Reading(Session):
     """Finding out what is remembered."""
 
+    @one_call
     def read(
         self,
         entity_path: str,
@@ -161,6 +163,7 @@ class Reading(Session):
             Filters(entity_path), max_age=_age(max_age), progress=progress
         )
 
+    @one_call
     def diff(
         self, entity_path: str, key: str, old: int | None = None, new: int | None = None
     ) -> Diff:

@@ -16,9 +16,10 @@ from amfs_core.errors import InvalidValueError
 from amfs_core.layout import Layout
 from amfs_core.metrics import Metrics
 from amfs_core.outcomes import Outcomes
+from amfs_core.patience import DEFAULT_PATIENCE, Patience
 from amfs_core.reads import SessionReads
 from amfs_core.storage import StorageAdapter
-from amfs_core.store import DEFAULT_PATIENCE, Store
+from amfs_core.store import Store
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, Versions
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ class Session:
         """Take a new lock and no threads, in a forked child."""
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def _patience(self) -> Patience:
+        return self._versions.store.patience
 
     @property
     def metrics(self) -> Metrics:

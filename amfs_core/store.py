@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-import tenacity
-
+from amfs_core.breaker import Breaker
 from amfs_core.errors import AMFSError, BackendUnavailableError, OutcomeUnknownError
 from amfs_core.metrics import Meter
+from amfs_core.patience import DEFAULT_PATIENCE, Patience
 from amfs_core.storage import ObjectInfo, StorageAdapter
 
 T = TypeVar("T")
@@ -18,15 +17,10 @@ T = TypeVar("T")
 PAGE = 1000
 """Keys in one page of a listing (S3's ListObjectsV2 gives no more)."""
 
-DEFAULT_PATIENCE = 10.0
-"""Seconds for which one request is tried again while the storage does not answer."""
-
-_log = logging.getLogger("amfs")
-
 
 class Store:
-    """Counts every request and tries again, with exponential backoff and full jitter, while the
-    storage is unavailable and the caller's patience lasts.
+    """Counts every request, and tries again while the storage is unavailable and the caller's
+    patience lasts; while the storage is known to be down it fails at once.
 
     A create is different: whether it may be tried again depends on what it means, so `create` is
     one attempt, and `settle` repeats it until it is seen what the object holds.
@@ -36,12 +30,17 @@ class Store:
         self.adapter = adapter
         self.paged: bool = getattr(adapter, "paged", True)
         self.meter = Meter()
-        self._patience = patience
+        self._breaker = Breaker(patience, self.meter)
+        self.patience = Patience(patience, self.meter, self._breaker)
 
     def create(self, key: str, data: bytes) -> bool:
         """Ask once for the object to be created; see `StorageAdapter.create`."""
-        self.meter.add("create", written=len(data))
-        return self.adapter.create(key, data)
+
+        def create() -> bool:
+            self.meter.add("create", written=len(data))
+            return self.adapter.create(key, data)
+
+        return self._send(create)
 
     def settle(self, key: str, data: bytes, unsettled: Callable[[AMFSError], AMFSError]) -> bytes:
         """Return what the object holds for good: `data`, or what another creator put there.
@@ -79,27 +78,32 @@ class Store:
 
     def get(self, key: str) -> bytes | None:
         """Return an object's bytes, or None when there is none. 1 request."""
-        started = time.monotonic()
-        try:
-            return self._get_once(key)
-        except BackendUnavailableError as error:
-            spent = time.monotonic() - started
-            return self._again(lambda: self._get_once(key), error, spent=spent)
+        return self.patiently(lambda: self._get_once(key))
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield `(key, bytes or None)` for every key, in any order. 1 request each."""
         pending = dict.fromkeys(keys)
         while pending:
+            self._breaker.admit()
+            started = time.monotonic()
             try:
                 for key, data in self.adapter.get_many(list(pending)):
                     del pending[key]
                     self.meter.add("get", len(data) if data else 0)
+                    self._breaker.answered()
                     yield key, data
+                    started = time.monotonic()
                 return
             except BackendUnavailableError as error:
                 self.meter.add("get")
+                self._breaker.failed(error, started)
                 key = next(iter(pending))
-                data = self._again(lambda key=key: self._get_once(key), error)  # type: ignore[misc]
+                data = self.patience.again(
+                    lambda key=key: self._get_once(key),  # type: ignore[misc]
+                    error,
+                    (BackendUnavailableError,),
+                    started,
+                )
                 del pending[key]
                 yield key, data
 
@@ -112,16 +116,20 @@ class Store:
             objects = iter(self.adapter.list(prefix, after))
             return objects, next(objects, None)
 
-        objects, info = self.patiently(fetch)
+        objects, info = self.patiently(lambda: self._send(fetch))
         count = 0
         while info is not None:
             yield info
             after = info.key
             count += 1
+            started = time.monotonic()
             try:
                 info = next(objects, None)
             except BackendUnavailableError as error:
-                objects, info = self._again(fetch, error)
+                self._breaker.failed(error, started)
+                objects, info = self.patience.again(
+                    lambda: self._send(fetch), error, (BackendUnavailableError,), started
+                )
                 count = 0
             if count and count % PAGE == 0 and info is not None and self.paged:
                 self.meter.add("list")
@@ -133,7 +141,7 @@ class Store:
             self.meter.add("replace", written=len(data))
             self.adapter.replace(key, data)
 
-        self.patiently(replace)
+        self.patiently(lambda: self._send(replace))
 
     def patiently(
         self,
@@ -145,39 +153,30 @@ class Store:
         try:
             return attempt()
         except transient as error:
-            spent = time.monotonic() - started
-            return self._again(attempt, error, transient, spent)
+            return self.patience.again(attempt, error, transient, started)
 
     def _get_once(self, key: str) -> bytes | None:
+        def get() -> bytes | None:
+            data = None
+            try:
+                data = self.adapter.get(key)
+            finally:
+                self.meter.add("get", len(data) if data else 0)
+            return data
+
+        return self._send(get)
+
+    def _send(self, request: Callable[[], T]) -> T:
+        """Send one request, unless the store is known to be down; note whether it answered."""
+        self._breaker.admit()
+        sent = time.monotonic()
         try:
-            data = self.adapter.get(key)
-        except BackendUnavailableError:
-            self.meter.add("get")
+            answer = request()
+        except (BackendUnavailableError, OutcomeUnknownError) as error:
+            self._breaker.failed(error, sent)
             raise
-        self.meter.add("get", len(data) if data else 0)
-        return data
-
-    def _again(
-        self,
-        attempt: Callable[[], T],
-        error: AMFSError,
-        transient: tuple[type[AMFSError], ...] = (BackendUnavailableError,),
-        spent: float = 0.0,
-    ) -> T:
-        """Go on after the first failure: wait, then repeat until it works or patience is over."""
-        failures = [error]
-
-        def replay_first_failure() -> T:
-            if failures:
-                raise failures.pop()
-            self.meter.add("retry")
-            return attempt()
-
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(transient),
-            wait=tenacity.wait_random_exponential(multiplier=0.05, max=1.0),
-            stop=tenacity.stop_before_delay(max(0.0, self._patience - spent)),
-            before_sleep=tenacity.before_sleep_log(_log, logging.INFO),
-            reraise=True,
-        )
-        return retrying(replay_first_failure)
+        except AMFSError:
+            self._breaker.answered()
+            raise
+        self._breaker.answered()
+        return answer

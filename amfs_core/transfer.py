@@ -21,8 +21,9 @@ from amfs_core.errors import (
     OutcomeUnknownError,
 )
 from amfs_core.layout import Address, Layout, unescape
+from amfs_core.patience import DEFAULT_PATIENCE
 from amfs_core.storage import StorageAdapter
-from amfs_core.store import DEFAULT_PATIENCE, Store
+from amfs_core.store import Store
 
 _COPIERS = 16  # memories copied at the same time
 _WAITING = 4 * _COPIERS  # tasks listed ahead of the copiers

@@ -15,12 +15,14 @@ from amfs_core.entry import Draft, MemoryEntry
 from amfs_core.errors import AMFSError, VersionConflictError
 from amfs_core.evidence import claim_of
 from amfs_core.layout import Address
+from amfs_core.patience import one_call
 from amfs_core.session import Session
 
 
 class Writing(Session):
     """Appending versions to memories."""
 
+    @one_call
     def write(
         self,
         entity_path: str,
@@ -84,6 +86,7 @@ class Writing(Session):
             work.append(batch.Item(address, draft, expected, self._versions.clock.now()))
         return batch.write(work, self._append, self._threads())
 
+    @one_call
     def update(
         self, entity_path: str, key: str, fn: Callable[[Any], Any], *, ttl: float | None = None
     ) -> MemoryEntry:
@@ -125,6 +128,7 @@ class Writing(Session):
         head = self._versions.cache.head(address) or self._head(address)
         return _made(self._versions.append(address, make, head=head))
 
+    @one_call
     def delete(self, entity_path: str, key: str) -> MemoryEntry | None:
         """Append a tombstone and return it; None, and nothing written, when nothing is live.
 
@@ -152,6 +156,7 @@ class Writing(Session):
             self._searching().forget(address)
         return erased
 
+    @one_call
     def find_write(
         self, entity_path: str, key: str, write_id: str, *, version: int | None = None
     ) -> MemoryEntry | None:
@@ -191,6 +196,7 @@ class Writing(Session):
             pattern_refs=pattern_refs,
         )
 
+    @one_call
     def _append(
         self,
         address: Address,

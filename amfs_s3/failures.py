@@ -59,18 +59,24 @@ _FULL_CODES = (
     "InsufficientStorage",
     "QuotaExceeded",  # Ceph
 )
+_SLOW_DOWN_CODES = ("SlowDown", "SlowDownRead", "SlowDownWrite", "TooManyRequests")
+_SLOW_DOWN_SECONDS = 0.2  # where the server does not say how long
 _ABSENT_CODES = ("NoSuchKey", "NoSuchVersion")
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request that did not succeed: how far it got, and what the server said if it answered."""
+    """A request that did not succeed: how far it got, and what the server said if it answered.
+
+    `retry_after` is in how many seconds the server wants to be asked again, where it said so.
+    """
 
     stage: Stage
     status: int | None = None
     code: str | None = None
     text: str = ""
+    retry_after: float | None = None
 
     @property
     def is_absent_object(self) -> bool:
@@ -79,7 +85,7 @@ class Failure:
 
 
 def from_obstore(error: Exception) -> Failure:
-    """Read an exception of obstore, which carries status and body only as text."""
+    """Read an exception of obstore, which carries status and body only as text, and no headers."""
     text = str(error)
     if "External AWS credential provider" in text:  # botocore's error, from where obstore asked it
         return Failure("credentials", text=_first_line(text).partition("provider: ")[2])
@@ -107,8 +113,11 @@ def from_boto(error: Exception) -> Failure:
     if isinstance(error, botocore.ClientError):
         response = error.response
         code = response.get("Error", {}).get("Code")
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return Failure("answered", status, code, str(error))
+        answer = response.get("ResponseMetadata", {})
+        asked = answer.get("HTTPHeaders", {}).get("retry-after", "")
+        # The other form, a date (RFC 9110, section 10.2.3), no S3 server is known to use.
+        seconds = float(asked) if asked.isascii() and asked.isdigit() else None
+        return Failure("answered", answer.get("HTTPStatusCode"), code, str(error), seconds)
     if isinstance(
         error,
         (
@@ -220,7 +229,11 @@ def _answered(failure: Failure, what: str, verb: str, where: str, object_key: st
             object_key=object_key,
         )
     if status >= _SERVER_ERROR or status in (408, 429):
-        return _unanswered(f"{what}: the server answered {said}", verb, object_key)
+        failed = _unanswered(f"{what}: the server answered {said}", verb, object_key)
+        failed.retry_after = failure.retry_after
+        if failed.retry_after is None and (code in _SLOW_DOWN_CODES or status == 429):
+            failed.retry_after = _SLOW_DOWN_SECONDS
+        return failed
     if status == 404:
         return BackendUnavailableError(
             f"{what}: the server answered {said} without saying that the object is absent; "

@@ -181,6 +181,7 @@ class FaultProxy:
         self.late_seconds = 1.0
         self.delay_seconds = 0.5
         self.lag_seconds = 1.0
+        self.retry_after: int | None = None  # what refusals ask for, in seconds
         self._upstream = (upstream.hostname, upstream.port or 80)
         self._credentials = credentials
         self._lock = threading.Lock()
@@ -645,11 +646,10 @@ class _Connection(BaseHTTPRequestHandler):
     def _refuse(self, refusal: _Refusal, message: _Message, ticket: _Ticket) -> None:
         body = refusal.body(message.as_request().path)
         ticket.answered(refusal.status)
-        self._head(
-            refusal.status,
-            "",
-            [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))],
-        )
+        headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
+        if self.proxy.retry_after is not None:
+            headers.append(("Retry-After", str(self.proxy.retry_after)))
+        self._head(refusal.status, "", headers)
         if message.method != "HEAD":
             self.wfile.write(body)
 

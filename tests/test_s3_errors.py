@@ -98,7 +98,7 @@ def every_error(memory: AgentMemory) -> list[AMFSError]:
 
 def assert_all(errors: list[AMFSError], kind: type[AMFSError], *words: str) -> None:
     for error in errors:
-        assert type(error) is kind, repr(error)
+        assert isinstance(error, kind), repr(error)
         for word in words:
             assert word in str(error)
         assert "\n" not in str(error)

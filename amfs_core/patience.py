@@ -1,0 +1,125 @@
+"""How long a call goes on while the store fails."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+import tenacity
+
+from amfs_core.breaker import Breaker
+from amfs_core.errors import AMFSError, CircuitOpenError
+from amfs_core.metrics import Meter
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DEFAULT_PATIENCE = 10.0
+"""Seconds for which a call goes on while the storage does not answer."""
+
+_SHORTEST, _LONGEST = 0.05, 1.0  # seconds between the first two attempts, and later ones, at most
+
+_log = logging.getLogger("amfs")
+
+_backoff = tenacity.wait_random_exponential(multiplier=_SHORTEST, max=_LONGEST)
+
+
+class Patience:
+    """Repeats what fails, with exponential backoff and full jitter, until its time is over.
+
+    Its time begins with the call, when there is one (see `one_call`), so that all requests of a
+    call share it; else with each request anew. While the store is known to be down it ends.
+    """
+
+    def __init__(self, seconds: float, meter: Meter, breaker: Breaker) -> None:
+        self.seconds = seconds
+        self._meter = meter
+        self._breaker = breaker
+        self._call = threading.local()  # `until`: when the call of this thread ends
+
+    def enter(self) -> bool:
+        """Begin a call of this thread; False, and nothing is begun, within another."""
+        if getattr(self._call, "until", None) is not None:
+            return False
+        self._call.until = time.monotonic() + self.seconds
+        return True
+
+    def leave(self) -> None:
+        """End the call of this thread."""
+        self._call.until = None
+
+    def again(
+        self,
+        attempt: Callable[[], T],
+        error: AMFSError,
+        transient: tuple[type[AMFSError], ...],
+        started: float,
+    ) -> T:
+        """Go on after a first failure: wait, then repeat until it works or the time is over.
+
+        `started` is when the first attempt was (`time.monotonic`). What the store asks for
+        (`retry_after`) is waited in full while the time lasts, and then tried once more.
+        """
+        until = getattr(self._call, "until", None) or started + self.seconds
+        failures = [error]
+
+        def replay_first_failure() -> T:
+            if failures:
+                raise failures.pop()
+            self._meter.add("retry")
+            return attempt()
+
+        def pause(state: tenacity.RetryCallState) -> float:
+            failure = state.outcome and state.outcome.exception()
+            asked = getattr(failure, "retry_after", None) or 0.0
+            wait = asked + _backoff(state)
+            return min(wait, max(0.0, until - time.monotonic())) if asked else wait
+
+        def is_over(state: tenacity.RetryCallState) -> bool:
+            left = until - time.monotonic()
+            return self._breaker.is_open or left <= 0 or state.upcoming_sleep > left
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(
+                lambda failure: (
+                    isinstance(failure, transient) and not isinstance(failure, CircuitOpenError)
+                )
+            ),
+            wait=pause,
+            stop=is_over,
+            before_sleep=tenacity.before_sleep_log(_log, logging.INFO),
+            reraise=True,
+        )
+        return retrying(replay_first_failure)
+
+
+class _Patient(Protocol):
+    @property
+    def _patience(self) -> Patience: ...
+
+
+S = TypeVar("S", bound=_Patient)
+
+
+def one_call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Let all requests of a method share one time of patience: for what is about one memory.
+
+    What goes through many objects is not decorated: there, each object has the whole patience, or
+    a long listing would end at the first hiccup after 10 seconds.
+    """
+
+    @functools.wraps(method)
+    def called(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        patience = self._patience
+        if not patience.enter():
+            return method(self, *args, **kwargs)
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            patience.leave()
+
+    return called
