@@ -11,7 +11,7 @@ from amfs_core import fork
 from amfs_core.errors import AMFSError, CircuitOpenError
 from amfs_core.metrics import Meter
 
-_LEAST_FAILURES = 5
+_LEAST_FAILURES = 3
 _LEAST_SECONDS = 1.0  # less is a hiccup, which patience is for
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _JITTER = (0.8, 1.2)  # a thousand agents do not come back at the same moment
@@ -22,7 +22,7 @@ _log = logging.getLogger("amfs")
 class Breaker:
     """Refuses requests while a store is down, and lets one through now and then to find out.
 
-    It opens when nothing was answered for `patience` seconds (at least 1) and in 5 requests or
+    It opens when nothing was answered for `patience` seconds (at least 1) and in 3 requests or
     more, with no rest between two of them as long as that. While it is open, one request is let
     through after each pause: of 1 second first, then twice as long each time, up to 30, and at
     least as long as the store asked for, within the same limit. Any answer closes it, that of a

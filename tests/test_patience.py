@@ -315,7 +315,7 @@ class TestBreaker:
                     if streak and not is_open and clock.now - streak[-1] > least:
                         streak = []
                     streak.append(clock.now)
-                    is_open = is_open or (len(streak) >= 5 and clock.now - streak[0] >= least)
+                    is_open = is_open or (len(streak) >= 3 and clock.now - streak[0] >= least)
                     breaker.failed(BackendUnavailableError("down"), clock.now)
                 else:
                     streak, is_open = [], False
