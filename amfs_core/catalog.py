@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -129,7 +130,7 @@ class Catalog:
     def _is_fresh(self, moment: float, entity_path: str | None) -> bool:
         names = [] if entity_path is None else entity_path.split("/")
         above = ["/".join(names[:length]) for length in range(1, len(names) + 1)]
-        return any(self._refreshed.get(scope, 0.0) > moment for scope in (None, *above))
+        return any(self._refreshed.get(scope, -math.inf) > moment for scope in (None, *above))
 
     # -- what a refresh asks and says --------------------------------------------------------
 

@@ -86,6 +86,14 @@ def test_a_path_is_refreshed_alone(mem: AgentMemory, store: Located) -> None:
     assert requests(mem) == {"list": 1, "get": 2}
 
 
+def test_the_first_list_asks_whatever_its_max_age(mem: AgentMemory, store: Located) -> None:
+    """A monotonic clock may begin when the machine does: no age makes nothing fresh."""
+    AgentMemory("w", adapter=store).write("e", "k", 1)
+    longer_than_any_machine_runs = 1e9
+    assert len(mem.list(max_age=longer_than_any_machine_runs)) == 1
+    assert len(mem.search("1", max_age=longer_than_any_machine_runs)) == 1
+
+
 def test_within_max_age_nothing_is_asked(mem: AgentMemory, store: Located) -> None:
     writer = AgentMemory("w", adapter=store)
     writer.write("e/f", "k", 1)
