@@ -91,10 +91,20 @@ class Patience:
             ),
             wait=pause,
             stop=is_over,
-            before_sleep=tenacity.before_sleep_log(_log, logging.INFO),
+            before_sleep=_say,
             reraise=True,
         )
         return retrying(replay_first_failure)
+
+
+def _say(state: tenacity.RetryCallState) -> None:
+    failure = state.outcome and state.outcome.exception()
+    _log.info(
+        "tries again in %.2f s (attempt %d failed: %s)",
+        state.upcoming_sleep,
+        state.attempt_number,
+        failure,
+    )
 
 
 class _Patient(Protocol):

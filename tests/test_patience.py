@@ -113,6 +113,17 @@ class TestOneTimeForACall:
 
         assert 2 <= clock.now - started <= 3
 
+    def test_each_attempt_is_logged(
+        self, clock: Clock, adapter: FaultyAdapter, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        adapter.inject(Fault.UNAVAILABLE, on="get", times=2)
+        with caplog.at_level(logging.INFO, logger="amfs"):
+            memory_of(adapter, 10).read("e", "k", version=1)
+
+        said = [one.message for one in caplog.records if one.message.startswith("tries again in")]
+        assert ["attempt 1" in said[0], "attempt 2" in said[1], len(said)] == [True, True, 2]
+        assert "e/k/v1.json" in said[0]
+
     def test_none_is_one_attempt(self, clock: Clock, adapter: FaultyAdapter) -> None:
         adapter.inject(Fault.UNAVAILABLE, on="get", times=ALWAYS)
 
