@@ -98,7 +98,7 @@ class Trusting(Versions):
     """Takes the highest version of a listing for the newest."""
 
     def newest(self, address: Address, max_age: float | None = None) -> MemoryEntry | None:
-        listed = max(self._listed(address), default=0)
+        listed = max(self.listed(address), default=0)
         self.cache.checked(address, listed)
         return self.get(address, listed) if listed else None
 
