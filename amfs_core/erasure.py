@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from amfs_core.cache import NONE_KNOWN, Head
@@ -13,6 +14,9 @@ from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 from amfs_core.layout import Address
 from amfs_core.numbering import reached
 from amfs_core.versions import Versions
+
+_WINDOW = 64
+"""Versions that are read, many at a time, before they are erased: it bounds memory."""
 
 _UNKNOWN_HASH = "0" * 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,13 +36,13 @@ def purge(versions: Versions, address: Address, tombstone: Draft) -> int:
     versions.cache.forget_before(address, order.version)
     erased = 0
     before: MemoryEntry | None = None
-    for version in earlier:
-        entry = _read(versions, address, version)
-        if entry is None or entry.erased is None:
-            entry = _stub(versions, address, version, entry, before)
-            versions.store.replace(address.object_key(version), encode(entry))
-            erased += 1
-        before = entry
+    for version, entry in _read_many(versions, address, earlier):
+        if entry is not None and entry.erased is not None:
+            before = entry
+            continue
+        before = _stub(versions, address, version, entry, before)
+        versions.store.replace(address.object_key(version), encode(before))
+        erased += 1
     versions.cache.forget_before(address, earlier[-1] + 1 if earlier else order.version)
     return erased
 
@@ -85,12 +89,23 @@ def _head(newest: MemoryEntry | None) -> Head:
     return Head(newest.version, newest.sha256, newest.provenance.written_at)
 
 
-def _read(versions: Versions, address: Address, version: int) -> MemoryEntry | None:
-    """Return the version, or None when its object is damaged or missing: it is erased all the
-    same. It is not kept: what is erased is to be forgotten, and a foreign number is no newest."""
-    body = versions.cache.body(address, version)
-    if body is None:
-        body = versions.store.get(address.object_key(version))
+def _read_many(
+    versions: Versions, address: Address, numbers: list[int]
+) -> Iterator[tuple[int, MemoryEntry | None]]:
+    """Yield the versions in the order of their numbers; None for one whose object is damaged or
+    missing: it is erased all the same. They are not kept: what is erased is to be forgotten, and a
+    foreign number must not pass for the newest."""
+    for first in range(0, len(numbers), _WINDOW):
+        window = numbers[first : first + _WINDOW]
+        wanted = ((address, version) for version in window)
+        bodies = {version: body for (_, version), body in versions.get_bodies(wanted)}
+        for version in window:
+            yield version, _decoded(versions, address, version, bodies[version])
+
+
+def _decoded(
+    versions: Versions, address: Address, version: int, body: bytes | None
+) -> MemoryEntry | None:
     try:
         return None if body is None else versions.decode(address, version, body)
     except CorruptEntryError:
@@ -99,7 +114,7 @@ def _read(versions: Versions, address: Address, version: int) -> MemoryEntry | N
 
 def _named_by_next(versions: Versions, address: Address, version: int) -> str:
     """Return the hash of a damaged version as the chain knows it."""
-    following = _read(versions, address, version + 1)
+    ((_, following),) = _read_many(versions, address, [version + 1])
     return (following.previous if following else None) or _UNKNOWN_HASH
 
 
