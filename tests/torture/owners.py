@@ -62,8 +62,7 @@ class Owners:
         if version.erased:
             return self._of_erased(version)
         if version.purges:
-            place = version.agent, version.key
-            return self._weakest(f"purge {place}", version, self._purges[place])
+            return self._weakest(version, self._purges[version.agent, version.key])
         if not version.deleted:
             return self._by_id.get(version.by or "")
         told = self._told.get((version.key, version.sha256))
@@ -76,14 +75,16 @@ class Owners:
         place = version.key, version.sha256
         found = self._told.get(place) or self._by_id.get(version.write_id)
         found = found or self._by_id.get(self._shown.get(place, ""))
-        return found or self._weakest("erased", version, self._lost[version.key])
+        return found or self._weakest(version, self._lost[version.key])
 
-    def _weakest(
-        self, what: str, version: Version, candidates: list[Operation]
-    ) -> Operation | None:
-        """Return the weakest claim of all candidates, None when there are fewer than versions."""
-        self._taken[what, version.key] += 1
-        if self._taken[what, version.key] > len(candidates):
+    def _weakest(self, version: Version, candidates: list[Operation]) -> Operation | None:
+        """Return the weakest claim of all candidates, None when there are fewer than versions: of
+        this agent (an erased version has none), or of all together."""
+        mine, all_of_key = (version.agent, version.key), ("", version.key)
+        self._taken.update({mine, all_of_key})
+        if self._taken[mine] > len(candidates):
+            return None
+        if self._taken[all_of_key] > len(self._lost[version.key]):
             return None
         first = candidates[0]
         name = f"{first.id} or later, v{version.number}"
