@@ -13,6 +13,7 @@ from amfs_core.errors import CorruptEntryError
 from amfs_core.finding import Finding
 from amfs_core.layout import Address
 from amfs_core.ledger import Ledger
+from amfs_core.numbering import reached
 from amfs_core.versions import Versions
 
 _BATCH = 1000
@@ -119,11 +120,14 @@ def _check_memory(
     ledger: Ledger,
 ) -> Iterator[Finding]:
     """Yield what is wrong with one memory's chain of versions, and show them to the ledger."""
-    present = set(numbers)
-    absent = (number for number in range(1, numbers[-1]) if number not in present)
+    present, last = set(numbers), reached(numbers)
+    absent = (number for number in range(1, last) if number not in present)
     for number in islice(absent, 10):
         key = address.object_key(number)
-        yield Finding(key, f"it is missing below v{numbers[-1]}", "restore it from a copy")
+        yield Finding(key, f"it is missing below v{last}", "restore it from a copy")
+    for number in (one for one in numbers if one > last):
+        problem = f"no writer can have reached its number: there is no v{last + 1}"
+        yield Finding(address.object_key(number), problem, "move it out of the store")
     before: _Link | None = None
     kept: list[int] = []
     order: int | None = None

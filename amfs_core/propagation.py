@@ -117,11 +117,7 @@ def _head(versions: Versions, address: Address, used: int) -> Head:
 
 
 def _is_among(versions: Versions, address: Address, numbers: range, its_id: str) -> bool:
-    found = dict(versions.get_each((address, number) for number in numbers))
-    entries = (
-        found.get((address, number)) or versions.missing(address, number) for number in numbers
-    )
-    return any(entry.provenance.write_id == its_id for entry in entries)
+    return any(one.provenance.write_id == its_id for one in versions.span(address, numbers))
 
 
 def _pending(

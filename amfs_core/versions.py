@@ -29,6 +29,7 @@ from amfs_core.errors import (
     WriteOutcomeUnknownError,
 )
 from amfs_core.layout import MAX_VERSION, Address, Layout
+from amfs_core.numbering import reached
 from amfs_core.store import PAGE, Store
 
 DEFAULT_MAX_VALUE_BYTES = 16 * 1024 * 1024
@@ -94,7 +95,7 @@ class Versions:
                 entry, guessed = self._locate(address) or entry, False
             elif losses > 1:  # losing twice means being behind, not just late
                 _back_off(losses)
-                entry = self._climb(address, entry.version) or entry
+                entry = self.climb(address, entry.version) or entry
             head = Head(entry.version, entry.sha256, entry.provenance.written_at)
 
     def _create(self, address: Address, version: int, body: bytes, write_id: str) -> bytes:
@@ -127,8 +128,9 @@ class Versions:
         written_at = max(moment, head.written_at)
         if head.version >= MAX_VERSION:
             raise AMFSError(
-                f"{address} is at version {head.version}, and no version can follow; use another "
-                "key. Nothing was written.",
+                f"{address} is at version {head.version}, and no version can follow; if another "
+                "tool put that there, move it out of the store, else use another key. Nothing was "
+                "written.",
                 entity_path=address.entity_path,
                 key=address.key,
                 version=head.version,
@@ -173,7 +175,7 @@ class Versions:
             return self._locate(address)
         if max_age is not None and time.monotonic() - head.checked <= max_age:
             return self.get(address, head.version) if head.version else None
-        return self._climb(address, head.version)
+        return self.climb(address, head.version)
 
     def get(self, address: Address, version: int) -> MemoryEntry | None:
         """Return one version, or None when there is no such version. 1 request, 0 once it is known.
@@ -204,16 +206,18 @@ class Versions:
     def history(self, address: Address) -> list[MemoryEntry]:
         """Return all versions, oldest first. 1 request per 1,000 versions to list them, and 1 for
         each that is not known yet. Raises `CorruptEntryError` when one is missing or damaged."""
-        listed = max(self._listed(address), default=0)
+        listed = max(self.listed(address), default=0)
         last = max(listed, (self.cache.head(address) or NONE_KNOWN).version)
-        history: list[MemoryEntry] = []
-        for first in range(1, last + 1, PAGE):  # a number that is a forgery may be a huge one
-            page = range(first, min(first + PAGE, last + 1))
+        return list(self.span(address, range(1, last + 1)))
+
+    def span(self, address: Address, numbers: range) -> Iterator[MemoryEntry]:
+        """Yield the versions with these numbers in their order. 1 request for each that is not
+        known yet, many at a time. Raises `CorruptEntryError` when one is missing or damaged."""
+        for first in range(0, len(numbers), PAGE):  # a number that is a forgery may be a huge one
+            page = numbers[first : first + PAGE]
             found = dict(self.get_each((address, version) for version in page))
-            history += (
-                found.get((address, version)) or self.missing(address, version) for version in page
-            )
-        return history
+            for version in page:
+                yield found.get((address, version)) or self.missing(address, version)
 
     def get_each(
         self, wanted: Iterable[tuple[Address, int]]
@@ -254,20 +258,20 @@ class Versions:
         hint = 0
         try:
             if self.store.paged:
-                hint = max(islice(self._listed(address), PAGE), default=0)
+                hint = reached(islice(self.listed(address), PAGE))
         except PermissionDeniedError:
-            return self._climb(address, 0)
+            return self.climb(address, 0)
         pair = [(address, version) for version in (hint, hint + 1) if version]
         found = dict(self.get_each(pair))
         if (address, hint + 1) in found:
-            return self._climb(address, hint + 1)
+            return self.climb(address, hint + 1)
         if hint and (address, hint) not in found:
             self.missing(address, hint)
         self.cache.checked(address, hint)
         return found.get((address, hint))
 
-    def _climb(self, address: Address, known: int) -> MemoryEntry | None:
-        """Find the newest version, given that `known` exists (0: nothing is known to).
+    def climb(self, address: Address, known: int) -> MemoryEntry | None:
+        """Return the newest version, given that `known` exists (0: nothing is known to).
 
         Gallops up until a version is absent, then halves the gap: 1 request when nothing is new,
         about 2 log2(n) when n versions are.
@@ -290,7 +294,7 @@ class Versions:
         self.cache.checked(address, low)
         return newest or (self._must_get(address, low) if low else None)
 
-    def _listed(self, address: Address) -> Iterator[int]:
+    def listed(self, address: Address) -> Iterator[int]:
         """Yield the version numbers in a listing, in the byte order of their names.
 
         Names of deeper entity paths may stand among them; the listing starts and ends as near to
@@ -330,7 +334,7 @@ class Versions:
         object_key = address.object_key(version)
         raise CorruptEntryError(
             f"{object_key} is missing although a later version or a listing names it; "
-            "restore it from a copy",
+            "restore it from a copy, or move the later one away if another tool put it there",
             entity_path=address.entity_path,
             key=address.key,
             version=version,

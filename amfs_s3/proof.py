@@ -46,7 +46,7 @@ def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix:
         if error.failure.stage in ("sent", "answered"):  # so it may have been applied
             _remove(transport, scratch, started)
         raise
-    _remove(transport, scratch, started)
+    _remove(transport, scratch, time.monotonic())  # it answers, however long that took
     if not created:  # a conflict (409): that the second create succeeds proves nothing then
         raise BackendUnavailableError(
             f"{endpoint.where} reported a conflict on a new scratch object; try again",
@@ -65,7 +65,8 @@ def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix:
 
 
 def _remove(transport: Transport, scratch: str, started: float) -> None:
-    """Remove the scratch object, asking again for a few seconds but not a server that is silent."""
+    """Remove the scratch object, asking again until a few seconds after `started`: not for long a
+    server that is silent."""
     code: str | None = "no answer"
     while time.monotonic() - started < _REMOVE_SECONDS:
         try:

@@ -79,6 +79,7 @@ class TestForgedHistories:
         body = hostile.with_field("version", MAX_VERSION)(genuine("k"))
         hostile.place(adapter, "k", body, MAX_VERSION)
         memory = AgentMemory("agent", adapter=adapter)
+        assert memory.read(ENTITY, "k", version=MAX_VERSION) is not None
         with pytest.raises(AMFSError, match="no version can follow"):
             memory.write(ENTITY, "k", 2)
         assert len(list(adapter.list(""))) == 2

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from amfs_core import erasure
 from amfs_core.entry import MemoryEntry
 from amfs_core.errors import OutcomeUnknownError
 from amfs_core.memory import AgentMemory
@@ -21,6 +22,15 @@ from tests.torture.final import read
 from tests.torture.history import Recorder
 from tests.torture.run import Options, torture
 
+EXPECTED = {
+    "overwrites": "lost",
+    "forgets": "doubled",
+    "renames": "lost",
+    "trusts": "order",
+    "spares": "erased",
+    "frees": "lost",
+}
+
 
 class Bench:
     """A broken writer on a store in memory, and what it says recorded as in a run."""
@@ -30,6 +40,7 @@ class Bench:
         self.faulty = FaultyAdapter(self.model)
         session = sys.modules["amfs_core.session"]
         monkeypatch.setattr(session, "Versions", session.Versions)  # what `install` replaces
+        monkeypatch.setattr(erasure, "purge", erasure.purge)
         self._adapter = broken.install(name, self.faulty)
         self._path = path
         self._recorders: dict[str, Recorder] = {}
@@ -45,16 +56,26 @@ class Bench:
         value = {"by": id, "count": 1}
         self._record(memory, id, "write", lambda: memory.write("torture", "k0", value, write_id=id))
 
-    def read(self, memory: AgentMemory) -> None:
+    def read(self, memory: AgentMemory, version: int | None = None) -> None:
         self._count += 1
         id = f"{memory.agent_id}.{self._count}"
-        self._record(memory, id, "read", lambda: memory.read("torture", "k0"))
+        kind = "read" if version is None else "read version"
+        self._record(memory, id, kind, lambda: memory.read("torture", "k0", version=version))
+
+    def purge(self, memory: AgentMemory) -> None:
+        self._count += 1
+        id = f"{memory.agent_id}.{self._count}"
+
+        def work() -> None:
+            memory.purge("torture", "k0")
+
+        self._record(memory, id, "purge", work)
 
     def _record(
         self, memory: AgentMemory, id: str, kind: str, work: Callable[[], MemoryEntry | None]
     ) -> None:
         recorder = self._recorders[memory.agent_id]
-        recorder.invoke(id, kind, "k0", {})
+        recorder.invoke(id, kind, "k0", {"version": 0} if kind == "read version" else {})
         shown: list[MemoryEntry] = []
         try:
             found = work()
@@ -107,7 +128,35 @@ def test_a_reader_that_trusts_the_list_is_caught(bench: Bench) -> None:
     assert "order" in bench.rules()
 
 
-@pytest.mark.parametrize("name", broken.NAMES)
+@pytest.mark.parametrize("bench", ["spares", "misnames"], indirect=True)
+def test_a_purge_that_forgets_one_version_or_breaks_the_chain_is_caught(bench: Bench) -> None:
+    ada = bench.memory("ada")
+    bench.write(ada)
+    bench.write(ada)
+    bench.purge(ada)
+    assert bench.rules() & {"erased", "chain"}
+
+
+@pytest.mark.parametrize("bench", ["frees"], indirect=True)
+def test_a_purge_that_frees_numbers_is_caught(bench: Bench) -> None:
+    ada = bench.memory("ada")
+    bench.write(ada)
+    bench.purge(ada)
+    bench.write(ada)
+    assert {"doubled", "lost", "order"} & bench.rules()
+
+
+@pytest.mark.parametrize("bench", ["remembers"], indirect=True)
+def test_a_process_that_shows_what_it_purged_is_caught(bench: Bench) -> None:
+    ada = bench.memory("ada")
+    bench.write(ada)
+    bench.read(ada)
+    bench.purge(ada)
+    bench.read(ada, version=1)
+    assert bench.rules() == {"erased"}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
 def test_a_short_torture_catches_each_of_them(name: str, tmp_path: Path) -> None:
     options = Options(
         store="local",
@@ -121,7 +170,7 @@ def test_a_short_torture_catches_each_of_them(name: str, tmp_path: Path) -> None
         watchers=0,
         seconds=60.0,
         breaks=name,
+        purges=10.0 if name in broken.PURGES else 0.0,
     )
     report = torture(options, tmp_path)
-    expected = {"overwrites": "lost", "forgets": "doubled", "renames": "lost", "trusts": "order"}
-    assert expected[name] in {one.rule for one in report.violations}
+    assert EXPECTED[name] in {one.rule for one in report.violations}

@@ -227,6 +227,117 @@ def test_a_lagging_list_may_be_behind_others_and_not_behind_its_own_process() ->
     assert "order" in own.rules(lag=6e-9)
 
 
+# --- purges --------------------------------------------------------------------------------------
+
+
+class Purged(Good):
+    """The good history, then a purge by b, who finds all erased; and v7, which e wrote."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for number in list(self.chain):
+            self.erase(number)
+        self.chain[6] = version(6, "of the purge", deleted=True, value=None, agent="b", purges=True)
+        self.chain[7] = version(7, "e1")
+        self.operations |= {
+            "purge": operation("b5", "purge", 71, 75),
+            "gone": operation("b6", "read", 76, 79),
+            "stub": operation("b7", "read version", 76, 79, stub(1), arguments={"version": 1}),
+            "cached": operation(
+                "f1", "read version", 76, 79, seen(1, "a1"), arguments={"version": 1}
+            ),
+            "after": operation("e1", "write", 90, 91, seen(7, "e1")),
+            "knows": operation("e2", "read version", 92, 93, stub(2), arguments={"version": 2}),
+        }
+        self.watch.delivered += [(83, seen(6, None)), (95, seen(7, "e1"))]
+
+    def erase(self, number: int, **changes: Any) -> Purged:
+        self.chain[number] = replace(
+            self.chain[number],
+            **{"value": None, "agent": "", "deleted": True, "erased": True, **changes},
+        )
+        return self
+
+    def keep(self, number: int) -> Purged:
+        self.chain[number] = Good().chain[number]
+        return self
+
+    def without(self, name: str) -> Purged:
+        del self.operations[name]
+        return self
+
+
+def stub(number: int) -> Seen:
+    return Seen("k0", number, f"sha-{number}", None, erased=True)
+
+
+def test_a_good_purge_has_no_violation() -> None:
+    assert Purged().rules() == set()
+
+
+def test_a_purge_that_was_killed_may_have_left_something() -> None:
+    killed = Purged().keep(4).keep(5).change("purge", status="killed", returned=NEVER)
+    assert killed.rules() == set()
+
+
+def test_a_write_that_was_erased_before_anybody_saw_it_may_have_been_of_a_killed_update() -> None:
+    good = Purged().without("after").without("knows")
+    good.chain[7] = replace(good.chain[6], number=7, sha256="sha-7", previous="sha-6")
+    good.erase(6, write_id="its own", purges=False)
+    good.operations["killed"] = operation("g1", "update", 60, NEVER, status="killed")
+    good.watch.delivered[-1] = (95, seen(7, None))
+    assert good.rules() == set()
+    assert "stray" in good.without("killed").rules()
+
+
+BAD_PURGES = {
+    "a version that was left": ("erased", Purged().keep(2)),
+    "content that its own process shows": (
+        "erased",
+        Purged().change("stub", seen=(seen(1, "a1"),)),
+    ),
+    "content that a process shows which knows of what came later": (
+        "erased",
+        Purged().change("knows", seen=(seen(2, "b1"),)),
+    ),
+    "content that comes back": (
+        "erased",
+        Purged()
+        .keep(1)
+        .change("purge", status="killed", returned=NEVER)
+        .change("stub", process="z"),
+    ),
+    "an erasure above every order": ("erased", Purged().erase(7)),
+    "an erasure that nobody asked for": ("erased", Purged().without("purge")),
+    "an order of nobody": ("stray", Purged().without("purge")),
+    "a number that is used again": ("lost", Purged().erase(5, sha256="another")),
+    "a stub without the hash of the content": ("chain", Purged().erase(2, sha256="another")),
+    "a read of something after a purge": (
+        "order",
+        Purged().change("gone", seen=(seen(5, "a3"),)),
+    ),
+    "an outcome that is counted twice and erased": ("doubled", Purged().erase(4, outcome="r")),
+}
+
+
+@pytest.mark.parametrize(("rule", "bad"), BAD_PURGES.values(), ids=BAD_PURGES)
+def test_a_bad_purge_is_caught(rule: str, bad: Good) -> None:
+    assert rule in bad.rules()
+
+
+def test_what_an_outcome_counted_is_recognised_in_a_stub() -> None:
+    model = ModelAdapter()
+    with AgentMemory("a", adapter=model) as memory:
+        memory.write("torture", "k0", {"by": "x", "count": 1})
+        memory.commit_outcome("r", "success", entries=[("torture", "k0")])
+        memory.purge("torture", "k0")
+    objects = {info.key: model.get(info.key) or b"" for info in model.list("")}
+    chain = read(objects).chains["k0"]
+    assert [chain[number].outcome for number in (1, 2, 3)] == [None, "r", None]
+    assert [chain[number].erased for number in (1, 2, 3)] == [True, True, False]
+    assert [chain[number].previous for number in (2, 3)] == [chain[1].sha256, chain[2].sha256]
+
+
 # --- files ---------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+import amfs_core.erasure
 import amfs_core.session
 from amfs_core.cache import NONE_KNOWN, Head
 from amfs_core.entry import Draft, MemoryEntry, seal
@@ -98,18 +99,68 @@ class Trusting(Versions):
     """Takes the highest version of a listing for the newest."""
 
     def newest(self, address: Address, max_age: float | None = None) -> MemoryEntry | None:
-        listed = max(self._listed(address), default=0)
+        listed = max(self.listed(address), default=0)
         self.cache.checked(address, listed)
         return self.get(address, listed) if listed else None
 
 
+def spare(versions: Versions, address: Address, tombstone: Draft) -> int:
+    """A purge that stops one version short of its tombstone."""
+    order = versions.append(address, lambda _: tombstone)
+    assert order is not None
+    kept = order.version - 1
+    body = versions.store.get(address.object_key(kept))
+    erased = _purge(versions, address, tombstone)
+    if body is not None:
+        versions.store.replace(address.object_key(kept), body)
+    return erased
+
+
+def free(versions: Versions, address: Address, tombstone: Draft) -> int:
+    """A purge that deletes the objects, so that their numbers are free again."""
+    numbers = list(versions.listed(address))
+    for number in numbers:
+        versions.store.adapter.delete(address.object_key(number))
+    versions.cache.after_fork()
+    return len(numbers)
+
+
+def remember(versions: Versions, address: Address, tombstone: Draft) -> int:
+    """A purge whose process goes on showing what it had cached."""
+    head = versions.newest(address)
+    bodies = {
+        number: body
+        for number in range(1, head.version + 1 if head else 1)
+        if (body := versions.cache.body(address, number)) is not None
+    }
+    erased = _purge(versions, address, tombstone)
+    for number, body in bodies.items():
+        versions.cache._keep_body(
+            versions.cache._memory(address.prefix), address.prefix, number, body
+        )
+    return erased
+
+
+def misname(versions: Versions, address: Address, tombstone: Draft) -> int:
+    """A purge whose first stub does not say what the content's hash was."""
+    erased = _purge(versions, address, tombstone)
+    first = versions.get(address, 1)
+    if first is not None and first.erased is not None:
+        versions.store.replace(address.object_key(1), seal(replace(first, erased="0" * 64)))
+    return erased
+
+
+_purge = amfs_core.erasure.purge
 _VERSIONS = {"forgets": Forgetful, "renames": Renaming, "trusts": Trusting}
-NAMES = ("overwrites", *_VERSIONS)
+PURGES = {"spares": spare, "frees": free, "remembers": remember, "misnames": misname}
 
 
 def install(name: str, adapter: StorageAdapter) -> StorageAdapter:
     """Break this process in the named way, and return what it is to work with."""
     if name == "overwrites":
         return Overwriting(adapter)
-    setattr(amfs_core.session, "Versions", _VERSIONS[name])  # noqa: B010
+    if name in PURGES:
+        setattr(amfs_core.erasure, "purge", PURGES[name])  # noqa: B010
+    else:
+        setattr(amfs_core.session, "Versions", _VERSIONS[name])  # noqa: B010
     return adapter

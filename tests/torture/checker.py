@@ -9,14 +9,15 @@ every version comes from an operation that was asked for.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.torture import outcomes, views
+from tests.torture import erasure, outcomes, views
 from tests.torture.final import Final, Version
-from tests.torture.history import History, Operation
+from tests.torture.history import History, Operation, Seen
 from tests.torture.order import check_order
+from tests.torture.owners import Owners
 from tests.torture.violation import Violation
 
 Owner = dict[tuple[str, int], Operation]
@@ -52,6 +53,7 @@ def check(
         *outcomes.check(history, final),
         *_check_contents(case),
         *views.check(history, final),
+        *erasure.check(history, final, case.owners),
         *check_order(history, final, keys, case.lag, case.owners),
     ]
 
@@ -80,26 +82,15 @@ def _check_chains(case: Case) -> Iterator[Violation]:
 
 def _check_owners(case: Case) -> Iterator[Violation]:
     """Every version was asked for, by an operation that did not say that it failed, and once."""
-    by_id = {one.id: one for one in case.history.operations}
-    commits: dict[str, Operation] = {}
-    for one in case.history.operations:
-        if one.kind == "commit":
-            ref = one.arguments["ref"]
-            commits[ref] = outcomes.merged(commits.get(ref), one)
-    tombstones = _Tombstones(case.history)
+    owners = Owners(case.history)
     for chain in case.final.chains.values():
         seen: set[str] = set()
-        for number, version in sorted(chain.items()):
-            if version.outcome is not None:
-                owner = commits.get(version.outcome)
-            elif version.deleted:
-                owner = tombstones.take(version)
-            else:
-                owner = by_id.get(version.by or "")
+        for _, version in sorted(chain.items()):
+            owner = owners.of(version)
             yield from _check_owner(version, owner, seen)
             if owner is not None:
                 seen.add(owner.id)
-                case.owners[version.key, number] = owner
+                case.owners[version.key, version.number] = owner
 
 
 def _check_owner(version: Version, owner: Operation | None, seen: set[str]) -> Iterator[Violation]:
@@ -113,28 +104,6 @@ def _check_owner(version: Version, owner: Operation | None, seen: set[str]) -> I
         yield Violation("not written", f"{what} is of {owner.id}, which said: {owner.error}")
 
 
-class _Tombstones:
-    """Who deleted: by write_id as long as the caller was told it, else by agent and memory."""
-
-    def __init__(self, history: History) -> None:
-        self._told: dict[tuple[str, str], Operation] = {}
-        self._untold: dict[tuple[str, str], list[Operation]] = defaultdict(list)
-        for one in sorted(history.operations, key=lambda one: one.invoked, reverse=True):
-            if one.kind != "delete" or one.key is None:
-                continue
-            if one.seen:
-                self._told[one.key, one.seen[0].sha256] = one
-            elif one.is_open:
-                self._untold[one.process, one.key].append(one)
-
-    def take(self, version: Version) -> Operation | None:
-        told = self._told.get((version.key, version.sha256))
-        if told is not None:
-            return told
-        untold = self._untold[version.agent, version.key]
-        return untold.pop() if untold else None  # the earliest: the weakest claim about its time
-
-
 def _check_acknowledged(case: Case) -> Iterator[Violation]:
     """What was acknowledged is there, at the version that was said, whole."""
     for one in case.history.operations:
@@ -144,9 +113,7 @@ def _check_acknowledged(case: Case) -> Iterator[Violation]:
         there = case.final.chains.get(said.key, {}).get(said.version)
         if there is None:
             yield Violation("lost", f"{one.id} was told v{said.version} of {said.key}: not there")
-        elif (there.sha256, there.by) != (said.sha256, said.by) or (
-            one.kind == "write" and there.write_id != one.id
-        ):
+        elif not _is(there, said) or (one.kind == "write" and there.write_id != one.id):
             yield Violation("lost", f"{one.id}: v{said.version} of {said.key} is of {there.by}")
         expected = one.arguments.get("expected")
         if expected is not None and said.version != expected + 1:
@@ -159,6 +126,8 @@ def _check_updates(case: Case) -> Iterator[Violation]:
         if owner.kind != "update":
             continue
         version, before = case.final.chains[key][number], case.final.chains[key].get(number - 1)
+        if version.erased or (before and before.erased):
+            continue
         expected = (before.count if before else 0) + 1
         if version.count != expected:
             yield Violation(
@@ -173,10 +142,16 @@ def _check_contents(case: Case) -> Iterator[Violation]:
         shown += [(f"the watch of {watching.process}", seen) for _, seen in watching.delivered]
     for who, seen in shown:
         there = case.final.chains.get(seen.key, {}).get(seen.version)
-        if there is None or (there.sha256, there.by) != (seen.sha256, seen.by):
+        if there is None or not _is(there, seen):
             what = "nothing" if there is None else f"{there.by}'s {there.sha256[:8]}"
             yield Violation(
                 "content",
                 f"{who} saw v{seen.version} of {seen.key} as {seen.by}'s {seen.sha256[:8]}; "
                 f"there is {what}",
             )
+
+
+def _is(there: Version, seen: Seen) -> bool:
+    """True when a version is what was seen of it; an erased one still tells by its hash."""
+    by_another = there.by != seen.by and not (there.erased or seen.erased)
+    return there.sha256 == seen.sha256 and not by_another

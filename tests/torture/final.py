@@ -7,7 +7,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 _VERSION = re.compile(r"default/entries/(?P<entity>.+)/(?P<key>[^/]+)/v(?P<number>[0-9]+)\.json")
@@ -16,7 +16,11 @@ _OUTCOME = re.compile(r"default/outcomes/(?P<ref>[^/]+)\.json")
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version as it is in the store."""
+    """One version as it is in the store.
+
+    Of an erased one the value, the agent and what it counted are gone: `sha256` is the one that the
+    content had, and `outcome` is found by the `write_id` that an outcome gives.
+    """
 
     key: str
     number: int
@@ -28,6 +32,8 @@ class Version:
     agent: str
     claim: int
     outcome: str | None
+    erased: bool = False
+    purges: bool = False
 
     @property
     def by(self) -> str | None:
@@ -56,6 +62,7 @@ class Final:
 def read(objects: Mapping[str, bytes]) -> Final:
     """The state that objects, by their keys below the prefix, stand for."""
     final = Final()
+    prefixes: dict[str, str] = {}
     for name, body in sorted(objects.items()):
         version, outcome = _VERSION.fullmatch(name), _OUTCOME.fullmatch(name)
         fields = _unsealed(body)
@@ -63,9 +70,26 @@ def read(objects: Mapping[str, bytes]) -> Final:
             final.broken.append(f"{name} is not a sealed object of the layout: {body[:80]!r}")
         elif version is not None:
             _add(final, name, version, fields)
+            prefixes[version["key"]] = name[: version.start("number") - 1]
         elif outcome is not None:
             final.outcomes[outcome["ref"]] = fields
+    _recognise(final, prefixes)
     return final
+
+
+def _recognise(final: Final, prefixes: Mapping[str, str]) -> None:
+    """Find which outcomes were counted by the versions that are erased."""
+    for key, chain in final.chains.items():
+        ids = {
+            _write_id(f"default/outcomes/{ref}.json", prefixes[key]): ref for ref in final.outcomes
+        }
+        for number, version in chain.items():
+            if version.erased:
+                chain[number] = replace(version, outcome=ids.get(version.write_id))
+
+
+def _write_id(outcome_key: str, prefix: str) -> str:
+    return hashlib.sha256(f"{outcome_key}\n{prefix}".encode()).hexdigest()[:32]
 
 
 def _unsealed(body: bytes) -> dict[str, Any] | None:
@@ -86,11 +110,13 @@ def _add(final: Final, name: str, place: re.Match[str], fields: dict[str, Any]) 
         place["key"],
         number,
         provenance["write_id"],
-        fields["sha256"],
+        fields.get("erased") or fields["sha256"],
         fields["previous"],
         fields["deleted"],
         fields["value"],
         provenance["agent_id"],
         fields.get("claim") or number,
         provenance.get("outcome_ref"),
+        erased="erased" in fields,
+        purges=fields.get("purges", False),
     )

@@ -22,21 +22,26 @@ from amfs_core.entry import MemoryEntry
 NEVER = 1 << 62
 """When an operation returned that did not."""
 
-WRITES = ("write", "update", "delete", "commit")
+WRITES = ("write", "update", "delete", "commit", "purge")
 
 
 class Seen(NamedTuple):
-    """A version that an operation made or was shown; `by` is the operation that its value names."""
+    """A version that an operation made or was shown; `by` is the operation that its value names.
+
+    `sha256` is the one that the content had, in an `erased` one too.
+    """
 
     key: str
     version: int
     sha256: str
     by: str | None
+    erased: bool = False
 
     @classmethod
     def of(cls, entry: MemoryEntry) -> Seen:
         by = entry.value.get("by") if isinstance(entry.value, dict) else None
-        return cls(entry.key, entry.version, entry.sha256, by)
+        content = entry.erased or entry.sha256
+        return cls(entry.key, entry.version, content, by, entry.erased is not None)
 
 
 @dataclass(frozen=True, slots=True)

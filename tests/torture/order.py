@@ -54,7 +54,12 @@ def check_order(
             for number in final.chains.get(key, {})
             if (key, number) in owners
         }
-        sweep = _Sweep(key, final.chains.get(key, {}), begun, lag)
+        nothing = [
+            number
+            for number, version in sorted(final.chains.get(key, {}).items())
+            if _is_tombstone(version, owners.get((key, number)))
+        ]
+        sweep = _Sweep(key, nothing, begun, lag)
         for one in sorted(observations[key], key=lambda one: (one.invoked, one.returned)):
             yield from sweep.take(one)
 
@@ -104,7 +109,7 @@ def _of_reader(one: Operation, keys: tuple[str, ...]) -> Iterator[tuple[str, Obs
         yield key, seen(one.newest)
     if one.status != "ok":
         return
-    if one.kind == "read" or (one.kind == "delete" and not one.seen):
+    if one.kind in ("read", "purge") or (one.kind == "delete" and not one.seen):
         yield key, seen(newest)
     elif one.kind == "read version":
         if newest is None:
@@ -121,12 +126,17 @@ def _of_reader(one: Operation, keys: tuple[str, ...]) -> Iterator[tuple[str, Obs
             yield each, seen(shown.get(each), listed=True)
 
 
+def _is_tombstone(version: Version, owner: Operation | None) -> bool:
+    """An erased version was one when a delete or a purge made it, or may have."""
+    if version.erased and owner is not None and owner.status == "ok":
+        return owner.kind in ("delete", "purge")
+    return version.deleted
+
+
 class _Sweep:
     """Goes through the observations of one memory in the order of their beginnings."""
 
-    def __init__(
-        self, key: str, chain: Mapping[int, Version], begun: Mapping[int, int], lag: int
-    ) -> None:
+    def __init__(self, key: str, nothing: list[int], begun: Mapping[int, int], lag: int) -> None:
         self._key = key
         self._begun = begun
         self._lag = lag
@@ -134,7 +144,7 @@ class _Sweep:
         self._times: list[int] = [-1]
         self._least: list[int] = [0]  # from each of these times on, no less may be seen
         self._own: dict[str, int] = {}
-        self._nothing = [0, *sorted(number for number, one in chain.items() if one.deleted)]
+        self._nothing = [0, *nothing]  # the versions that say that there is none
 
     def take(self, one: Observation) -> Iterator[Violation]:
         """Check an observation, and have it count from when it returned."""

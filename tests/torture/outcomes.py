@@ -46,7 +46,9 @@ def _check_versions(final: Final) -> Iterator[Violation]:
                 yield Violation("outcome", f"{key} counts {ref}, of which there is no record")
         for number, version in chain.items():
             before = chain.get(number - 1)
-            if version.outcome is not None and before and before.value != version.value:
+            if version.outcome is None or before is None or before.erased or version.erased:
+                continue
+            if before.value != version.value:
                 yield Violation("outcome", f"{key} v{number} changed the value of v{number - 1}")
 
 

@@ -48,7 +48,8 @@ class Job:
     """What one worker process is to do.
 
     `name` is unique to the process. `cursor` and `delivered` say where its watch goes on;
-    `breaks` names what of `broken.py` it works with.
+    `breaks` names what of `broken.py` it works with, `purges` is the weight of purges among its
+    operations.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Job:
     cursor: str = "beginning"
     delivered: tuple[tuple[str, int], ...] = ()
     breaks: str | None = None
+    purges: float = 0.0
 
     def memory(self, note: Callable[[str], None]) -> AgentMemory:
         adapter = self.where.adapter(self.seed, note)

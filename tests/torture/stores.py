@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from amfs_core.memory import AgentMemory
 from amfs_local import LocalAdapter
-from tests import servers
+from tests import ceph, servers
 from tests.proxy import FaultProxy
 from tests.s3_store import Place, contents_of
 from tests.servers import Server
@@ -111,8 +112,12 @@ class BucketStore:
         return Place.on(self._server, self._bucket).memory("judge")
 
 
-PROGRAMS = {"minio": servers.MINIO, "versity": servers.VERSITY}
-NAMES = ("local", *PROGRAMS)
+SERVERS: Mapping[str, Callable[[], AbstractContextManager[Server]]] = {
+    "minio": lambda: servers.running(servers.MINIO),
+    "versity": lambda: servers.running(servers.VERSITY),
+    "ceph": ceph.running,  # only its gateway can be killed: its objects are in memory
+}
+NAMES = ("local", *SERVERS)
 
 
 @contextlib.contextmanager
@@ -124,5 +129,5 @@ def opened(name: str, directory: Path, *, rate: float, seed: int) -> Iterator[St
     if name == "local":
         yield DirectoryStore(directory / "store", rate)
         return
-    with servers.running(PROGRAMS[name]) as server, FaultProxy(server.endpoint_url) as proxy:
+    with SERVERS[name]() as server, FaultProxy(server.endpoint_url) as proxy:
         yield BucketStore(server, proxy, rate, seed)

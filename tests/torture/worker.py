@@ -36,6 +36,9 @@ WEIGHTS = {
     "search": 1.5,
     "history": 0.3,
 }
+PURGES = 0.6
+"""The weight of purges, unless a run has another: few, so that there are histories to purge."""
+
 _HOT = (10, 5, *[2] * (len(KEYS) - 2))
 _PADDING = (0, 0, 0, 200, 20_000)
 
@@ -99,12 +102,14 @@ class Worker:
         self._memory = memory
         self._recorder = recorder
         self._dice = random.Random(job.seed)
+        self._purges = job.purges
         self._known: dict[str, int] = {}
         self._read: list[MemoryEntry] = []
 
     def step(self, number: int) -> None:
         """Do an operation that the seed picks."""
-        kind = self._dice.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))[0]
+        weights = {**WEIGHTS, "purge": self._purges}
+        kind = self._dice.choices(tuple(weights), tuple(weights.values()))[0]
         key = self._dice.choices(KEYS, _HOT)[0]
         id = f"{self._name}.{number}"
         if kind == "commit":
@@ -130,6 +135,7 @@ class Worker:
             "read version": lambda: memory.read(*place, version=version),
             "delete": lambda: memory.delete(*place),
             "history": lambda: memory.history(*place),
+            "purge": lambda: memory.purge(*place),
         }
         arguments = {"version": version} if kind == "read version" else {}
         seen = self._record(id, kind, key, arguments, work[kind])
@@ -194,7 +200,10 @@ class Worker:
         seen: list[MemoryEntry] = []
         try:
             result = work()
-            seen = result if isinstance(result, list) else [] if result is None else [result]
+            if isinstance(result, MemoryEntry):
+                seen = [result]
+            elif isinstance(result, list):
+                seen = result
         except VersionConflictError as raised:
             status, error, newest = "conflict", str(raised), raised.actual
         except OutcomeUnknownError as raised:
@@ -202,7 +211,8 @@ class Worker:
         except OutcomePendingError as raised:
             status, error = "pending", str(raised)
         except BackendUnavailableError as raised:
-            status, error = "failed", str(raised)
+            # A purge is many requests, and those before the one that failed were carried out.
+            status, error = "unknown" if kind == "purge" else "failed", str(raised)
         except Exception as raised:
             status, error = "error", repr(raised)
         self._recorder.returned(id, status, seen, error, newest)
