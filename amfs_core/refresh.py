@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from amfs_core.errors import CorruptEntryError
+from amfs_core import permission
+from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 from amfs_core.layout import Address
 from amfs_core.rows import Known, Listed, row
 from amfs_core.storage import ObjectInfo
@@ -48,10 +49,14 @@ class Refresh:
         self._wanted: Page = {}
         self._behind: dict[str, int] = {}  # listed in a version older than the one held
         self._stamps: list[tuple[float, int]] = []  # written by this process, and listed now
+        self._refused: dict[tuple[Address, int], PermissionDeniedError] = {}
         self._done = 0
 
     def run(self) -> None:
-        """List, compare and fetch. 1 request per 1,000 objects, and 1 per version that is new."""
+        """List, compare and fetch. 1 request per 1,000 objects, and 1 per version that is new.
+
+        What may not be read is left out as long as something else may, else that is raised.
+        """
         catalog = self._catalog
         confirmed = bytearray(catalog.last_id() + 1)  # by id: the listing has it as it is held
         for page in self._pages():
@@ -63,6 +68,8 @@ class Refresh:
         catalog.stamp(self._stamps)
         if suspects := catalog.others(confirmed, self._entity_path):
             self._look_at(suspects)
+        if self._refused:
+            self._leave_out()
 
     def _pages(self) -> Iterator[Page]:
         """Yield what is listed under the path; then what this process wrote, which a listing that
@@ -135,7 +142,7 @@ class Refresh:
                 places[parsed] = listed
         total = self._done + len(places) + len(self._wanted if self._wanted is not wanted else ())
         rows = []
-        for (address, version), body in self._versions.get_bodies(places):
+        for (address, version), body in self._versions.get_bodies(places, self._refuse):
             try:
                 if body is None:
                     self._versions.missing(address, version)
@@ -155,6 +162,19 @@ class Refresh:
         self._catalog.put(rows)
         if places:
             self._progress(self._done, total)
+
+    def _refuse(self, address: Address, version: int, refusal: PermissionDeniedError) -> None:
+        self._refused[address, version] = refusal
+
+    def _leave_out(self) -> None:
+        """Leave out what may not be read, if anything else under the path may, now."""
+        others = self._catalog.newest(
+            self._entity_path, {address.prefix for address, _ in self._refused}
+        )
+        if not permission.holds(self._versions.store, others):
+            raise next(iter(self._refused.values()))
+        for (address, version), refusal in self._refused.items():
+            self._catalog.report(address, version, refusal)
 
     def _look_at(self, suspects: list[str]) -> None:
         """Look at memories that the listing does not have as they are held: ask for what is held.
