@@ -105,7 +105,8 @@ class Ledger:
         for ref, object_key in self._counted.items():
             if self._is_lost(ref):
                 problem = f"it counts the outcome {ref!r}, of which there is no record"
-                self.findings.append(Finding(object_key, problem, "restore that from a copy"))
+                mend = "run copy again if this is a copy that was not finished, else restore that"
+                self.findings.append(Finding(object_key, problem, mend))
         debts = (debt for due in self._debts.values() for debt in due.values())
         return [_pending(self._versions, debt) for debt in debts if self._stands(debt, repair)]
 
