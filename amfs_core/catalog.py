@@ -237,11 +237,14 @@ class Catalog:
         """Say once that the newest version of a memory is damaged or may not be read. It is left
         out, and never in the way of others; the version before it is not the newest, so that goes
         too."""
-        object_key = address.object_key(version)
+        self.note(address.object_key(version), fault)
+        self.forget(address)
+
+    def note(self, object_key: str, why: object) -> None:
+        """Say once that an object is left out."""
         if object_key not in self._left_out:
             self._left_out.add(object_key)
-            _log.warning("left out: %s", fault)
-        self.forget(address)
+            _log.warning("left out: %s", why)
 
     def _drop(self, connection: sqlite3.Connection, memories: Iterable[Known]) -> None:
         gone = list(memories)
