@@ -208,7 +208,12 @@ def page(table: str, problems: str) -> str:
 
 def main() -> int:
     """Make the table: what fails is in it, and is no failure of this program."""
-    wanted = sys.argv[1:] or list(SUBJECTS)
+    with own_cache():  # one for all: what starts the processes has the first one that it saw
+        return _main(sys.argv[1:])
+
+
+def _main(chosen: list[str]) -> int:
+    wanted = chosen or list(SUBJECTS)
     table, problems = "", ""
     for name in wanted:
         subject = SUBJECTS[name]
@@ -219,12 +224,11 @@ def main() -> int:
             print(f"{subject.name}: {error}", file=sys.stderr)
             problems += f"- {subject.name} could not be started here, so it is not in the table.\n"
             continue
-        with own_cache():
-            cell, broken = tortured(name)
+        cell, broken = tortured(name)
         table += row(subject, cases, cell)
         problems += failures(subject, [*cases, *broken[:SHOWN]])
     text = page(table, problems)
-    if sys.argv[1:]:
+    if chosen:
         print(text)
     else:
         PAGE.write_text(text)

@@ -314,38 +314,6 @@ class TestRoots:
             in_forked_child(use)
             os.chmod(root / "c", 0o755)
 
-    def test_one_file_that_may_not_be_read_is_named_and_in_nobodys_way(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        with tempfile.TemporaryDirectory() as directory:
-            root = Path(directory) / "root"
-            memory = AgentMemory("a", adapter=LocalAdapter(root))
-            for key in ("a", "secret", "z"):
-                memory.write("e", key, f"word {key}")
-            os.chmod(directory, 0o755)
-            secret = "default/entries/e/secret/v1.json"
-            os.chmod(root / secret, 0)
-
-            def use() -> None:
-                become_ordinary()
-                memory = AgentMemory("b", adapter=LocalAdapter(root))
-                for _ in range(2):
-                    assert [entry.key for entry in memory.list()] == ["a", "z"]
-                    assert {hit.entry.key for hit in memory.search("word")} == {"a", "z"}
-                assert caplog.text.count("left out") == 1
-                assert secret in caplog.text
-                (finding,) = memory.verify().findings
-                assert finding.object_key == secret
-                assert "give this user access" in finding.mend
-                for call in (
-                    lambda: memory.read("e", "secret"),
-                    lambda: memory.history("e", "secret"),
-                ):
-                    with pytest.raises(PermissionDeniedError, match=r"secret.*give this user"):
-                        call()
-
-            in_forked_child(use)
-
 
 def become_ordinary() -> None:
     """Give up root's right to ignore permissions."""

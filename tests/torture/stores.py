@@ -108,7 +108,9 @@ class BucketStore:
         finally:
             client.close()
         named = {name.removeprefix(PREFIX): body for name, body in found.items()}
-        return {name: body for name, body in named.items() if not name.startswith("proof/")}
+        # Names with a dot are scratch: who is killed in the middle of a proof leaves one.
+        aside = ("proof/", ".")
+        return {name: body for name, body in named.items() if not name.startswith(aside)}
 
     def memory(self) -> AgentMemory:
         return Place.on(self._server, self._bucket).memory("judge")
