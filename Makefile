@@ -12,7 +12,7 @@ help:
 	@echo "make bench        measure against the raw clients (bench-quick: under 3 minutes)"
 	@echo "make lint types pytest    the parts of make test"
 	@echo "make fuzz         the property tests with new random examples, many of them"
-	@echo "make portability  the conformance kit on every server; writes docs/servers.md"
+	@echo "make portability  the conformance kit and a short torture per server; writes docs/servers.md"
 	@echo "make torture      16 processes x 1000 operations per store, faults, kills, crashes"
 	@echo "make test-model   search by meaning, with a real model (large to install)"
 	@echo "make format       rewrite the sources in the house style"

@@ -17,12 +17,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from amfs_core import fork, rows
 from amfs_core.database import Database, DatabaseLost
-from amfs_core.errors import CorruptEntryError
+from amfs_core.errors import AMFSError
 from amfs_core.filters import under
 from amfs_core.layout import Address
 from amfs_core.refresh import Page, Progress, Refresh
@@ -32,6 +33,7 @@ from amfs_core.versions import Versions
 T = TypeVar("T")
 
 _MAX_SCOPES = 1000
+_SOME = 10
 _log = logging.getLogger("amfs")
 
 
@@ -59,7 +61,7 @@ class Catalog:
         else:
             path = directory / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.sqlite"
         self.database = Database(path, f"{rows.SCHEMA};\n{schema}", identity)
-        self._damaged: set[str] = set()  # object keys that were reported
+        self._left_out: set[str] = set()  # object keys that were reported
         self._own: dict[Address, int] = {}
         self.after_fork()
         fork.register(self)
@@ -218,14 +220,32 @@ class Catalog:
 
         self.database.run(drop)
 
-    def report(self, address: Address, version: int, damage: CorruptEntryError) -> None:
-        """Say once that the newest version of a memory is damaged. It is left out, and never in
-        the way of others; the version before it is not the newest, so that goes too."""
-        object_key = address.object_key(version)
-        if object_key not in self._damaged:
-            self._damaged.add(object_key)
-            _log.warning("left out: %s", damage)
+    def newest(self, entity_path: str | None, without: set[str]) -> list[str]:
+        """Return the object keys of some versions that are held under a path: the last ones, but
+        not of the memories with these prefixes."""
+        condition, parameters = under(entity_path)
+
+        def read(connection: sqlite3.Connection) -> list[str]:
+            found = connection.execute(
+                f"SELECT prefix, version FROM memory WHERE {condition} ORDER BY id DESC", parameters
+            )
+            held = ((prefix, version) for prefix, version in found if prefix not in without)
+            return [f"{prefix}v{version}.json" for prefix, version in islice(held, _SOME)]
+
+        return self.database.run(read)
+
+    def report(self, address: Address, version: int, fault: AMFSError) -> None:
+        """Say once that the newest version of a memory is damaged or may not be read. It is left
+        out, and never in the way of others; the version before it is not the newest, so that goes
+        too."""
+        self.note(address.object_key(version), fault)
         self.forget(address)
+
+    def note(self, object_key: str, why: object) -> None:
+        """Say once that an object is left out."""
+        if object_key not in self._left_out:
+            self._left_out.add(object_key)
+            _log.warning("left out: %s", why)
 
     def _drop(self, connection: sqlite3.Connection, memories: Iterable[Known]) -> None:
         gone = list(memories)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from amfs_core import cursor
+from amfs_core import cursor, permission
 from amfs_core.entry import MemoryEntry
-from amfs_core.errors import CorruptEntryError
+from amfs_core.errors import AMFSError, CorruptEntryError, PermissionDeniedError
 from amfs_core.layout import Address
 from amfs_core.versions import Versions
 
@@ -48,7 +49,7 @@ class Feed:
         self.prefix = versions.layout.entity_prefix(entity_path)
         self._delivered: dict[str, int] = {}  # by the memories' prefixes
         self._behind: dict[str, int] = {}  # newest versions listed of memories not yet fetched
-        self._damaged: dict[str, str | None] = {}  # memories that wait, and what was reported
+        self._waiting: dict[str, str] = {}  # memories that wait, and what was reported
         self.after_fork()
         if since is None:
             self._delivered = self._list()
@@ -120,20 +121,40 @@ class Feed:
     def _fetch(self) -> None:
         wanted = self._next_wanted()
         found: dict[tuple[Address, int], MemoryEntry] = {}
-        damages: dict[tuple[Address, int], CorruptEntryError] = {}
-        for (address, version), body in self._versions.get_bodies(wanted):
+        faults: dict[tuple[Address, int], AMFSError] = {}
+
+        def refuse(address: Address, version: int, refusal: PermissionDeniedError) -> None:
+            faults[address, version] = refusal
+
+        for (address, version), body in self._versions.get_bodies(wanted, refuse):
             try:
                 if body is None:
                     self._versions.missing(address, version)
                 entry = self._versions.decode(address, version, body)
             except CorruptEntryError as damage:
-                damages[address, version] = damage
+                faults[address, version] = damage
             else:
                 self._versions.cache.keep(address, entry, body)
                 found[address, version] = entry
-        coming = self._in_order(wanted, found, damages)
+        self._raise_refusal(found, faults)
+        coming = self._in_order(wanted, found, faults)
         with self._lock:
             self._coming.extend(coming)
+
+    def _raise_refusal(
+        self,
+        found: Mapping[tuple[Address, int], MemoryEntry],
+        faults: Mapping[tuple[Address, int], AMFSError],
+    ) -> None:
+        """Raise what may not be read, unless something else may be."""
+        refusals = [one for one in faults.values() if isinstance(one, PermissionDeniedError)]
+        if not refusals or found:
+            return
+        refused = {address.prefix for address, _ in faults}
+        others = (one for one in reversed(self._delivered.items()) if one[0] not in refused)
+        delivered = (f"{prefix}v{version}.json" for prefix, version in others)
+        if not permission.holds(self._versions.store, delivered):
+            raise refusals[0]
 
     def _next_wanted(self) -> list[tuple[Address, int]]:
         """Return up to `BATCH` versions, those of one memory without gaps; a memory whose newest
@@ -143,7 +164,7 @@ class Feed:
         for prefix, newest in self._behind.items():
             first = self._delivered.get(prefix, 0) + 1
             last = min(newest, first + BATCH - len(wanted) - 1)
-            if prefix in self._damaged:  # the rest of it waits until this one is mended
+            if prefix in self._waiting:  # the rest of it waits until this one is mended
                 last = first
             parsed = self._versions.layout.parse(f"{prefix}v{newest}.json")
             assert parsed is not None, "the listing had it, and its name was looked at then"
@@ -160,7 +181,7 @@ class Feed:
         self,
         wanted: list[tuple[Address, int]],
         found: dict[tuple[Address, int], MemoryEntry],
-        damages: dict[tuple[Address, int], CorruptEntryError],
+        faults: dict[tuple[Address, int], AMFSError],
     ) -> list[_Coming]:
         """Return what was found, by time, and of each memory only what has no gap before it."""
         ordered: list[tuple[datetime, str, int, MemoryEntry]] = []
@@ -174,9 +195,9 @@ class Feed:
             if entry is None:
                 stopped.add(prefix)
                 self._behind.pop(prefix, None)
-                self._report(prefix, damages[address, version])
+                self._report(prefix, faults[address, version])
                 continue
-            self._damaged.pop(prefix, None)
+            self._waiting.pop(prefix, None)
             # Within a memory the number decides, whatever the writers' clocks said.
             written_at = entry.provenance.written_at
             times[prefix] = max(written_at, times.get(prefix, written_at))
@@ -184,8 +205,9 @@ class Feed:
         ordered.sort(key=lambda one: one[:3])
         return [_Coming(prefix, entry) for _, prefix, _, entry in ordered]
 
-    def _report(self, prefix: str, damage: CorruptEntryError) -> None:
-        """Say once that a version is damaged: its memory waits for it, and no other does."""
-        if self._damaged.get(prefix) != damage.object_key:
-            self._damaged[prefix] = damage.object_key
-            _log.warning("a watch waits with the later versions of this memory: %s", damage)
+    def _report(self, prefix: str, fault: AMFSError) -> None:
+        """Say once that a version is damaged or may not be read: its memory waits for it, and no
+        other does."""
+        if self._waiting.get(prefix) != str(fault):
+            self._waiting[prefix] = str(fault)
+            _log.warning("a watch waits with the later versions of this memory: %s", fault)

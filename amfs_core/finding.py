@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amfs_core.errors import CorruptEntryError
+from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,12 @@ class Finding:
         """Return the finding that an object is none that AMFS makes."""
         mend = "move it out of the store; AMFS never reads it"
         return cls(object_key, "it is not an object of this layout", mend)
+
+    @classmethod
+    def refused(cls, object_key: str, error: PermissionDeniedError) -> Finding:
+        """Return the finding that an object may not be read, so that it was not checked."""
+        problem, _, mend = str(error).partition("; ")
+        return cls(object_key, problem, mend or "give this user access to it")
 
     @classmethod
     def damaged(cls, object_key: str, error: CorruptEntryError) -> Finding:

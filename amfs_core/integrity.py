@@ -3,13 +3,14 @@ end, and every outcome looked for in the memories that it names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
+from amfs_core import permission
 from amfs_core.entry import MemoryEntry
-from amfs_core.errors import CorruptEntryError
+from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 from amfs_core.finding import Finding
 from amfs_core.layout import Address
 from amfs_core.ledger import Ledger
@@ -17,6 +18,9 @@ from amfs_core.numbering import reached
 from amfs_core.versions import Versions
 
 _BATCH = 1000
+
+_Body = bytes | PermissionDeniedError | None
+"""What an object holds, None when there is none; or why it may not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ def verify(
     """Read and check every version under an entity path, and every outcome, from the store and not
     from the cache.
 
+    An object that may not be read is a finding; `PermissionDeniedError` is raised when none may.
     `repair` counts outcomes into the memories where that is still to be done. `progress(done,
     total)` is told how many versions have been read. 1 request per 1,000 objects, 1 per version and
     1 per outcome; and a read for each outcome that seems not to be counted into a memory.
@@ -66,9 +71,13 @@ def verify(
     memories = _listed(versions, entity_path, findings)
     ledger.charge(memories, entity_path)
     total = sum(len(numbers) for numbers in memories.values())
-    done = 0
+    done = refused = 0
     for batch in _batches(memories):
         bodies = _bodies(versions, batch)
+        refusals = [one for one in bodies.values() if isinstance(one, PermissionDeniedError)]
+        refused += len(refusals)
+        if refused == total:  # nothing may be read: that says nothing about what is there
+            raise refusals[0]
         for address, numbers in batch:
             findings.extend(_check_memory(versions, address, sorted(set(numbers)), bodies, ledger))
             done += len(numbers)
@@ -107,16 +116,19 @@ def _batches(memories: dict[Address, list[int]]) -> Iterator[list[tuple[Address,
         yield group
 
 
-def _bodies(versions: Versions, batch: list[tuple[Address, list[int]]]) -> dict[str, bytes | None]:
+def _bodies(versions: Versions, batch: list[tuple[Address, list[int]]]) -> dict[str, _Body]:
     keys = (address.object_key(number) for address, numbers in batch for number in numbers)
-    return dict(versions.store.get_many(keys))
+    bodies: dict[str, _Body] = {}
+    for key, body in permission.get_allowed(versions.store, keys, bodies.__setitem__):
+        bodies[key] = body
+    return bodies
 
 
 def _check_memory(
     versions: Versions,
     address: Address,
     numbers: list[int],
-    bodies: dict[str, bytes | None],
+    bodies: Mapping[str, _Body],
     ledger: Ledger,
 ) -> Iterator[Finding]:
     """Yield what is wrong with one memory's chain of versions, and show them to the ledger."""
@@ -132,10 +144,17 @@ def _check_memory(
     kept: list[int] = []
     order: int | None = None
     newest: MemoryEntry | None = None
+    unread = False
     for number in numbers:
         object_key = address.object_key(number)
+        body = bodies[object_key]
+        if isinstance(body, PermissionDeniedError):
+            yield Finding.refused(object_key, body)
+            before = newest = None
+            unread = True
+            continue
         try:
-            entry = versions.decode(address, number, bodies[object_key] or b"")
+            entry = versions.decode(address, number, body or b"")
         except CorruptEntryError as error:
             yield Finding.damaged(object_key, error)
             before = newest = None
@@ -152,7 +171,7 @@ def _check_memory(
         for number in (one for one in kept if one < order):
             problem = f"v{order} ordered its erasure, but its content is still there"
             yield Finding(address.object_key(number), problem, "purge the memory again")
-    ledger.close(address, newest)
+    ledger.close(address, None if unread else newest)
 
 
 def _check_link(object_key: str, entry: MemoryEntry, before: _Link | None) -> Iterator[Finding]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from amfs_core import evidence, propagation
+from amfs_core import evidence, permission, propagation
 from amfs_core.entry import MemoryEntry
-from amfs_core.errors import CorruptEntryError, InvalidKeyError
+from amfs_core.errors import CorruptEntryError, InvalidKeyError, PermissionDeniedError
 from amfs_core.finding import Finding
 from amfs_core.layout import Address
 from amfs_core.outcome import Outcome, decode
@@ -53,7 +53,11 @@ class Ledger:
             else:
                 self._refs[info.key] = ref
         found: list[Outcome] = []
-        for object_key, body in store.get_many(self._refs):
+
+        def refuse(object_key: str, refusal: PermissionDeniedError) -> None:
+            self.findings.append(Finding.refused(object_key, refusal))
+
+        for object_key, body in permission.get_allowed(store, self._refs, refuse):
             try:
                 found.append(decode(body or b"", layout, self._refs[object_key]))
             except CorruptEntryError as error:
@@ -88,7 +92,7 @@ class Ledger:
     def close(self, address: Address, newest: MemoryEntry | None) -> None:
         """Drop what need not be counted into a memory, all of whose versions have been seen.
 
-        `newest` is None when it is damaged: that is another finding.
+        `newest` is None when that cannot be told: there is another finding that says why.
         """
         due = self._debts.get(address, {})
         for its_id, debt in list(due.items()):
@@ -101,7 +105,8 @@ class Ledger:
         for ref, object_key in self._counted.items():
             if self._is_lost(ref):
                 problem = f"it counts the outcome {ref!r}, of which there is no record"
-                self.findings.append(Finding(object_key, problem, "restore that from a copy"))
+                mend = "run copy again if this is a copy that was not finished, else restore that"
+                self.findings.append(Finding(object_key, problem, mend))
         debts = (debt for due in self._debts.values() for debt in due.values())
         return [_pending(self._versions, debt) for debt in debts if self._stands(debt, repair)]
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
-from amfs_core import causes, fork, propagation
+from amfs_core import causes, fork, permission, propagation
 from amfs_core import value as values
 from amfs_core.arguments import did_you_mean
 from amfs_core.cache import NONE_KNOWN
@@ -25,6 +25,7 @@ from amfs_core.errors import (
     CorruptEntryError,
     InvalidValueError,
     OutcomeConflictError,
+    PermissionDeniedError,
 )
 from amfs_core.layout import Address
 from amfs_core.outcome import Cause, Outcome, OutcomeType, decode, seal
@@ -114,7 +115,7 @@ class Outcomes:
     def list(self, entity_path: str | None = None) -> list[Outcome]:
         """Return all outcomes, oldest first: of those about memories under an entity path, if one
         is given. 1 request per 1,000 outcomes, and 1 for each that is not known yet. One that is
-        damaged is left out, with a warning."""
+        damaged, or may not be read although others may, is left out, with a warning."""
         self._layout.entity_prefix(entity_path)
         refs = {
             info.key: ref
@@ -123,7 +124,9 @@ class Outcomes:
         }
         with self._lock:
             known = {key: self._known[ref][0] for key, ref in refs.items() if ref in self._known}
-        for key, body in self._store.get_many(key for key in refs if key not in known):
+        refusals: dict[str, PermissionDeniedError] = {}
+        unknown = [key for key in refs if key not in known]
+        for key, body in permission.get_allowed(self._store, unknown, refusals.__setitem__):
             try:
                 if body is None:
                     raise CorruptEntryError(
@@ -133,6 +136,10 @@ class Outcomes:
                 known[key] = self._decode(refs[key], body)
             except CorruptEntryError as damage:
                 _log.warning("left out: %s", damage)
+        if refusals and not permission.holds(self._store, known):
+            raise next(iter(refusals.values()))
+        for refusal in refusals.values():
+            _log.warning("left out: %s", refusal)
         found = (one for one in known.values() if entity_path is None or one.is_about(entity_path))
         return sorted(found, key=lambda one: (one.committed_at, one.ref))
 

@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from amfs_core.errors import CorruptEntryError
+from amfs_core import permission
+from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 from amfs_core.layout import Address
+from amfs_core.numbering import is_foreign, reached
 from amfs_core.rows import Known, Listed, row
 from amfs_core.storage import ObjectInfo
 from amfs_core.store import PAGE
@@ -48,10 +50,15 @@ class Refresh:
         self._wanted: Page = {}
         self._behind: dict[str, int] = {}  # listed in a version older than the one held
         self._stamps: list[tuple[float, int]] = []  # written by this process, and listed now
+        self._refused: dict[tuple[Address, int], PermissionDeniedError] = {}
+        self._counts: dict[str, int] = {}  # listed so far, of memories with more than v1
         self._done = 0
 
     def run(self) -> None:
-        """List, compare and fetch. 1 request per 1,000 objects, and 1 per version that is new."""
+        """List, compare and fetch. 1 request per 1,000 objects, and 1 per version that is new.
+
+        What may not be read is left out as long as something else may, else that is raised.
+        """
         catalog = self._catalog
         confirmed = bytearray(catalog.last_id() + 1)  # by id: the listing has it as it is held
         for page in self._pages():
@@ -63,6 +70,8 @@ class Refresh:
         catalog.stamp(self._stamps)
         if suspects := catalog.others(confirmed, self._entity_path):
             self._look_at(suspects)
+        if self._refused:
+            self._leave_out()
 
     def _pages(self) -> Iterator[Page]:
         """Yield what is listed under the path; then what this process wrote, which a listing that
@@ -87,6 +96,8 @@ class Refresh:
             if place is None or place[0] == root:  # the memory e/k lists with the path e/k
                 continue
             prefix, version = place
+            if version > 1:
+                self._counts[prefix] = self._counts.get(prefix, 1) + 1
             if prefix not in page or version > page[prefix][0]:
                 page[prefix] = version, info.size, info.modified.timestamp()
         return page
@@ -131,11 +142,16 @@ class Refresh:
         places: dict[tuple[Address, int], Listed] = {}
         for prefix, listed in wanted.items():
             parsed = self._versions.layout.parse(f"{prefix}v{listed[0]}.json")
-            if parsed is not None:  # else a name that AMFS would not have made
+            if parsed is None:  # a name that AMFS would not have made
+                continue
+            if listed[2] is not None and is_foreign(listed[0], self._counts.get(prefix, 1)):
+                newest = self._below(*parsed)
+                places[parsed[0], newest] = newest, 0, None
+            else:
                 places[parsed] = listed
         total = self._done + len(places) + len(self._wanted if self._wanted is not wanted else ())
         rows = []
-        for (address, version), body in self._versions.get_bodies(places):
+        for (address, version), body in self._versions.get_bodies(places, self._refuse):
             try:
                 if body is None:
                     self._versions.missing(address, version)
@@ -155,6 +171,31 @@ class Refresh:
         self._catalog.put(rows)
         if places:
             self._progress(self._done, total)
+
+    def _below(self, address: Address, foreign: int) -> int:
+        """Return the newest version that writers can have reached, below a number that another
+        tool put there; of a memory that is nothing else, that one."""
+        newest = reached(self._versions.listed(address))
+        if newest:
+            object_key = address.object_key(foreign)
+            self._catalog.note(
+                object_key,
+                f"{object_key}: no writer can have reached its number; move it out of the store",
+            )
+        return newest or foreign
+
+    def _refuse(self, address: Address, version: int, refusal: PermissionDeniedError) -> None:
+        self._refused[address, version] = refusal
+
+    def _leave_out(self) -> None:
+        """Leave out what may not be read, if anything else under the path may, now."""
+        others = self._catalog.newest(
+            self._entity_path, {address.prefix for address, _ in self._refused}
+        )
+        if not permission.holds(self._versions.store, others):
+            raise next(iter(self._refused.values()))
+        for (address, version), refusal in self._refused.items():
+            self._catalog.report(address, version, refusal)
 
     def _look_at(self, suspects: list[str]) -> None:
         """Look at memories that the listing does not have as they are held: ask for what is held.

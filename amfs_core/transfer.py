@@ -167,14 +167,25 @@ class _Copier:
 
     def run(self, tasks: Iterable[_Memory | _Outcome | _Foreign]) -> CopyReport:
         """Do all tasks; after the first failure start no more, and raise it once all stand. What is
-        missing in the source is raised at the end: it is in nobody's way."""
+        missing in the source is raised at the end: it is in nobody's way.
+
+        Outcomes come after all memories of their namespace, which the listing has first. The other
+        way round a copy that was killed would have outcomes whose counting versions are still to
+        come; who commits or repairs such a one there appends versions of its own in their place,
+        and from then on the two stores differ. This way round what is left half done is a version
+        that counts an outcome without a record: it only waits for the record.
+        """
         running: set[Future[None]] = set()
+        before: object = None
         with ThreadPoolExecutor(_COPIERS, thread_name_prefix="amfs-copy") as pool:
             try:
                 for task in tasks:
                     if isinstance(task, _Foreign):
                         self._count("foreign")
                         continue
+                    if isinstance(task, _Outcome) and isinstance(before, _Memory):
+                        running = _raise_first(*wait(running))
+                    before = task
                     if len(running) >= _WAITING:
                         running = _raise_first(*wait(running, return_when=FIRST_COMPLETED))
                     running.add(pool.submit(self._do, task))

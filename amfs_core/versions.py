@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import NoReturn
 
+from amfs_core import permission
 from amfs_core.cache import NONE_KNOWN, Cache, Head
 from amfs_core.clock import Clock
 from amfs_core.entry import Draft, MemoryEntry, Provenance, decode, seal
@@ -229,10 +230,13 @@ class Versions:
                 yield (address, version), self._remember(address, version, body)
 
     def get_bodies(
-        self, wanted: Iterable[tuple[Address, int]]
+        self,
+        wanted: Iterable[tuple[Address, int]],
+        refused: Callable[[Address, int, PermissionDeniedError], None] | None = None,
     ) -> Iterator[tuple[tuple[Address, int], bytes | None]]:
         """Yield the bytes of the wanted versions, unchecked, in any order; None where there is no
-        object. 1 request for each that is not known yet, many at a time."""
+        object. 1 request for each that is not known yet, many at a time. What may not be read is
+        left out and told to `refused`, or raises when that is not given."""
         known: list[tuple[Address, int]] = []
         unknown: dict[str, tuple[Address, int]] = {}
         for address, version in wanted:
@@ -240,7 +244,13 @@ class Versions:
                 unknown[address.object_key(version)] = address, version
             else:
                 known.append((address, version))
-        for object_key, body in self.store.get_many(unknown):
+        if refused is None:
+            bodies = self.store.get_many(unknown)
+        else:
+            bodies = permission.get_allowed(
+                self.store, unknown, lambda key, refusal: refused(*unknown[key], refusal)
+            )
+        for object_key, body in bodies:
             yield unknown[object_key], body
         # After the others: among them may be an order to erase, which makes these forgotten.
         for address, version in known:

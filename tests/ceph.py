@@ -52,7 +52,7 @@ mon allow pool size one = true
 mon data avail crit = 1
 mon warn on insecure global id reclaim = false
 [client.gateway]
-rgw frontends = beast endpoint=127.0.0.1:{port}
+rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
 rgw enable usage log = false
 """
 

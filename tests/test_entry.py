@@ -263,7 +263,10 @@ def test_fields_of_a_newer_writer_are_kept() -> None:
     assert entry.to_dict()["transaction"] == {"id": "t1"}
 
 
-def test_an_update_keeps_the_fields_of_a_newer_writer() -> None:
+@pytest.mark.parametrize("by", ["an update", "an outcome"])
+def test_what_carries_a_claim_on_keeps_what_a_newer_writer_said_of_it_and_not_of_the_write(
+    by: str,
+) -> None:
     adapter = ModelAdapter()
     AgentMemory("a", adapter=adapter).write("checkout-service", "retry-pattern", {"n": 0})
     first = json.loads(adapter.get("default/entries/checkout-service/retry-pattern/v1.json") or b"")
@@ -272,19 +275,28 @@ def test_an_update_keeps_the_fields_of_a_newer_writer() -> None:
         altered(
             previous=first["sha256"],
             transaction="t1",
-            provenance=first["provenance"],
+            provenance={**first["provenance"], "model": "m1"},
             evidence={"successes": 2, "failures": 1, "weights": [1]},
         ),
     )
     memory = AgentMemory("b", adapter=adapter)
-    memory.update("checkout-service", "retry-pattern", lambda old: {**old, "max_retries": 4})
+    carried = memory.read("checkout-service", "retry-pattern")
+    assert carried is not None
+    assert carried.provenance.extra == {"model": "m1"}
+    if by == "an update":
+        memory.update("checkout-service", "retry-pattern", lambda old: {**old, "max_retries": 4})
+    else:
+        memory.commit_outcome("o", "success")
     newest = AgentMemory("c", adapter=adapter).read("checkout-service", "retry-pattern")
     assert newest is not None
     assert newest.version == 3
-    assert newest.value["max_retries"] == 4
     assert newest.extra == {"transaction": "t1"}
-    assert newest.evidence == Evidence(2, 1, {"weights": [1]})
-    assert (newest.confidence, newest.tags) == (0.9, ("http",))
+    assert newest.evidence.extra == {"weights": [1]}
+    assert newest.provenance.extra == {}
+    if by == "an update":
+        assert newest.value["max_retries"] == 4
+        assert newest.evidence == Evidence(2, 1, {"weights": [1]})
+        assert (newest.confidence, newest.tags) == (0.9, ("http",))
     assert memory.verify().ok
 
 

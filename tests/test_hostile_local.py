@@ -205,8 +205,10 @@ class TestDirectories:
         hostile.hold(adapter, {})
 
 
-def test_a_file_that_may_not_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
-    """Never left out: it may be right, and whoever may read it sees it."""
+def test_a_file_that_may_not_be_read_is_named_and_in_nobodys_way(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a damaged one is; whoever asks for it is told."""
     adapter = LocalAdapter(tmp_path / "root")
     hostile.fill(adapter, {"odd": genuine("odd")})
     path = spot(adapter, "odd")
@@ -223,7 +225,17 @@ def test_a_file_that_may_not_be_read_is_an_error_that_names_it(tmp_path: Path) -
         memory = AgentMemory("agent", adapter=LocalAdapter(adapter.root))
         for key in GOOD:
             assert memory.read(ENTITY, key) is not None
-        for call in (memory.list, memory.verify, lambda: memory.read(ENTITY, "odd")):
+        for _ in range(2):
+            assert [entry.key for entry in memory.list()] == list(GOOD)
+            assert {hit.entry.key for hit in memory.search()} == set(GOOD)
+        assert caplog.text.count("left out") == caplog.text.count("odd/v1.json") == 1
+        (finding,) = memory.verify().findings
+        assert finding.object_key.endswith("odd/v1.json")
+        assert "give this user access" in finding.mend
+        for call in (
+            lambda: memory.read(ENTITY, "odd"),
+            lambda: memory.history(ENTITY, "odd"),
+        ):
             with pytest.raises(PermissionDeniedError, match=r"odd/v1\.json.*give this user access"):
                 call()
 

@@ -90,7 +90,11 @@ class TestForgedNumber:
         assert opened(adapter).verify().ok
 
     def test_everything_else_is_bounded_and_true(
-        self, adapter: StorageAdapter, number: int, body: Callable[[int], bytes]
+        self,
+        adapter: StorageAdapter,
+        number: int,
+        body: Callable[[int], bytes],
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         forged = fill(adapter, number, body(number))
         memory = opened(adapter)
@@ -103,7 +107,13 @@ class TestForgedNumber:
         assert memory.update(ENTITY, KEY, lambda old: f"{old}!").version == WRITTEN + 2
         deleted = memory.delete(ENTITY, KEY)
         assert deleted is not None and deleted.version == WRITTEN + 3
-        assert memory.stats().deepest == WRITTEN + 4
+        written = memory.write(ENTITY, KEY, "again")
+        for _ in range(2):
+            assert [one for one in memory.list() if one.key == KEY] == [written]
+            assert [hit.entry for hit in memory.search("again")] == [written]
+        assert sum(forged in one.getMessage() for one in caplog.records) == 1
+        assert memory.delete(ENTITY, KEY) is not None
+        assert memory.stats().deepest == WRITTEN + 6
         assert {entry.key for entry in memory.list()} >= set(GOOD)
         assert {hit.entry.key for hit in memory.search(limit=100)} >= set(GOOD)
         assert forged in {finding.object_key for finding in memory.verify().findings}

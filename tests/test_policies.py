@@ -45,6 +45,14 @@ ROLES = {
         for one in statements("Reader") + statements("Writer")
         if "s3:ListBucket" not in one["Action"]
     ],
+    "all but one": [
+        *statements("Reader"),
+        {
+            "Effect": "Deny",
+            "Action": ["s3:GetObject"],
+            "Resource": ["arn:aws:s3:::my-bucket/amfs/default/entries/e/secret/*"],
+        },
+    ],
 }
 
 
@@ -174,6 +182,26 @@ def test_nobody_gets_outside_the_prefix(
     with pytest.raises(ClientError, match="AccessDenied"):
         client.list_objects_v2(Bucket=bucket)
     assert len(owner.history("e", "k")) == 1
+
+
+def test_one_object_that_may_not_be_read_is_named_and_in_nobodys_way(
+    owner: AgentMemory, place_of: Callable[[str], Place], caplog: pytest.LogCaptureFixture
+) -> None:
+    for key in ("a", "secret", "z"):
+        owner.write("e", key, f"word {key}")
+    secret = "default/entries/e/secret/v1.json"
+    with place_of("all but one").memory("reader") as memory:
+        for _ in range(2):
+            assert [entry.key for entry in memory.list()] == ["a", "z"]
+            assert {hit.entry.key for hit in memory.search("word")} == {"a", "z"}
+        assert caplog.text.count("left out") == 1
+        assert secret in caplog.text
+        refused(lambda: memory.read("e", "secret"), "get", secret)
+        (finding,) = memory.verify().findings
+        assert finding.object_key == secret
+        assert "s3:GetObject" in finding.mend
+        with memory.watch(since="beginning") as watch:
+            assert {next(watch).key, next(watch).key} == {"a", "z"}
 
 
 class TestWithoutPermissionToList:

@@ -28,8 +28,10 @@ from amfs_core.errors import (
 )
 from amfs_core.memory import AgentMemory
 from amfs_core.storage import Doorbell, ObjectInfo
+from amfs_core.testing import Crash
 from amfs_local import LocalAdapter
 from tests.servers import REGION, Server
+from tests.torture.mortal import Life, MortalAdapter
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -284,6 +286,53 @@ def test_a_killed_copy_leaves_a_valid_store_and_is_resumed(tmp_path: Path) -> No
 
 def _count(path: Path) -> int:
     return sum(len(names) for _, _, names in os.walk(path))
+
+
+def counted(path: Path) -> None:
+    """Memories that outcomes were counted into, more than are copied at the same time."""
+    with memory(path) as one:
+        names = [("e", f"k{number}") for number in range(40)]
+        one.write_many({"entity_path": path, "key": key, "value": 1} for path, key in names)
+        for number in range(3):
+            one.commit_outcome(f"o{number}", "success", entries=names)
+
+
+def test_a_copy_that_was_killed_anywhere_is_mended_by_copying_again_and_says_so(
+    tmp_path: Path,
+) -> None:
+    counted(tmp_path / "a")
+    total = len(objects(tmp_path / "a"))
+    for number, requests in enumerate((1, 5, 40, 100, total - 3, total - 2, total - 1)):
+        target = tmp_path / f"b{number}"
+        life = Life(requests, after=True)
+        with pytest.raises(Crash):
+            transfer.copy(local(tmp_path / "a"), MortalAdapter(local(target), life))
+        findings = memory(target).verify().findings
+        assert all("of which there is no record" in one.problem for one in findings)
+        assert all("run copy again" in one.mend for one in findings)
+        # A repair, or the same commit, would append in the place of what is still to come.
+        memory(target).verify(repair=True)
+        transfer.copy(local(tmp_path / "a"), local(target))
+        assert memory(target).verify().ok
+        assert objects(target) == objects(tmp_path / "a")
+
+
+def test_no_outcome_is_copied_before_all_that_it_was_counted_into(tmp_path: Path) -> None:
+    counted(tmp_path / "a")
+    outcome_came = threading.Event()
+    early: list[str] = []
+
+    class Watching(LocalAdapter):
+        def create(self, key: str, data: bytes) -> bool:
+            if "/outcomes/" in key:
+                outcome_came.set()
+            elif key.endswith("k39/v2.json") and outcome_came.wait(0.3):
+                early.append(key)
+            return super().create(key, data)
+
+    transfer.copy(local(tmp_path / "a"), Watching(tmp_path / "b", durability="none"))
+    assert outcome_came.is_set()
+    assert early == []
 
 
 def test_a_copy_to_a_bucket_is_killed_and_resumed_and_comes_back_the_same(

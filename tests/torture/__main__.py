@@ -6,17 +6,15 @@ Of all stores, one that cannot be had here is said to be left out.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from tests import servers
 from tests.servers import ServerUnavailableError
 from tests.torture.run import Options, torture
-from tests.torture.stores import NAMES
+from tests.torture.stores import NAMES, own_cache
 
 
 def main() -> int:
@@ -32,26 +30,23 @@ def main() -> int:
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(10**9) if given.seed is None else given.seed
     names = NAMES if given.store == "all" else (given.store,)
-    # Before the cache moves; where conditional writes were proved is not to be found by others.
-    os.environ.setdefault("AMFS_TEST_CACHE", str(servers.cache_directory()))
-    home = tempfile.TemporaryDirectory(prefix="amfs-torture-home-")
-    os.environ["XDG_CACHE_HOME"] = home.name
-    return max(
-        _run(
-            Options(
-                store=name,
-                processes=given.processes,
-                operations=given.operations,
-                faults=given.faults,
-                kills=given.kills,
-                server_kills=given.server_kills,
-                seed=seed,
-                seconds=given.seconds,
-            ),
-            missing_is_fine=given.store == "all",
+    with own_cache():
+        return max(
+            _run(
+                Options(
+                    store=name,
+                    processes=given.processes,
+                    operations=given.operations,
+                    faults=given.faults,
+                    kills=given.kills,
+                    server_kills=given.server_kills,
+                    seed=seed,
+                    seconds=given.seconds,
+                ),
+                missing_is_fine=given.store == "all",
+            )
+            for name in names
         )
-        for name in names
-    )
 
 
 def _run(options: Options, *, missing_is_fine: bool) -> int:
