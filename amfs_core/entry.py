@@ -234,7 +234,14 @@ def decode(
         and entry.namespace == namespace
     ):
         return entry
-    return _decode_closely(body, object_key, namespace, entity_path, key, version)
+    return _decode_closely(
+        body,
+        object_key,
+        namespace=namespace,
+        entity_path=entity_path,
+        key=key,
+        version=version,
+    )
 
 
 def _as_written(body: bytes) -> MemoryEntry | None:
@@ -252,7 +259,7 @@ def _as_written(body: bytes) -> MemoryEntry | None:
 
 
 def _decode_closely(
-    body: bytes, object_key: str, namespace: str, entity_path: str, key: str, version: int
+    body: bytes, object_key: str, *, namespace: str, entity_path: str, key: str, version: int
 ) -> MemoryEntry:
     """Do the same for any body, and say what is wrong with one that is no such version."""
 
