@@ -148,10 +148,10 @@ def draft(
         session_id=session_id,
         value=value,
         confidence=fraction(confidence, "confidence"),
-        tags=texts(tags, "tags"),
+        tags=() if tags == () else texts(tags, "tags"),
         memory_type=memory_type,
-        ttl=lifetime(ttl),
-        pattern_refs=texts(pattern_refs, "pattern_refs"),
+        ttl=None if ttl is None else lifetime(ttl),
+        pattern_refs=() if pattern_refs == () else texts(pattern_refs, "pattern_refs"),
     )
 
 

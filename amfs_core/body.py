@@ -31,8 +31,17 @@ _decode = msgspec.json.Decoder().decode
 
 def sealed(fields: Mapping[str, Any]) -> bytes:
     """Return fields as one line of JSON whose last field is the SHA-256 of all bytes before it."""
-    covered = _encode(fields)[:-1]
+    return with_seal(_encode(fields)[:-1])
+
+
+def with_seal(covered: bytes) -> bytes:
+    """Return the beginning of a body with the SHA-256 of it, and its end."""
     return covered + f',"sha256":"{hashlib.sha256(covered).hexdigest()}"}}'.encode()
+
+
+def is_sealed(body: bytes, sha256: str) -> bool:
+    """True when this is the SHA-256 of what the seal of a body covers."""
+    return hashlib.sha256(body[:-_SEAL_BYTES]).hexdigest() == sha256
 
 
 def opened(body: bytes, what: str, corrupt: Callable[[str], NoReturn]) -> dict[str, Any]:
@@ -57,7 +66,7 @@ def opened(body: bytes, what: str, corrupt: Callable[[str], NoReturn]) -> dict[s
     # Nearly all bodies are as AMFS wrote them, and to write them again is the quickest proof.
     if _encode(fields) != body:
         json.loads(body, object_pairs_hook=_each_once, parse_int=str, parse_float=str)
-    if _may_be_deep(body) and _is_too_deep(fields):
+    if may_be_deep(body) and _is_too_deep(fields):
         raise ValueError(f"it is nested deeper than {_MAX_DEPTH} levels")
     return fields
 
@@ -71,7 +80,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _may_be_deep(body: bytes) -> bool:
+def may_be_deep(body: bytes) -> bool:
     """False when the brackets alone show that the nesting is not deep: a fraction of the price."""
     if body.count(b"[") + body.count(b"{") <= _MAX_DEPTH:
         return False

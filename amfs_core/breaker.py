@@ -32,7 +32,7 @@ class Breaker:
     def __init__(self, patience: float, meter: Meter) -> None:
         self._least_seconds = max(patience, _LEAST_SECONDS)
         self._meter = meter
-        self._failures = 0
+        self.failures = 0  # since the last answer; with none of them nothing needs to be asked here
         self._since = 0.0  # when the first of these failures was sent
         self._failed_at = 0.0
         self._last: AMFSError | None = None
@@ -73,12 +73,12 @@ class Breaker:
 
     def answered(self) -> None:
         """Note that the store answered, whatever it said."""
-        if not self._failures:
+        if not self.failures:
             return
         with self._lock:
             was_open, self._probe_at = self._probe_at is not None, None
             down = time.monotonic() - self._since
-            self._failures, self._last = 0, None
+            self.failures, self._last = 0, None
         if was_open:
             _log.warning("the store answers again, after %.0f s", down)
 
@@ -89,15 +89,15 @@ class Breaker:
         with self._lock:
             # What failed before a long rest says nothing about now, unless it is known to be down.
             rested = sent - self._failed_at > self._least_seconds and self._probe_at is None
-            if rested or not self._failures:
-                self._failures, self._since = 0, sent
+            if rested or not self.failures:
+                self.failures, self._since = 0, sent
             self._failed_at = now
-            self._failures += 1
+            self.failures += 1
             self._last = error
             asked = min(error.retry_after or 0.0, _LONGEST_PAUSE)
             opens = (
                 self._probe_at is None
-                and self._failures >= _LEAST_FAILURES
+                and self.failures >= _LEAST_FAILURES
                 and now - self._since >= self._least_seconds
             )
             if opens:
@@ -105,7 +105,7 @@ class Breaker:
                 self._probe_at = now + self._pause * random.uniform(*_JITTER)
             if self._probe_at is not None:
                 self._probe_at = max(self._probe_at, now + asked)
-            failures, down = self._failures, now - self._since
+            failures, down = self.failures, now - self._since
         if opens:
             self._meter.add("outage")
             _log.warning(

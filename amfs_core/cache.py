@@ -19,6 +19,7 @@ MAX_MEMORIES = 200_000
 MAX_APPENDED = 10_000
 _MAX_ORDER = 1_000_000  # a body takes 300 bytes at least, so most of so many have gone
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_NEVER = float("-inf")  # on the monotonic clock
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -31,21 +32,18 @@ class Head(msgspec.Struct, frozen=True):
     version: int = 0
     sha256: str | None = None
     written_at: datetime = _LONG_AGO
-    checked: float = float("-inf")
+    checked: float = _NEVER
     purged: int = 0
 
 
 NONE_KNOWN = Head()
 
 
-class _Memory:
+class _Memory(msgspec.Struct):
     """What is remembered of one memory: its head, and bodies by version."""
 
-    __slots__ = ("bodies", "head")
-
-    def __init__(self) -> None:
-        self.head = NONE_KNOWN
-        self.bodies: dict[int, bytes] = {}
+    head: Head = NONE_KNOWN
+    bodies: dict[int, bytes] = {}  # msgspec makes a new one each time
 
 
 class Cache:
@@ -64,7 +62,7 @@ class Cache:
         self._memories: OrderedDict[str, _Memory] = OrderedDict()
         self._order: deque[tuple[str, int]] = deque()  # bodies as they came; some have gone since
         self._size = 0
-        self._appended: OrderedDict[Address, int] = OrderedDict()
+        self._appended: OrderedDict[str, tuple[Address, int]] = OrderedDict()
 
     def head(self, address: Address) -> Head | None:
         """Return the newest version known, None when this process never looked."""
@@ -79,27 +77,29 @@ class Cache:
     def keep(
         self, address: Address, entry: MemoryEntry, body: bytes, *, newest: bool = False
     ) -> None:
-        """Remember a version that exists; `newest` says that it was the newest just now.
+        """Remember a version that exists; `newest` says that this process has just appended it.
 
         A tombstone that purges makes older ones forgotten; their content, which may still be there
         while the purge is under way, is not kept again. So does a version that comes after some
         that were never read, since one of those may be such a tombstone.
         """
-        version = entry.version
-        checked = time.monotonic() if newest else float("-inf")
+        version, prefix = entry.version, address.prefix
+        checked = time.monotonic() if newest else _NEVER
         with self._lock:
-            memory = self._memory(address.prefix)
+            memory = self._memories.get(prefix) or self._memory(prefix)
             known = memory.head
             purged = max(known.purged, version) if entry.purges else known.purged
             if entry.purges or 0 < known.version < version - 1:
                 self._drop_before(memory, version)
-            if version >= purged or entry.erased is not None:
-                self._keep_body(memory, address.prefix, version, body)
+            if version not in memory.bodies and (version >= purged or entry.erased is not None):
+                self._keep_body(memory, prefix, version, body)
             if version > known.version:
                 written_at = entry.provenance.written_at
                 memory.head = Head(version, entry.sha256, written_at, checked, purged)
             elif purged > known.purged:
                 memory.head = replace(known, purged=purged)
+            if newest:
+                self._note_appended(address, version)
 
     def checked(self, address: Address, version: int) -> None:
         """Note that `version` (0: none) was the newest just now."""
@@ -119,16 +119,20 @@ class Cache:
     def note_appended(self, address: Address, version: int) -> None:
         """Note a version that this process appended: a listing may lag behind it."""
         with self._lock:
-            self._appended[address] = version
-            self._appended.move_to_end(address)
-            if len(self._appended) > MAX_APPENDED:
-                self._appended.popitem(last=False)
+            self._note_appended(address, version)
 
     def take_appended(self) -> dict[Address, int]:
         """Return what was noted since this was last asked, of the last 10,000 memories."""
         with self._lock:
             taken, self._appended = self._appended, OrderedDict()
-        return taken
+        return dict(taken.values())
+
+    def _note_appended(self, address: Address, version: int) -> None:
+        prefix = address.prefix  # text keeps its hash, which every write would make anew
+        self._appended[prefix] = address, version
+        self._appended.move_to_end(prefix)
+        if len(self._appended) > MAX_APPENDED:
+            self._appended.popitem(last=False)
 
     def _memory(self, prefix: str) -> _Memory:
         memory = self._memories.get(prefix)
@@ -140,8 +144,6 @@ class Cache:
         return memory
 
     def _keep_body(self, memory: _Memory, prefix: str, version: int, body: bytes) -> None:
-        if version in memory.bodies:
-            return
         memory.bodies[version] = body
         self._order.append((prefix, version))
         self._size += len(body)

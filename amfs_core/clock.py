@@ -25,5 +25,8 @@ class Clock:
     def now(self) -> datetime:
         """Return the time now, at least a microsecond after any that was returned before."""
         with self._lock:
-            self._last = max(datetime.now(UTC), self._last + _TICK)
-            return self._last
+            now = datetime.now(UTC)
+            if now <= self._last:
+                now = self._last + _TICK
+            self._last = now
+            return now

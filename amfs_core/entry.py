@@ -4,7 +4,10 @@ The body is one line of UTF-8 JSON whose last field, `sha256`, covers every byte
 `,"sha256":"`. Whatever a newer writer added is kept in `extra` and written back.
 
 The values here are msgspec's frozen structs, not dataclasses: every write and read makes three, and
-a frozen dataclass takes about twenty times as long to make (`docs/design/speed.md`).
+a frozen dataclass takes about twenty times as long to make (`docs/design/speed.md`). Their fields
+have the order and the types of the format, and what is optional there is left out when it is not
+set, so that msgspec turns nearly every entry into its body, and back, in one step. `encode` and
+`_from_fields` do the same for the rest; `tests/test_entry.py` shows that the bytes are equal.
 """
 
 from __future__ import annotations
@@ -15,14 +18,14 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from amfs_core.body import DAMAGES, FORMAT, opened, sealed
+from amfs_core.body import DAMAGES, FORMAT, is_sealed, may_be_deep, opened, sealed, with_seal
 from amfs_core.errors import CorruptEntryError, InvalidValueError
-from amfs_core.shape import VersionShape
+from amfs_core.shape import Fraction, Number, Time, Version, VersionShape
 
 MEMORY_TYPES = ("fact", "belief", "experience", "procedure")
 
 
-class Provenance(msgspec.Struct, frozen=True):
+class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who wrote a version, in which session, when (UTC), and the unique id of that write call.
 
     `outcome_ref` is set where an outcome wrote it: the one that moved the confidence.
@@ -30,26 +33,33 @@ class Provenance(msgspec.Struct, frozen=True):
 
     agent_id: str
     session_id: str
-    written_at: datetime
+    written_at: Time
     write_id: str
-    pattern_refs: tuple[str, ...] = ()
+    pattern_refs: tuple[str, ...] = msgspec.field(default_factory=lambda: ())  # never left out
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
     outcome_ref: str | None = None
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """How much outcomes spoke for and against a claim, as weighted sums.
 
     `prior` is the confidence that the claim was written with, None while there is no evidence.
     """
 
-    successes: float = 0
-    failures: float = 0
+    successes: Number = msgspec.field(default_factory=int)  # never left out
+    failures: Number = msgspec.field(default_factory=int)
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
-    prior: float | None = None
+    prior: Fraction | None = None
 
 
-class MemoryEntry(msgspec.Struct, frozen=True):
+class MemoryEntry(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="format",
+    tag=FORMAT,
+):
     """One immutable version of a memory.
 
     `confidence` is between 0 and 1. `deleted` marks a tombstone. `erased` marks a stub whose
@@ -62,21 +72,21 @@ class MemoryEntry(msgspec.Struct, frozen=True):
     namespace: str
     entity_path: str
     key: str
-    version: int
+    version: Version
     value: Any
-    confidence: float
+    confidence: Fraction
     tags: tuple[str, ...]
     memory_type: str
-    expires_at: datetime | None
+    expires_at: Time | None
     deleted: bool
     provenance: Provenance
     evidence: Evidence
     previous: str | None
-    sha256: str
     erased: str | None = None
     purges: bool = False
-    claim: int | None = None
+    claim: Version | None = None
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    sha256: str
 
     def __hash__(self) -> int:
         return hash((self.namespace, self.entity_path, self.key, self.version, self.sha256))
@@ -119,12 +129,32 @@ def time_text(moment: datetime) -> str:
     return f"{moment.astimezone(UTC).isoformat(timespec='microseconds')[:26]}Z"
 
 
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(MemoryEntry).decode
+_NO_SEAL_BYTES = len(',"sha256":""}')
+
+
+def _is_plain(entry: MemoryEntry) -> bool:
+    """True when msgspec writes the entry just as `encode` does: it has no fields of a newer format,
+    and its times are in UTC and not in a whole second, which msgspec writes without a fraction."""
+    provenance, expires_at = entry.provenance, entry.expires_at
+    return (
+        not (entry.extra or provenance.extra or entry.evidence.extra)
+        and provenance.written_at.tzinfo is UTC
+        and provenance.written_at.microsecond != 0
+        and (expires_at is None or (expires_at.tzinfo is UTC and expires_at.microsecond != 0))
+    )
+
+
 def seal(entry: MemoryEntry) -> bytes:
     """Return the body of an entry that was just made, and give the entry its `sha256`.
 
     Decoding the body gives an equal entry: its value holds nothing that JSON would alter.
     """
-    body = encode(entry)
+    try:
+        body = with_seal(_encode(entry)[:-_NO_SEAL_BYTES]) if _is_plain(entry) else encode(entry)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidValueError(f"the value cannot be written as JSON: {error}") from error
     # Nobody else has seen the entry yet, and making a second one would cost more CPU than this.
     msgspec.structs.force_setattr(entry, "sha256", body[-66:-2].decode())
     return body
@@ -195,6 +225,44 @@ def decode(
     written by something else, and for a `format` above this one.
     """
 
+    entry = _as_written(body)
+    if (
+        entry is not None
+        and entry.version == version
+        and entry.key == key
+        and entry.entity_path == entity_path
+        and entry.namespace == namespace
+    ):
+        return entry
+    return _decode_closely(
+        body,
+        object_key,
+        namespace=namespace,
+        entity_path=entity_path,
+        key=key,
+        version=version,
+    )
+
+
+def _as_written(body: bytes) -> MemoryEntry | None:
+    """Return the entry in a body that is whole and just as `seal` makes it, as nearly all are.
+
+    To write it again is the quickest proof that nothing in it was altered or overlooked: no field
+    of a newer format, no name that is there twice, no other spelling of a number.
+    """
+    try:
+        entry = _decode(body)
+        same = _encode(entry) == body and is_sealed(body, entry.sha256)
+    except DAMAGES:
+        return None
+    return entry if same and _is_plain(entry) and not may_be_deep(body) else None
+
+
+def _decode_closely(
+    body: bytes, object_key: str, *, namespace: str, entity_path: str, key: str, version: int
+) -> MemoryEntry:
+    """Do the same for any body, and say what is wrong with one that is no such version."""
+
     def corrupt(problem: str) -> NoReturn:
         raise CorruptEntryError(
             f"{object_key}: {problem}; restore this object from a copy, or purge the memory",
@@ -249,46 +317,40 @@ def _from_fields(fields: dict[str, Any]) -> MemoryEntry:
     provenance, evidence = fields["provenance"], fields["evidence"]
     expires_at = fields["expires_at"]
     return MemoryEntry(
-        fields["namespace"],
-        fields["entity_path"],
-        fields["key"],
-        fields["version"],
-        fields["value"],
-        fields["confidence"],
-        tuple(fields["tags"]),
-        fields["memory_type"],
-        None if expires_at is None else time_from(expires_at),
-        fields["deleted"],
-        Provenance(
+        namespace=fields["namespace"],
+        entity_path=fields["entity_path"],
+        key=fields["key"],
+        version=fields["version"],
+        value=fields["value"],
+        confidence=fields["confidence"],
+        tags=tuple(fields["tags"]),
+        memory_type=fields["memory_type"],
+        expires_at=None if expires_at is None else time_from(expires_at),
+        deleted=fields["deleted"],
+        provenance=Provenance(
             provenance["agent_id"],
             provenance["session_id"],
             time_from(provenance["written_at"]),
             provenance["write_id"],
             tuple(provenance["pattern_refs"]),
-            _unknown(provenance, _PROVENANCE_FIELDS, optional=1),
+            _unknown(provenance, _PROVENANCE_FIELDS),
             provenance.get("outcome_ref"),
         ),
-        Evidence(
+        evidence=Evidence(
             evidence["successes"],
             evidence["failures"],
-            _unknown(evidence, _EVIDENCE_FIELDS, optional=1),
+            _unknown(evidence, _EVIDENCE_FIELDS),
             evidence.get("prior"),
         ),
-        fields["previous"],
-        fields["sha256"],
-        fields.get("erased"),
-        fields.get("purges", False),
-        fields.get("claim"),
-        _unknown(fields, _ENTRY_FIELDS, optional=3),
+        previous=fields["previous"],
+        erased=fields.get("erased"),
+        purges=fields.get("purges", False),
+        claim=fields.get("claim"),
+        extra=_unknown(fields, _ENTRY_FIELDS),
+        sha256=fields["sha256"],
     )
 
 
-def _unknown(fields: dict[str, Any], known: frozenset[str], *, optional: int = 0) -> dict[str, Any]:
-    """Return the fields that this version of the format does not have: a newer writer's.
-
-    All known ones but the optional are there, or reading them would have failed: where there are
-    just as many, none is unknown.
-    """
-    if len(fields) == len(known) - optional:
-        return {}
+def _unknown(fields: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """Return the fields that this version of the format does not have: a newer writer's."""
     return {name: value for name, value in fields.items() if name not in known}

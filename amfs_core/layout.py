@@ -10,8 +10,11 @@ that a name that would not fit one of them is refused by all: a store can be cop
 from __future__ import annotations
 
 import re
+import string
 from dataclasses import dataclass, field
 from functools import lru_cache
+
+import msgspec
 
 from amfs_core.errors import ConfigurationError, InvalidKeyError
 
@@ -29,13 +32,15 @@ MAX_VERSION = 9_999_999_999
 
 _OUTCOME_SUFFIX = ".json"
 _VERSION_NAME_BYTES = len(f"/v{MAX_VERSION}.json")
+_SHORT = (MAX_OBJECT_KEY_BYTES - MAX_PREFIX_BYTES - _VERSION_NAME_BYTES) // 4
+"""Characters that fit into an object key whatever they are: in UTF-8 each takes 4 bytes at most."""
 
 # Control characters (C0, DEL, C1), the line and paragraph separators, and the two code points that
 # XML 1.0 cannot carry (S3 lists keys in XML); then `%`, `\`, `/` and what Windows refuses. The set
 # is fixed code points on purpose: a Unicode category would change with the version of Python, and
 # one name would become two objects.
 _ESCAPED = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff%\\\\/<>:"|?*]')
-_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
+_PLAIN = f"{string.ascii_letters}{string.digits}_-"
 _ESCAPED_AT_START = (".", " ")
 _ESCAPED_AT_END = (".", " ")
 _VERSION_NAME = re.compile(r"v([1-9][0-9]{0,9})\.json", re.ASCII)
@@ -49,10 +54,10 @@ def escape(segment: str, what: str = "key") -> str:
     Raises `InvalidKeyError` when it is empty, not text, not valid UTF-8 (a lone surrogate), or
     over 255 bytes once escaped. `what` names the segment in that error.
     """
-    if _PLAIN.fullmatch(segment):  # what most names are
-        return segment
     if not segment:
         raise InvalidKeyError(f"the {what} is empty; give it at least one character")
+    if len(segment) <= MAX_SEGMENT_BYTES and not segment.lstrip(_PLAIN):  # what most names are
+        return segment
     escaped = _ESCAPED.sub(_percent, segment)
     if escaped.startswith(_ESCAPED_AT_START):
         escaped = _percent(escaped[0]) + escaped[1:]
@@ -123,13 +128,12 @@ def require_text(name: object, what: str) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """One memory: its entity path and key, and the prefix under which its versions are."""
 
     entity_path: str
     key: str
-    prefix: str = field(compare=False, repr=False)
+    prefix: str
 
     def __str__(self) -> str:
         return f"{self.entity_path}/{self.key}"
@@ -195,8 +199,10 @@ class Layout:
 
     def address(self, entity_path: str, key: str) -> Address:
         """Return the address of a memory; `InvalidKeyError` when its name cannot be one."""
-        prefix = self.entity_prefix(require_text(entity_path, "entity path"))
+        prefix = _escaped_path(self.root, require_text(entity_path, "entity path"))
         prefix = f"{prefix}{escape(require_text(key, 'key'))}/"
+        if len(prefix) < _SHORT:
+            return Address(entity_path, key, prefix)
         size = len(prefix.encode()) - 1 + _VERSION_NAME_BYTES
         if size > MAX_OBJECT_KEY_BYTES - MAX_PREFIX_BYTES:
             raise InvalidKeyError(

@@ -58,6 +58,7 @@ class Session:
             self._layout,
             arguments.count(max_value_bytes, "max_value_bytes"),
         )
+        self._patience: Patience = self._versions.store.patience
         self._outcomes = Outcomes(self._versions)
         self._reads = SessionReads()
         self._owns_adapter = owns_adapter
@@ -76,10 +77,6 @@ class Session:
         """Take a new lock and no threads, in a forked child."""
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-
-    @property
-    def _patience(self) -> Patience:
-        return self._versions.store.patience
 
     @property
     def metrics(self) -> Metrics:

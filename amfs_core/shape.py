@@ -16,6 +16,8 @@ from amfs_core.layout import MAX_VERSION
 
 Time = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[float, Meta(ge=0)]
+Number = Annotated[int, Meta(ge=0, le=2**53)] | Count
+"""The same, and an int stays one: each writes itself as it was."""
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Version = Annotated[int, Meta(ge=1, le=MAX_VERSION)]
 

@@ -35,12 +35,7 @@ class Store:
 
     def create(self, key: str, data: bytes) -> bool:
         """Ask once for the object to be created; see `StorageAdapter.create`."""
-
-        def create() -> bool:
-            self.meter.add("create", written=len(data))
-            return self.adapter.create(key, data)
-
-        return self._send(create)
+        return self._send("create", self.adapter.create, key, data, written=len(data))
 
     def settle(self, key: str, data: bytes, unsettled: Callable[[AMFSError], AMFSError]) -> bytes:
         """Return what the object holds for good: `data`, or what another creator put there.
@@ -50,6 +45,7 @@ class Store:
         patience ends, `unsettled(error)` is raised: it may have been created, or yet be.
         """
         unknown = False
+        started = time.monotonic()
 
         def attempt() -> bytes:
             nonlocal unknown
@@ -69,8 +65,12 @@ class Store:
                 )
             return found
 
+        transient = (BackendUnavailableError, OutcomeUnknownError)
         try:
-            return self.patiently(attempt, (BackendUnavailableError, OutcomeUnknownError))
+            try:
+                return attempt()
+            except transient as error:
+                return self.patience.again(attempt, error, transient, started)
         except AMFSError as error:
             if not unknown:
                 raise
@@ -78,7 +78,13 @@ class Store:
 
     def get(self, key: str) -> bytes | None:
         """Return an object's bytes, or None when there is none. 1 request."""
-        return self.patiently(lambda: self._get_once(key))
+        started = time.monotonic()
+        try:
+            return self._get_once(key)
+        except BackendUnavailableError as error:
+            return self.patience.again(
+                lambda: self._get_once(key), error, (BackendUnavailableError,), started
+            )
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield `(key, bytes or None)` for every key, in any order. 1 request each."""
@@ -112,11 +118,10 @@ class Store:
         after = start_after
 
         def fetch() -> tuple[Iterator[ObjectInfo], ObjectInfo | None]:
-            self.meter.add("list")
             objects = iter(self.adapter.list(prefix, after))
             return objects, next(objects, None)
 
-        objects, info = self.patiently(lambda: self._send(fetch))
+        objects, info = self.patiently(lambda: self._send("list", fetch))
         count = 0
         while info is not None:
             yield info
@@ -128,7 +133,7 @@ class Store:
             except BackendUnavailableError as error:
                 self._breaker.failed(error, started)
                 objects, info = self.patience.again(
-                    lambda: self._send(fetch), error, (BackendUnavailableError,), started
+                    lambda: self._send("list", fetch), error, (BackendUnavailableError,), started
                 )
                 count = 0
             if count and count % PAGE == 0 and info is not None and self.paged:
@@ -136,12 +141,8 @@ class Store:
 
     def replace(self, key: str, data: bytes) -> None:
         """Write an object over the one that is there. 1 request."""
-
-        def replace() -> None:
-            self.meter.add("replace", written=len(data))
-            self.adapter.replace(key, data)
-
-        self.patiently(lambda: self._send(replace))
+        replace = self.adapter.replace
+        self.patiently(lambda: self._send("replace", replace, key, data, written=len(data)))
 
     def patiently(
         self,
@@ -156,27 +157,29 @@ class Store:
             return self.patience.again(attempt, error, transient, started)
 
     def _get_once(self, key: str) -> bytes | None:
-        def get() -> bytes | None:
-            data = None
-            try:
-                data = self.adapter.get(key)
-            finally:
-                self.meter.add("get", len(data) if data else 0)
-            return data
+        return self._send("get", self.adapter.get, key)
 
-        return self._send(get)
-
-    def _send(self, request: Callable[[], T]) -> T:
-        """Send one request, unless the store is known to be down; note whether it answered."""
-        self._breaker.admit()
+    def _send(
+        self, kind: str, request: Callable[..., T], *arguments: object, written: int = 0
+    ) -> T:
+        """Count and send one request, unless the store is known to be down; note if it answered."""
+        breaker = self._breaker
+        if breaker.failures:
+            breaker.admit()
         sent = time.monotonic()
+        read = 0
         try:
-            answer = request()
+            answer = request(*arguments)
+            if isinstance(answer, bytes):
+                read = len(answer)
         except (BackendUnavailableError, OutcomeUnknownError) as error:
-            self._breaker.failed(error, sent)
+            breaker.failed(error, sent)
             raise
         except AMFSError:
-            self._breaker.answered()
+            breaker.answered()
             raise
-        self._breaker.answered()
+        finally:
+            self.meter.add(kind, read, written)
+        if breaker.failures:
+            breaker.answered()
         return answer

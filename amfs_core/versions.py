@@ -84,7 +84,6 @@ class Versions:
             found = self._create(address, entry.version, body, draft.write_id)
             if found is body:
                 self.cache.keep(address, entry, body, newest=True)
-                self.cache.note_appended(address, entry.version)
                 return entry
             entry = self._remember(address, entry.version, found)
             if entry.provenance.write_id == draft.write_id:
@@ -126,7 +125,7 @@ class Versions:
 
     def _next(self, address: Address, draft: Draft, head: Head, moment: datetime) -> MemoryEntry:
         """Return the version after `head`, still without its seal."""
-        written_at = max(moment, head.written_at)
+        written_at = moment if moment >= head.written_at else head.written_at
         if head.version >= MAX_VERSION:
             raise AMFSError(
                 f"{address} is at version {head.version}, and no version can follow; if another "

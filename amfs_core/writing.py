@@ -60,7 +60,7 @@ class Writing(Session):
             pattern_refs=pattern_refs,
             write_id=write_id,
         )
-        expected = _expected(expected_version)
+        expected = None if expected_version is None else _expected(expected_version)
         return self._append(address, draft, expected)
 
     def write_many(self, items: Iterable[Mapping[str, Any]]) -> list[MemoryEntry]:
@@ -84,7 +84,7 @@ class Writing(Session):
                 error.add_note(f"This is item {index}. Nothing was written.")
                 raise
             work.append(batch.Item(address, draft, expected, self._versions.clock.now()))
-        return batch.write(work, self._append, self._threads())
+        return batch.write(work, self._append_item, self._threads())
 
     @one_call
     def update(
@@ -98,7 +98,7 @@ class Writing(Session):
         process knows the newest version, else a read more.
         """
         address = self._layout.address(entity_path, key)
-        write_id = _write_id()
+        write_id = os.urandom(16).hex()
         lifetime = arguments.lifetime(ttl)
 
         def make(head: Head) -> Draft:
@@ -185,7 +185,8 @@ class Writing(Session):
         write_id: str | None = None,
     ) -> Draft:
         return arguments.draft(
-            _write_id() if write_id is None else arguments.text(write_id, "write_id"),
+            # 128 random bits: unique among all writers without asking any of them.
+            os.urandom(16).hex() if write_id is None else arguments.text(write_id, "write_id"),
             self.agent_id,
             self.session_id,
             value,
@@ -196,7 +197,6 @@ class Writing(Session):
             pattern_refs=pattern_refs,
         )
 
-    @one_call
     def _append(
         self,
         address: Address,
@@ -230,15 +230,12 @@ class Writing(Session):
                 raise conflict(head)
         return _made(self._versions.append(address, make, head=head, moment=moment))
 
+    _append_item = one_call(_append)
+
     def _head(self, address: Address) -> Head:
         """Look for the newest version now, and return what the next one builds on."""
         self._versions.newest(address)
         return self._versions.cache.head(address) or NONE_KNOWN
-
-
-def _write_id() -> str:
-    """Return 128 random bits: unique among all writers without asking any of them."""
-    return os.urandom(16).hex()
 
 
 def _expected(version: int | None) -> int | None:
