@@ -85,14 +85,16 @@ def _compared(
     with drivers(tuple(where), made.root) as started:
         ready: list[tuple[Peer, Driver]] = []
         for peer, driver in started.items():
-            if isinstance(driver, Driver):
-                opened = driver.ask("open", place=where[peer])
-                yield Figure(ABILITIES, section, peer.name, "", note=opened["durability"])
-                driver.ask("write", keys="known", count=KNOWN, seconds=60.0)
-                ready.append((peer, driver))
-            else:
+            try:
+                opened = _opened(driver)
+                durability = opened.ask("open", place=where[peer])["durability"]
+                opened.ask("write", keys="known", count=KNOWN, seconds=60.0)
+                ready.append((peer, opened))
+            except CannotError as reason:
                 for name in operations:
-                    series[name, peer].reason = driver
+                    series[name, peer].reason = str(reason)
+            else:
+                yield Figure(ABILITIES, section, peer.name, "", note=durability)
         for repetition in range(scale.repetitions + 1):  # repetition 0 warms up
             written: dict[Peer, int] = {}
             for step in _orders(repetition, scale):
@@ -104,6 +106,12 @@ def _compared(
         yield from found.figures(section, name, peer)
 
 
+def _opened(driver: Driver | str) -> Driver:
+    if isinstance(driver, str):
+        raise CannotError(driver)
+    return driver
+
+
 def _measure(
     driver: Driver, step: tuple[str, Order], series: _Series, written: dict[Peer, int], counts: bool
 ) -> None:
@@ -112,9 +120,11 @@ def _measure(
         return
     name, order = step
     peer, fresh = driver.peer, "same" not in order
-    if order["do"].startswith("read") and fresh:
-        order = {**order, "count": written[peer]}  # a slow peer's time was over before its keys
     try:
+        if order["do"].startswith("read") and fresh:
+            if peer not in written:
+                raise CannotError("could not write what is read here")
+            order = {**order, "count": written[peer]}  # a slow peer's time was over too soon
         if name == READ_COLD:
             driver.ask("reopen")
         found = driver.ask(**order)
@@ -137,7 +147,7 @@ def _orders(repetition: int, scale: Scale) -> Iterator[tuple[str, Order]]:
     yield "write, new key", new
     yield "write, known key", {**known, "do": "write"}
     yield f"write, {THREADS} threads", many
-    batch = {"source": "notes", "keys": f"batch{repetition}", "count": 2 * count}
+    batch = {"source": "notes", "keys": f"batch{repetition}", "count": count // 2}
     yield "write, a batch", {"do": "fill", "seconds": seconds, **batch}
     yield "read, known key", {**known, "do": "read"}
     yield READ_COLD, {**new, "do": "read"}
@@ -162,24 +172,27 @@ def _far(
         (f"list {ENTRIES}, cold", {"do": "list", "most": 1, "seconds": 20.0}),
         (f"list {ENTRIES}, again", {"do": "list", "most": 1, "seconds": 20.0}),
     ]
-    broken = driver if isinstance(driver, str) else ""
-    if isinstance(driver, Driver):
-        driver.ask("open", place=near)
-        driver.ask("fill", source="notes", count=ENTRIES - 2 * count - 2, seconds=30.0)
-        driver.ask("write", keys="other", **few)
-        driver.ask("write", keys="first", count=1, seconds=10.0)
-        driver.ask("open", place=far)
+    broken = ""
+    try:
+        opened = _opened(driver)
+        opened.ask("open", place=near)
+        opened.ask("fill", source="notes", count=ENTRIES - 2 * count - 2, seconds=30.0)
+        opened.ask("write", keys="other", **few)
+        opened.ask("write", keys="first", count=1, seconds=10.0)
+        opened.ask("open", place=far)
+    except CannotError as reason:
+        broken = str(reason)
     for name, order in steps:
         samples: list[float] = []
         note = broken
         for _ in range(1 if "list" in name else scale.far_repetitions):
-            if note or isinstance(driver, str):
+            if note:
                 break
             try:
                 if "cold" in name or "version" in name:
-                    driver.ask("reopen")
-                    driver.ask("read", keys="first", count=1, seconds=10.0)  # connects
-                found = driver.ask(**order)
+                    opened.ask("reopen")
+                    opened.ask("read", keys="first", count=1, seconds=10.0)  # connects
+                found = opened.ask(**order)
                 if "times" in found:
                     samples += [1000 * time for time in found["times"]]
                 elif found["done"]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-MORE_IS_BETTER = ("/s", "×")
-"""Units of rates and of ratios to a limit; of all others less is better."""
+MORE_IS_BETTER = ("/s", "×", "kept", "acknowledged", "memories")
+"""Units of rates, of ratios to a limit, and of what is there; of all others less is better."""
 
 MANY = 10
 """Samples; more are single operations and not repetitions."""

@@ -14,6 +14,8 @@ from benchmarks.scale import FULL, QUICK
 
 SLOWER = 1.15
 """A peer that is so many times better is said to win."""
+SKIPPED = "skipped"
+"""The section of parts that could not be measured to their end."""
 COMMANDS = {scale.name: scale.command for scale in (FULL, QUICK)}
 
 Cell = Callable[[str, str], str]
@@ -50,6 +52,8 @@ def _parts(result: Result, made: Sequence[str]) -> Iterator[str]:
         f"{result.machine.get('CPU', '')}). Do not compare them with another machine's: compare "
         "the columns. `–` is explained below each table."
     )
+    if skipped := list(result.of(SKIPPED)):
+        yield "\n".join(_wrapped(f"- **Skipped: {one.operation}.** {one.note}") for one in skipped)
     yield "## In ten seconds"
     yield "On a directory, operations per second (more is better):"
     yield from _table(result, beside.DISK, "/s")

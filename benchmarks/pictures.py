@@ -107,7 +107,8 @@ def _panel(panel: Axes, figures: Figures, operation: str, peers: list[str], sect
     panel.set_yticks(range(len(peers)), peers)
     panel.set_ylim(len(peers) - 0.4, -0.6)
     panel.tick_params(axis="y", length=0)
-    panel.tick_params(axis="x", which="both", length=0, labelbottom=False)
+    panel.set_xticks([])
+    panel.set_xticks([], minor=True)
     panel.grid(False)
 
 
@@ -154,6 +155,7 @@ def _curves(
             panel.plot(ats, values, marker=mark, color=colour, lw=width, ms=4, label=peer)
         panel.set_xscale("log")
         panel.set_yscale("log")
+        panel.minorticks_off()
         panel.set_xlabel(axis)
         panel.set_ylabel("milliseconds")
         for each in (panel.xaxis, panel.yaxis):
@@ -238,7 +240,8 @@ def _money(result: Result) -> Drawing | None:
         panel.set_yticks(range(len(bill)), [peer for peer, _ in bill])
         panel.set_ylim(len(bill) - 0.4, -0.6)
         panel.tick_params(axis="y", length=0)
-        panel.tick_params(axis="x", which="both", length=0, labelbottom=False)
+        panel.set_xticks([])
+        panel.set_xticks([], minor=True)
         panel.grid(False)
         if panel is not panels[0]:
             panel.set_yticklabels([])
