@@ -29,9 +29,10 @@ from benchmarks import (
 )
 from benchmarks.compare import Verdict, changes, missing
 from benchmarks.figure import Figure, Result
-from benchmarks.page import SKIPPED, shown
+from benchmarks.page import SKIPPED
 from benchmarks.peer import AMFS, CannotError
 from benchmarks.scale import FULL, QUICK, Scale
+from benchmarks.tables import shown
 from tests.servers import ServerUnavailableError
 
 RESULTS = Path("bench-results")

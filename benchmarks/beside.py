@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.delay import delayed
+from benchmarks.delay import MILLISECONDS, delayed
 from benchmarks.figure import Figure
 from benchmarks.peer import (
     ON_DISK,
@@ -23,7 +23,8 @@ from benchmarks.scale import Scale
 from tests.servers import MINIO, Server, running
 
 ABILITIES = "durability"
-DISK, NEAR, FAR = "on a directory", "on a bucket", "on a bucket 20 ms away"
+AWAY = f"{MILLISECONDS} ms"
+DISK, NEAR, FAR = "on a directory", "on a bucket", f"on a bucket {AWAY} away"
 READ_COLD = "read, cold"
 THREADS = 32
 KNOWN = 50

@@ -53,6 +53,7 @@ def _curves(
                 if not isinstance(driver, Driver):
                     raise CannotError(driver)
                 driver.ask("open", place=where[peer])
+                driver.ask("write", keys="first", count=1, seconds=seconds)  # connects
                 found = driver.ask("deepen", key="one", depth=scale.depth, seconds=seconds)
             except CannotError as reason:
                 yield Figure(SECTION, operation, peer.name, "ms", note=str(reason))

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import beside, contention, depth, entries, load, measure, money, pictures, watch
+from benchmarks import (
+    beside,
+    contention,
+    depth,
+    entries,
+    load,
+    measure,
+    money,
+    pictures,
+    summary,
+    watch,
+)
 from benchmarks import requests as counting
-from benchmarks.figure import Figure, Figures, Result
-from benchmarks.peer import AMFS, GRAPH_MEMORY, RIVAL
+from benchmarks.figure import Result
+from benchmarks.peer import AMFS, RIVAL
 from benchmarks.pictures import number
 from benchmarks.scale import FULL, QUICK
+from benchmarks.tables import grid, notes, shown, table, wrapped
 
-SLOWER = 1.15
-"""A peer that is so many times better is said to win."""
 SKIPPED = "skipped"
 """The section of parts that could not be measured to their end."""
 COMMANDS = {scale.name: scale.command for scale in (FULL, QUICK)}
-
-Cell = Callable[[str, str], str]
-
-
-def shown(figure: Figure | None) -> str:
-    """Return a figure as a table's cell: its value and unit, or why there is none."""
-    if figure is None:
-        return ""
-    if figure.value is None:
-        return figure.note
-    value = figure.value
-    if figure.unit == "ms" and value >= 10_000:
-        return f"{number(value / 1000)} s"
-    unit = figure.unit if figure.unit.startswith("/") or figure.unit == "×" else f" {figure.unit}"
-    return f"{number(value)}{unit}"
 
 
 def write(result: Result, into: Path) -> Path:
@@ -45,21 +40,18 @@ def write(result: Result, into: Path) -> Path:
 
 def _parts(result: Result, made: Sequence[str]) -> Iterator[str]:
     yield "# Measured beside its peers"
-    yield _wrapped(
+    yield wrapped(
         f"AMFS {result.machine.get('AMFS', '').split(',')[0].removeprefix('amfs ')} beside what "
         "you would otherwise pick, and beside the physical limit. All figures are medians of one "
         f"run (`{COMMANDS[result.scale]}`, {result.minutes:.0f} minutes, "
         f"{result.machine.get('CPU', '')}). Do not compare them with another machine's: compare "
-        "the columns. `–` is explained below each table."
+        "the columns. `–` is what a peer can't do; the longer tables say why."
     )
     if skipped := list(result.of(SKIPPED)):
-        yield "\n".join(_wrapped(f"- **Skipped: {one.operation}.** {one.note}") for one in skipped)
+        yield "\n".join(wrapped(f"- **Skipped: {one.operation}.** {one.note}") for one in skipped)
     yield "## In ten seconds"
-    yield "On a directory, operations per second (more is better):"
-    yield from _table(result, beside.DISK, "/s")
-    yield "On a bucket 20 ms away, milliseconds per operation (less is better):"
-    yield from _table(result, beside.FAR, "ms")
-    yield from _losses(result)
+    yield from summary.tables(result)
+    yield from summary.losses(result)
     yield "## Pictures"
     for name in made:
         yield f"![{_ALT[name]}](benchmarks/{name}.svg)"
@@ -80,14 +72,23 @@ _ALT = {
 
 
 def _sections(result: Result) -> Iterator[str]:
+    yield "## On a directory"
+    yield "`make bench ONLY=disk`: operations per second."
+    yield from table(result, beside.DISK, "/s")
+    yield "CPU of the peer's process for one operation, in microseconds:"
+    yield from table(result, beside.DISK, "µs CPU", unit=False)
+    yield "## On a bucket 20 ms away"
+    yield wrapped(
+        "`make bench ONLY=far`: milliseconds for one operation. Round trips decide here: a "
+        "twentieth is about how many follow each other. [Requests](#requests) has how many there "
+        "are."
+    )
+    yield from table(result, beside.FAR, "ms")
     yield "## On a bucket of this machine"
     yield "`make bench ONLY=s3`: operations per second, MinIO behind the loopback, no delay."
-    yield from _table(result, beside.NEAR, "/s")
+    yield from table(result, beside.NEAR, "/s")
     yield "CPU of the client for one operation, in microseconds:"
-    yield from _table(result, beside.NEAR, "µs CPU", unit=False)
-    yield "## On a directory: CPU"
-    yield "`make bench ONLY=disk`: CPU of the process for one operation, in microseconds."
-    yield from _table(result, beside.DISK, "µs CPU", unit=False)
+    yield from table(result, beside.NEAR, "µs CPU", unit=False)
     yield from _contended(result)
     yield from _deep(result)
     yield from _many(result)
@@ -96,89 +97,6 @@ def _sections(result: Result) -> Iterator[str]:
     yield from _requests(result)
     yield from _bills(result)
     yield from _goals(result)
-
-
-def _table(result: Result, section: str, kind: str, *, unit: bool = True) -> Iterator[str]:
-    """Yield a table of a section's operations by peers, and a list of why cells are empty."""
-    figures = result.of(section, kind)
-    reasons: list[str] = []
-
-    def cell(operation: str, peer: str) -> str:
-        found = figures.find(operation, peer)
-        if found is not None and found.value is None:
-            reasons.append(f"{peer}, {operation}: {found.note}")
-            return "–"
-        text = shown(found)
-        return text if unit else text.removesuffix(f" {kind}")
-
-    yield _grid(figures.operations, figures.peers, cell)
-    yield from _notes(reasons)
-
-
-def _grid(rows: Sequence[str], columns: Sequence[str], cell: Cell, corner: str = "") -> str:
-    lines = [f"| {corner} | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
-    for row in rows:
-        cells = (cell(row, column) for column in columns)
-        lines.append(f"| {row} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _notes(reasons: Sequence[str]) -> Iterator[str]:
-    """Yield the reasons, those of one peer that are the same together."""
-    together: dict[tuple[str, str], list[str]] = {}
-    for reason in reasons:
-        place, _, why = reason.partition(": ")
-        peer, _, operation = place.partition(", ")
-        together.setdefault((peer, why), []).append(operation)
-    if together:
-        yield "\n".join(
-            _wrapped(f"- {peer}: {why} ({'; '.join(dict.fromkeys(operations))})", "  ")
-            for (peer, why), operations in together.items()
-        )
-
-
-def _losses(result: Result) -> Iterator[str]:
-    """Yield where peers are better, a line for each operation, the worst first."""
-    found: dict[str, list[tuple[float, str]]] = {}
-    for section, kind in (
-        (beside.DISK, "/s"),
-        (beside.NEAR, "/s"),
-        (beside.FAR, "ms"),
-        (entries.SECTION, "ms"),
-        (contention.SECTION, "/s"),
-    ):
-        for one in result.of(section, kind):
-            ours = _ours(result, one)
-            if one.value is None or ours is None or one.peer in (AMFS.name, GRAPH_MEMORY.name):
-                continue
-            times = one.value / ours if one.more_is_better else ours / one.value
-            if times >= SLOWER:
-                at = "" if one.at is None else f" of {one.at:,}"
-                place = f" ({section})" if section.startswith("on ") else ""
-                if section == contention.SECTION:
-                    place = " (eight processes, one key)"
-                name = f"{one.operation}{at}{place}"
-                found.setdefault(name, []).append((times, f"{one.peer} {number(times)}×"))
-    if found:
-        yield "## Where AMFS is slower"
-        yield _wrapped(
-            "Every operation in which a peer is faster by more than "
-            f"{(SLOWER - 1) * 100:.0f} %, and how many times as fast it is. What a write has "
-            "survived and what a read promises differ: see [the method](#method). LangGraph's "
-            "store in memory keeps nothing and is left out."
-        )
-        worst = sorted(found.items(), key=lambda item: max(item[1]), reverse=True)
-        yield "\n".join(
-            _wrapped(f"- {name}: {', '.join(text for _, text in sorted(those)[::-1])}", "  ")
-            for name, those in worst
-        )
-
-
-def _ours(result: Result, one: Figure) -> float | None:
-    for ours in result.of(one.section, one.unit):
-        if (ours.operation, ours.at, ours.peer) == (one.operation, one.at, AMFS.name):
-            return ours.value
-    return None
 
 
 def _contended(result: Result) -> Iterator[str]:
@@ -204,14 +122,14 @@ def _contended(result: Result) -> Iterator[str]:
         return f"**{lost:,.0f} lost**: {text}" if lost > 0 else text
 
     yield "## Eight processes on one key"
-    yield _wrapped(
+    yield wrapped(
         "`make bench ONLY=contention`. Each process writes the key, then each counts up one "
         "counter, in the way that its store offers for that. Given are what is there afterwards, "
         "what was acknowledged, and acknowledged operations per second. What was refused with an "
         "error is not lost, and is below the table."
     )
-    yield _grid(kept.peers, kept.operations, cell)
-    yield from _notes(reasons)
+    yield grid(kept.peers, kept.operations, cell)
+    yield from notes(reasons)
 
 
 def _deep(result: Result) -> Iterator[str]:
@@ -220,7 +138,7 @@ def _deep(result: Result) -> Iterator[str]:
     if not figures.operations:
         return
     yield "## One key, ever more versions"
-    yield _wrapped(
+    yield wrapped(
         "`make bench ONLY=depth`. Milliseconds per write on the way to so many versions. A peer "
         "that keeps no versions overwrites. The last row is how much slower the last third of the "
         "measured steps is than the first third, without the first 50 versions."
@@ -242,11 +160,9 @@ def _deep(result: Result) -> Iterator[str]:
             value = points.get((peer, int(row.replace(",", ""))))
             return "" if value is None else number(value)
 
-        yield _grid([*(f"{at:,}" for at in ats), "slower by"], peers, cell, operation)
+        yield grid([*(f"{at:,}" for at in ats), "slower by"], peers, cell, operation)
         stopped = {one.peer: one.note for one in figures if one.operation == operation}
-        yield from _notes(
-            [f"{peer}, {operation}: {note}" for peer, note in stopped.items() if note]
-        )
+        yield from notes([f"{peer}, {operation}: {note}" for peer, note in stopped.items() if note])
 
 
 def _many(result: Result) -> Iterator[str]:
@@ -254,7 +170,7 @@ def _many(result: Result) -> Iterator[str]:
     if not figures:
         return
     yield "## Lists and searches"
-    yield _wrapped(
+    yield wrapped(
         "`make bench ONLY=entries`. AMFS looks at the name of every object before it answers a "
         "list or a search, so nothing that another process wrote is missed; `max_age` answers "
         "from what was seen. Text is searched by words and ranked in AMFS and in the SQLite that "
@@ -276,23 +192,23 @@ def _many(result: Result) -> Iterator[str]:
         of_place = [row for row in rows if where in row]
         peers = list(dict.fromkeys(peer for row, peer in named if row in of_place))
         if of_place:
-            yield _grid(of_place, peers, cell)
-    yield from _notes(reasons)
+            yield grid(of_place, peers, cell)
+    yield from notes(reasons)
 
 
 def _watched(result: Result) -> Iterator[str]:
     if not list(result.of(watch.SECTION)):
         return
     yield "## Watch"
-    yield _wrapped(
+    yield wrapped(
         "`make bench ONLY=watch`. From the return of a write in one process to its delivery in "
         "another, and the CPU that a process takes each second while it waits, among 1,000 "
         "memories. AMFS waits for a doorbell here (inotify, bucket notifications) and looks by "
         "itself every 5 seconds; on AWS S3, which has no doorbell, half of that interval is the "
         "usual delay."
     )
-    yield from _table(result, watch.SECTION, "ms")
-    yield from _table(result, watch.SECTION, "ms CPU/s")
+    yield from table(result, watch.SECTION, "ms")
+    yield from table(result, watch.SECTION, "ms CPU/s")
 
 
 def _loaded(result: Result) -> Iterator[str]:
@@ -301,7 +217,7 @@ def _loaded(result: Result) -> Iterator[str]:
         return
     loaded = result.of(load.SECTION, "memories").value(load.LOADED, AMFS.name) or 0
     yield "## A large load"
-    yield _wrapped(
+    yield wrapped(
         "`make bench ONLY=locomo` and `make bench ONLY=load`: LoCoMo's turns, and conversations of "
         f"{load.TURNS} turns, into a directory by the best means that each peer has for many "
         f"writes. This run loaded {loaded:,.0f} of {load.WHOLE:,} memories with AMFS; "
@@ -318,8 +234,8 @@ def _loaded(result: Result) -> Iterator[str]:
             return "–"
         return shown(found)
 
-    yield _grid(list(rows), figures.peers, cell)
-    yield from _notes(reasons)
+    yield grid(list(rows), figures.peers, cell)
+    yield from notes(reasons)
 
 
 def _requests(result: Result) -> Iterator[str]:
@@ -337,12 +253,12 @@ def _requests(result: Result) -> Iterator[str]:
         return " + ".join(f"{number:g} {unit}" for unit, number in asked.items() if number) or "0"
 
     yield "## Requests"
-    yield _wrapped(
+    yield wrapped(
         "`make bench ONLY=requests`: counted at the wire, for one operation. HEAD is counted as "
         "GET and COPY as PUT, as the bill does. [What it costs](cost.md) has AMFS's own table."
     )
-    yield _grid(units["PUT"].operations, units["PUT"].peers, cell)
-    yield from _notes(reasons)
+    yield grid(units["PUT"].operations, units["PUT"].peers, cell)
+    yield from notes(reasons)
 
 
 def _bills(result: Result) -> Iterator[str]:
@@ -360,14 +276,14 @@ def _bills(result: Result) -> Iterator[str]:
         return f"${bill[column] or 0:,.2f}"
 
     yield "## Dollars"
-    yield _wrapped(
+    yield wrapped(
         "From the requests above, at the prices of [What it costs](cost.md): $0.005 for 1,000 "
         "PUT, COPY, POST or LIST, $0.0004 for 1,000 GET, $0.023 for a GB stored for a month; "
         f"versions of {money.BYTES:,} bytes. The requests of a list are scaled from "
         f"{counting.ENTRIES} memories to the number in the use. No service was asked for a bill."
     )
-    yield _grid([*bills], [AMFS.name, RIVAL.name, "ratio"], cell, "a month")
-    yield "\n".join(_wrapped(f"- {use.name}: {use.what}.", "  ") for use in money.USES)
+    yield grid([*bills], [AMFS.name, RIVAL.name, "ratio"], cell, "a month")
+    yield "\n".join(wrapped(f"- {use.name}: {use.what}.", "  ") for use in money.USES)
 
 
 def _goals(result: Result) -> Iterator[str]:
@@ -375,7 +291,7 @@ def _goals(result: Result) -> Iterator[str]:
     if not aimed:
         return
     yield "## Beside the limit"
-    yield _wrapped(
+    yield wrapped(
         "`make bench ONLY=raw-s3`, `raw-local`, `raw-find` and `startup`: AMFS and the raw means "
         "in one process, in turns; a ratio is formed within a repetition. CPU is of that process."
     )
@@ -405,16 +321,11 @@ def _goals(result: Result) -> Iterator[str]:
 
 def _method(result: Result) -> Iterator[str]:
     yield "## Method"
-    yield "\n".join(_wrapped(line, "  ") for line in _METHOD)
-    durable = Figures(one for one in result.figures if one.section == beside.ABILITIES)
-    if list(durable):
-        yield "What has happened to a write that returned, as each peer is used here:"
-        told = {one.peer: one.note for one in durable}
-        yield "\n".join(_wrapped(f"- {peer}: {what}", "  ") for peer, what in told.items())
+    yield "\n".join(wrapped(line, "  ") for line in _METHOD)
     yield "The machine and the versions:"
-    yield "\n".join(_wrapped(f"- {name}: {what}", "  ") for name, what in result.machine.items())
+    yield "\n".join(wrapped(f"- {name}: {what}", "  ") for name, what in result.machine.items())
     yield "## Limits"
-    yield "\n".join(_wrapped(line, "  ") for line in _LIMITS)
+    yield "\n".join(wrapped(line, "  ") for line in _LIMITS)
 
 
 _METHOD = (
@@ -433,6 +344,9 @@ _METHOD = (
     "`cold`: by a process that knows nothing. `obstore`, `boto3`, `minio-py` and `files by hand` "
     "are the least that could be done: they read the version that they know, where AMFS asks for "
     "a newer one; their list gets one value after the other.",
+    "- `fsync`: a write that returned is on the disk, and is there after the machine's power fails. "
+    "Each peer is used as its documentation opens it. amfs 0.5 renames a file without fsync, and in "
+    "a bucket copies, deletes and puts, so a crash between these leaves no current version.",
     "- The delay is toxiproxy's: 20 ms on the way back. Requests are counted by the proxy of the "
     "tests.",
 )
@@ -446,14 +360,3 @@ _LIMITS = (
     "- A store in one process's memory, or a database on one machine, answers sooner than any "
     "bucket can. The figures say by how much.",
 )
-
-
-def _wrapped(text: str, indent: str = "") -> str:
-    """Break lines as the other pages do; a cell or a line of code is not passed here."""
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) + 1 > 100:
-            lines.append(f"{indent}{word}")
-        else:
-            lines[-1] += f" {word}" if lines[-1] else word
-    return "\n".join(lines)

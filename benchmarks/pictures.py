@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks import beside, contention, depth, entries, money
 from benchmarks.figure import Figures, Result
@@ -155,6 +155,7 @@ def _curves(
             panel.plot(ats, values, marker=mark, color=colour, lw=width, ms=4, label=peer)
         panel.set_xscale("log")
         panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.minorticks_off()
         panel.set_xlabel(axis)
         panel.set_ylabel("milliseconds")

@@ -166,7 +166,7 @@ def saved_run() -> Result:
     """A run with a figure of every kind, small."""
     disk, far = "on a directory", "on a bucket 20 ms away"
     return result(
-        Figure("durability", disk, "AMFS", "", note="on disk"),
+        Figure("durability", disk, "AMFS", "", note="fsync"),
         Figure(disk, "write, new key", "AMFS", "/s", (900, 1000, 1100)),
         Figure(disk, "write, new key", "AMFS", "µs CPU", (70, 80, 90)),
         Figure(disk, "write, new key", "SQLite by hand", "/s", (2900, 3000, 3100)),

@@ -18,7 +18,7 @@ class Peer(Thin):
     """One file; its API is asynchronous, and its one connection takes one statement at a time."""
 
     package = "agentfs-sdk"
-    durability = "fsync of its write-ahead log (its default)"
+    durability = "fsync"  # of its write-ahead log, once for each set
 
     def __init__(self, place: dict[str, str]) -> None:
         self._loop = asyncio.new_event_loop()

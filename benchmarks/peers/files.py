@@ -16,7 +16,7 @@ _numbers = itertools.count()
 class Peer(Objects):
     """A directory. What durability costs at least, and nothing else."""
 
-    durability = "fsync of the file and of its directory"
+    durability = "fsync"  # of the file and of its directory
 
     def __init__(self, place: dict[str, str]) -> None:
         super().__init__()

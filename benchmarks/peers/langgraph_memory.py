@@ -11,7 +11,7 @@ class Peer(Graph):
 
     package = "langgraph"
     lasting = False
-    durability = "none: it ends with the process"
+    durability = "nothing is kept"
 
     def __init__(self, place: dict[str, str]) -> None:
         self.store = InMemoryStore()

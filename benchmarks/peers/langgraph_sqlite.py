@@ -39,7 +39,7 @@ class Peer(Graph):
     """The store on a file."""
 
     package = "langgraph-checkpoint-sqlite"
-    durability = "fsync of SQLite's journal (its default)"
+    durability = "fsync"  # of SQLite's journal, which is the default
 
     def __init__(self, place: dict[str, str]) -> None:
         self._stack = ExitStack()

@@ -14,7 +14,7 @@ class Peer(Thin):
     """Its SQLite file of changes."""
 
     package = "mem0ai"
-    durability = "fsync of SQLite's journal (its default)"
+    durability = "fsync"  # of SQLite's journal, which is the default
 
     def __init__(self, place: dict[str, str]) -> None:
         self._history = SQLiteManager(str(Path(place["directory"]) / "history.db"))

@@ -20,10 +20,10 @@ class Peer(Thin):
     """An `AgentMemory` on a directory or on a bucket."""
 
     package = "amfs"
-    durability = "on disk: fsync of the file and of its directory; or in the bucket"
 
     def __init__(self, place: dict[str, str]) -> None:
         self._adapter = _adapter(place)
+        self.durability = "fsync" if "directory" in place else "in the bucket"
         self._memory = AgentMemory(place["agent"], adapter=self._adapter)
 
     def write(self, path: str, key: str, value: Value) -> None:

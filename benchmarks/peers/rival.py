@@ -23,10 +23,11 @@ class Peer(Thin):
     """Its `AgentMemory` on its filesystem adapter or on its S3 adapter."""
 
     package = "amfs"
-    durability = "on disk: rename without fsync; in the bucket: yes, in three steps"
 
     def __init__(self, place: dict[str, str]) -> None:
         self._bucket = "bucket" in place
+        # On disk a rename; in a bucket a copy, a delete and a put, and no condition on any.
+        self.durability = "in the bucket, in 3 steps" if self._bucket else "no fsync"
         self._memory: Any = AgentMemory(
             place["agent"],
             adapter=_adapter(place),

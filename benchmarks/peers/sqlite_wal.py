@@ -35,7 +35,7 @@ ORDER BY bm25(words) LIMIT 10
 class Peer(Thin):
     """Every version is a row. Words are indexed by the first search, as AMFS does it."""
 
-    durability = "fsync of the write-ahead log at every commit (synchronous=FULL)"
+    durability = "fsync"  # of the write-ahead log, at every commit
 
     def __init__(self, place: dict[str, str]) -> None:
         self._path = str(Path(place["directory"]) / "memories.db")

@@ -27,7 +27,7 @@ class Thin:
     """The distribution whose version is told; none for what comes with Python."""
     lasting: ClassVar[bool] = True
     """Whether anything outlives the process."""
-    durability: ClassVar[str]
+    durability: str
     """What has happened to a write that returned, in a few words."""
 
     def __init__(self, place: dict[str, str]) -> None:
