@@ -4,12 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types pytest test-model fuzz servers bench bench-quick portability torture format clean
+.PHONY: help demo test lint types pytest test-model fuzz servers peers bench bench-quick bench-load bench-compare portability torture format clean
 
 help:
 	@echo "make demo         import real text, race two agents, look around"
 	@echo "make test         install everything, then lint, types and all tests"
-	@echo "make bench        measure against the raw clients (bench-quick: under 3 minutes)"
+	@echo "make bench        measure beside the peers; writes docs/benchmarks.md (20 minutes)"
+	@echo "make bench-quick  the same with less of everything (3 minutes), beside its result"
+	@echo "make bench-load   load 500,000 memories, however long it takes"
+	@echo "make bench-compare A=old.json B=new.json    which figures got worse"
 	@echo "make lint types pytest    the parts of make test"
 	@echo "make fuzz         the property tests with new random examples, many of them"
 	@echo "make portability  the conformance kit and a short torture per server; writes docs/servers.md"
@@ -55,11 +58,29 @@ test-model: $(VENV)-model/done
 servers: $(VENV)/dev
 	$(BIN)/python -m tests.servers build
 
-bench: $(VENV)/dev servers
-	$(BIN)/python -m benchmarks
+# The peers, each in an environment of its own; one that can't be had is said so on the page.
+PEERS := rival langgraph agentfs mem0
+peers:
+	@-$(MAKE) --no-print-directory --keep-going $(PEERS:%=.peers/%/done)
 
-bench-quick: $(VENV)/dev servers
-	$(BIN)/python -m benchmarks --quick
+.peers/%/done: benchmarks/peers/%.txt
+	@echo "making .peers/$* ..."
+	$(PYTHON) -m venv .peers/$*
+	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# make bench ONLY=depth measures one part and prints it.
+bench: $(VENV)/dev servers peers
+	$(BIN)/python -m benchmarks run $(if $(ONLY),--only $(ONLY))
+
+bench-quick: $(VENV)/dev servers peers
+	$(BIN)/python -m benchmarks run --quick $(if $(ONLY),--only $(ONLY))
+
+bench-load: $(VENV)/dev servers peers
+	$(BIN)/python -m benchmarks run --only load --load-fully
+
+bench-compare: $(VENV)/dev
+	$(BIN)/python -m benchmarks compare $(A) $(B)
 
 portability: $(VENV)/dev servers
 	$(BIN)/python -m tests.portability
@@ -69,7 +90,7 @@ format: $(VENV)/dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(VENV)-model .amfs-demo build dist
+	rm -rf $(VENV) $(VENV)-model .peers .amfs-demo build dist
 
 $(VENV)/app: pyproject.toml constraints.txt
 	@echo "making $(VENV) and installing into it ..."

@@ -1,72 +1,148 @@
-"""`make bench`: measure, and print one table. Ratios hold within a run, rates on one machine."""
+"""`python -m benchmarks`: measure, save the figures, and make the page of them."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import find, local, s3, startup, watch
-from benchmarks.find import Figure
-from benchmarks.measure import Comparison
-from tests.servers import MINIO, running
+from benchmarks import (
+    beside,
+    contention,
+    depth,
+    entries,
+    find,
+    load,
+    local,
+    machine,
+    page,
+    requests,
+    s3,
+    startup,
+    watch,
+)
+from benchmarks.compare import Verdict, changes, missing
+from benchmarks.figure import Figure, Result
+from benchmarks.page import SKIPPED
+from benchmarks.peer import AMFS, CannotError
+from benchmarks.scale import FULL, QUICK, Scale
+from benchmarks.tables import shown
+from tests.servers import ServerUnavailableError
+
+RESULTS = Path("bench-results")
+DOCS = Path("docs")
+
+PARTS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
+    "disk": beside.on_disk,
+    "s3": beside.on_s3,
+    "far": beside.far_away,
+    "requests": requests.counted,
+    "depth": depth.curves,
+    "contention": contention.outcomes,
+    "entries": entries.sizes,
+    "watch": watch.latencies,
+    "locomo": load.locomo,
+    "load": load.conversations,
+    "raw-s3": s3.comparisons,
+    "raw-local": local.comparisons,
+    "raw-find": find.scans,
+    "startup": startup.starts,
+}
 
 
-def measured(*, quick: bool) -> Iterator[Comparison | Figure]:
-    """Yield everything as it is measured."""
-    count, repetitions = (1500, 3) if quick else (5000, 7)
-    with running(MINIO) as server:
-        yield from s3.comparisons(server, count, repetitions)
-        yield from find.s3(server, 2_000 if quick else 20_000, 3)
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as root:
-        yield from local.comparisons(Path(root), count // 3, repetitions)
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as root:
-        yield from find.local(Path(root), 5_000 if quick else 100_000, 3)
-    for one in watch.latencies(quick=quick):
-        yield Figure(one.name, f"p50 {one.p50:.0f} ms, p95 {one.p95:.0f} ms", one.goal)
+@click.group()
+def main() -> None:
+    """Measure AMFS beside its peers and beside the physical limit."""
 
 
-@click.command()
-@click.option("--quick", is_flag=True, help="Fewer operations: under three minutes.")
-def main(*, quick: bool) -> None:
-    """Print how AMFS compares with the raw client, and how quickly it starts."""
+@main.command()
+@click.option("--quick", is_flag=True, help="Fewer of everything: under three minutes.")
+@click.option("--only", type=click.Choice([*PARTS]), help="One part; prints it, makes no page.")
+@click.option(
+    "--load-fully", is_flag=True, help="Load all 500,000 memories, however long it takes."
+)
+def run(*, quick: bool, only: str | None, load_fully: bool) -> None:
+    """Measure, print, save, and make the page (a quick run's page stays beside its result)."""
+    scale = QUICK if quick else FULL
+    if load_fully:
+        scale = replace(FULL, loading=3_600.0)
+    console = Console(stderr=True)
+    started = time.monotonic()
+    figures: list[Figure] = []
+    saved = RESULTS / (f"{scale.name}-{only}.json" if only else f"{scale.name}.json")
+    for name in [only] if only else PARTS:
+        begun = time.monotonic()
+        with console.status(f"measuring: {name} …"):
+            try:
+                figures.extend(PARTS[name](scale))
+            except (ServerUnavailableError, CannotError) as reason:
+                console.print(f"[red]SKIPPED the rest of {name}[/red]: {reason}")
+                figures.append(Figure(SKIPPED, name, AMFS.name, "", note=str(reason)))
+        console.print(f"measured {name} in {time.monotonic() - begun:.0f} s")
+        minutes = (time.monotonic() - started) / 60
+        result = Result(machine.description(), scale.name, minutes, figures)
+        result.save(saved)
+    if only:
+        _print(figures)
+    else:
+        click.echo(page.write(result, RESULTS if quick else DOCS))
+    click.echo(f"figures: {saved}, {minutes:.1f} minutes")
+
+
+@main.command("page")
+@click.argument("result", type=click.Path(exists=True, path_type=Path))
+@click.option("--into", type=click.Path(path_type=Path), default=DOCS, help="A directory.")
+def page_of(result: Path, into: Path) -> None:
+    """Make the page of a saved RESULT again."""
+    click.echo(page.write(Result.load(result), into))
+
+
+@main.command()
+@click.argument("before", type=click.Path(exists=True, path_type=Path))
+@click.argument("after", type=click.Path(exists=True, path_type=Path))
+def compare(before: Path, after: Path) -> None:
+    """Print how each figure changed; exit 1 if one of AMFS's got worse beyond the spread."""
+    one, other = Result.load(before), Result.load(after)
+    found = list(changes(one, other))
+    table = Table("figure", "before", "after", "change", "")
+    for change in found:
+        table.add_row(
+            change.before.name,
+            shown(change.before),
+            shown(change.after),
+            f"{(change.ratio - 1) * 100:+.0f} %",
+            "" if change.verdict is Verdict.SAME else change.verdict.value,
+        )
     console = Console()
     if not console.is_terminal:
-        console.width = 140
-    table = Table(title="AMFS beside the raw client")
-    for name in ("what", "ours/s", "raw/s", "ratio", "spread", "CPU µs", "raw µs", "CPU ×", "goal"):
-        table.add_column(name, justify="left" if name in ("what", "goal") else "right")
-    with console.status("measuring …"):
-        figures: list[Figure] = []
-        for one in measured(quick=quick):
-            if isinstance(one, Figure):
-                figures.append(one)
-                continue
-            table.add_row(
-                one.name,
-                f"{one.ours.rate:,.0f}",
-                f"{one.raw.rate:,.0f}",
-                f"{one.speed:.2f}",
-                f"{min(one.ratios):.2f}–{max(one.ratios):.2f}",
-                f"{one.ours.cpu:.0f}",
-                f"{one.raw.cpu:.0f}",
-                f"{one.cpu:.2f}",
-                one.goal,
-            )
-        starts = {
-            "import amfs": (("-c", "import amfs"), "< 0.2 s"),
-            "amfs --help": (("-m", "amfs", "--help"), "< 0.4 s"),
-        }
-        times = {name: startup.seconds(*args, repetitions=7) for name, (args, _) in starts.items()}
+        console.width = 160
     console.print(table)
-    for figure in figures:
-        console.print(f"{figure.name}: {figure.value}{figure.goal and f' (goal {figure.goal})'}")
-    for name, spent in times.items():
-        console.print(f"{name}: {spent:.3f} s from a cold start (goal {starts[name][1]})")
+    for name in missing(one, other):
+        console.print(f"only in {before.name}: {name}")
+    if one.scale != other.scale or one.machine != other.machine:
+        console.print("The two runs differ in scale, machine or versions.")
+    ours = [change.verdict for change in found if change.before.peer == AMFS.name]
+    worse, better = ours.count(Verdict.WORSE), ours.count(Verdict.BETTER)
+    console.print(f"{len(ours)} of AMFS: {better} better, {worse} worse beyond the spread")
+    sys.exit(1 if worse else 0)
+
+
+def _print(figures: list[Figure]) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    table = Table("figure", "median", "spread", "goal")
+    for one in figures:
+        goal = "" if one.goal is None else f"{one.goal:g}{'' if one.met else '  MISSED'}"
+        spread = f"{one.spread[0]:,.4g} to {one.spread[1]:,.4g}" if one.samples else ""
+        table.add_row(one.name, shown(one), spread, goal)
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import random
-import resource
-import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +22,14 @@ import obstore
 from amfs import AgentMemory
 from amfs_core.storage import StorageAdapter
 from amfs_local import LocalAdapter
-from benchmarks.measure import Comparison, Sample
+from amfs_s3 import S3Adapter
+from benchmarks.figure import Figure
+from benchmarks.measure import SECTION, Comparison, Sample
+from benchmarks.peer import places
+from benchmarks.peers import peak
 from benchmarks.s3 import raw_store
-from benchmarks.watch import Bucket, Directory, Open
-from tests.servers import Server
+from benchmarks.scale import Scale
+from tests.servers import MINIO, REGION, Server, running
 
 THREADS = 32
 PATHS = 100
@@ -39,12 +40,35 @@ _WORDS = sorted({word for word in _TEXT.split() if word.isalpha() and len(word) 
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """One measured value that is no comparison."""
+class Bucket:
+    """Opens an adapter on a bucket, in any process."""
 
     name: str
-    value: str
-    goal: str
+    endpoint_url: str
+    access_key: str
+    secret_key: str
+
+    def __call__(self) -> StorageAdapter:
+        return S3Adapter(
+            self.name,
+            endpoint_url=self.endpoint_url,
+            region_name=REGION,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Opens an adapter on a directory, in any process."""
+
+    root: str
+
+    def __call__(self) -> StorageAdapter:
+        return LocalAdapter(self.root)
+
+
+Open = Bucket | Directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +94,15 @@ def memories(count: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def local(root: Path, count: int, repetitions: int) -> Iterator[Comparison | Figure]:
-    """Yield what is measured on a directory."""
+def scans(scale: Scale) -> Iterator[Figure]:
+    """Yield what is measured on an S3 server and on a directory."""
+    with running(MINIO) as server:
+        yield from _s3(server, scale.scanned_on_s3, scale.repetitions)
+    with places() as made:
+        yield from _local(made.root, scale.scanned_on_disk, scale.repetitions)
+
+
+def _local(root: Path, count: int, repetitions: int) -> Iterator[Figure]:
     opened = Directory(str(root))
     adapter = LocalAdapter(root, durability="none")
     _fill(adapter, count)
@@ -81,12 +112,11 @@ def local(root: Path, count: int, repetitions: int) -> Iterator[Comparison | Fig
             with open(root / key, "rb") as file:
                 file.read()
 
-    store = Store("local", opened, lambda: adapter.list(""), read)
+    store = Store("directory", opened, lambda: adapter.list(""), read)
     yield from _measured(store, count, repetitions)
 
 
-def s3(server: Server, count: int, repetitions: int) -> Iterator[Comparison | Figure]:
-    """Yield what is measured on an S3 server."""
+def _s3(server: Server, count: int, repetitions: int) -> Iterator[Figure]:
     bucket = server.new_bucket()
     raw = raw_store(server, bucket)
     opened = Bucket(bucket, server.endpoint_url, server.access_key, server.secret_key)
@@ -102,7 +132,7 @@ def s3(server: Server, count: int, repetitions: int) -> Iterator[Comparison | Fi
         with ThreadPoolExecutor(THREADS) as threads:
             list(threads.map(one, keys, chunksize=1))
 
-    yield from _measured(Store(server.name, opened, listing, get), count, repetitions)
+    yield from _measured(Store("bucket", opened, listing, get), count, repetitions)
 
 
 def _fill(adapter: StorageAdapter, count: int) -> None:
@@ -110,14 +140,14 @@ def _fill(adapter: StorageAdapter, count: int) -> None:
         memory.write_many(memories(count))
 
 
-def _measured(store: Store, count: int, repetitions: int) -> Iterator[Comparison | Figure]:
+def _measured(store: Store, count: int, repetitions: int) -> Iterator[Figure]:
     adapter = store.opened()
     keys = [info.key for info in adapter.list("default/entries/")]
     name = f"{store.name}, {count:,} memories"
     cold: list[tuple[Sample, Sample]] = []
     warm: list[tuple[Sample, Sample]] = []
     few: list[float] = []
-    for _ in range(repetitions):
+    for _ in range(min(repetitions, 3)):
         with AgentMemory("bench", adapter=adapter) as memory:
             ours = _sample(count, lambda memory=memory: memory.search(limit=1))  # type: ignore[misc]
             first = dict(memory.metrics.requests)
@@ -131,28 +161,28 @@ def _measured(store: Store, count: int, repetitions: int) -> Iterator[Comparison
             few.append(count / _sample(count, lambda memory=memory: memory.search(limit=1)).rate)  # type: ignore[misc]
             last = dict(memory.metrics.requests)
     # A directory's listing alone takes as long as its gets: docs/design/speed.md.
-    goal = ">= 0.80" if adapter.backend_type != "local" else ""
-    yield _comparison(f"{name}: cold scan / raw gets", cold, goal)
-    yield _comparison(f"{name}: refresh, nothing new / raw list", warm, ">= 0.83 (1 / 1.2)")
-    yield Figure(f"{name}: refresh, 10 new", f"{statistics.median(few):.2f} s", "")
+    goal = 0.8 if adapter.backend_type != "local" else None
+    yield from Comparison(f"{name}: cold scan", "raw gets", tuple(cold), goal).figures()
+    once = round(1 / 1.2, 2)
+    yield from Comparison(f"{name}: refresh, nothing new", "raw list", tuple(warm), once).figures()
+    yield Figure(SECTION, f"{name}: refresh, 10 new", "AMFS", "s", tuple(few))
     for step, now, then in (
         ("cold", first, {}),
         ("nothing new", again, first),
         ("10 new", last, again),
     ):
-        made = {kind: made - then.get(kind, 0) for kind, made in now.items()}
-        yield Figure(
-            f"{name}: requests, {step}", f"{made['list']} lists, {made['get']} gets", "exact"
-        )
-    peaks = [_peak(store.opened, scan) for scan in (False, True)]
-    yield Figure(f"{name}: memory that a scan takes", f"{peaks[1] - peaks[0]:.0f} MB", "bounded")
+        for kind in ("list", "get"):
+            made = now[kind] - then.get(kind, 0)
+            yield Figure(SECTION, f"{name}: requests, {step}", "AMFS", kind.upper(), (made,))
+    took = _peak(store.opened, scan=True) - _peak(store.opened, scan=False)
+    yield Figure(SECTION, f"{name}: memory that a scan takes", "AMFS", "MB", (took,))
     with closing(AgentMemory("bench", adapter=adapter)) as memory:
         started = time.perf_counter()
         memory.search("nothing")
-        yield Figure(f"{name}: first search, cold", f"{time.perf_counter() - started:.2f} s", "")
-        times = sorted(_searches(memory))
-    yield Figure(f"{name}: warm search, p50", f"{_at(times, 0.5):.1f} ms", "<= 20 ms")
-    yield Figure(f"{name}: warm search, p95", f"{_at(times, 0.95):.1f} ms", "")
+        first_search = time.perf_counter() - started
+        yield Figure(SECTION, f"{name}: first search, cold", "AMFS", "s", (first_search,))
+        times = tuple(_searches(memory))
+    yield Figure(SECTION, f"{name}: warm search", "AMFS", "ms", times, goal=20.0)
     adapter.close()
 
 
@@ -166,10 +196,6 @@ def _searches(memory: AgentMemory) -> Iterator[float]:
         yield (time.perf_counter() - started) * 1000
 
 
-def _at(times: list[float], part: float) -> float:
-    return times[int(len(times) * part)]
-
-
 def _sample(count: int, work: Callable[[], object]) -> Sample:
     cpu, started = time.process_time(), time.perf_counter()
     work()
@@ -177,23 +203,7 @@ def _sample(count: int, work: Callable[[], object]) -> Sample:
     return Sample(count / elapsed, (time.process_time() - cpu) / count * 1e6)
 
 
-def _comparison(name: str, pairs: list[tuple[Sample, Sample]], goal: str) -> Comparison:
-    def median(samples: list[Sample]) -> Sample:
-        return Sample(
-            statistics.median(one.rate for one in samples),
-            statistics.median(one.cpu for one in samples),
-        )
-
-    return Comparison(
-        name,
-        median([ours for ours, _ in pairs]),
-        median([raw for _, raw in pairs]),
-        tuple(ours.rate / raw.rate for ours, raw in pairs),
-        goal,
-    )
-
-
-def _peak(opened: Open, scan: bool) -> float:
+def _peak(opened: Open, *, scan: bool) -> float:
     """Return the most memory that a process of its own had, in MB, with or without a scan."""
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
@@ -206,13 +216,9 @@ def _peak(opened: Open, scan: bool) -> float:
 
 
 def _scan(opened: Open, scan: bool, answer: Connection) -> None:
+    peak.forget()
     adapter = opened()
     with AgentMemory("bench", adapter=adapter) as memory:
         memory.search(limit=1, entity_path=None if scan else "nothing/there")
-        answer.send(_megabytes())
+        answer.send(peak.megabytes())
     adapter.close()
-
-
-def _megabytes() -> float:
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from benchmarks.figure import Figure
+
+SECTION = "limits"
+SPEED, COST = "rate", "CPU"
+"""What a comparison's ratios are of."""
 
 Work = Callable[[int], object]
 
@@ -21,23 +26,26 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The medians of ours and theirs, and the spread of the ratio between repetitions."""
+    """Ours and the raw client's samples, in pairs that were measured right after each other."""
 
     name: str
-    ours: Sample
-    raw: Sample
-    ratios: tuple[float, ...]
-    goal: str
+    raw_name: str
+    pairs: tuple[tuple[Sample, Sample], ...]
+    least_speed: float | None = None
+    most_cpu: float | None = None
 
-    @property
-    def speed(self) -> float:
-        """Our rate as a part of the raw one: the median of the repetitions' ratios."""
-        return statistics.median(self.ratios)
-
-    @property
-    def cpu(self) -> float:
-        """Our CPU per operation as a multiple of the raw one."""
-        return self.ours.cpu / self.raw.cpu
+    def figures(self) -> Iterator[Figure]:
+        """Yield both rates and both costs, and their ratios with the goals."""
+        for place, peer in enumerate(("AMFS", self.raw_name)):
+            samples = [pair[place] for pair in self.pairs]
+            rates = tuple(sample.rate for sample in samples)
+            yield Figure(SECTION, self.name, peer, "/s", rates)
+            costs = tuple(sample.cpu for sample in samples)
+            yield Figure(SECTION, self.name, peer, "µs CPU", costs)
+        speed = tuple(ours.rate / raw.rate for ours, raw in self.pairs)
+        yield Figure(SECTION, f"{self.name}: {SPEED}", "AMFS", "×", speed, goal=self.least_speed)
+        cpu = tuple(ours.cpu / raw.cpu for ours, raw in self.pairs)
+        yield Figure(SECTION, f"{self.name}: {COST}", "AMFS", "times", cpu, goal=self.most_cpu)
 
 
 def run(work: Work, count: int, threads: int) -> Sample:
@@ -60,35 +68,24 @@ def run(work: Work, count: int, threads: int) -> Sample:
 
 def compare(
     name: str,
+    raw_name: str,
     ours: Callable[[int], Work],
     raw: Callable[[int], Work],
     *,
     count: int,
     threads: int,
     repetitions: int,
-    goal: str,
+    least_speed: float | None = None,
+    most_cpu: float | None = None,
 ) -> Comparison:
     """Measure both in turns. `ours(r)` and `raw(r)` make the work of repetition r; repetition 0
     warms up and is not counted."""
-    our_samples: list[Sample] = []
-    raw_samples: list[Sample] = []
+    pairs: list[tuple[Sample, Sample]] = []
     for repetition in range(repetitions + 1):
-        amount = count if repetition else max(100, count // 10)
-        turns = [(our_samples, ours), (raw_samples, raw)]
-        for samples, make in turns if repetition % 2 else reversed(turns):
-            samples.append(run(make(repetition), amount, threads))
-    pairs = list(zip(our_samples[1:], raw_samples[1:], strict=True))
-    return Comparison(
-        name,
-        _median(our_samples[1:]),
-        _median(raw_samples[1:]),
-        tuple(ours.rate / raw.rate for ours, raw in pairs),
-        goal,
-    )
-
-
-def _median(samples: list[Sample]) -> Sample:
-    return Sample(
-        statistics.median(sample.rate for sample in samples),
-        statistics.median(sample.cpu for sample in samples),
-    )
+        amount = count if repetition else -(-count // 10)
+        works = [ours(repetition), raw(repetition)]
+        order = (0, 1) if repetition % 2 else (1, 0)
+        samples = {place: run(works[place], amount, threads) for place in order}
+        if repetition:
+            pairs.append((samples[0], samples[1]))
+    return Comparison(name, raw_name, tuple(pairs), least_speed, most_cpu)

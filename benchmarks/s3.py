@@ -10,8 +10,10 @@ from obstore.store import S3Store
 
 from amfs import AgentMemory
 from amfs_s3 import S3Adapter
-from benchmarks.measure import Comparison, Work, compare
-from tests.servers import REGION, Server
+from benchmarks.figure import Figure
+from benchmarks.measure import Work, compare
+from benchmarks.scale import Scale
+from tests.servers import MINIO, REGION, Server, running
 
 VALUE = {"text": "what the agent learnt " * 22, "steps": list(range(20)), "source": "run-17"}
 BODY = b"x" * 1000
@@ -33,8 +35,13 @@ def raw_store(server: Server, bucket: str) -> S3Store:
     )
 
 
-def comparisons(server: Server, count: int, repetitions: int) -> Iterator[Comparison]:
-    """Yield the comparisons, each with its goal."""
+def comparisons(scale: Scale) -> Iterator[Figure]:
+    """Yield writes, and reads of a version, beside raw puts and gets."""
+    with running(MINIO) as server:
+        yield from _comparisons(server, scale)
+
+
+def _comparisons(server: Server, scale: Scale) -> Iterator[Figure]:
     bucket = server.new_bucket()
     raw = raw_store(server, bucket)
     adapter = S3Adapter(
@@ -54,15 +61,17 @@ def comparisons(server: Server, count: int, repetitions: int) -> Iterator[Compar
             raw, f"raw/{repetition}/k{number}", BODY, mode="create", use_multipart=False
         )
 
-    yield compare(
-        f"{server.name}: write, {THREADS} threads / raw put",
+    yield from compare(
+        f"bucket: write, {THREADS} threads",
+        "obstore put",
         write,
         put,
-        count=count,
+        count=scale.raw_operations,
         threads=THREADS,
-        repetitions=repetitions,
-        goal=">= 0.90, CPU <= 1.4",
-    )
+        repetitions=scale.repetitions,
+        least_speed=0.95,
+        most_cpu=1.3,
+    ).figures()
 
     def read(repetition: int) -> Work:
         fresh = AgentMemory("bench", adapter=adapter, namespace="bench")  # an empty cache
@@ -71,13 +80,15 @@ def comparisons(server: Server, count: int, repetitions: int) -> Iterator[Compar
     def get(repetition: int) -> Work:
         return lambda number: obstore.get(raw, f"raw/{repetition}/k{number}").bytes()
 
-    yield compare(
-        f"{server.name}: read of a version, {THREADS} threads / raw get",
+    yield from compare(
+        f"bucket: read of a version, {THREADS} threads",
+        "obstore get",
         read,
         get,
-        count=count,
+        count=scale.raw_operations,
         threads=THREADS,
-        repetitions=repetitions,
-        goal=">= 0.90, CPU <= 1.4",
-    )
+        repetitions=scale.repetitions,
+        least_speed=0.95,
+        most_cpu=1.3,
+    ).figures()
     adapter.close()

@@ -1,126 +1,71 @@
-"""How soon a watch delivers what another process wrote: from the write's return to the callback."""
+"""How soon a watch delivers what another process wrote, and what waiting costs.
+
+From the return of the write in one process to the callback in another, among 1,000 other memories.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
-import statistics
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import ExitStack
 
-from amfs import AgentMemory
-from amfs_core.entry import MemoryEntry
-from amfs_core.storage import StorageAdapter
-from amfs_local import LocalAdapter
-from amfs_s3 import S3Adapter
-from tests import servers
+from benchmarks.figure import Figure
+from benchmarks.peer import (
+    AGENTFS,
+    AMFS,
+    GRAPH,
+    MEM0,
+    RIVAL,
+    SQLITE,
+    CannotError,
+    Driver,
+    Peer,
+    Place,
+    places,
+)
+from benchmarks.scale import Scale
+from tests.servers import MINIO_PUSHING, running
 
-MEMORIES = 100
-GOAL = "p50 < 100 ms"
-INTERVAL = 2.0
-SECONDS = 30.0
-
-Open = Callable[[], StorageAdapter]
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Milliseconds from a write's return, in another process, to its delivery."""
-
-    name: str
-    p50: float
-    p95: float
-    writes: int
-    goal: str
+SECTION = "watch"
+DELIVERY, IDLE = "write to delivery", "waiting"
+GOAL = 100.0
+"""Milliseconds, half of all deliveries."""
+PATH = "watched"
+IDLE_SECONDS = 5.0
+LOST_AFTER = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """Opens an adapter on a bucket, in any process."""
-
-    name: str
-    endpoint_url: str
-    access_key: str
-    secret_key: str
-
-    def __call__(self) -> StorageAdapter:
-        return S3Adapter(
-            self.name,
-            endpoint_url=self.endpoint_url,
-            region_name=servers.REGION,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-        )
+def latencies(scale: Scale) -> Iterator[Figure]:
+    """Yield milliseconds to the delivery, and CPU of a process that only waits."""
+    with places() as made, running(MINIO_PUSHING) as server:
+        for peer in (AMFS, RIVAL, GRAPH, AGENTFS, MEM0, SQLITE):
+            yield from _latency("directory", peer, made.directory(), scale)
+        for peer in (AMFS, RIVAL):
+            yield from _latency("bucket with notifications", peer, made.bucket(server), scale)
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """Opens an adapter on a directory, in any process."""
-
-    root: str
-
-    def __call__(self) -> StorageAdapter:
-        return LocalAdapter(self.root)
-
-
-def latencies(*, quick: bool) -> Iterator[Latency]:
-    """Yield how soon a watch delivers, on disk and on MinIO, among 100 other memories."""
-    writes = 30 if quick else 200
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as root:
-        yield _latency("watch on disk, write to delivery", Directory(root), writes)
-    with servers.running(servers.MINIO_PUSHING) as server:
-        keys = server.access_key, server.secret_key
-        bucket = Bucket(server.new_bucket(), server.endpoint_url, *keys)
-        yield _latency("watch on minio, write to delivery", bucket, writes)
-
-
-def _latency(name: str, opened: Open, writes: int) -> Latency:
-    delivered: dict[int, float] = {}
-    came = threading.Condition()
-
-    def note(entry: MemoryEntry) -> None:
-        now = time.monotonic()  # one clock for all processes of a machine (clock_gettime(2))
-        with came:
-            delivered[entry.value] = now
-            came.notify()
-
-    adapter = opened()
-    context = multiprocessing.get_context("spawn")
-    mine, theirs = context.Pipe()
-    writer = context.Process(target=_write, args=(opened, theirs), daemon=True)
-    returned: dict[int, float] = {}
-    with AgentMemory("reader", adapter=adapter) as memory:
-        memory.write_many(
-            {"entity_path": f"bench/{number % 10}", "key": f"k{number}", "value": -1}
-            for number in range(MEMORIES)
-        )
-        with memory.watch(callback=note, interval=INTERVAL):
-            writer.start()
-            for number in range(-5, writes):  # the first few warm up
-                mine.send(number)
-                returned[number] = mine.recv()
-                with came:
-                    came.wait_for(lambda number=number: number in delivered, SECONDS)  # type: ignore[misc]
-        mine.send(None)
-        writer.join()
-    adapter.close()
-    spent = sorted(1000 * (delivered[number] - returned[number]) for number in range(writes))
-    return Latency(name, statistics.median(spent), spent[int(0.95 * len(spent))], len(spent), GOAL)
-
-
-def _write(opened: Open, orders: Connection) -> None:
-    adapter = opened()
-    with AgentMemory("writer", adapter=adapter) as memory:
-        while (number := orders.recv()) is not None:
-            memory.write(f"bench/{number % 10}", f"k{number % 7}", number)
-            orders.send(time.monotonic())
-    adapter.close()
-
-
-if __name__ == "__main__":
-    for one in latencies(quick=True):
-        print(f"{one.name}: p50 {one.p50:.0f} ms, p95 {one.p95:.0f} ms ({one.goal})")
+def _latency(where: str, peer: Peer, place: Place, scale: Scale) -> Iterator[Figure]:
+    goal = GOAL if peer is AMFS else None
+    with ExitStack() as stack:
+        try:
+            home = stack.enter_context(places()).root
+            reader = stack.enter_context(Driver(peer, home))
+            reader.ask("open", place=place)
+            reader.ask("watch", path=PATH)
+            writer = stack.enter_context(Driver(peer, home))
+            writer.ask("open", place={**place, "agent": "writer"})
+            writer.ask("fill", source="notes", count=1_000, seconds=30.0)
+            spent = []
+            for number in range(-5, scale.watched):  # the first few warm up
+                returned = writer.ask("stamp", path=PATH, number=number)["at"]
+                came = reader.ask("seen", number=number, seconds=LOST_AFTER)["at"]
+                if came is None:
+                    raise CannotError(f"not delivered in {LOST_AFTER:.0f} s")
+                if number >= 0:
+                    spent.append(1000 * (came - returned))
+            idle = reader.ask("idle", seconds=IDLE_SECONDS)["cpu"] / IDLE_SECONDS
+            reader.ask("unwatch")
+        except CannotError as reason:
+            yield Figure(SECTION, f"{DELIVERY}, {where}", peer.name, "ms", (), str(reason))
+            return
+    yield Figure(SECTION, f"{DELIVERY}, {where}", peer.name, "ms", tuple(spent), goal=goal)
+    yield Figure(SECTION, f"{IDLE}, {where}", peer.name, "ms CPU/s", (1000 * idle,))

@@ -58,6 +58,8 @@ MODULES = {
     # use the newer one.
     "minio-pushing": "github.com/minio/minio@v0.0.0-20250907161309-07c3a429bfed",
     "versitygw": "github.com/versity/versitygw/cmd/versitygw@v1.8.0",
+    # No server: the slow network of the benchmarks.
+    "toxiproxy-server": "github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0",
 }
 
 

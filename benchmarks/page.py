@@ -1,0 +1,362 @@
+"""The page: docs/benchmarks.md, made from the figures of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks import (
+    beside,
+    contention,
+    depth,
+    entries,
+    load,
+    measure,
+    money,
+    pictures,
+    summary,
+    watch,
+)
+from benchmarks import requests as counting
+from benchmarks.figure import Result
+from benchmarks.peer import AMFS, RIVAL
+from benchmarks.pictures import number
+from benchmarks.scale import FULL, QUICK
+from benchmarks.tables import grid, notes, shown, table, wrapped
+
+SKIPPED = "skipped"
+"""The section of parts that could not be measured to their end."""
+COMMANDS = {scale.name: scale.command for scale in (FULL, QUICK)}
+
+
+def write(result: Result, into: Path) -> Path:
+    """Write the page and its pictures below a directory, and return the page's path."""
+    page = into / "benchmarks.md"
+    made = pictures.draw(result, into / "benchmarks")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("\n\n".join(_parts(result, made)) + "\n", encoding="utf-8")
+    return page
+
+
+def _parts(result: Result, made: Sequence[str]) -> Iterator[str]:
+    yield "# Measured beside its peers"
+    yield wrapped(
+        f"AMFS {result.machine.get('AMFS', '').split(',')[0].removeprefix('amfs ')} beside what "
+        "you would otherwise pick, and beside the physical limit. All figures are medians of one "
+        f"run (`{COMMANDS[result.scale]}`, {result.minutes:.0f} minutes, "
+        f"{result.machine.get('CPU', '')}). Do not compare them with another machine's: compare "
+        "the columns. `–` is what a peer can't do; the longer tables say why."
+    )
+    if skipped := list(result.of(SKIPPED)):
+        yield "\n".join(wrapped(f"- **Skipped: {one.operation}.** {one.note}") for one in skipped)
+    yield "## In ten seconds"
+    yield from summary.tables(result)
+    yield from summary.losses(result)
+    yield "## Pictures"
+    for name in made:
+        yield f"![{_ALT[name]}](benchmarks/{name}.svg)"
+    yield from _sections(result)
+    yield from _method(result)
+
+
+_ALT = {
+    "directory": "Operations per second on a directory, for each peer",
+    "bucket": "Operations per second on a bucket of this machine, for each peer",
+    "far": "Milliseconds on a bucket 20 ms away, for each peer",
+    "depth": "Milliseconds of a write against the versions that the key has",
+    "entries": "Milliseconds of lists and searches against the number of memories",
+    "contention": "What eight processes on one key were told, and what was there afterwards",
+    "money": "Dollars a month of three uses",
+    "limits": "AMFS's rate as a part of the raw client's, with goals",
+}
+
+
+def _sections(result: Result) -> Iterator[str]:
+    yield "## On a directory"
+    yield "`make bench ONLY=disk`: operations per second."
+    yield from table(result, beside.DISK, "/s")
+    yield "CPU of the peer's process for one operation, in microseconds:"
+    yield from table(result, beside.DISK, "µs CPU", unit=False)
+    yield "## On a bucket 20 ms away"
+    yield wrapped(
+        "`make bench ONLY=far`: milliseconds for one operation. Round trips decide here: a "
+        "twentieth is about how many follow each other. [Requests](#requests) has how many there "
+        "are."
+    )
+    yield from table(result, beside.FAR, "ms")
+    yield "## On a bucket of this machine"
+    yield "`make bench ONLY=s3`: operations per second, MinIO behind the loopback, no delay."
+    yield from table(result, beside.NEAR, "/s")
+    yield "CPU of the client for one operation, in microseconds:"
+    yield from table(result, beside.NEAR, "µs CPU", unit=False)
+    yield from _contended(result)
+    yield from _deep(result)
+    yield from _many(result)
+    yield from _watched(result)
+    yield from _loaded(result)
+    yield from _requests(result)
+    yield from _bills(result)
+    yield from _goals(result)
+
+
+def _contended(result: Result) -> Iterator[str]:
+    kept = result.of(contention.SECTION, "kept")
+    told = result.of(contention.SECTION, "acknowledged")
+    rate = result.of(contention.SECTION, "/s")
+    if not kept.operations:
+        return
+    reasons: list[str] = []
+
+    def cell(peer: str, operation: str) -> str:
+        there = kept.find(operation, peer)
+        if there is None:
+            return ""
+        if there.value is None:
+            reasons.append(f"{peer}, {operation}: {there.note}")
+            return "–"
+        acknowledged = told.value(operation, peer) or 0
+        lost = acknowledged - there.value
+        if there.note:
+            reasons.append(f"{peer}, {operation}: {there.note}")
+        text = f"{there.value:,.0f} of {acknowledged:,.0f}, {shown(rate.find(operation, peer))}"
+        return f"**{lost:,.0f} lost**: {text}" if lost > 0 else text
+
+    yield "## Eight processes on one key"
+    yield wrapped(
+        "`make bench ONLY=contention`. Each process writes the key, then each counts up one "
+        "counter, in the way that its store offers for that. Given are what is there afterwards, "
+        "what was acknowledged, and acknowledged operations per second. What was refused with an "
+        "error is not lost, and is below the table."
+    )
+    yield grid(kept.peers, kept.operations, cell)
+    yield from notes(reasons)
+
+
+def _deep(result: Result) -> Iterator[str]:
+    figures = result.of(depth.SECTION, "ms")
+    grown = result.of(depth.SECTION, "times")
+    if not figures.operations:
+        return
+    yield "## One key, ever more versions"
+    yield wrapped(
+        "`make bench ONLY=depth`. Milliseconds per write on the way to so many versions. A peer "
+        "that keeps no versions overwrites. The last row is how much slower the last third of the "
+        "measured steps is than the first third, without the first 50 versions."
+    )
+    for operation in (depth.DISK, depth.S3):
+        peers = [peer for peer in figures.peers if figures.find(operation, peer)]
+        ats = sorted(
+            {one.at for peer in peers for one in figures.curve(operation, peer) if one.at}
+            & {10**power for power in range(1, 7)}
+        )
+        points = {
+            (peer, one.at): one.value for peer in peers for one in figures.curve(operation, peer)
+        }
+
+        def cell(row: str, peer: str, operation: str = operation, points=points) -> str:  # type: ignore[no-untyped-def]
+            if row == "slower by":
+                value = grown.value(f"{operation}: {depth.FLAT}", peer)
+                return "" if value is None else f"{number(value)}×"
+            value = points.get((peer, int(row.replace(",", ""))))
+            return "" if value is None else number(value)
+
+        yield grid([*(f"{at:,}" for at in ats), "slower by"], peers, cell, operation)
+        stopped = {one.peer: one.note for one in figures if one.operation == operation}
+        yield from notes([f"{peer}, {operation}: {note}" for peer, note in stopped.items() if note])
+
+
+def _many(result: Result) -> Iterator[str]:
+    figures = [one for one in result.of(entries.SECTION) if one.at is not None]
+    if not figures:
+        return
+    yield "## Lists and searches"
+    yield wrapped(
+        "`make bench ONLY=entries`. AMFS looks at the name of every object before it answers a "
+        "list or a search, so nothing that another process wrote is missed; `max_age` answers "
+        "from what was seen. Text is searched by words and ranked in AMFS and in the SQLite that "
+        "is written by hand (FTS5, on this machine only); amfs 0.5 looks for the query as one "
+        "piece of text."
+    )
+    reasons: list[str] = []
+    named = {(f"{one.operation}, {one.at:,}", one.peer): one for one in figures}
+
+    def cell(row: str, peer: str) -> str:
+        found = named.get((row, peer))
+        if found is not None and found.value is None:
+            reasons.append(f"{peer}, {row}: {found.note}")
+            return "–"
+        return shown(found)
+
+    rows = list(dict.fromkeys(row for row, _ in named))
+    for where in ("directory", "bucket"):
+        of_place = [row for row in rows if where in row]
+        peers = list(dict.fromkeys(peer for row, peer in named if row in of_place))
+        if of_place:
+            yield grid(of_place, peers, cell)
+    yield from notes(reasons)
+
+
+def _watched(result: Result) -> Iterator[str]:
+    if not list(result.of(watch.SECTION)):
+        return
+    yield "## Watch"
+    yield wrapped(
+        "`make bench ONLY=watch`. From the return of a write in one process to its delivery in "
+        "another, and the CPU that a process takes each second while it waits, among 1,000 "
+        "memories. AMFS waits for a doorbell here (inotify, bucket notifications) and looks by "
+        "itself every 5 seconds; on AWS S3, which has no doorbell, half of that interval is the "
+        "usual delay."
+    )
+    yield from table(result, watch.SECTION, "ms")
+    yield from table(result, watch.SECTION, "ms CPU/s")
+
+
+def _loaded(result: Result) -> Iterator[str]:
+    figures = result.of(load.SECTION)
+    if not list(figures):
+        return
+    loaded = result.of(load.SECTION, "memories").value(load.LOADED, AMFS.name) or 0
+    yield "## A large load"
+    yield wrapped(
+        "`make bench ONLY=locomo` and `make bench ONLY=load`: LoCoMo's turns, and conversations of "
+        f"{load.TURNS} turns, into a directory by the best means that each peer has for many "
+        f"writes. This run loaded {loaded:,.0f} of {load.WHOLE:,} memories with AMFS; "
+        "`make bench-load` loads all of them, however long it takes. AMFS makes one object, so "
+        "one create, for each memory."
+    )
+    reasons: list[str] = []
+    rows = {one.operation + (", CPU" if "CPU" in one.unit else ""): one.unit for one in figures}
+
+    def cell(row: str, peer: str) -> str:
+        found = result.of(load.SECTION, rows[row]).find(row.removesuffix(", CPU"), peer)
+        if found is not None and found.value is None:
+            reasons.append(f"{peer}, {row}: {found.note}")
+            return "–"
+        return shown(found)
+
+    yield grid(list(rows), figures.peers, cell)
+    yield from notes(reasons)
+
+
+def _requests(result: Result) -> Iterator[str]:
+    units = {unit: result.of(counting.SECTION, unit) for unit in counting.UNITS}
+    if not units["PUT"].operations:
+        return
+    reasons: list[str] = []
+
+    def cell(operation: str, peer: str) -> str:
+        found = units["PUT"].find(operation, peer)
+        if found is None or found.value is None:
+            reasons.append(f"{peer}, {operation}: {found.note if found else ''}")
+            return "–"
+        asked = {unit: figures.value(operation, peer) or 0 for unit, figures in units.items()}
+        return " + ".join(f"{number:g} {unit}" for unit, number in asked.items() if number) or "0"
+
+    yield "## Requests"
+    yield wrapped(
+        "`make bench ONLY=requests`: counted at the wire, for one operation. HEAD is counted as "
+        "GET and COPY as PUT, as the bill does. [What it costs](cost.md) has AMFS's own table."
+    )
+    yield grid(units["PUT"].operations, units["PUT"].peers, cell)
+    yield from notes(reasons)
+
+
+def _bills(result: Result) -> Iterator[str]:
+    bills = {
+        use.name: {peer.name: money.dollars(result, peer.name, use) for peer in (AMFS, RIVAL)}
+        for use in money.USES
+    }
+    if any(spent is None for bill in bills.values() for spent in bill.values()):
+        return
+
+    def cell(use: str, column: str) -> str:
+        bill = bills[use]
+        if column == "ratio":
+            return f"{number((bill[RIVAL.name] or 0) / (bill[AMFS.name] or 1))}×"
+        return f"${bill[column] or 0:,.2f}"
+
+    yield "## Dollars"
+    yield wrapped(
+        "From the requests above, at the prices of [What it costs](cost.md): $0.005 for 1,000 "
+        "PUT, COPY, POST or LIST, $0.0004 for 1,000 GET, $0.023 for a GB stored for a month; "
+        f"versions of {money.BYTES:,} bytes. The requests of a list are scaled from "
+        f"{counting.ENTRIES} memories to the number in the use. No service was asked for a bill."
+    )
+    yield grid([*bills], [AMFS.name, RIVAL.name, "ratio"], cell, "a month")
+    yield "\n".join(wrapped(f"- {use.name}: {use.what}.", "  ") for use in money.USES)
+
+
+def _goals(result: Result) -> Iterator[str]:
+    aimed = [one for one in result.figures if one.goal is not None]
+    if not aimed:
+        return
+    yield "## Beside the limit"
+    yield wrapped(
+        "`make bench ONLY=raw-s3`, `raw-local`, `raw-find` and `startup`: AMFS and the raw means "
+        "in one process, in turns; a ratio is formed within a repetition. CPU is of that process."
+    )
+    lines = ["| goal | is | spread | wanted | |", "| --- | ---: | ---: | ---: | --- |"]
+    for one in aimed:
+        if not one.samples:
+            continue
+        sign = "≥" if one.more_is_better else "≤"
+        low, high = one.spread
+        unit = "" if one.unit in ("×", "times") else f" {one.unit}"
+        at = "" if one.at is None else f", {one.at:,}"
+        lines.append(
+            f"| {one.operation}{at} | {number(one.value or 0)}{unit} | {number(low)} to "
+            f"{number(high)} | {sign} {one.goal:g} | {'met' if one.met else '**missed**'} |"
+        )
+    yield "\n".join(lines)
+    others = [
+        one
+        for one in result.of(measure.SECTION)
+        if one.peer == AMFS.name and one.goal is None and one.unit not in ("/s", "µs CPU")
+    ]
+    yield "Without a goal:"
+    yield "\n".join(
+        ["| | |", "| --- | ---: |", *(f"| {one.operation} | {shown(one)} |" for one in others)]
+    )
+
+
+def _method(result: Result) -> Iterator[str]:
+    yield "## Method"
+    yield "\n".join(wrapped(line, "  ") for line in _METHOD)
+    yield "The machine and the versions:"
+    yield "\n".join(wrapped(f"- {name}: {what}", "  ") for name, what in result.machine.items())
+    yield "## Limits"
+    yield "\n".join(wrapped(line, "  ") for line in _LIMITS)
+
+
+_METHOD = (
+    "- `make bench` measures everything and writes this page; `make bench ONLY=depth` measures one "
+    "part and prints it; `make bench-quick` takes less of everything, in three minutes. Each run "
+    "is saved in `bench-results/`, and `make bench-compare A=old.json B=new.json` says what "
+    "became better or worse beyond the spread.",
+    "- Each peer has a process and an environment of its own, pinned in `benchmarks/peers/`, and a "
+    "thin driver there. The PyPI package `amfs` has this project's import names: its driver runs "
+    "isolated, and refuses to run if it finds anything but that package.",
+    "- The peers take turns within each repetition, in an order that moves on. The first "
+    "repetition warms up. Figures are medians; the spread is from the least to the most, and of "
+    "many single operations the middle half. Curves, lists and loads are measured once.",
+    "- A piece of work ends when its time is over; a rate is of what was done by then.",
+    "- A value is 300 characters of text. `known`: a key that the process wrote or read before. "
+    "`cold`: by a process that knows nothing. `obstore`, `boto3`, `minio-py` and `files by hand` "
+    "are the least that could be done: they read the version that they know, where AMFS asks for "
+    "a newer one; their list gets one value after the other.",
+    "- `fsync`: a write that returned is on the disk, and is there after the machine's power fails. "
+    "Each peer is used as its documentation opens it. amfs 0.5 renames a file without fsync, and in "
+    "a bucket copies, deletes and puts, so a crash between these leaves no current version.",
+    "- The delay is toxiproxy's: 20 ms on the way back. Requests are counted by the proxy of the "
+    "tests.",
+)
+_LIMITS = (
+    "- One machine, one disk, a MinIO behind the loopback that shares the processors with its "
+    "clients. A real service has other latencies, and limits of its own.",
+    "- Not measured: AWS S3 itself, several machines, values above 1 kB, search by meaning, how "
+    "good what is found is (see [how search ranks](design/search.md)).",
+    "- The peers do other things too: LangGraph searches by meaning with an embedder, mem0 draws "
+    "facts out of conversations, AgentFS is a file system. Only what they share with AMFS is here.",
+    "- A store in one process's memory, or a database on one machine, answers sooner than any "
+    "bucket can. The figures say by how much.",
+)
