@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
-from amfs_core import arguments
+from amfs_core import arguments, json_text
 from amfs_core.entry import MemoryEntry, time_text
 from amfs_core.errors import AMFSError, InvalidKeyError, InvalidValueError, WriteManyError
 from amfs_core.layout import Layout
@@ -149,31 +148,14 @@ def _checked(memory: AgentMemory, lines: IO[bytes]) -> Iterator[_Line]:
 
 def _parsed(raw: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(
-            raw.decode(), parse_constant=_refuse_constant, object_pairs_hook=_without_doubles
-        )
+        fields = json_text.parsed(raw.decode())
     except UnicodeDecodeError as error:
         raise InvalidValueError(f"byte {error.start + 1} is not UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise InvalidValueError(f"not JSON: {error.msg} at column {error.colno}") from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidValueError(f"not JSON that can be kept: {error}") from error
+    except json_text.NotJSONError as error:
+        raise InvalidValueError(f"not JSON: {error}") from error
     if type(fields) is not dict:
         raise InvalidValueError('it must be an object such as {"entity_path": …, "key": …}')
     return fields
-
-
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"the name {name!r:.80} is there twice, and one would be lost")
-        found[name] = value
-    return found
 
 
 def _item(fields: dict[str, Any]) -> dict[str, Any] | None:

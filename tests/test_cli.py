@@ -106,6 +106,66 @@ def test_a_value_is_read_from_a_file_or_standard_input(tmp_path: Path) -> None:
     assert "not UTF-8" in refused("write", "e", "k", "@binary")
 
 
+NOT_KEPT = [
+    ('{"a": 1, "a": 2}', "the name 'a' is there twice, and one would be lost"),
+    ('[{"b": {"a": 1, "a": 1}}]', "the name 'a' is there twice"),
+    ("9" * 5_000, "more digits than can be read back"),
+    ("-" + "9" * 5_000, "more digits"),
+    (f"[{'9' * 5_000}]", "more digits"),
+    ("[" * 100_000 + "]" * 100_000, "deeper than 200 levels"),
+    ('{"a":' * 100_000 + "1" + "}" * 100_000, "deeper than 200 levels"),
+    ("[" * 201 + "]" * 201, "deeper than 200 levels"),
+    ("1e400", "inf"),
+    ('"\\ud800"', "surrogate"),
+]
+
+
+@pytest.mark.parametrize(("given", "problem"), NOT_KEPT, ids=range(len(NOT_KEPT)))
+def test_json_that_could_not_be_kept_is_refused_by_write_and_import_alike(
+    tmp_path: Path, given: str, problem: str
+) -> None:
+    (tmp_path / "v.json").write_text(given)
+    ways = [["@v.json"], ["-"], *([["--", given]] if len(given) < 10_000 else [])]
+    for way in ways:
+        assert problem in refused("write", "e", "k", *way, stdin=given)
+    line = f'{{"entity_path": "e", "key": "k", "value": {given}}}'
+    said = refused("import", "-", stdin=line)
+    assert said.startswith("amfs: line 1: ") and problem in said
+    assert documents("ls", "--json") == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        '{"a": 1, "a": 2',
+        '[{"a": 1, "a": 2}, oops]',
+        "9" * 5_000 + "x",
+        "0" + "9" * 5_000,
+        f"[{'9' * 5_000},]",
+        "[" * 100_000,
+        "[" * 100_000 + "}" * 100_000,
+        '{"a":' * 100_000 + "}" * 100_000,
+        f"[{'9' * 5_000}] and more",
+        f'["\t", {"9" * 5_000}]',
+        f"[NaN, {'9' * 5_000}]",
+    ],
+    ids=range(11),
+)
+def test_what_is_no_json_stays_text_however_long(tmp_path: Path, given: str) -> None:
+    (tmp_path / "v").write_text(given)
+    ok("write", "e", "k", "@v")
+    assert documents("read", "e", "k", "--json")[0]["value"] == given
+
+
+def test_the_signature_of_utf_8_is_no_part_of_a_value(tmp_path: Path) -> None:
+    (tmp_path / "v.json").write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    ok("write", "e", "file", "@v.json")
+    ok("write", "e", "stdin", "-", stdin=b"\xef\xbb\xbftext \xef\xbb\xbf")
+    with AgentMemory() as memory:
+        values = [memory.read("e", key) for key in ("file", "stdin")]
+        assert [one and one.value for one in values] == [{"a": 1}, "text \ufeff"]
+
+
 def test_write_takes_every_aspect_of_a_memory() -> None:
     ok(
         *("--agent", "me", "--namespace", "n", "write", "e", "k", "1", "--confidence", "0.5"),
@@ -309,6 +369,26 @@ def test_output_to_a_closed_pipe_ends_quietly() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+def closed(arguments: str) -> tuple[int, str, str]:
+    """Run the program by a shell that closes a stream."""
+    command = f"{sys.executable} -m amfs {arguments}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_stream_that_the_shell_closed_is_said_to_be_so() -> None:
+    code, _, said = closed("write e k 1 >&-")
+    assert (code, said.count("\n")) == (2, 1) and "standard output is closed" in said
+    assert documents("ls", "--json") == []
+    for command in ("write e k - <&-", "import - <&-"):
+        code, _, said = closed(command)
+        assert (code, said.count("\n")) == (2, 1) and "standard input is closed" in said
+    assert "--yes" in closed("purge e k <&-")[2]
+    ok("write", "e", "k", "1")
+    assert closed("read e k 2>&-") == (0, "1\n", "")
+    assert closed("read e absent 2>&-") == (1, "", "")
 
 
 def test_an_interrupt_exits_130_without_a_traceback() -> None:

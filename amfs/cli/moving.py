@@ -14,7 +14,7 @@ from typing import IO
 
 import click
 
-from amfs.cli import output
+from amfs.cli import output, streams
 from amfs.cli.program import Command
 from amfs.cli.session import Session
 from amfs_core import jsonl, transfer
@@ -53,7 +53,7 @@ def import_(session: Session, file: str) -> None:
 @contextlib.contextmanager
 def _input(file: str) -> Iterator[IO[bytes]]:
     if file == "-":
-        yield sys.stdin.buffer
+        yield streams.standard_input()
     else:
         with Path(file).open("rb") as lines:
             yield lines

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from amfs.cli import streams
 from amfs.cli.output import plain
 from amfs.cli.session import Session
 
@@ -112,9 +113,10 @@ class Program(click.Group):
         **extra: Any,
     ) -> NoReturn:
         """Run and exit: 0 done, 1 nothing there, 2 an error, which is one line on stderr."""
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):  # a terminal without UTF-8 is no reason to fail
-                stream.reconfigure(errors="backslashreplace")
+        streams.prepare()
+        if sys.stdout is None:
+            # Not silence: an export would be lost, and a write be done that nobody was told of.
+            sys.exit(_fail("standard output is closed; send it to /dev/null if nobody reads it"))
         sys.exit(self._run(args, prog_name or "amfs", complete_var, extra))
 
     def _run(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
+from amfs.cli import streams
+from amfs_core import json_text
 from amfs_core.errors import InvalidValueError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -18,11 +18,14 @@ _LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhdw]?)", re.ASCII)
 
 
 def value(given: str) -> Any:
-    """Return the value that an argument means: JSON, else the text; `@file` and `-` are read."""
+    """Return the value that an argument means: JSON, else the text; `@file` and `-` are read.
+
+    Raises `InvalidValueError` for JSON that could not be kept as it is.
+    """
     text = _content(given)
     try:
-        return json.loads(text, parse_constant=_not_json)
-    except (ValueError, RecursionError) as error:
+        return json_text.parsed(text)
+    except json_text.NotJSONError as error:
         if text.lstrip().startswith(("{", "[")):
             click.echo(f"amfs: note: written as text, as it is not JSON ({error})", err=True)
         return text
@@ -30,7 +33,7 @@ def value(given: str) -> Any:
 
 def _content(given: str) -> str:
     if given == "-":
-        return _decoded(sys.stdin.buffer.read(), "standard input")
+        return _decoded(streams.standard_input().read(), "standard input")
     if given.startswith("@"):
         return _decoded(Path(given[1:]).expanduser().read_bytes(), given[1:])
     return given
@@ -38,15 +41,11 @@ def _content(given: str) -> str:
 
 def _decoded(data: bytes, name: str) -> str:
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")  # the signature of some editors is no part of the text
     except UnicodeDecodeError as error:
         raise InvalidValueError(
             f"{name} is not UTF-8 text; encode it, for example with base64"
         ) from error
-
-
-def _not_json(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
 
 
 def length(given: str) -> timedelta:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
 
 import click
 
-from amfs.cli import output, values
+from amfs.cli import output, streams, values
 from amfs.cli.program import Command
 from amfs.cli.session import Session
 from amfs_core.entry import MEMORY_TYPES
@@ -120,7 +119,7 @@ def purge(session: Session, entity: str, key: str, yes: bool) -> int:
     """
     name = output.plain(f"{entity}/{key}")
     if not yes:
-        if not sys.stdin.isatty():
+        if not streams.somebody_types():
             raise ConfigurationError("purge erases for good; confirm with --yes")
         if not click.confirm(f"Erase every version of {name} for good?", err=True):
             return 1
