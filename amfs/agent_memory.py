@@ -6,8 +6,9 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from amfs.config import Config, load
+from amfs.config import Config, checked_path, load
 from amfs_core import arguments, memory
+from amfs_core.errors import ConfigurationError
 from amfs_core.storage import StorageAdapter
 
 if TYPE_CHECKING:
@@ -43,9 +44,12 @@ class AgentMemory(memory.AgentMemory):
         max_value_bytes: int | None = None,
         patience: float | None = None,
     ) -> None:
+        if adapter is not None:
+            _check_adapter(adapter)
         settings = config if isinstance(config, Config) else load(config)
         if patience is not None:
             settings = replace(settings, patience=arguments.seconds(patience, "patience"))
+        kept_in = checked_path(settings.cache_dir if cache_dir is None else cache_dir, "cache_dir")
         opened = settings.open_adapter() if adapter is None else adapter
         try:
             super().__init__(
@@ -56,7 +60,7 @@ class AgentMemory(memory.AgentMemory):
                 patience=settings.patience,
                 owns_adapter=adapter is None,
                 embedder=embedder,
-                cache_dir=settings.cache_dir if cache_dir is None else cache_dir,
+                cache_dir=kept_in,
                 max_value_bytes=(
                     settings.max_value_bytes if max_value_bytes is None else max_value_bytes
                 ),
@@ -65,3 +69,17 @@ class AgentMemory(memory.AgentMemory):
             if adapter is None:
                 opened.close()
             raise
+
+
+_NEEDED = ("create", "get", "list")
+
+
+def _check_adapter(given: object) -> None:
+    """Raise `ConfigurationError` for what cannot be an adapter, such as the name of one."""
+    missing = [name for name in _NEEDED if not callable(getattr(given, name, None))]
+    if missing or isinstance(given, type):
+        kind = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+        raise ConfigurationError(
+            f"adapter must be an open store such as LocalAdapter('memories'), not {kind}; "
+            "amfs.yaml and AMFS_S3_BUCKET choose one by its name"
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,9 @@ _S3_VARIABLES = {
     "prefix": "AMFS_S3_PREFIX",
     "endpoint_url": "AMFS_S3_ENDPOINT",
 }
+
+# s3:/bucket and the like. One letter before the colon is a drive of Windows.
+_LIKE_A_URL = re.compile(r"s3:|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 _LONGEST_REQUEST = 10.0  # the S3 adapter's own `timeout`, in seconds
 _SHORTEST_REQUEST = 1.0  # less would take a slow answer for none
@@ -100,7 +104,9 @@ def load(
         namespace=variables.get("AMFS_NAMESPACE") or settings.get("namespace") or "default",
         agent_id=variables.get("AMFS_AGENT_ID") or settings.get("agent_id"),
         patience=_patience(variables, settings.get("patience")),
-        cache_dir=_path(settings.get("cache_dir"), variables.get("AMFS_CACHE_DIR"), file),
+        cache_dir=checked_path(
+            _path(settings.get("cache_dir"), variables.get("AMFS_CACHE_DIR"), file), "cache_dir"
+        ),
         max_value_bytes=_max_value_bytes(variables, settings.get("max_value_bytes")),
         file=file,
     )
@@ -115,7 +121,12 @@ def open_store(place: str, environ: Mapping[str, str] | None = None) -> StorageA
     if "://" not in place:
         if not place:
             raise ConfigurationError("the store is empty; name a directory or s3://BUCKET/PREFIX")
-        return adapters.make("local", {"root": os.path.expanduser(place)})
+        if _LIKE_A_URL.match(place):
+            raise ConfigurationError(
+                f"{place!r} is no store; name s3://BUCKET/PREFIX, or a directory, "
+                "with ./ before a name that has such a colon"
+            )
+        return adapters.make("local", {"root": place})
     url = urlsplit(place)
     if url.scheme != "s3":
         raise ConfigurationError(
@@ -124,7 +135,7 @@ def open_store(place: str, environ: Mapping[str, str] | None = None) -> StorageA
     if "@" in url.netloc:
         raise ConfigurationError("leave credentials out of s3://BUCKET/PREFIX; AWS_* has them")
     # Not from urlsplit: a bucket or prefix may hold characters that mean something in a URL.
-    bucket, _, prefix = place.removeprefix("s3://").partition("/")
+    bucket, _, prefix = place.partition("://")[2].partition("/")
     if not bucket:
         raise ConfigurationError(f"{place!r} names no bucket; it is s3://BUCKET/PREFIX")
     options = _s3_options(os.environ if environ is None else environ)
@@ -135,13 +146,14 @@ def open_store(place: str, environ: Mapping[str, str] | None = None) -> StorageA
 
 
 def _file(path: str | os.PathLike[str] | None, variables: Mapping[str, str]) -> ConfigFile | None:
-    named = Path(path) if path is not None else None
-    by = "config"
+    named, by = checked_path(path, "config"), "config"
     if named is None and "AMFS_CONFIG" in variables:
-        named, by = Path(variables["AMFS_CONFIG"]), "AMFS_CONFIG"
-    if named is not None and not named.is_file():
-        raise ConfigurationError(f"{by} names {str(named)!r}, but there is no such file")
-    found = named or _found_upwards()
+        named, by = checked_path(variables["AMFS_CONFIG"], "AMFS_CONFIG"), "AMFS_CONFIG"
+    if named is not None and not os.path.exists(named):
+        raise ConfigurationError(f"{by} names {named!r}, but there is no such file")
+    if named is not None and os.path.isdir(named):
+        raise ConfigurationError(f"{by} names {named!r}, a directory; name the file in it")
+    found = _found_upwards() if named is None else Path(named)
     if found is None:
         return None
     from amfs.config_file import read
@@ -155,7 +167,12 @@ def _found_upwards() -> Path | None:
     except FileNotFoundError:  # the working directory was removed
         return None
     candidates = (directory / FILE_NAME for directory in (here, *here.parents))
-    return next((one for one in candidates if one.is_file()), None)
+    found = next((one for one in candidates if os.path.lexists(one)), None)
+    if found is not None and not found.is_file():  # to pass over it would be to pass over settings
+        raise ConfigurationError(
+            f"{str(found)!r} is no file that can be read; put one in its place"
+        )
+    return found
 
 
 def _s3_options(variables: Mapping[str, str]) -> dict[str, Any]:
@@ -180,6 +197,21 @@ def _path(given: str | None, variable: str | None, file: ConfigFile | None) -> s
     if file is None or given is None:
         return given
     return os.path.join(file.directory, os.path.expanduser(given))
+
+
+def checked_path(given: object, what: str) -> str | None:
+    """Return a path as text with `~` expanded, None for None; `ConfigurationError` names what it
+    is for when it cannot be one."""
+    if given is None:
+        return None
+    if not isinstance(given, str | os.PathLike):
+        raise ConfigurationError(f"{what} must be a path, not {type(given).__name__}")
+    path = os.fsdecode(given)
+    if not path or "\0" in path:
+        raise ConfigurationError(
+            f"{what} {'has a NUL character' if path else 'is empty'}; name one"
+        )
+    return os.path.expanduser(path)
 
 
 def _patience(variables: Mapping[str, str], given: float | None) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO must not block it
 _NO_FILE = (errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ATTEMPTS = 10
 _Found = list[tuple[bytes, "os.DirEntry[str]"]]
 
@@ -41,9 +43,9 @@ _log = logging.getLogger("amfs")
 class LocalAdapter:
     """A directory as a store: on one machine, or on a file system that its machines share.
 
-    `root` is made by the first write. `prefix` is put before every key. With
-    `durability="fsync"` (the default) what was acknowledged survives a crash of the machine; with
-    "none" only one of the process, which is for tests and caches.
+    `root`, in which `~` is the user's home, is made by the first write. `prefix` is put before
+    every key. With `durability="fsync"` (the default) what was acknowledged survives a crash of the
+    machine; with "none" only one of the process, which is for tests and caches.
 
     Needs hard links and `flock`: ext4, XFS, Btrfs, tmpfs, overlayfs, APFS and NFSv4 have them.
     """
@@ -59,7 +61,9 @@ class LocalAdapter:
     ) -> None:
         if durability not in ("fsync", "none"):
             raise ConfigurationError(f'durability must be "fsync" or "none", not {durability!r}')
-        self.root = os.path.abspath(os.fspath(root))
+        if type(prefix) is not str:
+            raise ConfigurationError(f"prefix must be text, not {type(prefix).__name__}")
+        self.root = os.path.abspath(_root(root))
         self.prefix = checked_prefix(prefix)
         self.durability = durability
         durable = durability == "fsync"
@@ -272,6 +276,11 @@ class LocalAdapter:
             )
         if error.errno in (errno.EMFILE, errno.ENFILE):
             what += "; raise the limit (ulimit -n), or find out what keeps so many files open"
+        if error.errno == errno.ENOENT and not os.path.isdir(self.root):
+            return ConfigurationError(
+                f"{what}; the root {self.root!r} cannot be made there, name another one",
+                object_key=key,
+            )
         if error.errno in (errno.ENOTDIR, errno.EXDEV, errno.EISDIR, errno.ELOOP):
             return ConfigurationError(
                 f"{what}; the root {self.root!r} must be a directory of one file system, "
@@ -279,6 +288,22 @@ class LocalAdapter:
                 object_key=key,
             )
         return BackendUnavailableError(what, object_key=key)
+
+
+def _root(given: object) -> str:
+    """Return the root, `~` expanded; `ConfigurationError` for what no directory can be."""
+    if not isinstance(given, str | os.PathLike):
+        raise ConfigurationError(f"root must be a path, not {type(given).__name__}")
+    path = os.fspath(given)
+    if not isinstance(path, str):
+        raise ConfigurationError("root must be a path of text, not of bytes")
+    if not path:
+        raise ConfigurationError('root is empty; name a directory, "." for the working directory')
+    if "\0" in path:
+        raise ConfigurationError("root has a NUL character, which no path has")
+    if _URL.match(path):
+        raise ConfigurationError(f"root must be a directory, not a URL as {path!r:.80} is")
+    return os.path.expanduser(path)
 
 
 def _is_file(path: str) -> bool:

@@ -13,6 +13,7 @@ import threading
 from amfs_core import fork
 
 _MAX_KNOWN = 100_000
+_ATTEMPTS = 10
 
 
 class _Flush:
@@ -50,7 +51,7 @@ class Directories:
         if inside:
             self.make(os.path.dirname(path))  # first: nothing is made beyond a link
         try:
-            os.mkdir(path)
+            self._mkdir(path)
         except FileExistsError:
             if not os.path.isdir(path):
                 raise NotADirectoryError(errno.ENOTDIR, "not a directory", path) from None
@@ -60,16 +61,22 @@ class Directories:
                 if path == self._root:
                     self._remember(path)
                 return
-        except FileNotFoundError:
-            self.forget(path)
-            self.make(os.path.dirname(path))
-            self.make(path)
-            return
         if self._durable:
             # Also when it was there already: its maker may not have flushed its entry yet.
             self.flush(os.path.dirname(path))
         if inside:
             self._remember(path)
+
+    def _mkdir(self, path: str) -> None:
+        """Make a directory, its parents first where they are absent."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return os.mkdir(path)
+            except FileNotFoundError:
+                self.forget(path)
+                self.make(os.path.dirname(path))
+        # Removed again and again; or its parent is there and takes no directories, as in /proc.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
     def flush(self, path: str) -> None:
         """Make durable every entry that is in the directory now."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -208,6 +209,60 @@ def test_an_empty_file_is_no_mistake(tmp_path: Path) -> None:
     assert load().namespace == "default"
 
 
+def test_a_directory_is_no_configuration_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "settings").mkdir()
+    for way in ("AMFS_CONFIG", "config"):
+        monkeypatch.setenv("AMFS_CONFIG", "settings" if way == "AMFS_CONFIG" else "")
+        with pytest.raises(ConfigurationError, match=f"{way} names 'settings', a directory"):
+            load("settings" if way == "config" else None)
+    monkeypatch.delenv("AMFS_CONFIG")
+    with pytest.raises(ConfigurationError, match="config names 'absent', but there is no such"):
+        load("absent")
+    (tmp_path / "amfs.yaml").mkdir()
+    with pytest.raises(ConfigurationError, match=r"amfs\.yaml' is no file"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"cache_dir": 5}, "cache_dir must be a path, not int"),
+        ({"cache_dir": "\0"}, "cache_dir has a NUL character"),
+        ({"cache_dir": ""}, "cache_dir is empty"),
+        ({"config": 5}, "config must be a path, not int"),
+        ({"config": ""}, "config is empty"),
+        ({"config": Config(cache_dir="a\0b")}, "cache_dir has a NUL character"),
+        ({"adapter": "s3"}, "adapter must be an open store .*, not str"),
+        ({"adapter": LocalAdapter}, "adapter must be an open store .*, not the class LocalAdapter"),
+        ({"adapter": 5}, "adapter must be an open store .*, not int"),
+    ],
+)
+def test_an_argument_of_a_wrong_kind_is_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        AgentMemory("a", **arguments)
+
+
+def test_the_home_directory_is_meant_by_a_tilde_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    write_file(tmp_path / "home" / "settings.yaml", "namespace: at-home")
+    assert load("~/settings.yaml").namespace == "at-home"
+    for cached in ("~/one", Path("~/two")):
+        with AgentMemory("a", cache_dir=cached) as memory:
+            memory.write("e", "k", 1)
+            assert memory.search("1")
+    with AgentMemory("a", config=Config(options={"root": "~/three"}, cache_dir="~/four")) as memory:
+        memory.write("e", "k", 1)
+        assert memory.search("1")
+    assert not (tmp_path / "~").exists()
+    names = {path.name for path in (tmp_path / "home").iterdir()}
+    assert names == {"one", "two", "three", "four", "settings.yaml"}
+
+
 def test_a_value_is_never_repeated_as_it_may_be_a_secret(tmp_path: Path) -> None:
     text = OPTIONS.format("s3", "bucket: b\n      aws_secret_access_key: [hunter2]")
     assert "hunter2" not in problem(tmp_path, text)
@@ -321,6 +376,7 @@ def test_open_store_of_a_directory(tmp_path: Path) -> None:
         ("s3://my-bucket", "amfs/"),
         ("s3://my-bucket/", "amfs/"),
         ("s3://my-bucket/a/b", "a/b/"),
+        ("S3://my-bucket/a/b", "a/b/"),
         ("s3://my-bucket/a#b?c/", "a#b?c/"),
     ],
 )
@@ -331,7 +387,13 @@ def test_open_store_of_a_bucket(place: str, prefix: str) -> None:
     adapter.close()
 
 
-@pytest.mark.parametrize("place", ["", "s3://", "s3:///x", "gs://bucket/x", "s3://key:pass@b/x"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("", "s3://", "s3:///x", "gs://bucket/x", "s3://key:pass@b/x"),
+        *("s3:/b", "s3:b", "S3:/b", "file:/x", "a\0b"),
+    ],
+)
 def test_a_place_that_is_none_is_refused(place: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         open_store(place)

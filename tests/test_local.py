@@ -702,3 +702,37 @@ class TestProcesses:
         assert json.loads(path.read_bytes())["value"] == {"n": 2}
         with pytest.raises(CorruptEntryError, match=r"e/k/v1\.json"):
             AgentMemory("b", adapter=LocalAdapter(root)).read("e", "k")
+
+
+class TestRoot:
+    """What can be a root, and what is said when it cannot be made."""
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"root": 5}, "root must be a path, not int"),
+            ({"root": None}, "root must be a path, not NoneType"),
+            ({"root": b"bytes"}, "root must be a path, not bytes"),
+            ({"root": ""}, "root is empty"),
+            ({"root": "\0"}, "root has a NUL character"),
+            ({"root": "s3://bucket/amfs/"}, "root must be a directory, not a URL"),
+            ({"prefix": None}, "prefix must be text, not NoneType"),
+            ({"prefix": 5}, "prefix must be text, not int"),
+            ({"durability": 5}, "durability must be"),
+        ],
+    )
+    def test_an_argument_of_a_wrong_kind_is_named(
+        self, options: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(ConfigurationError, match=message):
+            LocalAdapter(**options)
+
+    @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
+    @pytest.mark.parametrize("root", ["/proc/nope", "/proc/nope/deeper/still"])
+    def test_a_parent_that_takes_no_directories_is_a_clear_error(self, root: str) -> None:
+        with (
+            AgentMemory("a", adapter=LocalAdapter(root)) as memory,
+            pytest.raises(ConfigurationError, match=f"the root '{root}' cannot be made") as raised,
+        ):
+            memory.write("a", "b", 1)
+        assert "\n" not in str(raised.value)
