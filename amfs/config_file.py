@@ -82,7 +82,24 @@ class ConfigFile:
         if missing := adapters.missing_options(adapter_class, options):
             place = _OPTIONS if _OPTIONS in self.lines else _OPTIONS[:-1]
             self._refuse(place, f"adapter {name!r} needs the option {missing[0]!r}")
-        return adapter_class(**{**options, **self._converted(adapter_class, options)})
+        converted = self._converted(adapter_class, options)
+        try:
+            return adapter_class(**{**options, **converted})
+        except ConfigurationError as error:
+            named = self._place_of(str(error))
+            if named is None:
+                raise
+            self._refuse(named, str(error), error)
+
+    def _place_of(self, problem: str) -> _Path | None:
+        """Return where this file has the option that a constructor's error begins with, as in
+        `timeout must be …` and `client_options.proxy_url names …`; None when it has it not."""
+        place: _Path = (*_OPTIONS, *problem.partition(" ")[0].split("."))
+        while len(place) > len(_OPTIONS):
+            if place in self.lines:
+                return place
+            place = place[:-1]
+        return None
 
     def _converted(
         self, adapter_class: adapters.AdapterClass, options: Mapping[str, Any]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,18 +17,16 @@ from amfs_core.errors import AMFSError, ConfigurationError
 from amfs_core.layout import checked_prefix
 from amfs_core.storage import Doorbell, ObjectInfo
 from amfs_s3 import runtime
-from amfs_s3.endpoint import AddressingStyle, Endpoint, Settings, resolve
+from amfs_s3.client_options import checked
+from amfs_s3.endpoint import Endpoint, resolve
 from amfs_s3.failures import redacted, translate
+from amfs_s3.settings import AddressingStyle, Settings
 from amfs_s3.transport import RequestFailed, Transport
 
 if TYPE_CHECKING:
     from amfs_core.diagnosis import Check
 
 T = TypeVar("T")
-
-# "Bucket naming rules", Amazon S3 user guide; capitals, underscores and 255 characters are what
-# older buckets and other servers allow.
-_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]", re.ASCII)
 
 _log = logging.getLogger("amfs")
 
@@ -78,15 +75,6 @@ class S3Adapter:
         addressing_style: AddressingStyle = "auto",
         client_options: Mapping[str, Any] | None = None,
     ) -> None:
-        if not _BUCKET_NAME.fullmatch(bucket):
-            raise ConfigurationError(
-                f"{bucket!r} cannot be a bucket's name: it is 3 to 63 letters, digits, dots and "
-                "hyphens, without s3://"
-            )
-        if max_concurrency < 1 or timeout <= 0 or connect_timeout <= 0:
-            raise ConfigurationError("max_concurrency, timeout and connect_timeout must be above 0")
-        self.bucket = bucket
-        self.prefix = checked_prefix(prefix)
         self._settings = Settings(
             bucket=bucket,
             endpoint_url=endpoint_url or None,
@@ -98,11 +86,15 @@ class S3Adapter:
             timeout=timeout,
             connect_timeout=connect_timeout,
             max_concurrency=max_concurrency,
-            server_side_encryption=server_side_encryption,
+            server_side_encryption=server_side_encryption or None,
             sse_kms_key_id=sse_kms_key_id,
             addressing_style=addressing_style,
         )
-        self._client_options = dict(client_options or {})
+        if type(prefix) is not str:
+            raise ConfigurationError(f"prefix must be text, not {type(prefix).__name__}")
+        self.bucket = bucket
+        self.prefix = checked_prefix(prefix)
+        self._client_options = checked(client_options)
         self.after_fork()
         fork.register(self)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from amfs_core.errors import AMFSError, ConfigurationError, PermissionDeniedError
+from amfs_s3.settings import Settings, require_text
+from amfs_s3.url import fault, is_address, shown
 
 if TYPE_CHECKING:
     import boto3
@@ -17,27 +19,6 @@ if TYPE_CHECKING:
 _AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _AWS = "https://s3.amazonaws.com"
 _DEFAULT_REGION = "us-east-1"
-
-AddressingStyle = Literal["auto", "path", "virtual"]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the user said about a bucket; what is None is left to boto3's own sources."""
-
-    bucket: str
-    endpoint_url: str | None
-    region_name: str | None
-    profile_name: str | None
-    aws_access_key_id: str | None = field(repr=False)
-    aws_secret_access_key: str | None = field(repr=False)
-    aws_session_token: str | None = field(repr=False)
-    timeout: float
-    connect_timeout: float
-    max_concurrency: int
-    server_side_encryption: str | None
-    sse_kms_key_id: str | None
-    addressing_style: AddressingStyle
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,38 +57,51 @@ def resolve(settings: Settings) -> Endpoint:
     (assumed roles, SSO, external processes), container and instance metadata. The endpoint honours
     `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3` and a profile's `endpoint_url`.
     """
-    import boto3
     import botocore.exceptions
+
+    if settings.endpoint_url:
+        _check(settings.endpoint_url, settings)
+    try:
+        return _resolved(settings)
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+        refused = _refused_url(error)
+        if refused is None:
+            raise _translated(error, settings) from error
+    # Raised here, as boto3's own error repeats the whole URL of a variable or a profile.
+    _check(refused, settings)
+    raise ConfigurationError(f"endpoint_url {shown(refused)!r} is none that boto3 takes")
+
+
+def _resolved(settings: Settings) -> Endpoint:
+    import boto3
     import botocore.session
 
-    try:
-        core = botocore.session.Session(profile=settings.profile_name)
-        session = boto3.Session(
-            botocore_session=core,
-            aws_access_key_id=settings.aws_access_key_id,
-            aws_secret_access_key=settings.aws_secret_access_key,
-            aws_session_token=settings.aws_session_token,
-            region_name=settings.region_name,
+    core = botocore.session.Session(profile=settings.profile_name)
+    session = boto3.Session(
+        botocore_session=core,
+        aws_access_key_id=settings.aws_access_key_id,
+        aws_secret_access_key=settings.aws_secret_access_key,
+        aws_session_token=settings.aws_session_token,
+        region_name=settings.region_name,
+    )
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise ConfigurationError(
+            f"no AWS credentials found for bucket {settings.bucket!r}; set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`, "
+            "or name a profile with AWS_PROFILE"
         )
-        credentials = session.get_credentials()
-        if credentials is None:
-            raise ConfigurationError(
-                f"no AWS credentials found for bucket {settings.bucket!r}; set "
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`, "
-                "or name a profile with AWS_PROFILE"
-            )
-        # Fetched once here so that an expired SSO session, say, is an error with boto3's own words.
-        credentials.get_frozen_credentials()
-        virtual_hosted = _is_virtual_hosted(settings, settings.endpoint_url or _AWS)
+    # Fetched once here so that an expired SSO session, say, is an error with boto3's own words.
+    frozen = credentials.get_frozen_credentials()
+    for name in ("access_key", "secret_key", "token"):
+        require_text(getattr(frozen, name), f"the {name} of the AWS credentials")
+    virtual_hosted = _is_virtual_hosted(settings, settings.endpoint_url or _AWS)
+    client = _client(session, settings, virtual_hosted=virtual_hosted)
+    url = client.meta.endpoint_url.rstrip("/")
+    if virtual_hosted != _is_virtual_hosted(settings, url):  # a variable or profile named it
+        virtual_hosted = not virtual_hosted
         client = _client(session, settings, virtual_hosted=virtual_hosted)
-        url = client.meta.endpoint_url.rstrip("/")
-        if virtual_hosted != _is_virtual_hosted(settings, url):  # a variable or profile named it
-            virtual_hosted = not virtual_hosted
-            client = _client(session, settings, virtual_hosted=virtual_hosted)
-    except (botocore.exceptions.BotoCoreError, ValueError) as error:
-        raise _translated(error, settings) from error
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise ConfigurationError(f"endpoint_url {url!r} must begin with http:// or https://")
+    _check(url, settings)
     ca_bundle = core.get_config_variable("ca_bundle")
     if ca_bundle and not Path(ca_bundle).is_file():
         raise ConfigurationError(
@@ -122,6 +116,17 @@ def resolve(settings: Settings) -> Endpoint:
         credentials=credentials,
         client=client,
     )
+
+
+def _check(url: str, settings: Settings) -> None:
+    """Raise `ConfigurationError` for a URL that is no endpoint's."""
+    if problem := fault(url):
+        raise ConfigurationError(f"endpoint_url {shown(url)!r} {problem}")
+    if settings.addressing_style == "virtual" and is_address(url):
+        raise ConfigurationError(
+            f"addressing_style 'virtual' puts the bucket before a host's name, and {shown(url)!r} "
+            "has an address; use 'path'"
+        )
 
 
 def _client(session: boto3.Session, settings: Settings, *, virtual_hosted: bool) -> S3Client:
@@ -160,6 +165,12 @@ def _is_aws(url: str) -> bool:
     return (urlsplit(url).hostname or "").endswith(_AWS_DOMAINS)
 
 
+def _refused_url(error: Exception) -> str | None:
+    """Return the URL that boto3 says is none, from a variable or a profile."""
+    before, sign, url = str(error).partition("Invalid endpoint: ")
+    return url if sign and not before else None
+
+
 def _translated(error: Exception, settings: Settings) -> AMFSError:
     import botocore.exceptions as botocore
 
@@ -172,4 +183,6 @@ def _translated(error: Exception, settings: Settings) -> AMFSError:
         return ConfigurationError(f"{error}; set both the access key id and the secret key")
     if isinstance(error, botocore.CredentialRetrievalError):
         return PermissionDeniedError(f"credentials for bucket {bucket!r}: {error}")
-    return ConfigurationError(f"cannot set up bucket {bucket!r}: {error}")
+    return ConfigurationError(
+        f"cannot set up bucket {bucket!r}: {error}; check endpoint_url, AWS_ENDPOINT_URL and region"
+    )

@@ -12,6 +12,7 @@ from botocore.credentials import RefreshableCredentials
 from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError
 from obstore.store import S3Store
 
+from amfs_core.errors import ConfigurationError
 from amfs_core.storage import ObjectInfo
 from amfs_s3.boto_transport import BotoTransport
 from amfs_s3.endpoint import Endpoint, virtual_host_url
@@ -50,12 +51,21 @@ class ObstoreTransport:
             config["server_side_encryption"] = settings.server_side_encryption
         if settings.sse_kms_key_id:
             config["sse_kms_key_id"] = settings.sse_kms_key_id
-        self._store = S3Store(
-            settings.bucket,
-            config=config,
-            client_options=cast("ClientConfig", {**options, **client_options}),
-            retry_config={"max_retries": 0},  # what may be repeated is decided above
-            credential_provider=_CredentialProvider(endpoint.credentials),
+        try:
+            self._store = S3Store(
+                settings.bucket,
+                config=config,
+                client_options=cast("ClientConfig", {**options, **client_options}),
+                retry_config={"max_retries": 0},  # what may be repeated is decided above
+                credential_provider=_CredentialProvider(endpoint.credentials),
+            )
+        except (BaseError, ValueError, TypeError) as error:
+            refused = str(error).partition("\n")[0]  # what follows repeats values
+        else:
+            return
+        raise ConfigurationError(
+            f"the HTTP client cannot be set up for {endpoint.where}: {refused}; see client_options "
+            "and AWS_CA_BUNDLE"
         )
 
     def create(self, key: str, data: bytes) -> bool:

@@ -93,7 +93,14 @@ def _options(config: Config) -> Iterator[str]:
         if option not in _SHOWN:
             yield f"{option} ({why})"
         elif value is not None:
-            yield f"{option} {value} ({why})"
+            yield f"{option} {_url(value) if option == 'endpoint_url' else value} ({why})"
+
+
+def _url(value: object) -> str:
+    """Return an endpoint without the secrets that some put into one."""
+    from amfs_s3.url import shown
+
+    return shown(str(value))
 
 
 def _namespace(config: Config, given: str | None) -> str:

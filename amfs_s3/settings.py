@@ -1,0 +1,93 @@
+"""What the user said about a bucket, checked before anything is made of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from amfs_core.arguments import did_you_mean
+from amfs_core.errors import ConfigurationError
+
+AddressingStyle = Literal["auto", "path", "virtual"]
+
+ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
+"""What S3 calls its kinds ("PutObject", Amazon S3 API reference)."""
+
+# "Bucket naming rules", Amazon S3 user guide; capitals, underscores and 255 characters are what
+# older buckets and other servers allow.
+_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LONGEST = 86_400.0
+_TEXTS = (
+    *("endpoint_url", "region_name", "profile_name", "sse_kms_key_id"),
+    *("aws_access_key_id", "aws_secret_access_key", "aws_session_token"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A bucket and how to use it; what is None is left to boto3's own sources.
+
+    Raises `ConfigurationError`, which begins with the name of the option. Values of options that
+    may be secrets are not in it.
+    """
+
+    bucket: str
+    endpoint_url: str | None
+    region_name: str | None
+    profile_name: str | None
+    aws_access_key_id: str | None = field(repr=False)
+    aws_secret_access_key: str | None = field(repr=False)
+    aws_session_token: str | None = field(repr=False)
+    timeout: float
+    connect_timeout: float
+    max_concurrency: int
+    server_side_encryption: str | None
+    sse_kms_key_id: str | None
+    addressing_style: AddressingStyle
+
+    def __post_init__(self) -> None:
+        if type(self.bucket) is not str:
+            raise ConfigurationError(f"bucket must be text, not {type(self.bucket).__name__}")
+        if not _BUCKET_NAME.fullmatch(self.bucket):
+            raise ConfigurationError(
+                f"bucket cannot be {self.bucket!r:.80}: its name is 3 to 63 letters, digits, dots "
+                "and hyphens, without s3://"
+            )
+        for name in _TEXTS:
+            require_text(getattr(self, name), name)
+        for name in ("timeout", "connect_timeout"):
+            _require_seconds(getattr(self, name), name)
+        if type(self.max_concurrency) is not int or self.max_concurrency < 1:
+            raise ConfigurationError("max_concurrency must be a whole number of 1 or more")
+        if self.server_side_encryption is not None:
+            _require_one_of(ENCRYPTIONS, self.server_side_encryption, "server_side_encryption")
+        _require_one_of(get_args(AddressingStyle), self.addressing_style, "addressing_style")
+
+
+def require_text(given: object, name: str) -> None:
+    """Raise `ConfigurationError` for what is neither None nor text that a header can carry."""
+    if given is None:
+        return
+    if type(given) is not str:
+        raise ConfigurationError(f"{name} must be text, not {type(given).__name__}")
+    if _CONTROL.search(given):
+        raise ConfigurationError(
+            f"{name} has a line break or another control character; give it without"
+        )
+
+
+def _require_seconds(given: object, name: str) -> None:
+    # Not infinite, and nothing near what a length of time can be: both clients would break.
+    if type(given) not in (int, float) or not 0 < given <= _LONGEST:  # type: ignore[operator]
+        raise ConfigurationError(
+            f"{name} must be seconds, above 0 and up to {_LONGEST:,.0f} (a day)"
+        )
+
+
+def _require_one_of(known: tuple[Any, ...], given: object, name: str) -> None:
+    if type(given) is not str or given not in known:
+        meant = did_you_mean(given, known) if type(given) is str else ""
+        names = ", ".join(repr(one) for one in known)
+        raise ConfigurationError(f"{name} must be one of {names}{meant}")

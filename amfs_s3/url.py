@@ -1,0 +1,74 @@
+"""The URL of an endpoint or a proxy: what obstore would panic at is refused before it gets there.
+
+Its Rust unwraps the parsing of every URL that it makes, and a panic is no `Exception`. URLs may
+hold a password or a signature, so no message shows more of them than `shown` leaves.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+# RFC 3986, section 2, and what RFC 1123 allows a host's name to be.
+_ALLOWED = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*")
+_NAME = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)*"
+    r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.?"
+)
+# A host whose last label is a number is an IPv4 address (WHATWG URL, "ends in a number").
+_ENDS_IN_A_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?$")
+_PORTS = range(1, 65_536)
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
+_USER_INFO = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@", re.DOTALL)
+
+
+def shown(url: str) -> str:
+    """Return a URL, or what was to be one, without its user, password, query and fragment."""
+    return _USER_INFO.sub(r"\1", _QUERY.sub("", url))
+
+
+def fault(url: str) -> str | None:
+    """Say what is wrong with the URL of a server, for a sentence that begins with it; None when
+    there is nothing."""
+    if not _ALLOWED.fullmatch(url):
+        return "has a character that no URL has; write it as %XX, and a host as its xn-- form"
+    if not url.lower().startswith(("http://", "https://")):
+        return "must begin with http:// or https://"
+    if "?" in url or "#" in url:
+        return "must end before the query (?…) or fragment (#…); no S3 endpoint has one"
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:  # brackets without an address in them
+        return "has no valid address in its brackets"
+    if not host:
+        return "names no host"
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port is not None and port not in _PORTS:
+        return "has a port that is no number from 1 to 65535"
+    if "%" in host or not (_is_name(host) or is_address(url)):  # a zone of IPv6 has one, say
+        return "has a host that is neither a name nor an address"
+    return None
+
+
+def is_address(url: str) -> bool:
+    """True when the host is an IP address and no name."""
+    try:
+        ipaddress.ip_address(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+    return True
+
+
+def _is_name(host: str) -> bool:
+    if not _NAME.fullmatch(host) or _ENDS_IN_A_NUMBER.search(host):
+        return False
+    try:
+        host.encode("ascii").decode("idna")
+    except UnicodeError:  # xn-- and what follows stands for nothing
+        return False
+    return True
