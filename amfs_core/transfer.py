@@ -17,6 +17,7 @@ from amfs_core.entry import MemoryEntry, decode
 from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
+    ConfigurationError,
     CorruptEntryError,
     OutcomeUnknownError,
 )
@@ -100,15 +101,31 @@ def copy(
     which a version is missing only what comes before is copied, and once all others are,
     `CorruptEntryError` names it.
 
+    A store within the other one is refused with `ConfigurationError`: the copy would become part of
+    what is copied.
+
     `progress(done, total)` is called from several threads, one at a time, and costs a listing.
     Per object 1 get and 1 create, or 2 gets when it is there already, and 1 list per 1,000 objects.
     """
+    _refuse_nested(source, target)
     copier = _Copier(Store(source, patience), Store(target, patience))
     if progress:
         tasks = _tasks(copier.source, namespace)
         total = sum(one.last if isinstance(one, _Memory) else 1 for one in tasks)
         copier.report_to(progress, total)
     return copier.run(_tasks(copier.source, namespace))
+
+
+def _refuse_nested(source: StorageAdapter, target: StorageAdapter) -> None:
+    places = [getattr(one, "location", None) for one in (source, target)]
+    if None in places:
+        return
+    outer, inner = sorted((f"{str(one).rstrip('/')}/" for one in places), key=len)
+    if outer != inner and inner.startswith(outer):
+        raise ConfigurationError(
+            f"the store {inner} is within the store {outer}, so that one would become part of the "
+            "other; copy to a place beside it"
+        )
 
 
 # -- listing ---------------------------------------------------------------------------------

@@ -20,8 +20,10 @@ from click.testing import CliRunner, Result
 from amfs import AgentMemory
 from amfs.cli import amfs as program
 from amfs.cli.program import COMMANDS
-from amfs_core.errors import BackendUnavailableError
+from amfs_core import transfer
+from amfs_core.errors import BackendUnavailableError, ConfigurationError
 from amfs_local import LocalAdapter
+from amfs_s3 import S3Adapter
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 START = [sys.executable, "-m", "amfs"]
@@ -232,6 +234,20 @@ def test_ls_log_and_diff() -> None:
     assert "no version 9" in refused("diff", "e/f", "k", "1", "9")
 
 
+def test_what_is_absent_is_1_and_null_where_there_is_one_document() -> None:
+    for command in ("read", "diff", "rm", "log"):
+        result = run(command, "e", "absent")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr == "amfs: there is no e/absent\n"
+        result = run(command, "e", "absent", "--json")
+        assert (result.exit_code, result.stderr) == (1, "")
+        assert result.stdout == ("" if command == "log" else "null\n")
+    ok("write", "e", "k", "1")
+    assert "has no version 7 to compare" in refused("diff", "e", "k", "1", "7")
+    ok("rm", "e", "k")
+    assert "deleted" in ok("diff", "e", "k")
+
+
 def test_the_difference_of_long_texts_is_by_line() -> None:
     ok("write", "e", "k", "one\ntwo\nthree\n")
     ok("write", "e", "k", "one\n2\nthree\n")
@@ -329,6 +345,26 @@ def test_copy_between_stores() -> None:
     assert "no directory 'nowhere'" in refused("copy", "nowhere", "fifth")
 
 
+def test_a_store_is_never_copied_into_itself(tmp_path: Path) -> None:
+    ok("write", "e", "k", "1")
+    (tmp_path / "link").symlink_to(".amfs")
+    for source, target in (
+        (".amfs", ".amfs/backup"),
+        (".amfs", "link/backup"),
+        (".amfs/default", ".amfs"),
+        (".", ".amfs"),
+    ):
+        assert "is within the store" in refused("copy", source, target)
+    assert "copied 1 object" in ok("copy", ".amfs", ".amfs-2")
+    assert "copied 0 objects" in ok("copy", ".amfs", "link")
+    options = {"endpoint_url": "http://127.0.0.1:9", "region_name": "x"}
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    inner, outer = (S3Adapter("bucket", prefix, **options, **keys) for prefix in ("a/b/", "a/"))
+    for one, other in ((inner, outer), (outer, inner)):
+        with pytest.raises(ConfigurationError, match="is within the store"):
+            transfer.copy(one, other)
+
+
 # -- errors ----------------------------------------------------------------------------------
 
 
@@ -350,6 +386,11 @@ def test_copy_between_stores() -> None:
 )
 def test_an_error_is_one_line_and_exit_code_2(arguments: tuple[str, ...]) -> None:
     assert "\x1b" not in refused(*arguments)
+
+
+def test_a_misspelt_command_is_told_which_was_meant() -> None:
+    assert "there is no command 'serach'; did you mean 'search'?" in refused("serach", "x")
+    assert "there is no command 'xyzzy' (see 'amfs --help')" in refused("xyzzy")
 
 
 def test_a_fault_of_the_program_is_never_taken_for_absence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,18 @@ def test_an_outcome_is_recorded_and_moves_the_confidence() -> None:
     assert retries["provenance"]["agent_id"] == "ann"
 
 
+def test_a_key_with_a_slash_is_named_as_in_object_keys() -> None:
+    keys = {"eu%2Fweb1": "eu/web1", "50%25": "50%", "50%": "50%", "a%252Fb": "a%2Fb", "é?": "é?"}
+    for key in set(keys.values()):
+        ok("write", "hosts/all", key, "1")
+    for number, (written, key) in enumerate(keys.items()):
+        made = documents(
+            *("--json", "outcome", f"r{number}", "failure", "--entry", f"hosts/all/{written}")
+        )
+        assert made[0]["causes"][0]["entity_path"] == "hosts/all"
+        assert made[0]["causes"][0]["key"] == key
+
+
 def test_recording_it_again_is_fine_and_changes_nothing() -> None:
     ok("write", "e", "k", "1")
     for more in (["--entry", "e/k"], ["--entry", "e/k"], []):

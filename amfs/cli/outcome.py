@@ -8,6 +8,7 @@ from amfs.cli import output
 from amfs.cli.program import Command
 from amfs.cli.session import Session
 from amfs_core.errors import InvalidValueError
+from amfs_core.layout import unescape
 from amfs_core.outcome import Outcome
 
 
@@ -18,6 +19,7 @@ Examples:
   amfs outcome deploy-42 success --entry checkout-service/retry-pattern
   amfs outcome incident-7 critical_failure --entry a/b --entry a/c
   amfs outcome deploy-42 success             # again: finishes what was interrupted
+  amfs outcome deploy-43 failure --entry hosts/eu%2Fweb1    # the key eu/web1 of hosts
   amfs outcome deploy-42                     # what was recorded
 \b
 TYPE is success, minor_failure, failure or critical_failure.
@@ -32,8 +34,8 @@ TYPE is success, minor_failure, failure or critical_failure.
 def outcome(session: Session, ref: str, type: str | None, entries: tuple[str, ...]) -> int:
     """Record what happened after memories were used, and move their confidence.
 
-    REF names it, once. Each --entry stands for the newest version of that memory. Without TYPE,
-    what was recorded is shown; exit code 1 when nothing was.
+    REF names it, once. Each --entry stands for the newest version of that memory; a slash in its
+    key is written %2F. Without TYPE, what was recorded is shown; exit code 1 when nothing was.
     """
     if type is None and entries:
         raise InvalidValueError("say how it went: success, minor_failure, failure, …")
@@ -94,4 +96,5 @@ def _pair(entry: str) -> tuple[str, str]:
     entity_path, slash, key = entry.rpartition("/")
     if not slash:
         raise InvalidValueError(f"--entry must be ENTITY/KEY, not {entry!r}")
-    return entity_path, key
+    # As object keys have it; a name that is none of theirs is meant as it is.
+    return entity_path, unescape(key) or key

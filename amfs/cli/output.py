@@ -56,6 +56,11 @@ def document(value: Any) -> None:
     line(compact(value))
 
 
+def say_absent(entity: str, key: str) -> None:
+    """Say on stderr that there is no such memory."""
+    print(f"amfs: there is no {plain(f'{entity}/{key}')}", file=sys.stderr)
+
+
 def value_text(value: Any) -> None:
     """Print a memory's value: text as it is, anything else as indented JSON.
 

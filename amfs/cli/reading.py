@@ -14,6 +14,7 @@ from amfs.cli.program import Command
 from amfs.cli.session import MANY, Session
 from amfs_core.diff import Change, Diff
 from amfs_core.entry import MemoryEntry
+from amfs_core.errors import InvalidValueError
 
 _COLOURS = {"added": "green", "removed": "red", "changed": "yellow"}
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
@@ -54,11 +55,7 @@ def read(
         entity, key, version=version, at=at, min_confidence=min_confidence
     )
     if entry is None:
-        if session.json:
-            output.document(None)
-        else:
-            click.echo(f"amfs: there is no {output.plain(f'{entity}/{key}')}", err=True)
-        return 1
+        return _absent(session, entity, key)
     if session.json:
         output.document(entry.to_dict())
         return 0
@@ -68,6 +65,15 @@ def read(
     else:
         output.value_text(entry.value)
     return 0
+
+
+def _absent(session: Session, entity: str, key: str) -> int:
+    """Say that there is no such memory, where there would be one document; return the exit code."""
+    if session.json:
+        output.document(None)
+    else:
+        output.say_absent(entity, key)
+    return 1
 
 
 def _headline(entry: MemoryEntry) -> str:
@@ -135,7 +141,7 @@ Examples:
 def log(session: Session, entity: str, key: str) -> int:
     """Show all versions of a memory, oldest first, deleted and erased ones too.
 
-    Exit code 1 when there is none.
+    Exit code 1 when there is none; with --json no line is printed then.
     """
     entries = session.memory().history(entity, key)
     if session.json:
@@ -154,7 +160,7 @@ def log(session: Session, entity: str, key: str) -> int:
         )
         output.table(("version", "written", "agent", "confidence", "value"), rows)
     else:
-        click.echo(f"amfs: there is no {output.plain(f'{entity}/{key}')}", err=True)
+        output.say_absent(entity, key)
     return 0 if entries else 1
 
 
@@ -172,15 +178,22 @@ Examples:
 @click.argument("old", type=int, required=False)
 @click.argument("new", type=int, required=False)
 @click.pass_obj
-def diff(session: Session, entity: str, key: str, old: int | None, new: int | None) -> None:
+def diff(session: Session, entity: str, key: str, old: int | None, new: int | None) -> int:
     """Show what changed from version OLD to NEW.
 
     Without NEW it is the newest version, without OLD the one before NEW. Places are JSON pointers.
+    Exit code 1 when there is no such memory.
     """
-    found = session.memory().diff(entity, key, old, new)
+    memory = session.memory()
+    try:
+        found = memory.diff(entity, key, old, new)
+    except InvalidValueError:  # a version that is not there, or none at all
+        if memory.history(entity, key):
+            raise
+        return _absent(session, entity, key)
     if session.json:
         output.document(_document(found))
-        return
+        return 0
     before = found.old.version if found.old else 0
     output.faint(f"{entity}/{key} v{before} → v{found.new.version}")
     for change in found.changes:
@@ -188,6 +201,7 @@ def diff(session: Session, entity: str, key: str, old: int | None, new: int | No
             _print(change, text)
     if not found:
         output.faint("nothing changed")
+    return 0
 
 
 def _document(found: Diff) -> dict[str, Any]:

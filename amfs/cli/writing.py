@@ -95,7 +95,7 @@ def rm(session: Session, entity: str, key: str) -> int:
     elif entry:
         output.line(f"deleted {output.plain(f'{entity}/{key}')} (v{entry.version})")
     else:
-        _say_absent(entity, key)
+        output.say_absent(entity, key)
     return 0 if entry else 1
 
 
@@ -129,9 +129,5 @@ def purge(session: Session, entity: str, key: str, yes: bool) -> int:
     elif erased:
         output.line(f"erased {output.counted(erased, 'version', 'versions')} of {name}")
     else:
-        _say_absent(entity, key)
+        output.say_absent(entity, key)
     return 0 if erased else 1
-
-
-def _say_absent(entity: str, key: str) -> None:
-    click.echo(f"amfs: there is no {output.plain(f'{entity}/{key}')}", err=True)
