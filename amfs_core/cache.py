@@ -121,6 +121,11 @@ class Cache:
         with self._lock:
             self._note_appended(address, version)
 
+    @property
+    def has_appended(self) -> bool:
+        """Whether `take_appended` would return anything."""
+        return bool(self._appended)
+
     def take_appended(self) -> dict[Address, int]:
         """Return what was noted since this was last asked, of the last 10,000 memories."""
         with self._lock:

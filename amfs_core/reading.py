@@ -101,7 +101,7 @@ class Reading(Session):
             until=until,
             min_confidence=min_confidence,
         )
-        words = "" if query is None else arguments.any_text(query, "query")
+        words = "" if query is None else arguments.query(query, "query")
         most, age = arguments.count(limit, "limit"), _age(max_age)
         if not words.strip():
             return self._searching().newest(filters, most, max_age=age)
@@ -136,7 +136,7 @@ class Reading(Session):
             until=until,
             min_confidence=min_confidence,
         )
-        words = arguments.any_text(text, "text")
+        words = arguments.query(text, "text")
         most, age = arguments.count(limit, "limit"), _age(max_age)
         return self._searching().by_meaning(words, filters, most, max_age=age)
 

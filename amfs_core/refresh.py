@@ -72,6 +72,15 @@ class Refresh:
             self._look_at(suspects)
         if self._refused:
             self._leave_out()
+        catalog.erase_traces()
+
+    def take_own(self) -> None:
+        """Take in what this process wrote under the path. No request, as long as it is cached."""
+        own = self._catalog.take_own(self._entity_path)
+        if own:
+            self._compare(own, bytearray(self._catalog.last_id() + 1))
+            self._fetch(self._wanted)
+            self._catalog.erase_traces()
 
     def _pages(self) -> Iterator[Page]:
         """Yield what is listed under the path; then what this process wrote, which a listing that
