@@ -22,13 +22,13 @@ from tests.torture.final import read
 from tests.torture.history import Recorder
 from tests.torture.run import Options, torture
 
+# By a short run; the purges that are broken in other ways only by their schedules, to save time.
 EXPECTED = {
     "overwrites": "lost",
     "forgets": "doubled",
     "renames": "lost",
     "trusts": "order",
     "spares": "erased",
-    "frees": "lost",
 }
 
 
