@@ -63,9 +63,7 @@ class Catalog:
         self.database = Database(path, f"{rows.SCHEMA};\n{schema}", identity)
         self._left_out: set[str] = set()  # object keys that were reported
         self._own: dict[Address, int] = {}
-        self._traces = (
-            True  # of what was replaced, in the write-ahead log; a crash may have left some
-        )
+        self._traces = True  # what was replaced may be in the log; a crash may have left some
         self.after_fork()
         fork.register(self)
 

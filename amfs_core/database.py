@@ -22,7 +22,7 @@ from amfs_core.errors import ConfigurationError
 T = TypeVar("T")
 
 _BUSY_SECONDS = 30.0
-_TRUNCATE_MILLISECONDS = 200
+_TRUNCATE_MILLISECONDS = 50  # it is tried again with the next refresh
 _CACHE_KIB = 64 * 1024
 _log = logging.getLogger("amfs")
 _parents: list[sqlite3.Connection] = []

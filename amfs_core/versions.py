@@ -103,7 +103,7 @@ class Versions:
             head = Head(entry.version, entry.sha256, entry.provenance.written_at)
 
     def check_size(self, address: Address, draft: Draft) -> None:
-        """Raise `InvalidValueError` when a draft would be too large, whatever version it becomes."""
+        """Raise `InvalidValueError` when a draft would be too large, whatever version it makes."""
         size = len(seal(self._next(address, draft, _LARGEST_HEAD, self.clock.now())))
         if size > self.max_value_bytes:
             self._refuse(address, size)
