@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -157,16 +157,36 @@ class Catalog:
         """Return those of the memories with these prefixes that are held."""
         return self.database.run(lambda connection: _known(connection, prefixes))
 
+    def known_of_page(self, prefixes: Collection[str]) -> list[Known]:
+        """Return the same, and perhaps others, for prefixes that stand together in their order.
+
+        Reading the index from one end to the other costs a third of looking each of them up.
+        """
+        if not prefixes:
+            return []
+        most = 2 * len(prefixes)
+        found: list[Known] = self.database.run(
+            lambda connection: connection.execute(
+                "SELECT prefix, id, version, size, modified FROM memory "
+                "WHERE prefix BETWEEN ? AND ? LIMIT ?",
+                (min(prefixes), max(prefixes), most + 1),
+            ).fetchall()
+        )
+        # The memories of deeper paths may stand among those of a page.
+        return found if len(found) <= most else self.known(prefixes)
+
     def others(self, confirmed: bytearray, entity_path: str | None) -> list[str]:
         """Return the prefixes of the memories under a path whose ids are not confirmed, and are
         low enough to have been."""
         condition, parameters = under(entity_path)
 
         def read(connection: sqlite3.Connection) -> list[str]:
-            found = connection.execute(
-                f"SELECT id FROM memory WHERE {condition} AND id < ?",
-                (*parameters, len(confirmed)),
-            )
+            among = f"FROM memory WHERE {condition} AND id < ?"
+            bounds = (*parameters, len(confirmed))
+            ((count,),) = connection.execute(f"SELECT count(*) {among}", bounds)
+            if count == confirmed.count(1):  # to read them all would cost five times as much
+                return []
+            found = connection.execute(f"SELECT id {among}", bounds)
             ids = [id for (id,) in found if not confirmed[id]]
             wanted = "SELECT prefix FROM memory WHERE id = ?"
             return [prefix for id in ids for (prefix,) in connection.execute(wanted, (id,))]
