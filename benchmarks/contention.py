@@ -54,6 +54,8 @@ def _outcomes(where: str, peer: Peer, place: Place, scale: Scale) -> Iterator[Fi
                     crowd[0].answer(60.0)
             for one in crowd[1:]:
                 one.answer(60.0)
+            for number, one in enumerate(crowd):  # connects; what is new must not be what is timed
+                one.ask("write", keys=f"first-{number}", count=1, seconds=10.0)
             yield from _raced(where, peer, "write", crowd, scale)
             yield from _raced(where, peer, "count up", crowd, scale)
         except CannotError as reason:

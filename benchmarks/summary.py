@@ -40,7 +40,7 @@ def _short(rows: list[str], names: list[str], cells: dict[str, list[str]]) -> st
 
 _HEADINGS = {
     "directory": "On a directory:",
-    "bucket": f"On a bucket; times of single operations with {beside.AWAY} between it and the client:",
+    "bucket": f"On a bucket; the milliseconds of reads and writes are of one {beside.AWAY} away:",
 }
 
 
