@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types pytest test-model fuzz servers peers bench bench-quick bench-load bench-compare portability torture format clean
+.PHONY: help demo test lint types pytest test-model fuzz servers network peers bench bench-quick bench-load bench-compare portability torture format clean
 
 help:
 	@echo "make demo         import real text, race two agents, look around"
@@ -58,6 +58,10 @@ test-model: $(VENV)-model/done
 servers: $(VENV)/dev
 	$(BIN)/python -m tests.servers build
 
+# What slows the network of the benchmarks down; a page made without it says so.
+network: $(VENV)/dev
+	@-$(BIN)/python -m tests.servers build toxiproxy-server
+
 # The peers, each in an environment of its own; one that can't be had is said so on the page.
 PEERS := rival langgraph agentfs mem0
 peers:
@@ -70,10 +74,10 @@ peers:
 	@touch $@
 
 # make bench ONLY=depth measures one part and prints it.
-bench: $(VENV)/dev servers peers
+bench: $(VENV)/dev servers network peers
 	$(BIN)/python -m benchmarks run $(if $(ONLY),--only $(ONLY))
 
-bench-quick: $(VENV)/dev servers peers
+bench-quick: $(VENV)/dev servers network peers
 	$(BIN)/python -m benchmarks run --quick $(if $(ONLY),--only $(ONLY))
 
 bench-load: $(VENV)/dev servers peers

@@ -21,6 +21,7 @@ WRITE_PARAMETERS = (
     "tags",
     "memory_type",
     "ttl",
+    "expires_at",
     "pattern_refs",
     "expected_version",
 )
@@ -36,9 +37,12 @@ def text(given: object, what: str) -> str:
     return found
 
 
-def any_text(given: object, what: str) -> str:
-    """Return `given` if it is text that UTF-8 can carry; it may be empty."""
-    return text(given, what) if given != "" else ""
+def query(given: object, what: str) -> str:
+    """Return any text. What UTF-8 cannot carry (lone surrogates) stands in no memory: it becomes
+    question marks, which are no words."""
+    if type(given) is not str:
+        raise InvalidValueError(f"{what} must be text, not {type(given).__name__}")
+    return given.encode(errors="replace").decode()
 
 
 def count(given: object, what: str) -> int:
@@ -111,7 +115,10 @@ def moment(given: object, what: str) -> datetime:
         raise InvalidValueError(
             f"{what} has no time zone; pass an aware datetime such as datetime.now(UTC)"
         )
-    return given.astimezone(UTC)
+    try:
+        return given.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidValueError(f"{what} is not in the years 1 to 9999 of UTC: {given}") from error
 
 
 def version(given: object, what: str, least: int = 1) -> int:
@@ -135,9 +142,12 @@ def draft(
     memory_type: str,
     ttl: float | timedelta | None,
     pattern_refs: Iterable[str],
+    expires_at: datetime | None = None,
 ) -> Draft:
     """Return a checked draft of a version."""
     value = values.copied(value)
+    if ttl is not None and expires_at is not None:
+        raise InvalidValueError("give ttl or expires_at, not both. Nothing was written.")
     if type(memory_type) is not str or memory_type not in MEMORY_TYPES:
         raise InvalidValueError(
             f"memory_type must be one of {', '.join(MEMORY_TYPES)}, not {values.shown(memory_type)}"
@@ -151,6 +161,7 @@ def draft(
         tags=() if tags == () else texts(tags, "tags"),
         memory_type=memory_type,
         ttl=None if ttl is None else lifetime(ttl),
+        expires_at=None if expires_at is None else moment(expires_at, "expires_at"),
         pattern_refs=() if pattern_refs == () else texts(pattern_refs, "pattern_refs"),
     )
 

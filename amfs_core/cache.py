@@ -86,7 +86,7 @@ class Cache:
         version, prefix = entry.version, address.prefix
         checked = time.monotonic() if newest else _NEVER
         with self._lock:
-            memory = self._memories.get(prefix) or self._memory(prefix)
+            memory = self._memories.get(prefix) or self._new_memory(prefix)
             known = memory.head
             purged = max(known.purged, version) if entry.purges else known.purged
             if entry.purges or 0 < known.version < version - 1:
@@ -105,7 +105,8 @@ class Cache:
         """Note that `version` (0: none) was the newest just now."""
         now = time.monotonic()
         with self._lock:
-            memory = self._memory(address.prefix)
+            prefix = address.prefix
+            memory = self._memories.get(prefix) or self._new_memory(prefix)
             if memory.head.version == version:
                 memory.head = replace(memory.head, checked=now)
 
@@ -121,6 +122,11 @@ class Cache:
         with self._lock:
             self._note_appended(address, version)
 
+    @property
+    def has_appended(self) -> bool:
+        """Whether `take_appended` would return anything."""
+        return bool(self._appended)
+
     def take_appended(self) -> dict[Address, int]:
         """Return what was noted since this was last asked, of the last 10,000 memories."""
         with self._lock:
@@ -134,13 +140,11 @@ class Cache:
         if len(self._appended) > MAX_APPENDED:
             self._appended.popitem(last=False)
 
-    def _memory(self, prefix: str) -> _Memory:
-        memory = self._memories.get(prefix)
-        if memory is None:
-            memory = self._memories[prefix] = _Memory()
-            if len(self._memories) > MAX_MEMORIES:
-                _, oldest = self._memories.popitem(last=False)
-                self._size -= sum(map(len, oldest.bodies.values()))
+    def _new_memory(self, prefix: str) -> _Memory:
+        memory = self._memories[prefix] = _Memory()
+        if len(self._memories) > MAX_MEMORIES:
+            _, oldest = self._memories.popitem(last=False)
+            self._size -= sum(map(len, oldest.bodies.values()))
         return memory
 
     def _keep_body(self, memory: _Memory, prefix: str, version: int, body: bytes) -> None:

@@ -22,6 +22,7 @@ from amfs_core.errors import ConfigurationError
 T = TypeVar("T")
 
 _BUSY_SECONDS = 30.0
+_TRUNCATE_MILLISECONDS = 50  # it is tried again with the next refresh
 _CACHE_KIB = 64 * 1024
 _log = logging.getLogger("amfs")
 _parents: list[sqlite3.Connection] = []
@@ -99,6 +100,21 @@ class Database:
                 connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+
+    def truncate_log(self) -> bool:
+        """Have what was overwritten be in no file any more; False when others are using it."""
+        if self.path is None:
+            return True
+
+        def truncate(connection: sqlite3.Connection) -> bool:
+            connection.execute(f"PRAGMA busy_timeout = {_TRUNCATE_MILLISECONDS}")
+            try:
+                ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
+            return not busy
+
+        return self.run(truncate)
 
     def close(self) -> None:
         """Close the connection; the next use would open it again."""

@@ -7,6 +7,7 @@ in the catalog. An embedder with another name makes them all anew.
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ SCHEMA = """CREATE TABLE vector (
   memory INTEGER PRIMARY KEY, version INTEGER NOT NULL, embedder TEXT NOT NULL, data BLOB NOT NULL
 )"""
 
+_NUMBER_BYTES = 4
 _BATCH = 256
 """Texts given to the embedder at once."""
 
@@ -71,8 +73,7 @@ class Vectors:
     def __init__(self, embedder: Embedder) -> None:
         self._np = _numpy()
         self._embedder = embedder
-        default = getattr(embedder, "__qualname__", type(embedder).__qualname__)
-        self._name = str(getattr(embedder, "name", default))
+        self._name = _name_of(embedder)
         self._held: tuple[object, Ids, Matrix] | None = None
 
     def compare(
@@ -127,6 +128,7 @@ class Vectors:
 
             def put(connection: sqlite3.Connection, made: list[Any] = made) -> None:
                 with database.transaction(connection):
+                    self._check_length(connection, len(made[0][3]))
                     connection.executemany(
                         "INSERT OR REPLACE INTO vector SELECT ?1, ?2, ?3, ?4 "
                         "FROM memory WHERE id = ?1 AND version = ?2",
@@ -134,6 +136,16 @@ class Vectors:
                     )
 
             database.run(put)
+
+    def _check_length(self, connection: sqlite3.Connection, size: int) -> None:
+        """Refuse vectors of another length than those that are kept under the same name."""
+        kept = "SELECT length(data) FROM vector WHERE embedder = ? LIMIT 1"
+        for (before,) in connection.execute(kept, (self._name,)):
+            if before != size:
+                raise self._wrong(
+                    f"it gave {size // _NUMBER_BYTES} numbers, and {before // _NUMBER_BYTES} "
+                    "before; a model that is another one needs a name of its own"
+                )
 
     def _all(self, connection: sqlite3.Connection) -> tuple[Ids, Matrix]:
         """Return all ids, rising, and their vectors, one per row."""
@@ -173,6 +185,21 @@ class Vectors:
 
     def _wrong(self, problem: str) -> ConfigurationError:
         return ConfigurationError(f"embedder {self._name!r}: {problem}")
+
+
+def _name_of(embedder: Embedder) -> str:
+    """Return under which name an embedder's vectors are kept.
+
+    One that has no `name` is known by where it is defined. That says nothing of a lambda, of a
+    function within another one, or of an object, which may have been made in many ways: their
+    vectors are kept for this one alone.
+    """
+    name = getattr(embedder, "name", None)
+    if name is not None:
+        return str(name)
+    kind = embedder if hasattr(embedder, "__qualname__") else type(embedder)
+    place = f"{kind.__module__}.{kind.__qualname__}"
+    return f"{place} {uuid.uuid4()}" if kind is not embedder or "<" in place else place
 
 
 def _text(key: str, body: bytes) -> str:

@@ -152,7 +152,10 @@ def seal(entry: MemoryEntry) -> bytes:
     Decoding the body gives an equal entry: its value holds nothing that JSON would alter.
     """
     try:
-        body = with_seal(_encode(entry)[:-_NO_SEAL_BYTES]) if _is_plain(entry) else encode(entry)
+        if entry.sha256 or not _is_plain(entry):  # it has one when it is a changed copy of another
+            body = encode(entry)
+        else:
+            body = with_seal(_encode(entry)[:-_NO_SEAL_BYTES])
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidValueError(f"the value cannot be written as JSON: {error}") from error
     # Nobody else has seen the entry yet, and making a second one would cost more CPU than this.

@@ -19,7 +19,7 @@ BATCH = 500
 """Lines written at a time."""
 
 _IGNORED = ("version", "agent_id", "written_at")
-_FIELDS = (*arguments.WRITE_PARAMETERS, "expires_at", *_IGNORED)
+_FIELDS = (*arguments.WRITE_PARAMETERS, *_IGNORED)
 
 Progress = Callable[[int, int], None]
 """Told `(done, total)` lines."""
@@ -79,9 +79,9 @@ def import_lines(
 ) -> ImportReport:
     """Write every line as a new version, signed by `memory`'s agent.
 
-    A line has the names of `write`'s parameters. What `export_entries` adds is taken too:
-    `expires_at` becomes the time that is left (an expired line is skipped and counted); `version`,
-    `agent_id` and `written_at` are ignored. Blank lines are allowed.
+    A line has the names of `write`'s parameters; one whose `expires_at` (ISO 8601) is over is
+    skipped and counted. `version`, `agent_id` and `written_at`, which `export_entries` adds, are
+    ignored. Blank lines are allowed.
 
     All lines are checked before the first is written; `InvalidValueError` or `InvalidKeyError`
     names the line. So the input is read twice, and spooled to a temporary file when it can't be.
@@ -170,10 +170,8 @@ def _item(fields: dict[str, Any]) -> dict[str, Any] | None:
     item = {name: fields[name] for name in arguments.WRITE_PARAMETERS if name in fields}
     if fields.get("expires_at") is None:
         return item
-    if item.get("ttl") is not None:
-        raise InvalidValueError("it has both ttl and expires_at; give one")
-    left = (_time(fields["expires_at"]) - datetime.now(UTC)).total_seconds()
-    return {**item, "ttl": left} if left > 0 else None
+    item["expires_at"] = _time(fields["expires_at"])
+    return item if item["expires_at"] > datetime.now(UTC) else None
 
 
 def _time(given: object) -> datetime:
@@ -200,5 +198,6 @@ def _check(layout: Layout, item: dict[str, Any]) -> None:
         tags=item.get("tags", ()),
         memory_type=item.get("memory_type", "fact"),
         ttl=item.get("ttl"),
+        expires_at=item.get("expires_at"),
         pattern_refs=item.get("pattern_refs", ()),
     )

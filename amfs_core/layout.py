@@ -219,8 +219,6 @@ class Layout:
 
         A quick look for long listings: `parse` says whether it really is one.
         """
-        if object_key.endswith("/v1.json"):  # most memories have one version
-            return object_key[:-7], 1
         slash = object_key.rfind("/") + 1
         version = _VERSION_NAME.fullmatch(object_key, slash)
         return None if version is None else (object_key[:slash], int(version[1]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from amfs_core import fork
 
@@ -60,7 +59,7 @@ class Meter:
             counts = self._counts.copy()
             read, written = self._read, self._written
         return Metrics(
-            requests=MappingProxyType({kind: counts[kind] for kind in _REQUESTS}),
+            requests={kind: counts[kind] for kind in _REQUESTS},
             bytes_read=read,
             bytes_written=written,
             retries=counts["retry"],

@@ -6,7 +6,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import tenacity
@@ -116,7 +116,8 @@ S = TypeVar("S", bound=_Patient)
 
 
 def one_call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-    """Let all requests of a method share one time of patience: for what is about one memory.
+    """Let all requests of a method share one time of patience, and its errors name the memory that
+    its first two arguments name: for what is about one memory.
 
     What goes through many objects is not decorated: there, each object has the whole patience, or
     a long listing would end at the first hiccup after 10 seconds.
@@ -129,7 +130,18 @@ def one_call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
             return method(self, *args, **kwargs)
         try:
             return method(self, *args, **kwargs)
+        except AMFSError as error:
+            if error.entity_path is None:
+                _name(error, args, kwargs)
+            raise
         finally:
             patience.leave()
 
     return called
+
+
+def _name(error: AMFSError, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+    given = {**dict(zip(("entity_path", "key"), args, strict=False)), **kwargs}
+    entity_path, key = given.get("entity_path"), given.get("key")
+    if isinstance(entity_path, str) and isinstance(key, str):
+        error.entity_path, error.key = entity_path, key

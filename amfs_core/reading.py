@@ -101,7 +101,7 @@ class Reading(Session):
             until=until,
             min_confidence=min_confidence,
         )
-        words = "" if query is None else arguments.any_text(query, "query")
+        words = "" if query is None else arguments.query(query, "query")
         most, age = arguments.count(limit, "limit"), _age(max_age)
         if not words.strip():
             return self._searching().newest(filters, most, max_age=age)
@@ -136,7 +136,7 @@ class Reading(Session):
             until=until,
             min_confidence=min_confidence,
         )
-        words = arguments.any_text(text, "text")
+        words = arguments.query(text, "text")
         most, age = arguments.count(limit, "limit"), _age(max_age)
         return self._searching().by_meaning(words, filters, most, max_age=age)
 
@@ -150,9 +150,10 @@ class Reading(Session):
         """Return the newest live version of every memory under an entity path, at any depth.
 
         Sorted by name, and complete: every write that returned before the call is in it, or, with
-        `max_age` (seconds or `timedelta`), at most that long before. A damaged version is left
-        out and named in the log (logger "amfs"); `verify` names it too. `progress(done, total)`
-        is called while versions are fetched.
+        `max_age` (seconds or `timedelta`), at most that long before; those of this process always
+        are. A version that is damaged, or may not be read although others may, is left out and
+        named in the log (logger "amfs"); `verify` names it too. `progress(done, total)` is called
+        while versions are fetched.
 
         1 request per 1,000 objects, and 1 for each newest version not read before; none within
         `max_age` of the last list or search.

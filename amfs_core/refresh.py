@@ -7,9 +7,8 @@ order in which they end does not matter.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from amfs_core import permission
@@ -72,50 +71,67 @@ class Refresh:
             self._look_at(suspects)
         if self._refused:
             self._leave_out()
+        catalog.erase_traces()
+
+    def take_own(self) -> None:
+        """Take in what this process wrote under the path. No request, as long as it is cached."""
+        own = self._catalog.take_own(self._entity_path)
+        if own:
+            self._compare(own, bytearray(self._catalog.last_id() + 1))
+            self._fetch(self._wanted)
+            self._catalog.erase_traces()
 
     def _pages(self) -> Iterator[Page]:
         """Yield what is listed under the path; then what this process wrote, which a listing that
         lags behind may not have."""
         root = self._versions.layout.entity_prefix(self._entity_path)
-        objects = self._versions.store.list(root)
+        lists = self._versions.store.pages(root)
         with ThreadPoolExecutor(1, thread_name_prefix="amfs-list") as ahead:
             # The next page comes while this one is compared, where a page is a request.
             eager = self._versions.store.paged
-            following = ahead.submit(_next_page, objects) if eager else None
-            while infos := following.result() if following else _next_page(objects):
+            following = ahead.submit(next, lists, None) if eager else None
+            while infos := following.result() if following else next(lists, None):
                 if eager:
-                    following = ahead.submit(_next_page, objects)
+                    following = ahead.submit(next, lists, None)
                 yield self._newest(infos, root)
         yield self._catalog.take_own(self._entity_path)
 
-    def _newest(self, infos: list[ObjectInfo], root: str) -> Page:
+    def _newest(self, infos: Sequence[ObjectInfo], root: str) -> Page:
         page: Page = {}
         split = self._versions.layout.split
         for info in infos:
-            place = split(info.key)
-            if place is None or place[0] == root:  # the memory e/k lists with the path e/k
-                continue
-            prefix, version = place
-            if version > 1:
+            key = info.key
+            if key.endswith("/v1.json"):  # most memories have one version
+                prefix, version = key[:-7], 1
+            else:
+                place = split(key)
+                if place is None:
+                    continue
+                prefix, version = place
                 self._counts[prefix] = self._counts.get(prefix, 1) + 1
             if prefix not in page or version > page[prefix][0]:
                 page[prefix] = version, info.size, info.modified.timestamp()
+        page.pop(root, None)  # the memory e/k lists with the path e/k
         return page
 
     def _compare(self, page: Page, confirmed: bytearray) -> None:
         """Note what is new in a page, and which of the memories held it confirms."""
-        known = self._catalog.known(page)
+        known = self._catalog.known_of_page(page)
+        ids, same = len(confirmed), 0
         different: dict[str, Known] = {}
         for held in known:
-            if held[2:] == page[held[0]]:  # as nearly all are in most refreshes
-                _confirm(confirmed, held[1])
-            else:
-                different[held[0]] = held
-        if len(known) == len(page) and not different:
+            prefix, id, version, size, modified = held
+            if (version, size, modified) != page.get(prefix):
+                different[prefix] = held
+            else:  # as nearly all are in most refreshes
+                same += 1
+                if id < ids:
+                    confirmed[id] = 1
+        if same == len(page):
             return
-        same = {held[0] for held in known if held[0] not in different}
+        held_too = {held[0] for held in known} - different.keys()
         for prefix, listed in page.items():
-            if prefix in same or (
+            if prefix in held_too or (
                 prefix in different and self._is_held(different[prefix], listed, confirmed)
             ):
                 continue
@@ -214,7 +230,3 @@ class Refresh:
 def _confirm(confirmed: bytearray, id: int) -> None:
     if id < len(confirmed):
         confirmed[id] = 1
-
-
-def _next_page(objects: Iterator[ObjectInfo]) -> list[ObjectInfo]:
-    return list(islice(objects, PAGE))

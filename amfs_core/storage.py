@@ -10,13 +10,13 @@ errors of `amfs_core.errors`, and retries nothing: patience is decided above.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+
+class ObjectInfo(msgspec.Struct, frozen=True, gc=False):
     """One object of a listing: its key, its size in bytes and when the store last changed it."""
 
     key: str

@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import NoReturn
 
@@ -36,6 +36,10 @@ from amfs_core.store import PAGE, Store
 DEFAULT_MAX_VALUE_BYTES = 16 * 1024 * 1024
 """Largest body that is written. A body is one request, which has to end within its timeout, and
 readers hold many at a time: what is larger belongs beside the memory, and its address into it."""
+
+
+_LARGEST_HEAD = Head(MAX_VERSION - 1, "0" * 64)
+"""What a version stands on that takes the most bytes."""
 
 
 class Versions:
@@ -97,6 +101,12 @@ class Versions:
                 _back_off(losses)
                 entry = self.climb(address, entry.version) or entry
             head = Head(entry.version, entry.sha256, entry.provenance.written_at)
+
+    def check_size(self, address: Address, draft: Draft) -> None:
+        """Raise `InvalidValueError` when a draft would be too large, whatever version it makes."""
+        size = len(seal(self._next(address, draft, _LARGEST_HEAD, self.clock.now())))
+        if size > self.max_value_bytes:
+            self._refuse(address, size)
 
     def _create(self, address: Address, version: int, body: bytes, write_id: str) -> bytes:
         """Return what `version` holds for good: `body`, or what another writer put there."""
@@ -352,8 +362,10 @@ class Versions:
 
 
 def _end(written_at: datetime, ttl: timedelta) -> datetime:
+    """Return when a version expires. Not counted from a `written_at` that is ahead of the clock, as
+    it is after a version whose writer's clock was."""
     try:
-        return written_at + ttl
+        return min(written_at, datetime.now(UTC)) + ttl
     except OverflowError as error:
         raise InvalidValueError(
             f"a ttl of {ttl} from {written_at} ends after the year 9999. Nothing was written."

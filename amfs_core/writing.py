@@ -10,6 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from amfs_core import arguments, batch, erasure
+from amfs_core import value as values
 from amfs_core.cache import NONE_KNOWN, Head
 from amfs_core.entry import Draft, MemoryEntry
 from amfs_core.errors import AMFSError, VersionConflictError
@@ -33,6 +34,7 @@ class Writing(Session):
         tags: Iterable[str] = (),
         memory_type: str = "fact",
         ttl: float | timedelta | None = None,
+        expires_at: datetime | None = None,
         pattern_refs: Iterable[str] = (),
         expected_version: int | None = None,
         write_id: str | None = None,
@@ -40,7 +42,8 @@ class Writing(Session):
         """Append a version and return it, exactly as any later read will, once it is durable.
 
         `value` is any JSON value. `confidence` is between 0 and 1. `ttl` is the time, in seconds
-        or as a `timedelta`, after which reads no longer see it. With `expected_version` the write
+        or as a `timedelta`, after which reads no longer see it; `expires_at` is the same as a time
+        (an aware `datetime`). With `expected_version` the write
         happens only if that is the newest version (0: if there is none, not even a tombstone).
         `write_id` is what `find_write` finds this call by (by default 128 random bits): one of
         your own lets you ask when the answer never reached you. It must be unique to this call.
@@ -57,6 +60,7 @@ class Writing(Session):
             tags=tags,
             memory_type=memory_type,
             ttl=ttl,
+            expires_at=expires_at,
             pattern_refs=pattern_refs,
             write_id=write_id,
         )
@@ -80,9 +84,9 @@ class Writing(Session):
                 address = self._layout.address(fields.pop("entity_path"), fields.pop("key"))
                 expected = _expected(fields.pop("expected_version", None))
                 draft = self._draft(fields.pop("value"), **fields)
+                self._versions.check_size(address, draft)
             except AMFSError as error:
-                error.add_note(f"This is item {index}. Nothing was written.")
-                raise
+                raise _of_item(error, index, given) from error.__cause__
             work.append(batch.Item(address, draft, expected, self._versions.clock.now()))
         return batch.write(work, self._append_item, self._threads())
 
@@ -181,6 +185,7 @@ class Writing(Session):
         tags: Iterable[str] = (),
         memory_type: str = "fact",
         ttl: float | timedelta | None = None,
+        expires_at: datetime | None = None,
         pattern_refs: Iterable[str] = (),
         write_id: str | None = None,
     ) -> Draft:
@@ -195,6 +200,7 @@ class Writing(Session):
             memory_type=memory_type,
             ttl=ttl,
             pattern_refs=pattern_refs,
+            expires_at=expires_at,
         )
 
     def _append(
@@ -208,9 +214,9 @@ class Writing(Session):
             return _made(self._versions.append(address, lambda _: draft, moment=moment))
 
         def conflict(newest: Head) -> VersionConflictError:
-            found = f"version {newest.version} is" if newest.version else "there is none"
+            found = f"version {newest.version} is the newest" if newest.version else "there is none"
             return VersionConflictError(
-                f"{address} was expected to be at version {expected}, but {found} the newest; "
+                f"{address} was expected to be at version {expected}, but {found}; "
                 "read it and decide again",
                 expected=expected,
                 actual=newest.version,
@@ -236,6 +242,16 @@ class Writing(Session):
         """Look for the newest version now, and return what the next one builds on."""
         self._versions.newest(address)
         return self._versions.cache.head(address) or NONE_KNOWN
+
+
+def _of_item(error: AMFSError, index: int, given: Mapping[str, Any]) -> AMFSError:
+    """Return an error that says which item of several it is about, and that nothing was written."""
+    names = [given.get("entity_path"), given.get("key")]
+    error.entity_path, error.key = (name if type(name) is str else None for name in names)
+    place = ", ".join(values.shown(name) for name in names)
+    problem = str(error).removesuffix(" Nothing was written.").removesuffix(".")
+    error.args = (f"item {index} ({place}): {problem}. Nothing was written.",)
+    return error
 
 
 def _expected(version: int | None) -> int | None:

@@ -67,7 +67,7 @@ class LocalAdapter:
         self.prefix = checked_prefix(prefix)
         self.durability = durability
         durable = durability == "fsync"
-        self._base = os.path.join(self.root, self.prefix)
+        self._base = os.path.join(self.root, self.prefix)  # ends with a slash
         self._directories = Directories(self.root, durable=durable)
         self._scratch = Scratch(self.root, durable=durable)
 
@@ -79,11 +79,12 @@ class LocalAdapter:
     def create(self, key: str, data: bytes) -> bool:
         """Create the file if there is none; True once it is durable, False when there is one."""
         path = self._path(key)
-        directory = os.path.dirname(path)
+        directory = path.rpartition(os.sep)[0]
         created = False
         try:
             self._directories.make(directory)
-            created = not os.path.lexists(path) and self._link(data, path, directory)
+            # The look is a shortcut for who is late, and unlike `stat` raises nothing inside.
+            created = not os.access(path, os.F_OK) and self._link(data, path, directory)
             # Also when it was there: its writer may have crashed before it flushed the entry.
             self._directories.flush(directory)
         except OSError as error:
@@ -260,7 +261,7 @@ class LocalAdapter:
             return None
 
     def _path(self, key: str) -> str:
-        return f"{self._base}{key}" if self.prefix else os.path.join(self._base, key)
+        return f"{self._base}{key}"
 
     def _translated(self, error: OSError, key: str, verb: str) -> AMFSError:
         """Return the error of the contract for one of the operating system's."""

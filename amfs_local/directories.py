@@ -83,7 +83,7 @@ class Directories:
         if not self._durable:
             return
         with self._lock:
-            flush = self._flushes.setdefault(path, _Flush())
+            flush = self._flushes.get(path) or self._flushes.setdefault(path, _Flush())
             flush.users += 1
             seen = flush.begun
         try:

@@ -65,7 +65,7 @@ class Scratch:
 
     def _link_unnamed(self, data: bytes, path: str) -> None:
         flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
-        fd = os.open(os.path.dirname(path), flags, 0o666)  # less the umask, as any file is
+        fd = os.open(path.rpartition(os.sep)[0], flags, 0o666)  # less the umask, as any file is
         try:
             self._fill(fd, data)
             # With a directory fd os.link is linkat(2), which follows the link of /proc.
@@ -107,6 +107,8 @@ class Scratch:
 
     def _remove_leftovers(self) -> None:
         """Remove the files of processes that are gone. Costs one look when there are none."""
+        if not os.access(self._directory, os.F_OK):  # raising is dearer, and nearly always it is so
+            return
         try:
             names = os.listdir(self._directory)
         except FileNotFoundError:

@@ -113,7 +113,7 @@ class S3Adapter:
     def create(self, key: str, data: bytes) -> bool:
         """Create the object if there is none. 1 request, and before the first one the proof that
         the endpoint can do that (3 requests at most once a day; none for AWS)."""
-        connection = self._connection()
+        connection = self._connected or self._connection()
         if not self._proved:
             self._prove(connection, key)
         try:
@@ -124,7 +124,7 @@ class S3Adapter:
 
     def get(self, key: str) -> bytes | None:
         """Return the object's bytes, or None when there is no such object. 1 request."""
-        connection = self._connection()
+        connection = self._connected or self._connection()
         try:
             return connection.transport.get(self.prefix + key)
         except RequestFailed as error:

@@ -179,8 +179,8 @@ def _far(
         opened.ask("open", place=near)
         opened.ask("fill", source="notes", count=ENTRIES - 2 * count - 2, seconds=30.0)
         opened.ask("write", keys="other", **few)
-        opened.ask("write", keys="first", count=1, seconds=10.0)
         opened.ask("open", place=far)
+        opened.ask("write", keys="first", count=1, seconds=10.0)  # connects, and proves the server
     except CannotError as reason:
         broken = str(reason)
     for name, order in steps:

@@ -28,7 +28,7 @@ from tests.servers import MINIO, running
 SECTION = "entries"
 _ON_DISK = (AMFS, RIVAL, GRAPH, GRAPH_MEMORY, AGENTFS, SQLITE, FILES)
 _ON_S3 = (AMFS, RIVAL, OBSTORE)
-ASKING = 5.0
+ASKING = 3.0
 """Seconds for the lists, and for the searches, of one size."""
 SEARCHES = 50
 LIST_COLD, LIST, SEARCH, SEEN = "list, cold", "list, again", "search", "search within max_age"

@@ -344,9 +344,10 @@ _METHOD = (
     "`cold`: by a process that knows nothing. `obstore`, `boto3`, `minio-py` and `files by hand` "
     "are the least that could be done: they read the version that they know, where AMFS asks for "
     "a newer one; their list gets one value after the other.",
-    "- `fsync`: a write that returned is on the disk, and is there after the machine's power fails. "
-    "Each peer is used as its documentation opens it. amfs 0.5 renames a file without fsync, and in "
-    "a bucket copies, deletes and puts, so a crash between these leaves no current version.",
+    "- `fsync`: a write that returned is on the disk, and is there after the machine's power "
+    "fails. Each peer is used as its documentation opens it. amfs 0.5 renames a file without "
+    "fsync, and in a bucket copies, deletes and puts, so a crash between these leaves no current "
+    "version.",
     "- The delay is toxiproxy's: 20 ms on the way back. Requests are counted by the proxy of the "
     "tests.",
 )

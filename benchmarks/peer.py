@@ -19,6 +19,8 @@ from tests.servers import REGION, Server
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parent / ".peers"
+UNBOUND = 60.0
+"""Seconds for what has no bound, such as to open."""
 GRACE = 30.0
 """Seconds that an answer may come late: a piece of work looks at its time between two steps."""
 
@@ -113,10 +115,10 @@ class Driver:
             raise CannotError(f"failed: {answer['failed_with'][:200]}")
         return answer
 
-    def ask(self, do: str, *, wait: float = 60.0, **how: Any) -> Answer:
-        """Do a piece of work. One that has a bound, `seconds`, is waited for that long."""
+    def ask(self, do: str, *, wait: float = 0.0, **how: Any) -> Answer:
+        """Do a piece of work. It is waited for as long as its bound, `seconds`, or longer."""
         self.send(do, **how)
-        return self.answer(how.get("seconds", wait))
+        return self.answer(max(wait, how.get("seconds", UNBOUND)))
 
     def close(self) -> None:
         """End the process."""

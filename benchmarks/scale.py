@@ -26,6 +26,10 @@ class Scale:
     scanned_on_s3: int
     scanned_on_disk: int
     watched: int
+    idle: float
+    """Seconds that a watch only waits."""
+    contenders: int
+    """Peers, of those on disk and of those on a bucket, that eight processes try."""
     additions: int
     """That each of the eight processes makes."""
     conversations: int
@@ -48,6 +52,8 @@ FULL = Scale(
     scanned_on_s3=10_000,
     scanned_on_disk=100_000,
     watched=100,
+    idle=5.0,
+    contenders=10,
     additions=40,
     conversations=10_000,
     loading=50.0,
@@ -63,12 +69,14 @@ QUICK = Scale(
     far_repetitions=1,
     depth=500,
     deepening=1.0,
-    sizes=(1_000,),
+    sizes=(300,),
     filling=4.0,
     raw_operations=300,
     scanned_on_s3=1_000,
     scanned_on_disk=2_000,
     watched=15,
+    idle=2.0,
+    contenders=2,
     additions=10,
     conversations=100,
     loading=4.0,

@@ -30,7 +30,6 @@ DELIVERY, IDLE = "write to delivery", "waiting"
 GOAL = 100.0
 """Milliseconds, half of all deliveries."""
 PATH = "watched"
-IDLE_SECONDS = 5.0
 LOST_AFTER = 10.0
 
 
@@ -62,7 +61,7 @@ def _latency(where: str, peer: Peer, place: Place, scale: Scale) -> Iterator[Fig
                     raise CannotError(f"not delivered in {LOST_AFTER:.0f} s")
                 if number >= 0:
                     spent.append(1000 * (came - returned))
-            idle = reader.ask("idle", seconds=IDLE_SECONDS)["cpu"] / IDLE_SECONDS
+            idle = reader.ask("idle", seconds=scale.idle)["cpu"] / scale.idle
             reader.ask("unwatch")
         except CannotError as reason:
             yield Figure(SECTION, f"{DELIVERY}, {where}", peer.name, "ms", (), str(reason))

@@ -58,9 +58,10 @@ MODULES = {
     # use the newer one.
     "minio-pushing": "github.com/minio/minio@v0.0.0-20250907161309-07c3a429bfed",
     "versitygw": "github.com/versity/versitygw/cmd/versitygw@v1.8.0",
-    # No server: the slow network of the benchmarks.
+    # No server, and not for the tests: the slow network of the benchmarks.
     "toxiproxy-server": "github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0",
 }
+TESTED = ("minio", "minio-pushing", "versitygw")
 
 
 class NotCoveredWarning(UserWarning):
@@ -448,9 +449,12 @@ def free_port() -> int:
 def main() -> int:
     """Find or build the servers, print where they are; 1 if one can't be had."""
     parser = argparse.ArgumentParser(prog="python -m tests.servers", description=__doc__)
-    parser.add_argument("command", choices=["build"], help="find or build both servers")
-    parser.parse_args()
-    places = {name: locate(name) for name in MODULES}
+    parser.add_argument("command", choices=["build"], help="find them, or build them")
+    parser.add_argument("names", nargs="*", default=TESTED, help="default: what the tests use")
+    names = parser.parse_args().names
+    if unknown := set(names) - set(MODULES):
+        parser.error(f"there is no {min(unknown)}; there are {', '.join(MODULES)}")
+    places = {name: locate(name) for name in names}
     for name, place in places.items():
         print(f"{name}: {place or 'NOT AVAILABLE'}")
     return 0 if all(places.values()) else 1

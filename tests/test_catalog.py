@@ -56,6 +56,43 @@ def catalog_file(directory: Path) -> Path:
     return path
 
 
+# -- what this process wrote, and what it must not keep ---------------------------------------
+
+
+def test_own_writes_are_seen_within_max_age_and_cost_nothing(
+    mem: AgentMemory, store: Located
+) -> None:
+    mem.write("e", "k", "old")
+    mem.list()
+    mem.write("e", "own", 2)
+    mem.write("e", "k", "newer")
+    requests(mem)
+    assert [one.value for one in mem.list(max_age=60)] == ["newer", 2]
+    assert [hit.entry.key for hit in mem.search("newer", max_age=60)] == ["k"]
+    assert requests(mem) == {}
+    mem.delete("e", "own")
+    assert [one.key for one in mem.list("e", max_age=60)] == ["k"]
+    mem.purge("e", "k")
+    assert mem.list(max_age=60) == []
+
+
+def test_what_another_process_purged_is_in_no_file_after_a_refresh(
+    store: Located, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    readers = [AgentMemory(name, adapter=store, cache_dir=cache) for name in "ab"]
+    writer = AgentMemory("w", adapter=store)
+    writer.write("e", "k", "topsecret")
+    for reader in readers:
+        assert len(reader.search("topsecret")) == 1
+    writer.purge("e", "k")
+    for reader in readers:
+        reader.list()
+    left = {path.suffix: path.read_bytes().count(b"topsecret") for path in cache.iterdir()}
+    assert len(left) == 3  # the database, its log and its index: none was closed
+    assert set(left.values()) == {0}
+
+
 # -- what a refresh costs --------------------------------------------------------------------
 
 

@@ -126,6 +126,40 @@ def test_a_wrong_embedder_is_named(embedder: Any, problem: str) -> None:
     assert len(memory.list()) == 2
 
 
+def test_another_length_under_the_same_name_is_refused_and_spoils_nothing(tmp_path: Path) -> None:
+    class Model:
+        name = "a model"
+        numbers = 2
+
+        def __call__(self, texts: list[str]) -> list[list[float]]:
+            return [[1.0] * self.numbers for _ in texts]
+
+    model, adapter = Model(), LocalAdapter(tmp_path / "store")
+    memory = AgentMemory("a", adapter=adapter, embedder=model, cache_dir=tmp_path / "cache")
+    memory.write("e", "a", "x")
+    assert len(memory.semantic_search("q")) == 1
+    memory.write("e", "b", "y")
+    model.numbers = 3
+    for find in (memory.semantic_search, memory.search):
+        with pytest.raises(ConfigurationError, match=r"'a model'.*3 numbers, and 2 before"):
+            find("x")
+    model.numbers = 2
+    assert len(memory.semantic_search("q")) == 2
+
+
+def test_what_has_no_name_and_no_place_of_its_own_shares_no_vectors(tmp_path: Path) -> None:
+    adapter = LocalAdapter(tmp_path / "store")
+    for word in ("one", "two"):
+        AgentMemory("w", adapter=adapter).write("e", word, word)
+    for liked in ("one", "two"):
+
+        def embed(texts: list[str], liked: str = liked) -> list[list[float]]:
+            return [[1.0, 0.0] if text in (liked, "q") else [0.0, 1.0] for text in texts]
+
+        with AgentMemory("a", adapter=adapter, embedder=embed, cache_dir=tmp_path / "c") as memory:
+            assert memory.semantic_search("q", limit=1)[0].entry.key == liked
+
+
 def test_what_cannot_be_called_is_no_embedder() -> None:
     with pytest.raises(InvalidValueError, match="must be callable"):
         AgentMemory("a", adapter=ModelAdapter(), embedder="a model's name")  # type: ignore[arg-type]

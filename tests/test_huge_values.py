@@ -8,7 +8,7 @@ import pytest
 
 from amfs import AgentMemory, config
 from amfs_core import memory as core
-from amfs_core.errors import AMFSError, ConfigurationError, InvalidValueError, WriteManyError
+from amfs_core.errors import AMFSError, ConfigurationError, InvalidValueError
 from amfs_core.testing import ModelAdapter
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES
 from amfs_local import LocalAdapter
@@ -32,13 +32,13 @@ class TestHugeValues:
         assert memory.metrics.requests["create"] == 0
         assert memory.write("e", "k", "x" * 9_000).version == 1
 
-    def test_one_huge_item_fails_alone(self) -> None:
+    def test_one_huge_item_of_several_is_refused_before_the_first_is_written(self) -> None:
         memory = core.AgentMemory("agent", adapter=ModelAdapter(), max_value_bytes=10_000)
         items = [{"entity_path": "e", "key": f"k{n}", "value": "x" * n} for n in (1, 20_000, 2)]
-        with pytest.raises(WriteManyError, match="item 1") as caught:
+        with pytest.raises(InvalidValueError, match=r"item 1 .*limit is 10,000") as caught:
             memory.write_many(items)
-        assert isinstance(caught.value.errors[1], InvalidValueError)
-        assert len(memory.list()) == 2
+        assert (caught.value.entity_path, caught.value.key) == ("e", "k20000")
+        assert memory.list() == []
 
     def test_what_is_larger_than_the_limit_is_read_counted_deleted_and_purged(self) -> None:
         adapter = ModelAdapter()

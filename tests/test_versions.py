@@ -6,10 +6,11 @@ Each class is one of them. Faults that no real store can be made to show come fr
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import chain, pairwise
 from typing import Any
 
@@ -34,6 +35,8 @@ from amfs_core.errors import (
 from amfs_core.memory import AgentMemory
 from amfs_core.testing import Crash, Fault, FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import in_forked_child, together
+
+WEST = timezone(timedelta(hours=-1))
 
 HASTY = 0.0  # gives up at the first fault
 PATIENT = 60.0  # gets through all that these tests inject
@@ -317,6 +320,64 @@ class TestLinearizable:
         assert mem.read("e", "k", version=1) == entry
         assert [one.value for one in mem.history("e", "k")] == [1]
         assert mem.update("e", "k", lambda old: [old]).value == [None]
+
+    def test_a_ttl_begins_now_although_the_newest_version_is_from_a_clock_ahead(
+        self, mem: AgentMemory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ahead = datetime.now(UTC) + timedelta(days=200)
+        with monkeypatch.context() as patch:
+            patch.setattr(mem._versions.clock, "now", lambda: ahead)
+            mem.write("e", "k", 1)
+        before = datetime.now(UTC)
+        for entry in (
+            mem.write("e", "k", 2, ttl=60),
+            mem.update("e", "k", lambda _: 3, ttl=60),
+            *mem.write_many([{"entity_path": "e", "key": "k", "value": 4, "ttl": 60}]),
+        ):
+            assert entry.provenance.written_at == ahead
+            assert entry.expires_at is not None
+            assert before <= entry.expires_at - timedelta(seconds=60) <= datetime.now(UTC)
+
+    def test_an_entry_expires_at_the_time_that_is_given(self, mem: AgentMemory) -> None:
+        moment = datetime(2100, 1, 1, tzinfo=UTC)
+        assert mem.write("e", "k", 1, expires_at=moment).expires_at == moment
+        (entry,) = mem.write_many(
+            [{"entity_path": "e", "key": "k", "value": 1, "expires_at": moment}]
+        )
+        assert entry.expires_at == moment == mem.read("e", "k").expires_at  # type: ignore[union-attr]
+        naive = moment.replace(tzinfo=None)
+        for wrong in ({"ttl": 1, "expires_at": moment}, {"expires_at": naive}):
+            with pytest.raises(InvalidValueError):
+                mem.write("e", "k", 2, **wrong)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda mem: mem.write("e", "k", {1}),
+            lambda mem: mem.write("e", key="k", value=1, ttl=-1),
+            lambda mem: mem.read("e", "k", version=0),
+            lambda mem: mem.read(entity_path="e", key="k", at=datetime.max.replace(tzinfo=WEST)),
+            lambda mem: mem.diff("e", "k", 1, 9),
+            lambda mem: mem.update("e", "k", lambda _: math.nan),
+            lambda mem: mem.write_many(
+                [
+                    {"entity_path": "e", "key": "other", "value": 1},
+                    {"entity_path": "e", "key": "k", "value": {1}},
+                ]
+            ),
+        ],
+    )
+    def test_what_is_refused_names_its_memory(
+        self, mem: AgentMemory, call: Callable[[AgentMemory], object]
+    ) -> None:
+        with pytest.raises(InvalidValueError) as caught:
+            call(mem)
+        assert (caught.value.entity_path, caught.value.key) == ("e", "k")
+        assert mem.list() == []
+
+    def test_a_conflict_is_told_in_plain_words(self, mem: AgentMemory) -> None:
+        with pytest.raises(VersionConflictError, match=r"at version 7, but there is none; read it"):
+            mem.write("e", "k", 1, expected_version=7)
 
     def test_an_entry_lives_until_its_ttl_is_over(self, mem: AgentMemory) -> None:
         entry = mem.write("e", "k", 1, ttl=3600)
