@@ -18,6 +18,9 @@ from amfs_core.memory import AgentMemory
 BATCH = 500
 """Lines written at a time."""
 
+_WRITE_ID = "0" * 32
+"""As long as those that a write makes."""
+
 _IGNORED = ("version", "agent_id", "written_at")
 _FIELDS = (*arguments.WRITE_PARAMETERS, *_IGNORED)
 
@@ -121,9 +124,10 @@ def _write(memory: AgentMemory, batch: list[_Line], before: int) -> int:
     except WriteManyError as error:
         first = min(error.errors)
         written = before + sum(entry is not None for entry in error.entries)
+        problem = str(error.errors[first]).removesuffix(" Nothing was written.").removesuffix(".")
         so_far = "1 line was" if written == 1 else f"{written} lines were"
         raise AMFSError(
-            f"line {batch[first].number} was not written: {error.errors[first]} "
+            f"line {batch[first].number} was not written: {problem} "
             f"({so_far} written; in its batch of {len(batch)}, {len(error.errors)} were not)"
         ) from error
 
@@ -137,7 +141,7 @@ def _checked(memory: AgentMemory, lines: IO[bytes]) -> Iterator[_Line]:
         try:
             item = _item(_parsed(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw))
             if item is not None:
-                _check(layout, item)
+                _check(memory, layout, item)
         except InvalidKeyError as error:
             raise InvalidKeyError(f"line {number}: {error}") from error
         except AMFSError as error:
@@ -184,15 +188,15 @@ def _time(given: object) -> datetime:
     return arguments.moment(moment, "expires_at")
 
 
-def _check(layout: Layout, item: dict[str, Any]) -> None:
-    """Check all that `write_many` would check."""
-    layout.address(item["entity_path"], item["key"])
+def _check(memory: AgentMemory, layout: Layout, item: dict[str, Any]) -> None:
+    """Check all that `write_many` would check, of which it sees one batch at a time."""
+    address = layout.address(item["entity_path"], item["key"])
     if item.get("expected_version") is not None:
         arguments.version(item["expected_version"], "expected_version", least=0)
-    arguments.draft(
-        "",
-        "",
-        "",
+    draft = arguments.draft(
+        _WRITE_ID,
+        memory.agent_id,
+        memory.session_id,
         item["value"],
         confidence=item.get("confidence", 1.0),
         tags=item.get("tags", ()),
@@ -201,3 +205,4 @@ def _check(layout: Layout, item: dict[str, Any]) -> None:
         expires_at=item.get("expires_at"),
         pattern_refs=item.get("pattern_refs", ()),
     )
+    memory._versions.check_size(address, draft)

@@ -395,8 +395,7 @@ def test_what_export_gives_import_takes(tmp_path: Path) -> None:
             for name in ("value", "confidence", "tags", "memory_type"):
                 assert getattr(after, name) == getattr(before, name)
             assert after.version == 1
-            assert before.expires_at is not None and after.expires_at is not None
-            assert abs(before.expires_at - after.expires_at) < timedelta(seconds=2)
+            assert before.expires_at is not None and after.expires_at == before.expires_at
             refs = target.read("x", "refs")
             assert refs is not None and refs.provenance.pattern_refs == ("p/1",)
 
@@ -436,6 +435,27 @@ def test_import_of_a_bad_line_writes_nothing(tmp_path: Path, bad: bytes, message
     with memory(tmp_path) as target:
         with pytest.raises((InvalidValueError, InvalidKeyError), match=message):
             jsonl.import_lines(target, io.BytesIO(b"\n".join((good, b"", bad, good))))
+        assert target.stats().versions == 0
+
+
+def test_an_expiry_is_exactly_what_the_line_says(tmp_path: Path) -> None:
+    said = "2130-01-01T00:00:00Z"
+    with memory(tmp_path / "first") as first:
+        jsonl.import_lines(first, lines({**ONE, "expires_at": said}))
+        (exported,) = jsonl.export_entries(first)
+    for number in range(3):  # each round trip says the same
+        with memory(tmp_path / str(number)) as next_one:
+            jsonl.import_lines(next_one, lines(exported))
+            (again,) = jsonl.export_entries(next_one)
+        assert again["expires_at"] == exported["expires_at"] == "2130-01-01T00:00:00.000000Z"
+
+
+def test_a_line_that_is_too_large_is_found_before_the_first_is_written(tmp_path: Path) -> None:
+    small = [{**ONE, "key": f"k{number}"} for number in range(jsonl.BATCH)]
+    large = {**ONE, "value": "x" * 5_000}
+    with AgentMemory("tester", adapter=local(tmp_path), max_value_bytes=5_000) as target:
+        with pytest.raises(InvalidValueError, match=f"line {jsonl.BATCH + 1}: e/k would take"):
+            jsonl.import_lines(target, lines(*small, large))
         assert target.stats().versions == 0
 
 
