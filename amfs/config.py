@@ -123,8 +123,8 @@ def open_store(place: str, environ: Mapping[str, str] | None = None) -> StorageA
             raise ConfigurationError("the store is empty; name a directory or s3://BUCKET/PREFIX")
         if _LIKE_A_URL.match(place):
             raise ConfigurationError(
-                f"{place!r} is no store; name s3://BUCKET/PREFIX, or a directory, "
-                "with ./ before a name that has such a colon"
+                f"{place.rpartition('@')[2]!r} is no store; name s3://BUCKET/PREFIX, or a "
+                "directory, with ./ before a name that has such a colon"
             )
         return adapters.make("local", {"root": place})
     url = urlsplit(place)
@@ -207,10 +207,10 @@ def checked_path(given: object, what: str) -> str | None:
     if not isinstance(given, str | os.PathLike):
         raise ConfigurationError(f"{what} must be a path, not {type(given).__name__}")
     path = os.fsdecode(given)
-    if not path or "\0" in path:
-        raise ConfigurationError(
-            f"{what} {'has a NUL character' if path else 'is empty'}; name one"
-        )
+    if not path:
+        raise ConfigurationError(f"{what} is empty; name a path, or leave it out")
+    if "\0" in path:
+        raise ConfigurationError(f"{what} has a NUL character, which no path has")
     return os.path.expanduser(path)
 
 

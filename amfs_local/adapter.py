@@ -303,7 +303,7 @@ def _root(given: object) -> str:
     if "\0" in path:
         raise ConfigurationError("root has a NUL character, which no path has")
     if _URL.match(path):
-        raise ConfigurationError(f"root must be a directory, not a URL as {path!r:.80} is")
+        raise ConfigurationError("root must be a directory, not a URL; S3Adapter opens a bucket")
     return os.path.expanduser(path)
 
 

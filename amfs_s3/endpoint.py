@@ -183,6 +183,8 @@ def _translated(error: Exception, settings: Settings) -> AMFSError:
         return ConfigurationError(f"{error}; set both the access key id and the secret key")
     if isinstance(error, botocore.CredentialRetrievalError):
         return PermissionDeniedError(f"credentials for bucket {bucket!r}: {error}")
+    problem = " ".join(str(error).split())
     return ConfigurationError(
-        f"cannot set up bucket {bucket!r}: {error}; check endpoint_url, AWS_ENDPOINT_URL and region"
+        f"cannot set up bucket {bucket!r}: {problem}; check endpoint_url and AWS_ENDPOINT_URL, or "
+        "region_name and AWS_REGION"
     )

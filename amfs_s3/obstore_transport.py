@@ -64,8 +64,8 @@ class ObstoreTransport:
         else:
             return
         raise ConfigurationError(
-            f"the HTTP client cannot be set up for {endpoint.where}: {refused}; see client_options "
-            "and AWS_CA_BUNDLE"
+            f"the HTTP client for {endpoint.where} cannot be set up ({refused}); check "
+            "client_options and AWS_CA_BUNDLE"
         )
 
     def create(self, key: str, data: bytes) -> bool:

@@ -96,6 +96,23 @@ def test_credentials_that_no_header_carries_are_refused(
     assert "of the AWS credentials has a line break" in str(error) and "secret" not in str(error)
 
 
+def test_a_region_that_no_header_carries_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "a\nb")
+    error = AgentMemory("a", adapter=adapter(region_name=None)).health().error
+    assert isinstance(error, ConfigurationError) and "\n" not in str(error)
+
+
+def test_certificates_that_are_none_are_said_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in ("none", "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n"):
+        (tmp_path / "ca.pem").write_text(text)
+        monkeypatch.setenv("AWS_CA_BUNDLE", "ca.pem")
+        error = AgentMemory("a", adapter=adapter()).health().error
+        assert isinstance(error, ConfigurationError)
+        assert "AWS_CA_BUNDLE" in str(error) and "\n" not in str(error)
+
+
 # -- client_options --------------------------------------------------------------------------
 
 
