@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -30,6 +31,10 @@ ProxyFactory = Callable[[Server], FaultProxy]
 def pytest_configure(config: pytest.Config) -> None:
     # A server that can't be had is to be shown, even where all other warnings are errors.
     config.addinivalue_line("filterwarnings", "always::tests.servers.NotCoveredWarning")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As a shell leaves it for what runs in the background: what the tests start would ignore
+        # Ctrl-C too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
