@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from amfs_core.errors import AMFSError, CorruptEntryError, InvalidValueError
+from amfs_core.errors import AMFSError, CorruptEntryError
 from amfs_core.layout import MAX_VERSION
 from amfs_core.memory import AgentMemory
 from amfs_core.storage import StorageAdapter
@@ -88,9 +89,11 @@ class TestForgedHistories:
         last = "9999-12-31T23:59:59.999999Z"
         body = hostile.with_field("provenance.written_at", last)(genuine("k"))
         hostile.place(memory.adapter, "k", body)
-        with pytest.raises(InvalidValueError, match="9999"):
-            memory.write(ENTITY, "k", 2, ttl=3600)
-        assert memory.write(ENTITY, "k", 2).version == 2
+        entry = memory.write(ENTITY, "k", 2, ttl=3600)  # an hour from now, all the same
+        assert entry.version == 2
+        assert entry.expires_at is not None
+        assert entry.expires_at < datetime.now(UTC) + timedelta(hours=1)
+        assert memory.write(ENTITY, "k", 3).version == 3
 
     def test_a_consistent_forgery_is_not_found(self, memory: AgentMemory) -> None:
         """What SECURITY.md says: the chain is no signature."""
