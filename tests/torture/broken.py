@@ -134,10 +134,10 @@ def remember(versions: Versions, address: Address, tombstone: Draft) -> int:
         if (body := versions.cache.body(address, number)) is not None
     }
     erased = _purge(versions, address, tombstone)
+    cache, prefix = versions.cache, address.prefix
+    memory = cache._memories.get(prefix) or cache._new_memory(prefix)
     for number, body in bodies.items():
-        versions.cache._keep_body(
-            versions.cache._memory(address.prefix), address.prefix, number, body
-        )
+        cache._keep_body(memory, prefix, number, body)
     return erased
 
 
