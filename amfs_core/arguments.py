@@ -56,8 +56,6 @@ def count(given: object, what: str) -> int:
 
 def texts(given: Iterable[str], what: str) -> tuple[str, ...]:
     """Return several texts as a tuple, in their order."""
-    if given == ():
-        return ()
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise InvalidValueError(f"{what} must be a list of texts, not {type(given).__name__}")
     return tuple(text(one, f"{what}[{index}]") for index, one in enumerate(given))

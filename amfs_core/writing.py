@@ -43,10 +43,10 @@ class Writing(Session):
 
         `value` is any JSON value. `confidence` is between 0 and 1. `ttl` is the time, in seconds
         or as a `timedelta`, after which reads no longer see it; `expires_at` is the same as a time
-        (an aware `datetime`). With `expected_version` the write
-        happens only if that is the newest version (0: if there is none, not even a tombstone).
-        `write_id` is what `find_write` finds this call by (by default 128 random bits): one of
-        your own lets you ask when the answer never reached you. It must be unique to this call.
+        (an aware `datetime`). With `expected_version` the write happens only if that is the newest
+        version (0: if there is none, not even a tombstone). `write_id` is what `find_write` finds
+        this call by (by default 128 random bits): one of your own lets you ask when the answer
+        never reached you. It must be unique to this call.
 
         1 request when this process knows the memory or it is new; otherwise what finding the
         newest version costs, and 3 more. Raises `InvalidKeyError`, `InvalidValueError`,
