@@ -394,4 +394,15 @@ def test_compose_starts_the_minio_that_the_tests_use() -> None:
     assert importlib.import_module(command[-1])
 
 
+def test_compose_runs_from_a_checkout_that_only_its_owner_may_read() -> None:
+    """COPY keeps the modes of the checkout, and the demo runs as a user who owns nothing of it."""
+    dockerfile = (REPOSITORY / "compose" / "demo" / "Dockerfile").read_text()
+    installed, _, _ = dockerfile.partition("\nUSER ")
+    copied = re.findall(r"^COPY .* (/\S+)$", installed, re.MULTILINE)
+    services = yaml.safe_load((REPOSITORY / "compose" / "compose.yaml").read_text())["services"]
+    assert copied == [services["bucket"]["command"][-1]]
+    for path in copied:
+        assert re.search(rf"^RUN chmod 644 {re.escape(path)}\b", installed, re.MULTILINE)
+
+
 _PACKAGES = ("amfs", "amfs_core", "amfs_local", "amfs_s3")
