@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from os import urandom
 from typing import Any
 
 from amfs_core import value as values
@@ -74,8 +75,6 @@ def number(given: object, what: str) -> float:
 
 def fraction(given: object, what: str) -> float:
     """Return a number between 0 and 1, both included."""
-    if type(given) is float and 0.0 <= given <= 1.0:
-        return given
     found = number(given, what)
     if not 0.0 <= found <= 1.0:
         raise InvalidValueError(f"{what} must be between 0 and 1, not {values.shown(given)}")
@@ -130,17 +129,17 @@ def version(given: object, what: str, least: int = 1) -> int:
 
 
 def draft(
-    write_id: str,
     agent_id: str,
     session_id: str,
     value: Any,
     *,
-    confidence: float,
-    tags: Iterable[str],
-    memory_type: str,
-    ttl: float | timedelta | None,
-    pattern_refs: Iterable[str],
+    confidence: float = 1.0,
+    tags: Iterable[str] = (),
+    memory_type: str = "fact",
+    ttl: float | timedelta | None = None,
     expires_at: datetime | None = None,
+    pattern_refs: Iterable[str] = (),
+    write_id: str | None = None,
 ) -> Draft:
     """Return a checked draft of a version."""
     value = values.copied(value)
@@ -150,17 +149,20 @@ def draft(
         raise InvalidValueError(
             f"memory_type must be one of {', '.join(MEMORY_TYPES)}, not {values.shown(memory_type)}"
         )
+    if type(confidence) is not float or not 0.0 <= confidence <= 1.0:
+        confidence = fraction(confidence, "confidence")
     return Draft(
-        write_id=write_id,
-        agent_id=agent_id,
-        session_id=session_id,
-        value=value,
-        confidence=fraction(confidence, "confidence"),
-        tags=() if tags == () else texts(tags, "tags"),
-        memory_type=memory_type,
-        ttl=None if ttl is None else lifetime(ttl),
-        expires_at=None if expires_at is None else moment(expires_at, "expires_at"),
-        pattern_refs=() if pattern_refs == () else texts(pattern_refs, "pattern_refs"),
+        # 128 random bits: unique among all writers without asking any of them.
+        urandom(16).hex() if write_id is None else text(write_id, "write_id"),
+        agent_id,
+        session_id,
+        value,
+        confidence,
+        () if tags == () else texts(tags, "tags"),
+        memory_type,
+        None if ttl is None else lifetime(ttl),
+        None if expires_at is None else moment(expires_at, "expires_at"),
+        () if pattern_refs == () else texts(pattern_refs, "pattern_refs"),
     )
 
 

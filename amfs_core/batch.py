@@ -11,7 +11,7 @@ from amfs_core.entry import Draft, MemoryEntry
 from amfs_core.errors import AMFSError, WriteManyError
 from amfs_core.layout import Address
 
-Append = Callable[[Address, Draft, int | None, datetime | None], MemoryEntry]
+Append = Callable[[Address, Draft, int | None, datetime], MemoryEntry]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,21 +27,27 @@ _MAX_DEPTH = MAX_DEPTH + 10  # a value has some fields around it
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
+_new_sha256 = hashlib.sha256().copy  # OpenSSL looks the algorithm up for each that is not a copy
 
 
 def sealed(fields: Mapping[str, Any]) -> bytes:
     """Return fields as one line of JSON whose last field is the SHA-256 of all bytes before it."""
-    return with_seal(_encode(fields)[:-1])
+    return with_seal(_encode(fields)[:-1])[0]
 
 
-def with_seal(covered: bytes) -> bytes:
-    """Return the beginning of a body with the SHA-256 of it, and its end."""
-    return covered + f',"sha256":"{hashlib.sha256(covered).hexdigest()}"}}'.encode()
+def with_seal(covered: bytes) -> tuple[bytes, str]:
+    """Return the beginning of a body with the SHA-256 of it and its end, and that SHA-256."""
+    hashed = _new_sha256()
+    hashed.update(covered)
+    sha256 = hashed.hexdigest()
+    return covered + f',"sha256":"{sha256}"}}'.encode(), sha256
 
 
 def is_sealed(body: bytes, sha256: str) -> bool:
     """True when this is the SHA-256 of what the seal of a body covers."""
-    return hashlib.sha256(body[:-_SEAL_BYTES]).hexdigest() == sha256
+    hashed = _new_sha256()
+    hashed.update(body[:-_SEAL_BYTES])
+    return hashed.hexdigest() == sha256
 
 
 def opened(body: bytes, what: str, corrupt: Callable[[str], NoReturn]) -> dict[str, Any]:
@@ -55,7 +61,7 @@ def opened(body: bytes, what: str, corrupt: Callable[[str], NoReturn]) -> dict[s
         if not body:
             corrupt(f"it is empty or no file, and not {what}")
         corrupt(f"it does not end with its sha256, so it is cut short or not {what}")
-    if hashlib.sha256(body[:-_SEAL_BYTES]).hexdigest() != seal[1].decode():
+    if not is_sealed(body, seal[1].decode()):
         corrupt("its bytes do not match its sha256")
     fields: dict[str, Any] = _decode(body)
     number = fields["format"]

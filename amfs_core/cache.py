@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
 from datetime import UTC, datetime
+from itertools import islice
 
 import msgspec
 from msgspec.structs import replace
@@ -17,12 +17,11 @@ from amfs_core.layout import Address
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_MEMORIES = 200_000
 MAX_APPENDED = 10_000
-_MAX_ORDER = 1_000_000  # a body takes 300 bytes at least, so most of so many have gone
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _NEVER = float("-inf")  # on the monotonic clock
 
 
-class Head(msgspec.Struct, frozen=True):
+class Head(msgspec.Struct, frozen=True, gc=False):
     """The newest version of a memory that this process knows of; version 0: it knows of none.
 
     It is what the next version builds on. `checked` is when it was last known to be the newest,
@@ -42,12 +41,15 @@ NONE_KNOWN = Head()
 class _Memory(msgspec.Struct):
     """What is remembered of one memory: its head, and bodies by version."""
 
-    head: Head = NONE_KNOWN
-    bodies: dict[int, bytes] = {}  # msgspec makes a new one each time
+    head: Head
+    bodies: dict[int, bytes]
 
 
 class Cache:
-    """Up to 200,000 memories, and up to 64 MiB of their bodies; oldest out first."""
+    """Up to 200,000 memories, and up to 64 MiB of their bodies; oldest out first.
+
+    The tables are plain dicts, which keep the order in which memories came.
+    """
 
     def __init__(self) -> None:
         self._forget_everything()
@@ -59,10 +61,9 @@ class Cache:
 
     def _forget_everything(self) -> None:
         self._lock = threading.Lock()
-        self._memories: OrderedDict[str, _Memory] = OrderedDict()
-        self._order: deque[tuple[str, int]] = deque()  # bodies as they came; some have gone since
+        self._memories: dict[str, _Memory] = {}
         self._size = 0
-        self._appended: OrderedDict[str, tuple[Address, int]] = OrderedDict()
+        self._appended: dict[str, tuple[Address, int]] = {}
 
     def head(self, address: Address) -> Head | None:
         """Return the newest version known, None when this process never looked."""
@@ -86,27 +87,38 @@ class Cache:
         version, prefix = entry.version, address.prefix
         checked = time.monotonic() if newest else _NEVER
         with self._lock:
-            memory = self._memories.get(prefix) or self._new_memory(prefix)
+            memory = self._memories.get(prefix)
+            if memory is None:
+                memory = self._memories[prefix] = _Memory(NONE_KNOWN, {})
             known = memory.head
             purged = max(known.purged, version) if entry.purges else known.purged
             if entry.purges or 0 < known.version < version - 1:
                 self._drop_before(memory, version)
             if version not in memory.bodies and (version >= purged or entry.erased is not None):
-                self._keep_body(memory, prefix, version, body)
+                memory.bodies[version] = body
+                self._size += len(body)
             if version > known.version:
                 written_at = entry.provenance.written_at
                 memory.head = Head(version, entry.sha256, written_at, checked, purged)
             elif purged > known.purged:
                 memory.head = replace(known, purged=purged)
-            if newest:
-                self._note_appended(address, version)
+            if newest:  # text keeps its hash, which a new key would make anew
+                self._appended[prefix] = address, version
+            if (
+                self._size > MAX_BODY_BYTES
+                or len(self._memories) > MAX_MEMORIES
+                or len(self._appended) > MAX_APPENDED
+            ):
+                self._make_room()
 
     def checked(self, address: Address, version: int) -> None:
         """Note that `version` (0: none) was the newest just now."""
         now = time.monotonic()
         with self._lock:
             prefix = address.prefix
-            memory = self._memories.get(prefix) or self._new_memory(prefix)
+            memory = self._memories.get(prefix)
+            if memory is None:
+                memory = self._memories[prefix] = _Memory(NONE_KNOWN, {})
             if memory.head.version == version:
                 memory.head = replace(memory.head, checked=now)
 
@@ -120,7 +132,8 @@ class Cache:
     def note_appended(self, address: Address, version: int) -> None:
         """Note a version that this process appended: a listing may lag behind it."""
         with self._lock:
-            self._note_appended(address, version)
+            self._appended[address.prefix] = address, version
+            self._make_room()
 
     @property
     def has_appended(self) -> bool:
@@ -128,38 +141,25 @@ class Cache:
         return bool(self._appended)
 
     def take_appended(self) -> dict[Address, int]:
-        """Return what was noted since this was last asked, of the last 10,000 memories."""
+        """Return what was noted since this was last asked, of 10,000 memories at most."""
         with self._lock:
-            taken, self._appended = self._appended, OrderedDict()
+            taken, self._appended = self._appended, {}
         return dict(taken.values())
 
-    def _note_appended(self, address: Address, version: int) -> None:
-        prefix = address.prefix  # text keeps its hash, which every write would make anew
-        self._appended[prefix] = address, version
-        self._appended.move_to_end(prefix)
+    def _make_room(self) -> None:
+        """Drop the oldest eighth of what there is too much of; one by one would be dearer."""
         if len(self._appended) > MAX_APPENDED:
-            self._appended.popitem(last=False)
-
-    def _new_memory(self, prefix: str) -> _Memory:
-        memory = self._memories[prefix] = _Memory()
+            for prefix in list(islice(self._appended, MAX_APPENDED // 8)):
+                del self._appended[prefix]
         if len(self._memories) > MAX_MEMORIES:
-            _, oldest = self._memories.popitem(last=False)
-            self._size -= sum(map(len, oldest.bodies.values()))
-        return memory
-
-    def _keep_body(self, memory: _Memory, prefix: str, version: int, body: bytes) -> None:
-        memory.bodies[version] = body
-        self._order.append((prefix, version))
-        self._size += len(body)
-        if len(self._order) > _MAX_ORDER:
-            self._order = deque(one for one in self._order if self._holds(*one))
-        while self._size > MAX_BODY_BYTES:
-            oldest, number = self._order.popleft()
-            if oldest in self._memories:
-                self._size -= len(self._memories[oldest].bodies.pop(number, b""))
-
-    def _holds(self, prefix: str, version: int) -> bool:
-        return prefix in self._memories and version in self._memories[prefix].bodies
+            for prefix in list(islice(self._memories, MAX_MEMORIES // 8)):
+                self._size -= sum(map(len, self._memories.pop(prefix).bodies.values()))
+        if self._size > MAX_BODY_BYTES:
+            for memory in self._memories.values():
+                for version in list(memory.bodies):
+                    if self._size <= MAX_BODY_BYTES * 7 // 8:
+                        return
+                    self._size -= len(memory.bodies.pop(version))
 
     def _drop_before(self, memory: _Memory, version: int) -> None:
         for older in [one for one in memory.bodies if one < version]:

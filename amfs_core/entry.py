@@ -131,6 +131,7 @@ def time_text(moment: datetime) -> str:
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(MemoryEntry).decode
+_set = msgspec.structs.force_setattr
 _NO_SEAL_BYTES = len(',"sha256":""}')
 
 
@@ -154,12 +155,13 @@ def seal(entry: MemoryEntry) -> bytes:
     try:
         if entry.sha256 or not _is_plain(entry):  # it has one when it is a changed copy of another
             body = encode(entry)
+            sha256 = body[-66:-2].decode()
         else:
-            body = with_seal(_encode(entry)[:-_NO_SEAL_BYTES])
+            body, sha256 = with_seal(_encode(entry)[:-_NO_SEAL_BYTES])
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidValueError(f"the value cannot be written as JSON: {error}") from error
     # Nobody else has seen the entry yet, and making a second one would cost more CPU than this.
-    msgspec.structs.force_setattr(entry, "sha256", body[-66:-2].decode())
+    _set(entry, "sha256", sha256)
     return body
 
 

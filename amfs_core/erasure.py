@@ -75,7 +75,7 @@ def _order(
                 if newest is not None and newest.purges:
                     return newest
                 head = _head(newest)
-            return versions.append(address, lambda _: tombstone, head=head)
+            return versions.append(address, tombstone, head=head)
         except CorruptEntryError as damage:
             if damage.version is None or (damaged and damage.version <= damaged.version):
                 raise

@@ -194,7 +194,6 @@ def _check(memory: AgentMemory, layout: Layout, item: dict[str, Any]) -> None:
     if item.get("expected_version") is not None:
         arguments.version(item["expected_version"], "expected_version", least=0)
     draft = arguments.draft(
-        _WRITE_ID,
         memory.agent_id,
         memory.session_id,
         item["value"],
@@ -204,5 +203,6 @@ def _check(memory: AgentMemory, layout: Layout, item: dict[str, Any]) -> None:
         ttl=item.get("ttl"),
         expires_at=item.get("expires_at"),
         pattern_refs=item.get("pattern_refs", ()),
+        write_id=_WRITE_ID,
     )
     memory._versions.check_size(address, draft)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import string
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import msgspec
 
@@ -40,6 +39,7 @@ _SHORT = (MAX_OBJECT_KEY_BYTES - MAX_PREFIX_BYTES - _VERSION_NAME_BYTES) // 4
 # is fixed code points on purpose: a Unicode category would change with the version of Python, and
 # one name would become two objects.
 _ESCAPED = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff%\\\\/<>:"|?*]')
+_MAX_PREFIXES = 16_384
 _PLAIN = f"{string.ascii_letters}{string.digits}_-"
 _ESCAPED_AT_START = (".", " ")
 _ESCAPED_AT_END = (".", " ")
@@ -88,12 +88,6 @@ def unescape(segment: str) -> str | None:
         return None
 
 
-@lru_cache(maxsize=16_384)
-def _escaped_path(root: str, entity_path: str) -> str:
-    segments = (escape(one, "entity path segment") for one in entity_path.split("/"))
-    return f"{root}entries/{'/'.join(segments)}/"
-
-
 def _percent(found: re.Match[str] | str) -> str:
     text = found if isinstance(found, str) else found.group()
     return "".join(f"%{byte:02X}" for byte in text.encode())
@@ -128,7 +122,7 @@ def require_text(name: object, what: str) -> str:
     return name
 
 
-class Address(msgspec.Struct, frozen=True):
+class Address(msgspec.Struct, frozen=True, gc=False):
     """One memory: its entity path and key, and the prefix under which its versions are."""
 
     entity_path: str
@@ -153,6 +147,7 @@ class Layout:
 
     namespace: str
     root: str = field(init=False, repr=False)
+    _prefixes: dict[str, str] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         name = require_text(self.namespace, "namespace")
@@ -195,12 +190,15 @@ class Layout:
         """Return the prefix of all memories under an entity path; None: of all there are."""
         if entity_path is None:
             return self.entries
-        return _escaped_path(self.root, require_text(entity_path, "entity path"))
+        return self._prefix(require_text(entity_path, "entity path"))
 
     def address(self, entity_path: str, key: str) -> Address:
         """Return the address of a memory; `InvalidKeyError` when its name cannot be one."""
-        prefix = _escaped_path(self.root, require_text(entity_path, "entity path"))
-        prefix = f"{prefix}{escape(require_text(key, 'key'))}/"
+        if type(entity_path) is not str or type(key) is not str:
+            require_text(entity_path, "entity path")
+            require_text(key, "key")
+        prefix = self._prefixes.get(entity_path) or self._prefix(entity_path)
+        prefix = f"{prefix}{escape(key)}/"
         if len(prefix) < _SHORT:
             return Address(entity_path, key, prefix)
         size = len(prefix.encode()) - 1 + _VERSION_NAME_BYTES
@@ -213,6 +211,15 @@ class Layout:
                 key=key,
             )
         return Address(entity_path, key, prefix)
+
+    def _prefix(self, entity_path: str) -> str:
+        """Return the prefix of an entity path, made once for each while there are not too many."""
+        segments = (escape(one, "entity path segment") for one in entity_path.split("/"))
+        prefix = f"{self.root}entries/{'/'.join(segments)}/"
+        if len(self._prefixes) >= _MAX_PREFIXES:
+            self._prefixes.clear()
+        self._prefixes[entity_path] = prefix
+        return prefix
 
     def split(self, object_key: str) -> tuple[str, int] | None:
         """Return the prefix and the number of what looks like a version; None for anything else.

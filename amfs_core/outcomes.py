@@ -20,11 +20,11 @@ from amfs_core import value as values
 from amfs_core.arguments import did_you_mean
 from amfs_core.cache import NONE_KNOWN
 from amfs_core.errors import (
-    AMFSError,
     CommitUnknownError,
     CorruptEntryError,
     InvalidValueError,
     OutcomeConflictError,
+    OutcomeUnknownError,
     PermissionDeniedError,
 )
 from amfs_core.layout import Address
@@ -157,15 +157,15 @@ class Outcomes:
         object_key = self._layout.outcome_key(made.ref)
         made, body = seal(made)
 
-        def unsettled(error: AMFSError) -> AMFSError:
-            return CommitUnknownError(
+        try:
+            found = self._store.settle(object_key, body)
+        except OutcomeUnknownError as error:
+            raise CommitUnknownError(
                 f"it is unknown whether the outcome {made.ref!r} was recorded: {error}. "
                 "Commit it again: that resumes it if it was",
                 outcome_ref=made.ref,
                 object_key=object_key,
-            )
-
-        found = self._store.settle(object_key, body, unsettled)
+            ) from error
         return self._decode(made.ref, found)
 
     def _refuse_another(

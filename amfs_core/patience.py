@@ -28,6 +28,12 @@ _log = logging.getLogger("amfs")
 _backoff = tenacity.wait_random_exponential(multiplier=_SHORTEST, max=_LONGEST)
 
 
+class _Call(threading.local):
+    """The call that a thread is in: `until` is when its patience ends, None between calls."""
+
+    until: float | None = None
+
+
 class Patience:
     """Repeats what fails, with exponential backoff and full jitter, until its time is over.
 
@@ -39,18 +45,7 @@ class Patience:
         self.seconds = seconds
         self._meter = meter
         self._breaker = breaker
-        self._call = threading.local()  # `until`: when the call of this thread ends
-
-    def enter(self) -> bool:
-        """Begin a call of this thread; False, and nothing is begun, within another."""
-        if getattr(self._call, "until", None) is not None:
-            return False
-        self._call.until = time.monotonic() + self.seconds
-        return True
-
-    def leave(self) -> None:
-        """End the call of this thread."""
-        self._call.until = None
+        self.call = _Call()
 
     def again(
         self,
@@ -64,7 +59,7 @@ class Patience:
         `started` is when the first attempt was (`time.monotonic`). What the store asks for
         (`retry_after`) is waited in full while the time lasts, and then tried once more.
         """
-        until = getattr(self._call, "until", None) or started + self.seconds
+        until = self.call.until or started + self.seconds
         failures = [error]
 
         def replay_first_failure() -> T:
@@ -126,8 +121,10 @@ def one_call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
     @functools.wraps(method)
     def called(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         patience = self._patience
-        if not patience.enter():
+        call = patience.call
+        if call.until is not None:  # within another
             return method(self, *args, **kwargs)
+        call.until = time.monotonic() + patience.seconds
         try:
             return method(self, *args, **kwargs)
         except AMFSError as error:
@@ -135,7 +132,7 @@ def one_call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
                 _name(error, args, kwargs)
             raise
         finally:
-            patience.leave()
+            call.until = None
 
     return called
 

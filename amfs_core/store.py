@@ -38,51 +38,59 @@ class Store:
         """Ask once for the object to be created; see `StorageAdapter.create`."""
         return self._send("create", self.adapter.create, key, data, written=len(data))
 
-    def settle(self, key: str, data: bytes, unsettled: Callable[[AMFSError], AMFSError]) -> bytes:
+    def settle(self, key: str, data: bytes) -> bytes:
         """Return what the object holds for good: `data`, or what another creator put there.
 
         Only this key is tried, with these bytes, until it is seen to be taken: a request that is
         still under way then either landed as ours or can never land. When that is not seen before
-        patience ends, `unsettled(error)` is raised: it may have been created, or yet be.
+        patience ends, `OutcomeUnknownError` is raised: it may have been created, or yet be. Any
+        other error says that it was not.
         """
-        unknown = False
         started = time.monotonic()
+        try:  # the first attempt has no frame of its own: every write comes here (speed.md)
+            created = self._send("create", self.adapter.create, key, data, written=len(data))
+            return data if created else self._taken(key)
+        except (BackendUnavailableError, OutcomeUnknownError) as error:
+            return self._settle_patiently(key, data, error, started)
+
+    def _settle_patiently(self, key: str, data: bytes, error: AMFSError, started: float) -> bytes:
+        """Go on after a first failure."""
+        unknown = isinstance(error, OutcomeUnknownError)
 
         def attempt() -> bytes:
             nonlocal unknown
             try:
-                if self.create(key, data):
-                    return data
+                return data if self.create(key, data) else self._taken(key)
             except OutcomeUnknownError:
                 unknown = True
                 raise
-            found = self.get(key)
-            if found is None:  # the store reported a conflict (409) and nothing landed
-                raise BackendUnavailableError(
-                    f"the store refused to create {key} but has no such object; "
-                    "another request for it was under way: try again. If it stays so, something "
-                    "that is no object has this name: verify names it",
-                    object_key=key,
-                )
-            return found
 
         transient = (BackendUnavailableError, OutcomeUnknownError)
         try:
-            try:  # `patiently` without its frame: every write comes here (docs/design/speed.md)
-                return attempt()
-            except transient as error:
-                return self.patience.again(attempt, error, transient, started)
-        except AMFSError as error:
-            if not unknown:
-                raise
-            raise unsettled(error) from error
+            return self.patience.again(attempt, error, transient, started)
+        except AMFSError as last:
+            if unknown and not isinstance(last, OutcomeUnknownError):
+                raise OutcomeUnknownError(str(last), object_key=key) from last
+            raise
+
+    def _taken(self, key: str) -> bytes:
+        """Return what the object holds, as there must be one."""
+        found = self.get(key)
+        if found is None:  # the store reported a conflict (409) and nothing landed
+            raise BackendUnavailableError(
+                f"the store refused to create {key} but has no such object; "
+                "another request for it was under way: try again. If it stays so, something "
+                "that is no object has this name: verify names it",
+                object_key=key,
+            )
+        return found
 
     def get(self, key: str) -> bytes | None:
         """Return an object's bytes, or None when there is none. 1 request."""
         # `patiently` without its frame and a closure: every read comes here.
         started = time.monotonic()
         try:
-            return self._get_once(key)
+            return self._send("get", self.adapter.get, key)
         except BackendUnavailableError as error:
             return self.patience.again(
                 lambda: self._get_once(key), error, (BackendUnavailableError,), started

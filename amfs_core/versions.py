@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import NoReturn
+from typing import NoReturn, overload
 
 from amfs_core import permission
 from amfs_core.cache import NONE_KNOWN, Cache, Head
@@ -26,6 +26,7 @@ from amfs_core.errors import (
     AMFSError,
     CorruptEntryError,
     InvalidValueError,
+    OutcomeUnknownError,
     PermissionDeniedError,
     WriteOutcomeUnknownError,
 )
@@ -56,20 +57,36 @@ class Versions:
 
     # -- appending ---------------------------------------------------------------------------
 
+    @overload
     def append(
         self,
         address: Address,
-        make: Callable[[Head], Draft | None],
+        draft: Draft | Callable[[Head], Draft],
+        *,
+        head: Head | None = None,
+        moment: datetime | None = None,
+    ) -> MemoryEntry: ...
+
+    @overload
+    def append(
+        self, address: Address, draft: Callable[[Head], Draft | None], *, head: Head | None = None
+    ) -> MemoryEntry | None: ...
+
+    def append(
+        self,
+        address: Address,
+        draft: Draft | Callable[[Head], Draft | None],
         *,
         head: Head | None = None,
         moment: datetime | None = None,
     ) -> MemoryEntry | None:
         """Append one version and return it once it is durable.
 
-        `make` is called with the head that the version will stand on, again after every lost race,
-        and gives what to write, or None to append nothing. `head` is where to start: by default
-        what this process knows, or a guess that there is none, which a create of v1 either proves
-        or refutes. `moment` is the time of the call: by default now.
+        `draft` is what to write, or a function that gives it. That is called with the head which
+        the version will stand on, again after every lost race, and gives None to append nothing.
+        `head` is where to start: by default what this process knows, or a guess that there is none,
+        which a create of v1 either proves or refutes. `moment` is the time of the call: by default
+        now.
 
         1 request when the head is right. Raises `WriteOutcomeUnknownError` when patience ends
         before it is known whether the version landed.
@@ -78,19 +95,24 @@ class Versions:
         guessed = head is None
         losses = 0
         while True:
-            draft = make(head or NONE_KNOWN)
-            if draft is None:
+            head = head or NONE_KNOWN
+            said = draft if isinstance(draft, Draft) else draft(head)
+            if said is None:
                 return None
-            entry = self._next(address, draft, head or NONE_KNOWN, moment or self.clock.now())
+            entry = self._next(address, said, head, moment or self.clock.now())
             body = seal(entry)
-            if len(body) > self.max_value_bytes and draft.outcome_ref is None:
+            if len(body) > self.max_value_bytes and said.outcome_ref is None:
                 self._refuse(address, len(body))
-            found = self._create(address, entry.version, body, draft.write_id)
+            object_key = address.object_key(entry.version)
+            try:
+                found = self.store.settle(object_key, body)
+            except OutcomeUnknownError as error:
+                raise _unknown(address, entry, object_key, error) from error
             if found is body:
                 self.cache.keep(address, entry, body, newest=True)
                 return entry
             entry = self._remember(address, entry.version, found)
-            if entry.provenance.write_id == draft.write_id:
+            if entry.provenance.write_id == said.write_id:
                 self.cache.note_appended(address, entry.version)
                 return entry
             losses += 1
@@ -107,23 +129,6 @@ class Versions:
         size = len(seal(self._next(address, draft, _LARGEST_HEAD, self.clock.now())))
         if size > self.max_value_bytes:
             self._refuse(address, size)
-
-    def _create(self, address: Address, version: int, body: bytes, write_id: str) -> bytes:
-        """Return what `version` holds for good: `body`, or what another writer put there."""
-        object_key = address.object_key(version)
-
-        def unsettled(error: AMFSError) -> AMFSError:
-            return WriteOutcomeUnknownError(
-                f"it is unknown whether version {version} of {address} was written: {error}. "
-                f"Ask with find_write({address.entity_path!r}, {address.key!r}, {write_id!r})",
-                write_id=write_id,
-                version=version,
-                entity_path=address.entity_path,
-                key=address.key,
-                object_key=object_key,
-            )
-
-        return self.store.settle(object_key, body, unsettled)
 
     def _refuse(self, address: Address, size: int) -> NoReturn:
         raise InvalidValueError(
@@ -359,6 +364,21 @@ class Versions:
             version=version,
             object_key=object_key,
         )
+
+
+def _unknown(
+    address: Address, entry: MemoryEntry, object_key: str, error: AMFSError
+) -> WriteOutcomeUnknownError:
+    write_id = entry.provenance.write_id
+    return WriteOutcomeUnknownError(
+        f"it is unknown whether version {entry.version} of {address} was written: {error}. "
+        f"Ask with find_write({address.entity_path!r}, {address.key!r}, {write_id!r})",
+        write_id=write_id,
+        version=entry.version,
+        entity_path=address.entity_path,
+        key=address.key,
+        object_key=object_key,
+    )
 
 
 def _end(written_at: datetime, ttl: timedelta) -> datetime:

@@ -54,7 +54,9 @@ class Writing(Session):
         been written) or `BackendUnavailableError` (it was not).
         """
         address = self._layout.address(entity_path, key)
-        draft = self._draft(
+        draft = arguments.draft(
+            self.agent_id,
+            self.session_id,
             value,
             confidence=confidence,
             tags=tags,
@@ -64,8 +66,10 @@ class Writing(Session):
             pattern_refs=pattern_refs,
             write_id=write_id,
         )
-        expected = None if expected_version is None else _expected(expected_version)
-        return self._append(address, draft, expected)
+        if expected_version is None:
+            return self._versions.append(address, draft)
+        expected = arguments.version(expected_version, "expected_version", least=0)
+        return self._append_to(address, draft, expected)
 
     def write_many(self, items: Iterable[Mapping[str, Any]]) -> list[MemoryEntry]:
         """Write many items, up to 32 at a time; return their entries in the items' order.
@@ -82,8 +86,12 @@ class Writing(Session):
             fields = dict(given)
             try:
                 address = self._layout.address(fields.pop("entity_path"), fields.pop("key"))
-                expected = _expected(fields.pop("expected_version", None))
-                draft = self._draft(fields.pop("value"), **fields)
+                expected = fields.pop("expected_version", None)
+                if expected is not None:
+                    arguments.version(expected, "expected_version", least=0)
+                draft = arguments.draft(
+                    self.agent_id, self.session_id, fields.pop("value"), **fields
+                )
                 self._versions.check_size(address, draft)
             except AMFSError as error:
                 raise _of_item(error, index, given) from error.__cause__
@@ -109,7 +117,6 @@ class Writing(Session):
             current = self._versions.get(address, head.version) if head.version else None
             live = current if current is not None and current.is_live() else None
             draft = arguments.draft(
-                write_id,
                 self.agent_id,
                 self.session_id,
                 fn(None if live is None else live.value),
@@ -118,6 +125,7 @@ class Writing(Session):
                 memory_type="fact" if live is None else live.memory_type,
                 ttl=lifetime,
                 pattern_refs=() if live is None else live.provenance.pattern_refs,
+                write_id=write_id,
             )
             if live is None:
                 return draft
@@ -130,7 +138,7 @@ class Writing(Session):
             )
 
         head = self._versions.cache.head(address) or self._head(address)
-        return _made(self._versions.append(address, make, head=head))
+        return self._versions.append(address, make, head=head)
 
     @one_call
     def delete(self, entity_path: str, key: str) -> MemoryEntry | None:
@@ -139,7 +147,7 @@ class Writing(Session):
         All versions stay in the history. A read, and 1 request.
         """
         address = self._layout.address(entity_path, key)
-        tombstone = replace(self._draft(None), deleted=True)
+        tombstone = replace(self._nothing(), deleted=True)
 
         def make(head: Head) -> Draft | None:
             current = self._versions.get(address, head.version) if head.version else None
@@ -154,7 +162,7 @@ class Writing(Session):
         again: it goes on. A read, and about 2 requests per version.
         """
         address = self._layout.address(entity_path, key)
-        tombstone = replace(self._draft(None), deleted=True, purges=True)
+        tombstone = replace(self._nothing(), deleted=True, purges=True)
         erased = erasure.purge(self._versions, address, tombstone)
         if self._search is not None or self._cache_dir is not None:
             self._searching().forget(address)
@@ -177,41 +185,21 @@ class Writing(Session):
             candidates = self._versions.history(address)
         return next((one for one in candidates if one.provenance.write_id == write_id), None)
 
-    def _draft(
-        self,
-        value: Any,
-        *,
-        confidence: float = 1.0,
-        tags: Iterable[str] = (),
-        memory_type: str = "fact",
-        ttl: float | timedelta | None = None,
-        expires_at: datetime | None = None,
-        pattern_refs: Iterable[str] = (),
-        write_id: str | None = None,
-    ) -> Draft:
-        return arguments.draft(
-            # 128 random bits: unique among all writers without asking any of them.
-            os.urandom(16).hex() if write_id is None else arguments.text(write_id, "write_id"),
-            self.agent_id,
-            self.session_id,
-            value,
-            confidence=confidence,
-            tags=tags,
-            memory_type=memory_type,
-            ttl=ttl,
-            pattern_refs=pattern_refs,
-            expires_at=expires_at,
-        )
+    def _nothing(self) -> Draft:
+        return arguments.draft(self.agent_id, self.session_id, None)
 
-    def _append(
-        self,
-        address: Address,
-        draft: Draft,
-        expected: int | None,
-        moment: datetime | None = None,
+    @one_call
+    def _append_item(
+        self, address: Address, draft: Draft, expected: int | None, moment: datetime
     ) -> MemoryEntry:
         if expected is None:
-            return _made(self._versions.append(address, lambda _: draft, moment=moment))
+            return self._versions.append(address, draft, moment=moment)
+        return self._append_to(address, draft, expected, moment)
+
+    def _append_to(
+        self, address: Address, draft: Draft, expected: int, moment: datetime | None = None
+    ) -> MemoryEntry:
+        """Append a version if the newest is `expected` (0: if there is none)."""
 
         def conflict(newest: Head) -> VersionConflictError:
             found = f"version {newest.version} is the newest" if newest.version else "there is none"
@@ -234,9 +222,7 @@ class Writing(Session):
             head = self._head(address)
             if head.version != expected:
                 raise conflict(head)
-        return _made(self._versions.append(address, make, head=head, moment=moment))
-
-    _append_item = one_call(_append)
+        return self._versions.append(address, make, head=head, moment=moment)
 
     def _head(self, address: Address) -> Head:
         """Look for the newest version now, and return what the next one builds on."""
@@ -252,13 +238,3 @@ def _of_item(error: AMFSError, index: int, given: Mapping[str, Any]) -> AMFSErro
     problem = str(error).removesuffix(" Nothing was written.").removesuffix(".")
     error.args = (f"item {index} ({place}): {problem}. Nothing was written.",)
     return error
-
-
-def _expected(version: int | None) -> int | None:
-    return None if version is None else arguments.version(version, "expected_version", least=0)
-
-
-def _made(entry: MemoryEntry | None) -> MemoryEntry:
-    """Return the entry of an append whose draft is never None."""
-    assert entry is not None
-    return entry

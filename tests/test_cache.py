@@ -27,12 +27,19 @@ def test_bodies_go_oldest_first_and_heads_stay(monkeypatch: pytest.MonkeyPatch) 
 
 def test_memories_go_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "MAX_MEMORIES", 10)
-    monkeypatch.setattr(cache_module, "_MAX_ORDER", 30)
+    monkeypatch.setattr(cache_module, "MAX_APPENDED", 20)
     store = FaultyAdapter(ModelAdapter())
     memory = AgentMemory("a", adapter=store)
     for number in range(100):
         memory.write("e", f"k{number}", number)
-    assert len(memory._versions.cache._order) <= 31
+    cache = memory._versions.cache
+    assert len(cache._memories) <= 10
+    kept = [body for one in cache._memories.values() for body in one.bodies.values()]
+    assert cache._size == sum(map(len, kept))
+    assert {address.key for address in cache.take_appended()} >= {"k98", "k99"}
+    for number in range(100, 200):
+        cache.note_appended(memory._layout.address("e", f"k{number}"), 1)
+    assert len(cache.take_appended()) <= 20
     store.calls.clear()
     assert memory.write("e", "k99", "again").version == 2
     assert store.requests() == {"create": 1}

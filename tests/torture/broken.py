@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
+import msgspec
 from msgspec.structs import replace
 
 import amfs_core.erasure
 import amfs_core.session
+from amfs_core.body import sealed
 from amfs_core.cache import NONE_KNOWN, Head
 from amfs_core.entry import Draft, MemoryEntry, seal
 from amfs_core.errors import OutcomeUnknownError
 from amfs_core.layout import Address
 from amfs_core.storage import Doorbell, ObjectInfo, StorageAdapter
+from amfs_core.store import Store
 from amfs_core.versions import Versions
 
 
@@ -56,17 +59,20 @@ class Overwriting:
 class Forgetful(Versions):
     """Takes "exists" for another's, after a lost answer too: it forgets which write it retries."""
 
-    def append(
+    def append(  # type: ignore[override]
         self,
         address: Address,
-        make: Callable[[Head], Draft | None],
+        draft: Draft | Callable[[Head], Draft | None],
         *,
         head: Head | None = None,
         moment: datetime | None = None,
     ) -> MemoryEntry | None:
         head = head or self.cache.head(address) or NONE_KNOWN
-        while (draft := make(head)) is not None:
-            entry = self._next(address, draft, head, moment or self.clock.now())
+        while True:
+            said = draft if isinstance(draft, Draft) else draft(head)
+            if said is None:
+                return None
+            entry = self._next(address, said, head, moment or self.clock.now())
             body, object_key = seal(entry), address.object_key(entry.version)
             if self.store.patiently(
                 lambda key=object_key, body=body: self.store.create(key, body),  # type: ignore[misc]
@@ -76,23 +82,23 @@ class Forgetful(Versions):
                 return entry
             winner = self._must_get(address, entry.version)
             head = Head(winner.version, winner.sha256, winner.provenance.written_at)
-        return None
 
 
-class Renaming(Versions):
-    """Retries a lost create by itself with a new body, under a new write_id."""
+class Renaming(Store):
+    """Retries a lost create of a version by itself with a new body, under a new write_id."""
 
-    def _create(self, address: Address, version: int, body: bytes, write_id: str) -> bytes:
+    def settle(self, key: str, data: bytes) -> bytes:
         try:
-            if self.store.create(address.object_key(version), body):
-                return body
+            if self.create(key, data):
+                return data
         except OutcomeUnknownError:
-            entry = self.decode(address, version, body)
-            provenance = replace(entry.provenance, write_id=f"{write_id}-again")
-            again = seal(replace(entry, provenance=provenance))
-            if super()._create(address, version, again, f"{write_id}-again") is again:
-                return body
-        return super()._create(address, version, body, write_id)
+            fields = msgspec.json.decode(data)
+            if "provenance" in fields:  # an outcome has none
+                fields["provenance"]["write_id"] += "-again"
+                del fields["sha256"]
+                again = sealed(fields)
+                return data if super().settle(key, again) is again else super().settle(key, data)
+        return super().settle(key, data)
 
 
 class Trusting(Versions):
@@ -106,8 +112,7 @@ class Trusting(Versions):
 
 def spare(versions: Versions, address: Address, tombstone: Draft) -> int:
     """A purge that stops one version short of its tombstone."""
-    order = versions.append(address, lambda _: tombstone)
-    assert order is not None
+    order = versions.append(address, tombstone)
     kept = order.version - 1
     body = versions.store.get(address.object_key(kept))
     erased = _purge(versions, address, tombstone)
@@ -135,9 +140,7 @@ def remember(versions: Versions, address: Address, tombstone: Draft) -> int:
     }
     erased = _purge(versions, address, tombstone)
     cache, prefix = versions.cache, address.prefix
-    memory = cache._memories.get(prefix) or cache._new_memory(prefix)
-    for number, body in bodies.items():
-        cache._keep_body(memory, prefix, number, body)
+    cache._memories[prefix].bodies.update(bodies)
     return erased
 
 
@@ -151,7 +154,11 @@ def misname(versions: Versions, address: Address, tombstone: Draft) -> int:
 
 
 _purge = amfs_core.erasure.purge
-_VERSIONS = {"forgets": Forgetful, "renames": Renaming, "trusts": Trusting}
+_PARTS = {
+    "forgets": ("Versions", Forgetful),
+    "renames": ("Store", Renaming),
+    "trusts": ("Versions", Trusting),
+}
 PURGES = {"spares": spare, "frees": free, "remembers": remember, "misnames": misname}
 
 
@@ -162,5 +169,5 @@ def install(name: str, adapter: StorageAdapter) -> StorageAdapter:
     if name in PURGES:
         setattr(amfs_core.erasure, "purge", PURGES[name])  # noqa: B010
     else:
-        setattr(amfs_core.session, "Versions", _VERSIONS[name])  # noqa: B010
+        setattr(amfs_core.session, *_PARTS[name])
     return adapter
