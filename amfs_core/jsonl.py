@@ -205,4 +205,4 @@ def _check(memory: AgentMemory, layout: Layout, item: dict[str, Any]) -> None:
         pattern_refs=item.get("pattern_refs", ()),
         write_id=_WRITE_ID,
     )
-    memory._versions.check_size(address, draft)
+    memory._versions.prepare(address, draft)

@@ -9,7 +9,7 @@ errors of `amfs_core.errors`, and retries nothing: patience is decided above.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -84,3 +84,12 @@ class StorageAdapter(Protocol):
 
     def close(self) -> None:
         """Release connections and threads. Closing twice is fine."""
+
+
+class BatchingAdapter(StorageAdapter, Protocol):
+    """A store in which objects cost less when they are created together. The rest has no such
+    method: there they are created at the same time instead, by threads."""
+
+    def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+        """Create objects, each as `create` does, and return the keys of those that were. The
+        caller tries the others one by one, whatever became of them: no failure is raised here."""

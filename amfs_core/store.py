@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from amfs_core.breaker import Breaker
 from amfs_core.errors import AMFSError, BackendUnavailableError, OutcomeUnknownError
 from amfs_core.metrics import Meter
 from amfs_core.patience import DEFAULT_PATIENCE, Patience
-from amfs_core.storage import ObjectInfo, StorageAdapter
+from amfs_core.storage import BatchingAdapter, ObjectInfo, StorageAdapter
 
 T = TypeVar("T")
 
@@ -30,6 +30,9 @@ class Store:
     def __init__(self, adapter: StorageAdapter, patience: float = DEFAULT_PATIENCE) -> None:
         self.adapter = adapter
         self.paged: bool = getattr(adapter, "paged", True)
+        self._batching: BatchingAdapter | None = (
+            cast("BatchingAdapter", adapter) if hasattr(adapter, "create_many") else None
+        )
         self.meter = Meter()
         self._breaker = Breaker(patience, self.meter)
         self.patience = Patience(patience, self.meter, self._breaker)
@@ -37,6 +40,16 @@ class Store:
     def create(self, key: str, data: bytes) -> bool:
         """Ask once for the object to be created; see `StorageAdapter.create`."""
         return self._send("create", self.adapter.create, key, data, written=len(data))
+
+    def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+        """Ask once for objects to be created together, where the adapter can, and return the keys
+        of those that were. All others are to be settled one by one. Counts as one request each."""
+        if self._batching is None or self._breaker.is_open:
+            return ()
+        created = self._batching.create_many(objects)
+        for key in created:
+            self.meter.add("create", written=len(objects[key]))
+        return created
 
     def settle(self, key: str, data: bytes) -> bytes:
         """Return what the object holds for good: `data`, or what another creator put there.

@@ -39,8 +39,12 @@ DEFAULT_MAX_VALUE_BYTES = 16 * 1024 * 1024
 readers hold many at a time: what is larger belongs beside the memory, and its address into it."""
 
 
-_LARGEST_HEAD = Head(MAX_VERSION - 1, "0" * 64)
-"""What a version stands on that takes the most bytes."""
+def _room(version: int, previous: str | None) -> int:
+    """Return how many bytes of a body its number, and the SHA-256 of the one before it, take."""
+    return len(f'{version}"{previous}"' if previous else f"{version}null")
+
+
+_MOST_ROOM = _room(MAX_VERSION, "0" * 64)
 
 
 class Versions:
@@ -124,11 +128,20 @@ class Versions:
                 entry = self.climb(address, entry.version) or entry
             head = Head(entry.version, entry.sha256, entry.provenance.written_at)
 
-    def check_size(self, address: Address, draft: Draft) -> None:
-        """Raise `InvalidValueError` when a draft would be too large, whatever version it makes."""
-        size = len(seal(self._next(address, draft, _LARGEST_HEAD, self.clock.now())))
+    def prepare(
+        self, address: Address, draft: Draft, moment: datetime | None = None
+    ) -> tuple[MemoryEntry, bytes]:
+        """Return what a draft makes of the version after the newest that is known, and its body.
+
+        Raises `InvalidValueError` when it could be too large: whatever version it makes in the end.
+        """
+        head = self.cache.head(address) or NONE_KNOWN
+        entry = self._next(address, draft, head, moment or self.clock.now())
+        body = seal(entry)
+        size = len(body) - _room(entry.version, entry.previous) + _MOST_ROOM
         if size > self.max_value_bytes:
             self._refuse(address, size)
+        return entry, body
 
     def _refuse(self, address: Address, size: int) -> NoReturn:
         raise InvalidValueError(

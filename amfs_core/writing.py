@@ -92,11 +92,12 @@ class Writing(Session):
                 draft = arguments.draft(
                     self.agent_id, self.session_id, fields.pop("value"), **fields
                 )
-                self._versions.check_size(address, draft)
+                moment = self._versions.clock.now()
+                prepared = self._versions.prepare(address, draft, moment)
             except AMFSError as error:
                 raise _of_item(error, index, given) from error.__cause__
-            work.append(batch.Item(address, draft, expected, self._versions.clock.now()))
-        return batch.write(work, self._append_item, self._threads())
+            work.append(batch.Item(address, draft, expected, moment, *prepared))
+        return batch.Batch(self._versions, work).write(self._append_item, self._threads)
 
     @one_call
     def update(

@@ -10,8 +10,9 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from amfs_core.doorbell import ListeningDoorbell
@@ -26,6 +27,7 @@ from amfs_core.errors import (
 from amfs_core.layout import checked_prefix
 from amfs_core.storage import Doorbell, ObjectInfo
 from amfs_local.directories import Directories
+from amfs_local.flushing import Flushing
 from amfs_local.scratch import Scratch
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO mus
 _NO_FILE = (errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ATTEMPTS = 10
+_OPEN_FILES = 256  # at a time, a quarter of what a process may have by default
 _Found = list[tuple[bytes, "os.DirEntry[str]"]]
 
 _log = logging.getLogger("amfs")
@@ -94,6 +97,28 @@ class LocalAdapter:
                 raise OutcomeUnknownError(str(failed), object_key=key) from error
             raise failed from error
         return created
+
+    def create_many(self, objects: Mapping[str, bytes]) -> list[str]:
+        """Create files together, so that they share their flushes, and return the keys of those
+        that are there and durable now: all others are for `create`, which says why."""
+        created: list[str] = []
+        remaining = iter(objects)
+        with Flushing(durable=self.durability == "fsync") as flushing:
+            while keys := list(islice(remaining, _OPEN_FILES)):
+                some = {self._path(key): objects[key] for key in keys}
+                done = self._create_together(some, flushing)
+                created += [key for key, path in zip(keys, some, strict=True) if path in done]
+        return created
+
+    def _create_together(self, files: Mapping[str, bytes], flushing: Flushing) -> set[str]:
+        directories = {path: path.rpartition(os.sep)[0] for path in files}
+        try:
+            self._directories.make_many(directories.values())
+        except OSError:
+            return set()
+        linked = self._scratch.link_many(files, flushing)
+        durable = self._directories.flush_many((directories[path] for path in linked), flushing)
+        return {path for path in linked if directories[path] in durable}
 
     def get(self, key: str) -> bytes | None:
         """Return the file's bytes, or None when there is no such file.

@@ -6,11 +6,14 @@ flush the same directory at the same moment share one flush.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
+from collections.abc import Iterable
 
 from amfs_core import fork
+from amfs_local.flushing import Flushing
 
 _MAX_KNOWN = 100_000
 _ATTEMPTS = 10
@@ -45,36 +48,44 @@ class Directories:
 
     def make(self, path: str) -> None:
         """Make a directory and its parents, each entry durable before this returns."""
-        if path in self._known:
-            return
-        inside = path.startswith(f"{self._root}{os.sep}")
-        if inside:
-            self.make(os.path.dirname(path))  # first: nothing is made beyond a link
-        try:
-            self._mkdir(path)
-        except FileExistsError:
-            if not os.path.isdir(path):
-                raise NotADirectoryError(errno.ENOTDIR, "not a directory", path) from None
-            if inside and os.path.islink(path):  # it may lead out of the root
-                raise OSError(errno.ELOOP, "a directory is a symbolic link", path) from None
-            if not inside:  # the root and what is above it were there before
-                if path == self._root:
-                    self._remember(path)
-                return
-        if self._durable:
-            # Also when it was there already: its maker may not have flushed its entry yet.
-            self.flush(os.path.dirname(path))
-        if inside:
-            self._remember(path)
+        if path not in self._known:
+            self.make_many([path])
 
-    def _mkdir(self, path: str) -> None:
-        """Make a directory, its parents first where they are absent."""
+    def make_many(self, paths: Iterable[str]) -> None:
+        """Do so for many at once: those with the same parent share its flush."""
+        missing = [path for path in dict.fromkeys(paths) if path not in self._known]
+        if not missing:
+            return
+        inside = f"{self._root}{os.sep}"
+        parents = {path: path.rpartition(os.sep)[0] or os.sep for path in missing}
+        # Parents first: nothing is made beyond a link.
+        self.make_many(parents[path] for path in missing if path.startswith(inside))
+        made = [path for path in missing if self._made(path)]
+        # Also of one that was there already: its maker may not have flushed its entry yet.
+        for parent in {parents[path] for path in made}:
+            self.flush(parent)
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        self._known.update(path for path in missing if f"{path}{os.sep}".startswith(inside))
+
+    def _made(self, path: str) -> bool:
+        """Make a directory, its parents first where they are absent; False for one that was there
+        before there was a store in it."""
         for _ in range(_ATTEMPTS):
             try:
-                return os.mkdir(path)
+                os.mkdir(path)
             except FileNotFoundError:
                 self.forget(path)
                 self.make(os.path.dirname(path))
+            except FileExistsError:
+                if not os.path.isdir(path):
+                    raise NotADirectoryError(errno.ENOTDIR, "not a directory", path) from None
+                inside = path.startswith(f"{self._root}{os.sep}")
+                if inside and os.path.islink(path):  # it may lead out of the root
+                    raise OSError(errno.ELOOP, "a directory is a symbolic link", path) from None
+                return inside  # else it is the root, or above it
+            else:
+                return True
         # Removed again and again; or its parent is there and takes no directories, as in /proc.
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
@@ -101,20 +112,34 @@ class Directories:
                 if not flush.users:
                     self._flushes.pop(path, None)
 
+    def flush_many(self, paths: Iterable[str], flushing: Flushing) -> set[str]:
+        """Make durable what is in many directories, several at a time; return those of which it
+        is."""
+        if not self._durable:
+            return set(paths)
+        opened: dict[int, str] = {}
+        try:
+            for path in dict.fromkeys(paths):
+                with contextlib.suppress(OSError):
+                    opened[_opened(path)] = path
+            return {opened[fd] for fd in flushing.each(list(opened))}
+        finally:
+            for fd in opened:
+                os.close(fd)
+
     def forget(self, path: str) -> None:
         """Forget a directory that turned out to be gone."""
         while path.startswith(self._root):
             self._known.discard(path)
             path = os.path.dirname(path)
 
-    def _remember(self, path: str) -> None:
-        if len(self._known) >= _MAX_KNOWN:
-            self._known.clear()
-        self._known.add(path)
+
+def _opened(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _fsync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = _opened(path)
     try:
         os.fsync(fd)
     finally:

@@ -15,9 +15,10 @@ import errno
 import fcntl
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from amfs_core import fork
+from amfs_local.flushing import Flushing
 
 DIRECTORY = ".amfs-tmp"
 """Under the root. No escaped name begins with a dot, so no object is ever in it."""
@@ -55,6 +56,27 @@ class Scratch:
         with self._named(data) as temporary:
             os.link(temporary, path)
 
+    def link_many(self, files: Mapping[str, bytes], flushing: Flushing) -> list[str]:
+        """Do so for many at once, and return the paths of those that were made: all others are for
+        `link`, whatever hindered them here."""
+        if not self._unnamed:
+            return []
+        self._remove_leftovers()
+        opened: dict[int, str] = {}
+        linked: list[str] = []
+        try:
+            for path, data in files.items():
+                with contextlib.suppress(OSError):
+                    opened[_unnamed_file(data, path)] = path
+            for fd in flushing.each(list(opened)):
+                with contextlib.suppress(OSError):
+                    _name(fd, opened[fd])
+                    linked.append(opened[fd])
+            return linked
+        finally:
+            for fd in opened:
+                os.close(fd)
+
     def rename(self, data: bytes, path: str) -> None:
         """Make `path` a file that holds `data`, in place of one that is there."""
         self._remove_leftovers()
@@ -64,12 +86,10 @@ class Scratch:
             os.rmdir(self._directory)
 
     def _link_unnamed(self, data: bytes, path: str) -> None:
-        flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
-        fd = os.open(path.rpartition(os.sep)[0], flags, 0o666)  # less the umask, as any file is
+        fd = _unnamed_file(data, path)
         try:
-            self._fill(fd, data)
-            # With a directory fd os.link is linkat(2), which follows the link of /proc.
-            os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+            self._flush(fd)
+            _name(fd, path)
         finally:
             os.close(fd)
 
@@ -82,7 +102,8 @@ class Scratch:
             # If the lock is taken it is a cleaner's, which is about to remove the file.
             with contextlib.suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._fill(fd, data)
+            _fill(fd, data)
+            self._flush(fd)
             yield path
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -98,10 +119,7 @@ class Scratch:
                     os.makedirs(self._directory, exist_ok=True)
         raise FileNotFoundError(errno.ENOENT, "it is removed again and again", self._directory)
 
-    def _fill(self, fd: int, data: bytes) -> None:
-        written = os.write(fd, data)
-        while written < len(data):
-            written += os.write(fd, memoryview(data)[written:])
+    def _flush(self, fd: int) -> None:
         if self._durable:
             os.fsync(fd)
 
@@ -116,6 +134,29 @@ class Scratch:
         for name in names:
             if not name.startswith(self._owner):
                 _remove_if_abandoned(os.path.join(self._directory, name))
+
+
+def _unnamed_file(data: bytes, path: str) -> int:
+    """Return a new file that holds `data`, in the directory where `path` is to be."""
+    flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
+    fd = os.open(path.rpartition(os.sep)[0], flags, 0o666)  # less the umask, as any file is
+    try:
+        _fill(fd, data)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _fill(fd: int, data: bytes) -> None:
+    written = os.write(fd, data)
+    while written < len(data):
+        written += os.write(fd, memoryview(data)[written:])
+
+
+def _name(fd: int, path: str) -> None:
+    # With a directory fd os.link is linkat(2), which follows the link of /proc.
+    os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
 
 
 def _remove_if_abandoned(path: str) -> None:

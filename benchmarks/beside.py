@@ -20,7 +20,8 @@ from benchmarks.peer import (
     places,
 )
 from benchmarks.scale import Scale
-from tests.servers import MINIO, Server, running
+from benchmarks.workplace import serving
+from tests.servers import MINIO, Server
 
 ABILITIES = "durability"
 AWAY = f"{MILLISECONDS} ms"
@@ -44,7 +45,7 @@ def on_disk(scale: Scale) -> Iterator[Figure]:
 
 def on_s3(scale: Scale) -> Iterator[Figure]:
     """Yield the same on a MinIO of this machine."""
-    with running(MINIO) as server, places() as made:
+    with serving(MINIO) as server, places() as made:
         where: dict[Peer, Place] = {peer: made.bucket(server) for peer in ON_S3}
         yield from _compared(NEAR, where, scale, made)
 
@@ -52,7 +53,7 @@ def on_s3(scale: Scale) -> Iterator[Figure]:
 def far_away(scale: Scale) -> Iterator[Figure]:
     """Yield milliseconds where every answer comes 20 ms late: there, round trips decide."""
     with (
-        running(MINIO) as server,
+        serving(MINIO) as server,
         delayed(server.endpoint_url) as address,
         places() as made,
         drivers(ON_S3, made.root) as started,

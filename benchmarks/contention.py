@@ -24,7 +24,8 @@ from benchmarks.peer import (
     places,
 )
 from benchmarks.scale import Scale
-from tests.servers import MINIO, running
+from benchmarks.workplace import serving
+from tests.servers import MINIO
 
 SECTION = "contention"
 PROCESSES = 8
@@ -35,7 +36,7 @@ _ON_S3 = (AMFS, RIVAL, OBSTORE, BOTO3, MINIO_PY)
 
 def outcomes(scale: Scale) -> Iterator[Figure]:
     """Yield, for writes and for counting up, how many were acknowledged and how many survived."""
-    with places() as made, running(MINIO) as server:
+    with places() as made, serving(MINIO) as server:
         for peer in _ON_DISK[: scale.contenders]:
             yield from _outcomes("directory", peer, made.directory(), scale)
         for peer in _ON_S3[: scale.contenders]:

@@ -23,7 +23,8 @@ from benchmarks.peer import (
     places,
 )
 from benchmarks.scale import Scale
-from tests.servers import MINIO, running
+from benchmarks.workplace import serving
+from tests.servers import MINIO
 
 SECTION = "depth"
 DISK, S3 = "write at depth, on a directory", "write at depth, on a bucket"
@@ -36,7 +37,7 @@ _SETTLED = 50
 
 def curves(scale: Scale) -> Iterator[Figure]:
     """Yield the milliseconds of a write at 10, 20, 50, 100 … versions, for every peer."""
-    with places() as made, running(MINIO) as server:
+    with places() as made, serving(MINIO) as server:
         on_disk: dict[Peer, Place] = {peer: made.directory() for peer in _ON_DISK}
         on_s3: dict[Peer, Place] = {peer: made.bucket(server) for peer in _ON_S3}
         yield from _curves(DISK, on_disk, made, scale, scale.deepening)

@@ -23,7 +23,8 @@ from benchmarks.peer import (
     places,
 )
 from benchmarks.scale import Scale
-from tests.servers import MINIO, running
+from benchmarks.workplace import serving
+from tests.servers import MINIO
 
 SECTION = "entries"
 _ON_DISK = (AMFS, RIVAL, GRAPH, GRAPH_MEMORY, AGENTFS, SQLITE, FILES)
@@ -38,7 +39,7 @@ GOAL = 20.0
 
 def sizes(scale: Scale) -> Iterator[Figure]:
     """Yield the milliseconds of lists and searches."""
-    with places() as made, running(MINIO) as server:
+    with places() as made, serving(MINIO) as server:
         on_disk: dict[Peer, Place] = {peer: made.directory() for peer in _ON_DISK}
         yield from _sizes("directory", on_disk, made, scale, scale.sizes)
         on_s3: dict[Peer, Place] = {peer: made.bucket(server) for peer in _ON_S3}

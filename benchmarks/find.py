@@ -29,7 +29,8 @@ from benchmarks.peer import places
 from benchmarks.peers import peak
 from benchmarks.s3 import raw_store
 from benchmarks.scale import Scale
-from tests.servers import MINIO, REGION, Server, running
+from benchmarks.workplace import serving
+from tests.servers import MINIO, REGION, Server
 
 THREADS = 32
 PATHS = 100
@@ -96,7 +97,7 @@ def memories(count: int) -> Iterator[dict[str, Any]]:
 
 def scans(scale: Scale) -> Iterator[Figure]:
     """Yield what is measured on an S3 server and on a directory."""
-    with running(MINIO) as server:
+    with serving(MINIO) as server:
         yield from _s3(server, scale.scanned_on_s3, scale.repetitions)
     with places() as made:
         yield from _local(made.root, scale.scanned_on_disk, scale.repetitions)

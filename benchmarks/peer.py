@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks.workplace import workplace
 from tests.servers import REGION, Server
 
 HERE = Path(__file__).parent
@@ -163,9 +164,8 @@ class Places:
 
 @contextmanager
 def places() -> Iterator[Places]:
-    """Make places for as long as the block lasts, on the file system of the working directory."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as root:
-        yield Places(Path(root))
+    """Give places in a new directory of the workplace, which keeps them until the run ends."""
+    yield Places(Path(tempfile.mkdtemp(dir=workplace())))
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from typing import Any
 from benchmarks.figure import Figure
 from benchmarks.peer import ON_S3, CannotError, Driver, Peer, drivers, places
 from benchmarks.scale import Scale
+from benchmarks.workplace import serving
 from tests.proxy import FaultProxy
-from tests.servers import MINIO, Server, running
+from tests.servers import MINIO, Server
 
 SECTION = "requests"
 TIMES = 10
@@ -38,7 +39,7 @@ _STEPS: tuple[tuple[str, bool, int, dict[str, Any]], ...] = (
 def counted(scale: Scale) -> Iterator[Figure]:
     """Yield requests per operation, by what the bill calls them. They are exact."""
     with (
-        running(MINIO) as server,
+        serving(MINIO) as server,
         FaultProxy(server.endpoint_url) as proxy,
         places() as made,
         drivers(ON_S3, made.root) as started,

@@ -13,7 +13,8 @@ from amfs_s3 import S3Adapter
 from benchmarks.figure import Figure
 from benchmarks.measure import Work, compare
 from benchmarks.scale import Scale
-from tests.servers import MINIO, REGION, Server, running
+from benchmarks.workplace import serving
+from tests.servers import MINIO, REGION, Server
 
 VALUE = {"text": "what the agent learnt " * 22, "steps": list(range(20)), "source": "run-17"}
 BODY = b"x" * 1000
@@ -37,7 +38,7 @@ def raw_store(server: Server, bucket: str) -> S3Store:
 
 def comparisons(scale: Scale) -> Iterator[Figure]:
     """Yield writes, and reads of a version, beside raw puts and gets."""
-    with running(MINIO) as server:
+    with serving(MINIO) as server:
         yield from _comparisons(server, scale)
 
 

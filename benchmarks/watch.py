@@ -23,7 +23,8 @@ from benchmarks.peer import (
     places,
 )
 from benchmarks.scale import Scale
-from tests.servers import MINIO_PUSHING, running
+from benchmarks.workplace import serving
+from tests.servers import MINIO_PUSHING
 
 SECTION = "watch"
 DELIVERY, IDLE = "write to delivery", "waiting"
@@ -35,7 +36,7 @@ LOST_AFTER = 10.0
 
 def latencies(scale: Scale) -> Iterator[Figure]:
     """Yield milliseconds to the delivery, and CPU of a process that only waits."""
-    with places() as made, running(MINIO_PUSHING) as server:
+    with places() as made, serving(MINIO_PUSHING) as server:
         for peer in (AMFS, RIVAL, GRAPH, AGENTFS, MEM0, SQLITE):
             yield from _latency("directory", peer, made.directory(), scale)
         for peer in (AMFS, RIVAL):

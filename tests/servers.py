@@ -376,14 +376,19 @@ def _session() -> boto3.session.Session:
 
 
 @contextlib.contextmanager
-def running(program: Program) -> Iterator[Server]:
+def running(program: Program, inside: Path | None = None) -> Iterator[Server]:
     """A server of this kind in a temporary directory of its own, for as long as the block lasts.
 
-    Raises `ServerUnavailableError` when the program can't be had or doesn't start.
+    In a directory that is made `inside` another, it leaves its files behind. Raises
+    `ServerUnavailableError` when the program can't be had or doesn't start.
     """
-    with tempfile.TemporaryDirectory(
-        prefix=f"amfs-{program.name}-", ignore_cleanup_errors=True
-    ) as directory:
+    prefix = f"amfs-{program.name}-"
+    with contextlib.ExitStack() as stack:
+        if inside is None:
+            aside = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+            directory = stack.enter_context(aside)
+        else:
+            directory = tempfile.mkdtemp(prefix=prefix, dir=inside)
         server = _started(program, Path(directory))
         try:
             yield server

@@ -116,6 +116,10 @@ def work(machine: Machine) -> None:
         lambda: memory.commit_outcome("ref", "success", entries=[("e", "k")]),
         lambda: memory.delete("e/deep/er", "other"),
         lambda: memory.purge("e", "k"),
+        lambda: memory.write_many(
+            {"entity_path": path, "key": key, "value": number}
+            for number, (path, key) in enumerate([("e", "k"), ("e", "new"), ("f", "k"), ("f", "k")])
+        ),
     ]
     for step in steps:
         step()
@@ -148,11 +152,8 @@ def test_a_writer_that_skips_the_flush_of_directories_is_caught(
 def test_a_writer_that_skips_the_flush_of_files_is_caught(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill(self: Scratch, fd: int, data: bytes) -> None:
-        machine.os.write(fd, data)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Scratch, "_fill", fill)
+        patch.setattr(Scratch, "_flush", lambda self, fd: None)
         work(machine)
     assert any("was acknowledged and is b''" in problem for problem in machine.problems())
 

@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, cast
 
 import pytest
 
 from amfs_core.layout import MAX_OBJECT_KEY_BYTES, MAX_PREFIX_BYTES, Layout
-from amfs_core.storage import StorageAdapter
+from amfs_core.storage import BatchingAdapter, StorageAdapter
 
 T = TypeVar("T")
 
@@ -187,6 +187,30 @@ class StorageAdapterCases:
         assert adapter.get("body.json") == body
         assert dict(adapter.get_many(["body.json"])) == {"body.json": body}
         assert [info.size for info in adapter.list("")] == [len(body)]
+
+    def test_objects_that_are_created_together_are_created_each(
+        self, adapter: StorageAdapter
+    ) -> None:
+        """Where there is `create_many`: of those that are free all, of the others none, and two
+        callers never both create one."""
+        if not hasattr(adapter, "create_many"):
+            pytest.skip("this store has no create_many: it is optional")
+        batching = cast("BatchingAdapter", adapter)
+        assert list(batching.create_many({})) == []
+        adapter.create("many/k7/v1.json", b"taken")
+        bodies = {f"many/k{number}/v1.json": f"body {number}".encode() for number in range(600)}
+        created = batching.create_many(bodies)
+        assert sorted(created) == sorted(bodies.keys() - {"many/k7/v1.json"})
+        assert dict(adapter.get_many(bodies)) == {**bodies, "many/k7/v1.json": b"taken"}
+        assert list(batching.create_many(bodies)) == []
+
+        def race(mine: int) -> list[str]:
+            wanted = {f"race/k{number}/v1.json": b"%d" % mine for number in range(200)}
+            return list(batching.create_many(wanted))
+
+        with ThreadPoolExecutor(4) as threads:
+            won = [key for keys in threads.map(race, range(4)) for key in keys]
+        assert len(won) == len(set(won)) == 200
 
     # -- getting -----------------------------------------------------------------------------
 

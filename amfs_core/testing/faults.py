@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from typing import TypeVar
 
 from amfs_core import fork
-from amfs_core.errors import BackendUnavailableError, OutcomeUnknownError
+from amfs_core.errors import AMFSError, BackendUnavailableError, OutcomeUnknownError
 from amfs_core.storage import Doorbell, ObjectInfo, StorageAdapter
 
 T = TypeVar("T")
@@ -74,6 +75,8 @@ class FaultyAdapter:
         self.inner = inner
         self.backend_type = inner.backend_type
         self.paged = inner.paged
+        if hasattr(inner, "create_many"):
+            self.create_many = self._create_each
         self.calls: list[Call] = []
         self._page = page
         self.after_fork()
@@ -157,6 +160,15 @@ class FaultyAdapter:
         created = self._run(fault, key, lambda: self._create(key, data))
         if fault is Fault.LOST_ANSWER:
             raise OutcomeUnknownError(f"no answer to the create of {key}", object_key=key)
+        return created
+
+    def _create_each(self, objects: Mapping[str, bytes]) -> list[str]:
+        """Create each as by `create`, and leave out what a fault hit, as `create_many` may."""
+        created: list[str] = []
+        for key, data in objects.items():
+            with contextlib.suppress(AMFSError):
+                if self.create(key, data):
+                    created.append(key)
         return created
 
     def get(self, key: str) -> bytes | None:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -26,7 +26,7 @@ from amfs_core.errors import (
     WriteOutcomeUnknownError,
 )
 from amfs_core.memory import AgentMemory
-from amfs_core.storage import StorageAdapter
+from amfs_core.storage import BatchingAdapter, StorageAdapter
 from amfs_core.testing.faults import Crash, Fault, FaultyAdapter
 from amfs_core.testing.model import ModelAdapter
 
@@ -56,6 +56,18 @@ class AdapterMachine(RuleBasedStateMachine):
     def create(self, key: str, body: bytes) -> None:
         """True exactly where the key was free."""
         assert self.adapter.create(key, body) is self.model.create(key, body)
+
+    @rule(wanted=st.lists(_keys, max_size=8, unique=True), body=_bodies)
+    def create_many(self, wanted: list[str], body: bytes) -> None:
+        """Where there is such a method: none but what was free, and all of it once tried again."""
+        if not hasattr(self.adapter, "create_many"):
+            return
+        bodies = {key: key.encode() + body for key in wanted}
+        created = cast("BatchingAdapter", self.adapter).create_many(bodies)
+        assert all(self.model.create(key, bodies[key]) for key in created)
+        assert len(set(created)) == len(created)
+        for key in bodies.keys() - created:
+            assert self.adapter.create(key, bodies[key]) is self.model.create(key, bodies[key])
 
     @rule(key=_keys)
     def get(self, key: str) -> None:

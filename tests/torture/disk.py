@@ -23,6 +23,7 @@ import pytest
 
 import amfs_local.adapter
 import amfs_local.directories
+import amfs_local.flushing
 import amfs_local.scratch
 
 SCRATCH = amfs_local.scratch.DIRECTORY
@@ -33,6 +34,7 @@ _MOST_OPEN = 6
 _MODULES: tuple[ModuleType, ...] = (
     amfs_local.adapter,
     amfs_local.directories,
+    amfs_local.flushing,
     amfs_local.scratch,
 )
 
