@@ -101,14 +101,14 @@ class Refresh:
         split = self._versions.layout.split
         for info in infos:
             key = info.key
-            if key.endswith("/v1.json"):  # most memories have one version
-                prefix, version = key[:-7], 1
-            else:
-                place = split(key)
-                if place is None:
-                    continue
-                prefix, version = place
-                self._counts[prefix] = self._counts.get(prefix, 1) + 1
+            if key.endswith("/v1.json"):  # all that most memories have, and the first of any
+                page[key[:-7]] = 1, info.size, info.modified.timestamp()
+                continue
+            place = split(key)
+            if place is None:
+                continue
+            prefix, version = place
+            self._counts[prefix] = self._counts.get(prefix, 1) + 1
             if prefix not in page or version > page[prefix][0]:
                 page[prefix] = version, info.size, info.modified.timestamp()
         page.pop(root, None)  # the memory e/k lists with the path e/k
@@ -119,14 +119,14 @@ class Refresh:
         known = self._catalog.known_of_page(page)
         ids, same = len(confirmed), 0
         different: dict[str, Known] = {}
-        for held in known:
-            prefix, id, version, size, modified = held
-            if (version, size, modified) != page.get(prefix):
-                different[prefix] = held
-            else:  # as nearly all are in most refreshes
+        listed_as = page.get
+        for prefix, id, version, size, modified in known:
+            if (version, size, modified) == listed_as(prefix):  # as nearly all are, mostly
                 same += 1
                 if id < ids:
                     confirmed[id] = 1
+            else:
+                different[prefix] = prefix, id, version, size, modified
         if same == len(page):
             return
         held_too = {held[0] for held in known} - different.keys()

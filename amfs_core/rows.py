@@ -15,9 +15,11 @@ from amfs_core.layout import Address
 SCHEMA = """CREATE TABLE memory (
   id INTEGER PRIMARY KEY,
   prefix TEXT NOT NULL UNIQUE,
+  version INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  modified REAL,
   entity_path TEXT NOT NULL,
   key TEXT NOT NULL,
-  version INTEGER NOT NULL,
   written_at TEXT NOT NULL,
   agent_id TEXT NOT NULL,
   memory_type TEXT NOT NULL,
@@ -25,8 +27,6 @@ SCHEMA = """CREATE TABLE memory (
   tags TEXT NOT NULL,
   expires_at TEXT,
   deleted INTEGER NOT NULL,
-  size INTEGER NOT NULL,
-  modified REAL,
   indexed INTEGER NOT NULL
 );
 CREATE INDEX memory_sequence ON memory(entity_path, written_at, prefix);

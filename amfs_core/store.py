@@ -162,8 +162,7 @@ class Store:
             page = [info]
             started = time.monotonic()
             try:
-                for info in islice(objects, PAGE - 1):
-                    page.append(info)  # one by one: what came before a failure is kept
+                page.extend(islice(objects, PAGE - 1))  # keeps what came before a failure
             except BackendUnavailableError as error:
                 self._breaker.failed(error, started)
                 after = page[-1].key
