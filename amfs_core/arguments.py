@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from os import urandom
 from typing import Any
@@ -87,6 +87,12 @@ def seconds(given: float | timedelta, what: str) -> float:
     if found < 0:
         raise InvalidValueError(f"{what} must not be negative, as {values.shown(given)} is")
     return found
+
+
+def function(given: object, what: str) -> None:
+    """Raise `InvalidValueError` unless this can be called, or is None and so left out."""
+    if given is not None and not callable(given):
+        raise InvalidValueError(f"{what} must be a function, not {type(given).__name__}")
 
 
 def lifetime(given: float | timedelta | None) -> timedelta | None:
@@ -172,8 +178,14 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def item(given: object, index: int) -> dict[str, Any]:
-    """Return one item of `write_many`: a dict with the names of `write`'s parameters."""
+def items(given: object) -> list[dict[str, Any]]:
+    """Return what `write_many` takes: dicts with the names of `write`'s parameters."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise InvalidValueError(f"items must be a list of dicts, not {type(given).__name__}")
+    return [_item(one, index) for index, one in enumerate(given)]
+
+
+def _item(given: object, index: int) -> dict[str, Any]:
     if type(given) is not dict:
         raise InvalidValueError(f"item {index} must be a dict, not {type(given).__name__}")
     for name in given:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from amfs_core import health, integrity, scan
+from amfs_core import arguments, health, integrity, scan
 from amfs_core.entry import MemoryEntry
 from amfs_core.outcome import Cause, Outcome, OutcomeType
 from amfs_core.patience import one_call
@@ -129,6 +129,7 @@ class AgentMemory(Writing, Reading):
         changed. `progress(done, total)` is called along the way. 1 request per 1,000 objects, and
         1 per version and outcome.
         """
+        arguments.function(progress, "progress")
         return integrity.verify(self._versions, entity_path, progress, repair=repair)
 
     def health(self) -> health.Health:

@@ -63,10 +63,7 @@ class Watch:
         interval: float | None = None,
         since: str | None = None,
     ) -> None:
-        if callback is not None and not callable(callback):
-            raise InvalidValueError(
-                f"callback must be callable with an entry, not {type(callback).__name__}"
-            )
+        arguments.function(callback, "callback")
         seconds = _checked_interval(interval)
         self._callback = callback
         self._feed = Feed(versions, entity_path, _checked_since(since))

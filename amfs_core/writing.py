@@ -13,7 +13,7 @@ from amfs_core import arguments, batch, erasure
 from amfs_core import value as values
 from amfs_core.cache import NONE_KNOWN, Head
 from amfs_core.entry import Draft, MemoryEntry
-from amfs_core.errors import AMFSError, VersionConflictError
+from amfs_core.errors import AMFSError, InvalidValueError, VersionConflictError
 from amfs_core.evidence import claim_of
 from amfs_core.layout import Address
 from amfs_core.patience import one_call
@@ -80,7 +80,7 @@ class Writing(Session):
         checked before the first is written. Costs what the writes cost. Raises `WriteManyError`
         when some could not be written: it says which, and has the entries of those that were.
         """
-        checked = [arguments.item(given, index) for index, given in enumerate(items)]
+        checked = arguments.items(items)
         work: list[batch.Item] = []
         for index, given in enumerate(checked):
             fields = dict(given)
@@ -113,6 +113,8 @@ class Writing(Session):
         address = self._layout.address(entity_path, key)
         write_id = os.urandom(16).hex()
         lifetime = arguments.lifetime(ttl)
+        if not callable(fn):
+            raise InvalidValueError(f"fn must be a function, not {type(fn).__name__}")
 
         def make(head: Head) -> Draft:
             current = self._versions.get(address, head.version) if head.version else None

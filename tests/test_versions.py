@@ -1068,6 +1068,26 @@ class TestWriteMany:
     def test_nothing_gives_nothing(self, mem: AgentMemory) -> None:
         assert mem.write_many([]) == []
 
+    @pytest.mark.parametrize("wrong", [None, 5, "ab", {"entity_path": "e", "key": "k", "value": 1}])
+    def test_what_is_no_list_of_items_is_refused(
+        self, mem: AgentMemory, faulty: FaultyAdapter, wrong: Any
+    ) -> None:
+        with pytest.raises(InvalidValueError, match=f"items .* not {type(wrong).__name__}"):
+            mem.write_many(wrong)
+        assert faulty.calls == []
+
+    def test_what_cannot_be_called_is_refused_by_name(
+        self, mem: AgentMemory, faulty: FaultyAdapter
+    ) -> None:
+        nothing: Any = None
+        number: Any = 5
+        with pytest.raises(InvalidValueError, match="fn must be a function, not NoneType"):
+            mem.update("e", "k", nothing)
+        for ask in (mem.list, mem.verify):
+            with pytest.raises(InvalidValueError, match="progress must be a function, not int"):
+                ask(progress=number)
+        assert faulty.calls == []
+
     @pytest.mark.parametrize(
         ("wrong", "error", "message"),
         [
