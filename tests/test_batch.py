@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from amfs_core.memory import AgentMemory
 from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
 from amfs_local import LocalAdapter
 
+Open = Callable[..., AgentMemory]
 KEYS = ("a", "b", "c")
 FAULTS = (
     Fault.LOST_ANSWER,
@@ -37,13 +39,20 @@ class Together(ModelAdapter):
         return [key for key, data in objects.items() if self.create(key, data)]
 
 
+@pytest.fixture
+def opened() -> Iterator[Open]:
+    """Open memories that are closed at the end."""
+    with ExitStack() as stack:
+        yield lambda name, **given: stack.enter_context(AgentMemory(name, **given))
+
+
 def item(key: str, value: Any, **more: Any) -> dict[str, Any]:
     return {"entity_path": "e", "key": key, "value": value, **more}
 
 
-def test_the_next_version_of_each_memory_is_created_in_one_call() -> None:
+def test_the_next_version_of_each_memory_is_created_in_one_call(opened: Open) -> None:
     store = Together()
-    memory = AgentMemory("a", adapter=store)
+    memory = opened("a", adapter=store)
     entries = memory.write_many(item(key, number) for number, key in enumerate("abcabca"))
     assert [entry.version for entry in entries] == [1, 1, 1, 2, 2, 2, 3]
     names = [[key.removeprefix("default/entries/e/") for key in one] for one in store.batches]
@@ -57,10 +66,10 @@ def test_the_next_version_of_each_memory_is_created_in_one_call() -> None:
     assert {entry.key for entry in memory.list()} == {"a", "b", "c"}
 
 
-def test_what_another_wrote_first_is_stood_upon() -> None:
+def test_what_another_wrote_first_is_stood_upon(opened: Open) -> None:
     store = Together()
-    AgentMemory("other", adapter=store).write("e", "b", "theirs")
-    memory = AgentMemory("a", adapter=store)
+    opened("other", adapter=store).write("e", "b", "theirs")
+    memory = opened("a", adapter=store)
     entries = memory.write_many(item(key, key) for key in "abcb")
     assert [(entry.key, entry.version) for entry in entries] == [
         ("a", 1),
@@ -71,9 +80,9 @@ def test_what_another_wrote_first_is_stood_upon() -> None:
     assert memory.verify().ok
 
 
-def test_an_expected_version_is_looked_at() -> None:
+def test_an_expected_version_is_looked_at(opened: Open) -> None:
     store = Together()
-    memory = AgentMemory("a", adapter=store)
+    memory = opened("a", adapter=store)
     memory.write("e", "a", 0)
     with pytest.raises(WriteManyError) as caught:
         memory.write_many(
@@ -83,7 +92,7 @@ def test_an_expected_version_is_looked_at() -> None:
     assert [one and one.value for one in caught.value.entries] == [None, 2, 3]
 
 
-def test_a_store_that_is_down_says_so_for_each_item() -> None:
+def test_a_store_that_is_down_says_so_for_each_item(opened: Open) -> None:
     class Down(Together):
         def create_many(self, objects: Mapping[str, bytes]) -> list[str]:
             return []
@@ -92,15 +101,15 @@ def test_a_store_that_is_down_says_so_for_each_item() -> None:
             raise BackendUnavailableError("no connection")
 
     with pytest.raises(WriteManyError, match=r"3 of 3 items .* no connection"):
-        AgentMemory("a", adapter=Down(), patience=0.1).write_many(item(key, 1) for key in KEYS)
+        opened("a", adapter=Down(), patience=0.1).write_many(item(key, 1) for key in KEYS)
 
 
-def test_an_item_just_within_the_limit_is_written_and_one_above_it_is_refused() -> None:
+def test_an_item_just_within_the_limit_is_written_and_one_above_it_is_refused(opened: Open) -> None:
     store = Together()
-    free = AgentMemory("a", adapter=store)
+    free = opened("a", adapter=store)
     size = len(store.get("default/entries/e/a/v1.json") or b"") if free.write("e", "a", "") else 0
     room = 9 + 62  # the most that a higher number and the SHA-256 of another version add
-    memory = AgentMemory("a", adapter=Together(), max_value_bytes=size + room + 100)
+    memory = opened("a", adapter=Together(), max_value_bytes=size + room + 100)
     written = memory.write_many([item("a", "x" * 100), item("b", "x" * 100)])
     assert [entry.version for entry in written] == [1, 1]
     with pytest.raises(InvalidValueError, match="item 1"):
@@ -117,30 +126,34 @@ def test_every_item_is_written_once_and_in_order_through_faults_and_rivals(
     keys: list[str], faults: list[tuple[Fault, int]], rivals: list[tuple[str, int]]
 ) -> None:
     faulty = FaultyAdapter(Together())
-    rival = AgentMemory("rival", adapter=faulty.inner)
-    memory = AgentMemory("a", adapter=faulty)
-    for fault, skip in faults:
-        faulty.inject(fault, skip=skip)
-    for key, skip in rivals:
-        faulty.before(lambda key=key: rival.write("e", key, "theirs"), skip=skip)  # type: ignore[misc]
-    entries = memory.write_many(item(key, number) for number, key in enumerate(keys))
-    faulty.clear()
-    faulty.deliver()
-    assert [(entry.key, entry.value) for entry in entries] == list(
-        zip(keys, range(len(keys)), strict=True)
-    )
-    reader = AgentMemory("reader", adapter=faulty.inner)
-    assert reader.verify().ok
-    for key in KEYS:
-        history = [one for one in reader.history("e", key) if one.value != "theirs"]
-        assert history == [entry for entry in entries if entry.key == key]
+    with (
+        AgentMemory("rival", adapter=faulty.inner) as rival,
+        AgentMemory("a", adapter=faulty) as memory,
+        AgentMemory("reader", adapter=faulty.inner) as reader,
+    ):
+        for fault, skip in faults:
+            faulty.inject(fault, skip=skip)
+        for key, skip in rivals:
+            faulty.before(lambda key=key: rival.write("e", key, "theirs"), skip=skip)  # type: ignore[misc]
+        entries = memory.write_many(item(key, number) for number, key in enumerate(keys))
+        faulty.clear()
+        faulty.deliver()
+        assert [(entry.key, entry.value) for entry in entries] == list(
+            zip(keys, range(len(keys)), strict=True)
+        )
+        assert reader.verify().ok
+        for key in KEYS:
+            history = [one for one in reader.history("e", key) if one.value != "theirs"]
+            assert history == [entry for entry in entries if entry.key == key]
 
 
-def test_a_directory_gets_thousands_of_memories_and_versions_at_once(tmp_path: Path) -> None:
-    memory = AgentMemory("a", adapter=LocalAdapter(tmp_path / "store"))
+def test_a_directory_gets_thousands_of_memories_and_versions_at_once(
+    tmp_path: Path, opened: Open
+) -> None:
+    memory = opened("a", adapter=LocalAdapter(tmp_path / "store"))
     entries = memory.write_many(item(f"k{n % 1000}", n, tags=[str(n)]) for n in range(3000))
     assert [entry.version for entry in entries] == [n // 1000 + 1 for n in range(3000)]
-    reader = AgentMemory("r", adapter=LocalAdapter(tmp_path / "store"))
+    reader = opened("r", adapter=LocalAdapter(tmp_path / "store"))
     report = reader.verify()
     assert report.ok
     assert reader.stats().versions == 3000
@@ -149,9 +162,11 @@ def test_a_directory_gets_thousands_of_memories_and_versions_at_once(tmp_path: P
     assert left == []
 
 
-def test_what_is_in_the_way_of_one_memory_of_a_directory_hinders_no_other(tmp_path: Path) -> None:
+def test_what_is_in_the_way_of_one_memory_of_a_directory_hinders_no_other(
+    tmp_path: Path, opened: Open
+) -> None:
     root = tmp_path / "store"
-    memory = AgentMemory("a", adapter=LocalAdapter(root), patience=0.1)
+    memory = opened("a", adapter=LocalAdapter(root), patience=0.1)
     memory.write("e", "there", 1)
     (root / "default/entries/e/b").write_text("a file where a directory should be")
     with pytest.raises(WriteManyError, match="1 of 3 items") as caught:
