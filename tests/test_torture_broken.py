@@ -39,7 +39,8 @@ class Bench:
         self.model = ModelAdapter()
         self.faulty = FaultyAdapter(self.model)
         session = sys.modules["amfs_core.session"]
-        monkeypatch.setattr(session, "Versions", session.Versions)  # what `install` replaces
+        for part in ("Store", "Versions"):  # what `install` replaces
+            monkeypatch.setattr(session, part, getattr(session, part))
         monkeypatch.setattr(erasure, "purge", erasure.purge)
         self._adapter = broken.install(name, self.faulty)
         self._path = path
