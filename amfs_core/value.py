@@ -18,6 +18,8 @@ MAX_DEPTH = 200
 _MAX_DIGITS = 4299  # with a sign, the most that Python and msgspec read back
 _TOO_LARGE = 10**_MAX_DIGITS
 
+_LONG = 16  # items in a list that is worth a look at all of them at once
+
 _MENDS = {
     "bytes": "encode it as text, for example with base64",
     "bytearray": "encode it as text, for example with base64",
@@ -75,6 +77,8 @@ def _copy(node: Any, depth: int) -> Any:
             return copy
     elif kind is list:
         if depth < MAX_DEPTH:
+            if len(node) >= _LONG and _is_plain(flat := node.copy()):
+                return flat
             below = depth + 1
             return [
                 # Most children are numbers: a call for each would be most of the cost.
@@ -86,6 +90,17 @@ def _copy(node: Any, depth: int) -> Any:
     elif node is None or kind is bool or _scalar_fault(node) is None:
         return node
     raise _NotJSONError
+
+
+def _is_plain(nodes: list[Any]) -> bool:
+    """True for numbers of one kind, or ASCII texts, that JSON carries: such as a vector, in a sixth
+    of the time that looking at each of its numbers takes. False where each has to be looked at."""
+    kinds = set(map(type, nodes))
+    if kinds == {float}:
+        return math.isfinite(sum(nodes))  # no infinity and no NaN leaves a sum finite
+    if kinds == {int}:
+        return max(nodes) < _TOO_LARGE and min(nodes) > -_TOO_LARGE
+    return kinds == {str} and "".join(nodes).isascii()
 
 
 def _is_utf8(text: Any) -> bool:

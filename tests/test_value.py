@@ -163,6 +163,10 @@ def test_what_json_cannot_carry_is_refused_by_name_and_place(value: Any, name: s
         (value, "value"),
         ([0, {"deep": [value]}], "value[1]['deep'][0]"),
         ({"a": {"b": value}}, "value['a']['b']"),
+        ([value] * 40, "value[0]"),
+        ([1] * 40 + [value], "value[40]"),
+        ([0.5] * 40 + [value], "value[40]"),
+        (["a"] * 40 + [value, "b"], "value[40]"),
     ):
         with pytest.raises(InvalidValueError) as caught:
             memory.write("e", "k", wrapped)
@@ -179,6 +183,33 @@ def test_what_json_cannot_carry_is_refused_by_name_and_place(value: Any, name: s
                 ]
             )
     assert list(adapter.list("")) == []
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        [number / 7 for number in range(1000)],
+        [1e308] * 40,  # their sum is infinite
+        [1e308, -1e308, 0.1] * 20,
+        [5e-324, -0.0] * 20,
+        list(range(-500, 500)),
+        [10**4299 - 1, 1 - 10**4299] * 20,
+        ["ascii"] * 40,
+        ["été", "漢", "😀", ""] * 10,
+        [True, False] * 20,
+        [1, 1.0, True, None, "1", [1]] * 10,
+        [[1] * 20, [0.5] * 20] * 20,
+    ],
+    ids=lambda long: f"{long[0]!r:.12}",
+)
+def test_long_lists_come_back_as_they_are_and_share_nothing(long: list[Any]) -> None:
+    memory = AgentMemory("a", adapter=ModelAdapter())
+    given = {"list": long[:]}
+    entry = memory.write("e", "k", given)
+    given["list"].append("later")
+    for found in (entry, AgentMemory("b", adapter=memory.adapter).read("e", "k")):
+        assert found is not None
+        assert list(map(repr, found.value["list"])) == list(map(repr, long))
 
 
 def nested(kind: type, depth: int) -> Any:
