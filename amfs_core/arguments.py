@@ -75,6 +75,8 @@ def number(given: object, what: str) -> float:
 
 def fraction(given: object, what: str) -> float:
     """Return a number between 0 and 1, both included."""
+    if type(given) is float and 0.0 <= given <= 1.0:
+        return given
     found = number(given, what)
     if not 0.0 <= found <= 1.0:
         raise InvalidValueError(f"{what} must be between 0 and 1, not {values.shown(given)}")
@@ -155,15 +157,13 @@ def draft(
         raise InvalidValueError(
             f"memory_type must be one of {', '.join(MEMORY_TYPES)}, not {values.shown(memory_type)}"
         )
-    if type(confidence) is not float or not 0.0 <= confidence <= 1.0:
-        confidence = fraction(confidence, "confidence")
     return Draft(
         # 128 random bits: unique among all writers without asking any of them.
         urandom(16).hex() if write_id is None else text(write_id, "write_id"),
         agent_id,
         session_id,
         value,
-        confidence,
+        fraction(confidence, "confidence"),
         () if tags == () else texts(tags, "tags"),
         memory_type,
         None if ttl is None else lifetime(ttl),

@@ -99,7 +99,8 @@ def _is_plain(nodes: list[Any]) -> bool:
     if kinds == {float}:
         return math.isfinite(sum(nodes))  # no infinity and no NaN leaves a sum finite
     if kinds == {int}:
-        return max(nodes) < _TOO_LARGE and min(nodes) > -_TOO_LARGE
+        fits: bool = -_TOO_LARGE < min(nodes) <= max(nodes) < _TOO_LARGE
+        return fits
     return kinds == {str} and "".join(nodes).isascii()
 
 
