@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from amfs_core.entry import Draft, MemoryEntry
 from amfs_core.errors import AMFSError, WriteManyError
 from amfs_core.layout import Address
-from amfs_core.versions import Versions
+from amfs_core.versions import Versions, unknown
 
 Append = Callable[[Address, Draft, int | None, datetime], MemoryEntry]
 
@@ -41,6 +41,7 @@ class Batch:
         for index in reversed(range(len(items))):
             by_memory.setdefault(items[index].address, []).append(index)
         self._waiting = list(by_memory.values())  # indexes of one memory, the first at the end
+        self._tried: set[int] = set()  # and not surely created
         self._together = [one for one in self._waiting if items[one[-1]].expected is None]
 
     def write(self, append: Append, threads: Callable[[], Executor]) -> list[MemoryEntry]:
@@ -72,11 +73,15 @@ class Batch:
             item = self._items[indexes[-1]]
             object_key = item.address.object_key(item.entry.version)
             tried[object_key], bodies[object_key] = indexes, item.body
-        created = self._versions.store.create_many(bodies) if len(bodies) > 1 else ()
+        if len(bodies) < 2:
+            return False
+        self._tried.update(indexes[-1] for indexes in self._together)
         self._together = []
+        created = self._versions.store.create_many(bodies)
         for object_key in created:
             indexes = tried[object_key]
             index = indexes.pop()
+            self._tried.remove(index)
             item = self._items[index]
             self._versions.cache.keep(item.address, item.entry, item.body, newest=True)
             self._entries[index] = item.entry
@@ -100,9 +105,23 @@ class Batch:
             try:
                 entry = append(item.address, item.draft, item.expected, item.moment)
             except AMFSError as error:
-                self._errors.update(dict.fromkeys(indexes, error))
+                failure = self._seen(item, error) if indexes[-1] in self._tried else error
+                self._errors.update(dict.fromkeys(indexes, failure))
                 return
             self._entries[indexes.pop()] = entry
+
+    def _seen(self, item: Item, error: AMFSError) -> AMFSError:
+        """Return the error of an item that was tried before: "nothing was written" is only true
+        if nothing of that is there."""
+        object_key = item.address.object_key(item.entry.version)
+        try:
+            if self._versions.store.get(object_key) != item.body:
+                return error
+        except AMFSError:
+            pass
+        failure = unknown(item.address, item.entry, object_key, error)
+        failure.__cause__ = error
+        return failure
 
     def _failure(self) -> WriteManyError:
         first = min(self._errors)

@@ -46,7 +46,10 @@ class Store:
         of those that were. All others are to be settled one by one. Counts as one request each."""
         if self._batching is None or self._breaker.is_open:
             return ()
-        created = self._batching.create_many(objects)
+        try:
+            created = self._batching.create_many(objects)
+        except AMFSError:
+            return ()
         for key in created:
             self.meter.add("create", written=len(objects[key]))
         return created

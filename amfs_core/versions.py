@@ -111,7 +111,7 @@ class Versions:
             try:
                 found = self.store.settle(object_key, body)
             except OutcomeUnknownError as error:
-                raise _unknown(address, entry, object_key, error) from error
+                raise unknown(address, entry, object_key, error) from error
             if found is body:
                 self.cache.keep(address, entry, body, newest=True)
                 return entry
@@ -379,9 +379,10 @@ class Versions:
         )
 
 
-def _unknown(
+def unknown(
     address: Address, entry: MemoryEntry, object_key: str, error: AMFSError
 ) -> WriteOutcomeUnknownError:
+    """Return the error for a version of which it is not known whether it was written."""
     write_id = entry.provenance.write_id
     return WriteOutcomeUnknownError(
         f"it is unknown whether version {entry.version} of {address} was written: {error}. "

@@ -11,7 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amfs_core.errors import BackendUnavailableError, InvalidValueError, WriteManyError
+from amfs_core.errors import (
+    BackendUnavailableError,
+    InvalidValueError,
+    WriteManyError,
+    WriteOutcomeUnknownError,
+)
 from amfs_core.memory import AgentMemory
 from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
 from amfs_local import LocalAdapter
@@ -102,6 +107,29 @@ def test_a_store_that_is_down_says_so_for_each_item(opened: Open) -> None:
 
     with pytest.raises(WriteManyError, match=r"3 of 3 items .* no connection"):
         opened("a", adapter=Down(), patience=0.1).write_many(item(key, 1) for key in KEYS)
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["stored", "not-stored"])
+def test_what_may_be_there_after_all_is_not_called_unwritten(opened: Open, there: bool) -> None:
+    """As on a disk that takes files and then fails to flush their directories."""
+
+    class Failing(Together):
+        def create_many(self, objects: Mapping[str, bytes]) -> list[str]:
+            for key, data in objects.items() if there else ():
+                super().create(key, data)
+            raise BackendUnavailableError("the disk fails")
+
+        def create(self, key: str, data: bytes) -> bool:
+            raise BackendUnavailableError("the disk fails")
+
+    memory = opened("a", adapter=Failing(), patience=0.1)
+    with pytest.raises(WriteManyError) as caught:
+        memory.write_many(item(key, 1) for key in KEYS)
+    for index, key in enumerate(KEYS):
+        error = caught.value.errors[index]
+        assert isinstance(error, WriteOutcomeUnknownError) is there
+        if isinstance(error, WriteOutcomeUnknownError):
+            assert memory.find_write("e", key, error.write_id, version=error.version) is not None
 
 
 def test_an_item_just_within_the_limit_is_written_and_one_above_it_is_refused(opened: Open) -> None:
