@@ -92,8 +92,8 @@ def seconds(given: float | timedelta, what: str) -> float:
 
 
 def function(given: object, what: str) -> None:
-    """Raise `InvalidValueError` unless this can be called, or is None and so left out."""
-    if given is not None and not callable(given):
+    """Raise `InvalidValueError` unless this can be called."""
+    if not callable(given):
         raise InvalidValueError(f"{what} must be a function, not {type(given).__name__}")
 
 

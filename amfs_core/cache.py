@@ -87,9 +87,7 @@ class Cache:
         version, prefix = entry.version, address.prefix
         checked = time.monotonic() if newest else _NEVER
         with self._lock:
-            memory = self._memories.get(prefix)
-            if memory is None:
-                memory = self._memories[prefix] = _Memory(NONE_KNOWN, {})
+            memory = self._memories.get(prefix) or self._new_memory(prefix)
             known = memory.head
             purged = max(known.purged, version) if entry.purges else known.purged
             if entry.purges or 0 < known.version < version - 1:
@@ -104,11 +102,7 @@ class Cache:
                 memory.head = replace(known, purged=purged)
             if newest:  # text keeps its hash, which a new key would make anew
                 self._appended[prefix] = address, version
-            if (
-                self._size > MAX_BODY_BYTES
-                or len(self._memories) > MAX_MEMORIES
-                or len(self._appended) > MAX_APPENDED
-            ):
+            if self._size > MAX_BODY_BYTES or len(self._appended) > MAX_APPENDED:
                 self._make_room()
 
     def checked(self, address: Address, version: int) -> None:
@@ -116,9 +110,7 @@ class Cache:
         now = time.monotonic()
         with self._lock:
             prefix = address.prefix
-            memory = self._memories.get(prefix)
-            if memory is None:
-                memory = self._memories[prefix] = _Memory(NONE_KNOWN, {})
+            memory = self._memories.get(prefix) or self._new_memory(prefix)
             if memory.head.version == version:
                 memory.head = replace(memory.head, checked=now)
 
@@ -145,6 +137,12 @@ class Cache:
         with self._lock:
             taken, self._appended = self._appended, {}
         return dict(taken.values())
+
+    def _new_memory(self, prefix: str) -> _Memory:
+        memory = self._memories[prefix] = _Memory(NONE_KNOWN, {})
+        if len(self._memories) > MAX_MEMORIES:
+            self._make_room()
+        return memory
 
     def _make_room(self) -> None:
         """Drop the oldest eighth of what there is too much of; one by one would be dearer."""

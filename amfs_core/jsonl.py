@@ -12,14 +12,10 @@ from typing import IO, Any
 from amfs_core import arguments, json_text
 from amfs_core.entry import MemoryEntry, time_text
 from amfs_core.errors import AMFSError, InvalidKeyError, InvalidValueError, WriteManyError
-from amfs_core.layout import Layout
 from amfs_core.memory import AgentMemory
 
 BATCH = 500
 """Lines written at a time."""
-
-_WRITE_ID = "0" * 32
-"""As long as those that a write makes."""
 
 _IGNORED = ("version", "agent_id", "written_at")
 _FIELDS = (*arguments.WRITE_PARAMETERS, *_IGNORED)
@@ -134,14 +130,13 @@ def _write(memory: AgentMemory, batch: list[_Line], before: int) -> int:
 
 def _checked(memory: AgentMemory, lines: IO[bytes]) -> Iterator[_Line]:
     """Yield the lines; the first bad one raises an error that names it."""
-    layout = Layout(memory.namespace)
     for number, raw in enumerate(lines, start=1):
         if not raw.strip():
             continue
         try:
             item = _item(_parsed(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw))
             if item is not None:
-                _check(memory, layout, item)
+                memory._item(item)  # the check of `write_many`, which sees one batch at a time
         except InvalidKeyError as error:
             raise InvalidKeyError(f"line {number}: {error}") from error
         except AMFSError as error:
@@ -186,23 +181,3 @@ def _time(given: object) -> datetime:
     except ValueError as error:
         raise InvalidValueError(f"expires_at is not an ISO 8601 time: {given!r:.80}") from error
     return arguments.moment(moment, "expires_at")
-
-
-def _check(memory: AgentMemory, layout: Layout, item: dict[str, Any]) -> None:
-    """Check all that `write_many` would check, of which it sees one batch at a time."""
-    address = layout.address(item["entity_path"], item["key"])
-    if item.get("expected_version") is not None:
-        arguments.version(item["expected_version"], "expected_version", least=0)
-    draft = arguments.draft(
-        memory.agent_id,
-        memory.session_id,
-        item["value"],
-        confidence=item.get("confidence", 1.0),
-        tags=item.get("tags", ()),
-        memory_type=item.get("memory_type", "fact"),
-        ttl=item.get("ttl"),
-        expires_at=item.get("expires_at"),
-        pattern_refs=item.get("pattern_refs", ()),
-        write_id=_WRITE_ID,
-    )
-    memory._versions.prepare(address, draft)

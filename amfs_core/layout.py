@@ -190,7 +190,8 @@ class Layout:
         """Return the prefix of all memories under an entity path; None: of all there are."""
         if entity_path is None:
             return self.entries
-        return self._prefix(require_text(entity_path, "entity path"))
+        path = require_text(entity_path, "entity path")
+        return self._prefixes.get(path) or self._prefix(path)
 
     def address(self, entity_path: str, key: str) -> Address:
         """Return the address of a memory; `InvalidKeyError` when its name cannot be one."""
@@ -213,7 +214,7 @@ class Layout:
         return Address(entity_path, key, prefix)
 
     def _prefix(self, entity_path: str) -> str:
-        """Return the prefix of an entity path, made once for each while there are not too many."""
+        """Make the prefix of an entity path, and remember it while there are not too many."""
         segments = (escape(one, "entity path segment") for one in entity_path.split("/"))
         prefix = f"{self.root}entries/{'/'.join(segments)}/"
         if len(self._prefixes) >= _MAX_PREFIXES:

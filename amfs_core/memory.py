@@ -129,7 +129,8 @@ class AgentMemory(Writing, Reading):
         changed. `progress(done, total)` is called along the way. 1 request per 1,000 objects, and
         1 per version and outcome.
         """
-        arguments.function(progress, "progress")
+        if progress is not None:
+            arguments.function(progress, "progress")
         return integrity.verify(self._versions, entity_path, progress, repair=repair)
 
     def health(self) -> health.Health:

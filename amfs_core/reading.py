@@ -160,7 +160,8 @@ class Reading(Session):
         """
         if entity_path is not None:
             self._layout.entity_prefix(entity_path)
-        arguments.function(progress, "progress")
+        if progress is not None:
+            arguments.function(progress, "progress")
         return self._searching().find(
             Filters(entity_path), max_age=_age(max_age), progress=progress
         )

@@ -129,14 +129,14 @@ class Versions:
             head = Head(entry.version, entry.sha256, entry.provenance.written_at)
 
     def prepare(
-        self, address: Address, draft: Draft, moment: datetime | None = None
+        self, address: Address, draft: Draft, moment: datetime
     ) -> tuple[MemoryEntry, bytes]:
         """Return what a draft makes of the version after the newest that is known, and its body.
 
         Raises `InvalidValueError` when it could be too large: whatever version it makes in the end.
         """
         head = self.cache.head(address) or NONE_KNOWN
-        entry = self._next(address, draft, head, moment or self.clock.now())
+        entry = self._next(address, draft, head, moment)
         body = seal(entry)
         size = len(body) - _room(entry.version, entry.previous) + _MOST_ROOM
         if size > self.max_value_bytes:

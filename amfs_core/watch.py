@@ -63,7 +63,8 @@ class Watch:
         interval: float | None = None,
         since: str | None = None,
     ) -> None:
-        arguments.function(callback, "callback")
+        if callback is not None:
+            arguments.function(callback, "callback")
         seconds = _checked_interval(interval)
         self._callback = callback
         self._feed = Feed(versions, entity_path, _checked_since(since))

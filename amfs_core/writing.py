@@ -13,7 +13,7 @@ from amfs_core import arguments, batch, erasure
 from amfs_core import value as values
 from amfs_core.cache import NONE_KNOWN, Head
 from amfs_core.entry import Draft, MemoryEntry
-from amfs_core.errors import AMFSError, InvalidValueError, VersionConflictError
+from amfs_core.errors import AMFSError, VersionConflictError
 from amfs_core.evidence import claim_of
 from amfs_core.layout import Address
 from amfs_core.patience import one_call
@@ -80,23 +80,12 @@ class Writing(Session):
         checked before the first is written. Costs what the writes cost. Raises `WriteManyError`
         when some could not be written: it says which, and has the entries of those that were.
         """
-        checked = arguments.items(items)
         work: list[batch.Item] = []
-        for index, given in enumerate(checked):
-            fields = dict(given)
+        for index, given in enumerate(arguments.items(items)):
             try:
-                address = self._layout.address(fields.pop("entity_path"), fields.pop("key"))
-                expected = fields.pop("expected_version", None)
-                if expected is not None:
-                    arguments.version(expected, "expected_version", least=0)
-                draft = arguments.draft(
-                    self.agent_id, self.session_id, fields.pop("value"), **fields
-                )
-                moment = self._versions.clock.now()
-                prepared = self._versions.prepare(address, draft, moment)
+                work.append(self._item(given))
             except AMFSError as error:
                 raise _of_item(error, index, given) from error.__cause__
-            work.append(batch.Item(address, draft, expected, moment, *prepared))
         return batch.Batch(self._versions, work).write(self._append_item, self._threads)
 
     @one_call
@@ -113,8 +102,7 @@ class Writing(Session):
         address = self._layout.address(entity_path, key)
         write_id = os.urandom(16).hex()
         lifetime = arguments.lifetime(ttl)
-        if not callable(fn):
-            raise InvalidValueError(f"fn must be a function, not {type(fn).__name__}")
+        arguments.function(fn, "fn")
 
         def make(head: Head) -> Draft:
             current = self._versions.get(address, head.version) if head.version else None
@@ -190,6 +178,18 @@ class Writing(Session):
 
     def _nothing(self) -> Draft:
         return arguments.draft(self.agent_id, self.session_id, None)
+
+    def _item(self, given: Mapping[str, Any]) -> batch.Item:
+        """Return an item of `write_many`, checked as a whole and ready to be written."""
+        fields = dict(given)
+        address = self._layout.address(fields.pop("entity_path"), fields.pop("key"))
+        expected = fields.pop("expected_version", None)
+        if expected is not None:
+            arguments.version(expected, "expected_version", least=0)
+        draft = arguments.draft(self.agent_id, self.session_id, fields.pop("value"), **fields)
+        moment = self._versions.clock.now()
+        prepared = self._versions.prepare(address, draft, moment)
+        return batch.Item(address, draft, expected, moment, *prepared)
 
     @one_call
     def _append_item(

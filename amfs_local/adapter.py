@@ -27,7 +27,7 @@ from amfs_core.errors import (
 from amfs_core.layout import checked_prefix
 from amfs_core.storage import Doorbell, ObjectInfo
 from amfs_local.directories import Directories
-from amfs_local.flushing import Flushing
+from amfs_local.flushing import FlushEach, flushing
 from amfs_local.scratch import Scratch
 
 if TYPE_CHECKING:
@@ -103,21 +103,21 @@ class LocalAdapter:
         that are there and durable now: all others are for `create`, which says why."""
         created: list[str] = []
         remaining = iter(objects)
-        with Flushing(durable=self.durability == "fsync") as flushing:
+        with flushing(durable=self.durability == "fsync") as flush_each:
             while keys := list(islice(remaining, _OPEN_FILES)):
                 some = {self._path(key): objects[key] for key in keys}
-                done = self._create_together(some, flushing)
+                done = self._create_together(some, flush_each)
                 created += [key for key, path in zip(keys, some, strict=True) if path in done]
         return created
 
-    def _create_together(self, files: Mapping[str, bytes], flushing: Flushing) -> set[str]:
+    def _create_together(self, files: Mapping[str, bytes], flush_each: FlushEach) -> set[str]:
         directories = {path: path.rpartition(os.sep)[0] for path in files}
         try:
             self._directories.make_many(directories.values())
         except OSError:
             return set()
-        linked = self._scratch.link_many(files, flushing)
-        durable = self._directories.flush_many((directories[path] for path in linked), flushing)
+        linked = self._scratch.link_many(files, flush_each)
+        durable = self._directories.flush_many((directories[path] for path in linked), flush_each)
         return {path for path in linked if directories[path] in durable}
 
     def get(self, key: str) -> bytes | None:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable
 
 from amfs_core import fork
-from amfs_local.flushing import Flushing
+from amfs_local.flushing import FlushEach
 
 _MAX_KNOWN = 100_000
 _ATTEMPTS = 10
@@ -36,6 +36,7 @@ class Directories:
 
     def __init__(self, root: str, *, durable: bool) -> None:
         self._root = root
+        self._inside = f"{root}{os.sep}"  # what the paths of all directories in it begin with
         self._durable = durable
         self.after_fork()
         fork.register(self)
@@ -56,17 +57,16 @@ class Directories:
         missing = [path for path in dict.fromkeys(paths) if path not in self._known]
         if not missing:
             return
-        inside = f"{self._root}{os.sep}"
         parents = {path: path.rpartition(os.sep)[0] or os.sep for path in missing}
         # Parents first: nothing is made beyond a link.
-        self.make_many(parents[path] for path in missing if path.startswith(inside))
+        self.make_many(parents[path] for path in missing if path.startswith(self._inside))
         made = [path for path in missing if self._made(path)]
         # Also of one that was there already: its maker may not have flushed its entry yet.
         for parent in {parents[path] for path in made}:
             self.flush(parent)
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        self._known.update(path for path in missing if f"{path}{os.sep}".startswith(inside))
+        self._known.update(path for path in missing if f"{path}{os.sep}".startswith(self._inside))
 
     def _made(self, path: str) -> bool:
         """Make a directory, its parents first where they are absent; False for one that was there
@@ -80,7 +80,7 @@ class Directories:
             except FileExistsError:
                 if not os.path.isdir(path):
                     raise NotADirectoryError(errno.ENOTDIR, "not a directory", path) from None
-                inside = path.startswith(f"{self._root}{os.sep}")
+                inside = path.startswith(self._inside)
                 if inside and os.path.islink(path):  # it may lead out of the root
                     raise OSError(errno.ELOOP, "a directory is a symbolic link", path) from None
                 return inside  # else it is the root, or above it
@@ -112,7 +112,7 @@ class Directories:
                 if not flush.users:
                     self._flushes.pop(path, None)
 
-    def flush_many(self, paths: Iterable[str], flushing: Flushing) -> set[str]:
+    def flush_many(self, paths: Iterable[str], flush_each: FlushEach) -> set[str]:
         """Make durable what is in many directories, several at a time; return those of which it
         is."""
         if not self._durable:
@@ -122,7 +122,7 @@ class Directories:
             for path in dict.fromkeys(paths):
                 with contextlib.suppress(OSError):
                     opened[_opened(path)] = path
-            return {opened[fd] for fd in flushing.each(list(opened))}
+            return {opened[fd] for fd in flush_each(list(opened))}
         finally:
             for fd in opened:
                 os.close(fd)

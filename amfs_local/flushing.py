@@ -7,45 +7,37 @@ do nothing else, take a third of the time of as many in turn (`docs/design/local
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Self
+from contextlib import contextmanager
 
 _THREADS = 8
 
+FlushEach = Callable[[Sequence[int]], set[int]]
+"""Flushes each of some descriptors, and returns those that could be."""
 
-class Flushing:
-    """Threads that flush, for as long as a `with` block lasts; none where nothing is durable."""
 
-    def __init__(self, *, durable: bool) -> None:
-        self._threads = ThreadPoolExecutor(_THREADS, "amfs-flush") if durable else None
+@contextmanager
+def flushing(*, durable: bool) -> Iterator[FlushEach]:
+    """Give what flushes, by threads that live as long as the block; it does nothing where nothing
+    has to be durable."""
+    if not durable:
+        yield set
+        return
+    with ThreadPoolExecutor(_THREADS, "amfs-flush") as threads:
 
-    def __enter__(self) -> Self:
-        return self
+        def flush_each(fds: Sequence[int]) -> set[int]:
+            flushed: set[int] = set()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._threads:
-            self._threads.shutdown()
+            def some(first: int) -> None:
+                for fd in fds[first::_THREADS]:
+                    try:
+                        os.fsync(fd)
+                    except OSError:  # left out: what is not durable was not made
+                        continue
+                    flushed.add(fd)  # one step, for all threads
 
-    def each(self, fds: Sequence[int]) -> set[int]:
-        """Flush each of these descriptors, and return those that could be."""
-        if self._threads is None:
-            return set(fds)
-        flushed: set[int] = set()
+            list(threads.map(some, range(min(_THREADS, len(fds)))))
+            return flushed
 
-        def some(first: int) -> None:
-            for fd in fds[first::_THREADS]:
-                try:
-                    os.fsync(fd)
-                except OSError:
-                    continue
-                flushed.add(fd)  # one step, for all threads
-
-        list(self._threads.map(some, range(min(_THREADS, len(fds)))))
-        return flushed
+        yield flush_each

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 
 from amfs_core import fork
-from amfs_local.flushing import Flushing
+from amfs_local.flushing import FlushEach
 
 DIRECTORY = ".amfs-tmp"
 """Under the root. No escaped name begins with a dot, so no object is ever in it."""
@@ -56,7 +56,7 @@ class Scratch:
         with self._named(data) as temporary:
             os.link(temporary, path)
 
-    def link_many(self, files: Mapping[str, bytes], flushing: Flushing) -> list[str]:
+    def link_many(self, files: Mapping[str, bytes], flush_each: FlushEach) -> list[str]:
         """Do so for many at once, and return the paths of those that were made: all others are for
         `link`, whatever hindered them here."""
         if not self._unnamed:
@@ -68,7 +68,7 @@ class Scratch:
             for path, data in files.items():
                 with contextlib.suppress(OSError):
                     opened[_unnamed_file(data, path)] = path
-            for fd in flushing.each(list(opened)):
+            for fd in flush_each(list(opened)):
                 with contextlib.suppress(OSError):
                     _name(fd, opened[fd])
                     linked.append(opened[fd])

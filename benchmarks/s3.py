@@ -152,9 +152,11 @@ def apart(server: Server) -> Iterator[None]:
         return
     _keep_to(os.getpid(), {cores[0]})
     _keep_to(theirs, {*cores[1:]})
-    yield
-    _keep_to(os.getpid(), {*cores})
-    _keep_to(theirs, {*cores})
+    try:
+        yield
+    finally:
+        _keep_to(os.getpid(), {*cores})
+        _keep_to(theirs, {*cores})
 
 
 def _keep_to(process: int, cores: set[int]) -> None:

@@ -47,6 +47,14 @@ def test_memories_go_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory.write("e", "k0", "once more").version == 3
 
 
+def test_memories_that_are_absent_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "MAX_MEMORIES", 10)
+    memory = AgentMemory("a", adapter=ModelAdapter())
+    for number in range(100):
+        assert memory.read("e", f"k{number}") is None
+    assert len(memory._versions.cache._memories) <= 10
+
+
 def test_forgetting_a_memory_that_was_never_seen_is_not_seeing_it() -> None:
     store = FaultyAdapter(ModelAdapter())
     AgentMemory("w", adapter=store).write("e", "k", 1)
