@@ -20,6 +20,7 @@ import msgspec
 
 from amfs_core.body import DAMAGES, FORMAT, is_sealed, may_be_deep, opened, sealed, with_seal
 from amfs_core.errors import CorruptEntryError, InvalidValueError
+from amfs_core.layout import Address
 from amfs_core.shape import Fraction, Number, Time, Version, VersionShape
 
 MEMORY_TYPES = ("fact", "belief", "experience", "procedure")
@@ -221,58 +222,42 @@ def _evidence_fields(evidence: Evidence) -> dict[str, Any]:
     return fields
 
 
-def decode(
-    body: bytes, object_key: str, *, namespace: str, entity_path: str, key: str, version: int
-) -> MemoryEntry:
+def decode(body: bytes, namespace: str, address: Address, version: int) -> MemoryEntry:
     """Return the entry that a body holds, once its seal and its place have been checked.
 
     Raises `CorruptEntryError` for bytes that were damaged, cut, swapped with another object's or
     written by something else, and for a `format` above this one.
     """
-
-    entry = _as_written(body)
-    if (
-        entry is not None
-        and entry.version == version
-        and entry.key == key
-        and entry.entity_path == entity_path
-        and entry.namespace == namespace
-    ):
-        return entry
-    return _decode_closely(
-        body,
-        object_key,
-        namespace=namespace,
-        entity_path=entity_path,
-        key=key,
-        version=version,
-    )
-
-
-def _as_written(body: bytes) -> MemoryEntry | None:
-    """Return the entry in a body that is whole and just as `seal` makes it, as nearly all are.
-
-    To write it again is the quickest proof that nothing in it was altered or overlooked: no field
-    of a newer format, no name that is there twice, no other spelling of a number.
-    """
     try:
         entry = _decode(body)
-        same = _encode(entry) == body and is_sealed(body, entry.sha256)
+        # Nearly all bodies are just as `seal` makes them. To write one again is the quickest proof
+        # that nothing in it was altered or overlooked: no field of a newer format, no name that is
+        # there twice, no other spelling of a number.
+        if (
+            entry.version == version
+            and entry.key == address.key
+            and entry.entity_path == address.entity_path
+            and entry.namespace == namespace
+            and _encode(entry) == body
+            and is_sealed(body, entry.sha256)
+            and _is_plain(entry)
+            and not may_be_deep(body)
+        ):
+            return entry
     except DAMAGES:
-        return None
-    return entry if same and _is_plain(entry) and not may_be_deep(body) else None
+        pass
+    return _decode_closely(body, namespace, address, version)
 
 
-def _decode_closely(
-    body: bytes, object_key: str, *, namespace: str, entity_path: str, key: str, version: int
-) -> MemoryEntry:
+def _decode_closely(body: bytes, namespace: str, address: Address, version: int) -> MemoryEntry:
     """Do the same for any body, and say what is wrong with one that is no such version."""
+    object_key = address.object_key(version)
 
     def corrupt(problem: str) -> NoReturn:
         raise CorruptEntryError(
             f"{object_key}: {problem}; restore this object from a copy, or purge the memory",
-            entity_path=entity_path,
-            key=key,
+            entity_path=address.entity_path,
+            key=address.key,
             version=version,
             object_key=object_key,
         )
@@ -283,15 +268,15 @@ def _decode_closely(
         raise CorruptEntryError(
             f"{object_key}: it is not a version as the format describes it ({error!r:.200}); "
             "restore this object from a copy, or purge the memory",
-            entity_path=entity_path,
-            key=key,
+            entity_path=address.entity_path,
+            key=address.key,
             version=version,
             object_key=object_key,
         ) from error
     if (entry.namespace, entry.entity_path, entry.key, entry.version) != (
         namespace,
-        entity_path,
-        key,
+        address.entity_path,
+        address.key,
         version,
     ):
         corrupt(

@@ -61,14 +61,7 @@ class _Memory:
     def decode(self, version: int, body: bytes) -> MemoryEntry | None:
         """Return the entry in a body, None when it is damaged or of a newer format."""
         try:
-            return decode(
-                body,
-                self.address.object_key(version),
-                namespace=self.layout.namespace,
-                entity_path=self.address.entity_path,
-                key=self.address.key,
-                version=version,
-            )
+            return decode(body, self.layout.namespace, self.address, version)
         except CorruptEntryError:
             return None
 

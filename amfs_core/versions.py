@@ -349,17 +349,10 @@ class Versions:
 
     def decode(self, address: Address, version: int, body: bytes) -> MemoryEntry:
         """Return the entry in a body; `CorruptEntryError` unless it is that version, whole."""
-        return decode(
-            body,
-            address.object_key(version),
-            namespace=self.layout.namespace,
-            entity_path=address.entity_path,
-            key=address.key,
-            version=version,
-        )
+        return decode(body, self.layout.namespace, address, version)
 
     def _remember(self, address: Address, version: int, body: bytes) -> MemoryEntry:
-        entry = self.decode(address, version, body)
+        entry = decode(body, self.layout.namespace, address, version)
         self.cache.keep(address, entry, body)
         return entry
 

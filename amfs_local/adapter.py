@@ -73,6 +73,7 @@ class LocalAdapter:
         self._base = os.path.join(self.root, self.prefix)  # ends with a slash
         self._directories = Directories(self.root, durable=durable)
         self._scratch = Scratch(self.root, durable=durable)
+        self._late = False  # the last create came after another's
 
     @property
     def location(self) -> str:
@@ -86,8 +87,14 @@ class LocalAdapter:
         created = False
         try:
             self._directories.make(directory)
-            # The look is a shortcut for who is late, and unlike `stat` raises nothing inside.
-            created = not os.access(path, os.F_OK) and self._link(data, path, directory)
+            # Who was late may be again: to look is cheaper than to write and flush in vain.
+            if not (self._late and os.access(path, os.F_OK)):
+                try:
+                    self._name(self._scratch.link, data, path, directory)
+                    created = True
+                except FileExistsError:
+                    pass
+            self._late = not created
             # Also when it was there: its writer may have crashed before it flushed the entry.
             self._directories.flush(directory)
         except OSError as error:
@@ -218,14 +225,6 @@ class LocalAdapter:
 
     def __repr__(self) -> str:
         return f"LocalAdapter(root={self.root!r}, prefix={self.prefix!r})"
-
-    def _link(self, data: bytes, path: str, directory: str) -> bool:
-        """Write a file and give it its name, unless that is taken."""
-        try:
-            self._name(self._scratch.link, data, path, directory)
-        except FileExistsError:
-            return False
-        return True
 
     def _name(
         self, give: Callable[[bytes, str], None], data: bytes, path: str, directory: str

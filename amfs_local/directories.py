@@ -1,7 +1,6 @@
 """Directories that survive a crash of the machine.
 
-A file is durable when it and every directory entry on the way to it have been flushed. Writers that
-flush the same directory at the same moment share one flush.
+A file is durable when it and every directory entry on the way to it have been flushed.
 """
 
 from __future__ import annotations
@@ -9,26 +8,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import threading
 from collections.abc import Iterable
 
-from amfs_core import fork
 from amfs_local.flushing import FlushEach
 
 _MAX_KNOWN = 100_000
 _ATTEMPTS = 10
-
-
-class _Flush:
-    """The flushing of one directory: at most one runs, and those who come meanwhile share the next.
-
-    A flush covers what was linked before it began, so a writer may not join one that runs.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.begun = 0  # flushes begun so far
-        self.users = 0
 
 
 class Directories:
@@ -38,14 +23,7 @@ class Directories:
         self._root = root
         self._inside = f"{root}{os.sep}"  # what the paths of all directories in it begin with
         self._durable = durable
-        self.after_fork()
-        fork.register(self)
-
-    def after_fork(self) -> None:
-        """Start anew in a forked child: flushes that were under way there are not ours."""
-        self._lock = threading.Lock()
         self._known: set[str] = set()
-        self._flushes: dict[str, _Flush] = {}
 
     def make(self, path: str) -> None:
         """Make a directory and its parents, each entry durable before this returns."""
@@ -93,24 +71,11 @@ class Directories:
         """Make durable every entry that is in the directory now."""
         if not self._durable:
             return
-        with self._lock:
-            flush = self._flushes.get(path) or self._flushes.setdefault(path, _Flush())
-            flush.users += 1
-            seen = flush.begun
+        fd = _opened(path)
         try:
-            with flush.lock:
-                if flush.begun <= seen:  # no flush began after we came, so this one is ours
-                    flush.begun += 1
-                    try:
-                        _fsync(path)
-                    except OSError:
-                        flush.begun -= 1  # it served nobody: each waiter flushes for itself
-                        raise
+            os.fsync(fd)
         finally:
-            with self._lock:
-                flush.users -= 1
-                if not flush.users:
-                    self._flushes.pop(path, None)
+            os.close(fd)
 
     def flush_many(self, paths: Iterable[str], flush_each: FlushEach) -> set[str]:
         """Make durable what is in many directories, several at a time; return those of which it
@@ -136,11 +101,3 @@ class Directories:
 
 def _opened(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _fsync(path: str) -> None:
-    fd = _opened(path)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 
@@ -25,6 +26,9 @@ DIRECTORY = ".amfs-tmp"
 
 _NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
 _ATTEMPTS = 100
+_SELDOM = 1.0
+"""Seconds between two looks for leftovers while this process makes none: only an erasure that was
+killed leaves one there."""
 
 
 class Scratch:
@@ -34,6 +38,7 @@ class Scratch:
         self._directory = os.path.join(root, DIRECTORY)
         self._durable = durable
         self._unnamed = hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd")
+        self._looked = -_SELDOM
         self.after_fork()
         fork.register(self)
 
@@ -43,16 +48,22 @@ class Scratch:
 
     def link(self, data: bytes, path: str) -> None:
         """Make `path` a new file that holds `data`; `FileExistsError` when it is taken."""
-        self._remove_leftovers()
+        if not self._unnamed or time.monotonic() - self._looked > _SELDOM:
+            self._remove_leftovers()
         if self._unnamed:
             try:
-                self._link_unnamed(data, path)
+                fd = _unnamed_file(data, path)
+                try:
+                    if self._durable:
+                        os.fsync(fd)
+                    _name(fd, path)
+                    return
+                finally:
+                    os.close(fd)
             except OSError as error:
                 if error.errno not in _NO_UNNAMED_FILES:
                     raise
                 self._unnamed = False
-            else:
-                return
         with self._named(data) as temporary:
             os.link(temporary, path)
 
@@ -85,14 +96,6 @@ class Scratch:
         with contextlib.suppress(OSError):  # others may be using it; then it stays
             os.rmdir(self._directory)
 
-    def _link_unnamed(self, data: bytes, path: str) -> None:
-        fd = _unnamed_file(data, path)
-        try:
-            self._flush(fd)
-            _name(fd, path)
-        finally:
-            os.close(fd)
-
     @contextlib.contextmanager
     def _named(self, data: bytes) -> Iterator[str]:
         """Give the path of a temporary file that holds `data`; no such name is left at the end."""
@@ -103,7 +106,8 @@ class Scratch:
             with contextlib.suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _fill(fd, data)
-            self._flush(fd)
+            if self._durable:
+                os.fsync(fd)
             yield path
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -119,12 +123,9 @@ class Scratch:
                     os.makedirs(self._directory, exist_ok=True)
         raise FileNotFoundError(errno.ENOENT, "it is removed again and again", self._directory)
 
-    def _flush(self, fd: int) -> None:
-        if self._durable:
-            os.fsync(fd)
-
     def _remove_leftovers(self) -> None:
         """Remove the files of processes that are gone. Costs one look when there are none."""
+        self._looked = time.monotonic()
         if not os.access(self._directory, os.F_OK):  # raising is dearer, and nearly always it is so
             return
         try:

@@ -15,6 +15,7 @@ import pytest
 from amfs_core.entry import decode
 from amfs_core.errors import AMFSError, CorruptEntryError
 from amfs_core.jsonl import export_entries
+from amfs_core.layout import Layout
 from amfs_core.memory import AgentMemory
 from amfs_core.storage import StorageAdapter
 from amfs_core.testing import ModelAdapter
@@ -186,7 +187,7 @@ def fill(adapter: StorageAdapter, broken: dict[str, bytes]) -> dict[str, str]:
 
 def decoded(body: bytes, key: str) -> object:
     """What `decode` makes of a body at the place of a memory under `ENTITY`."""
-    return decode(body, "x", namespace="default", entity_path=ENTITY, key=key, version=1)
+    return decode(body, "default", Layout("default").address(ENTITY, key), 1)
 
 
 def hold(adapter: StorageAdapter, broken: dict[str, str], *, foreign: int = 0) -> None:

@@ -362,16 +362,8 @@ def test_bodies_in_the_layout_page_are_valid_versions() -> None:
     layout = Layout("default")
     for body in bodies:
         fields = json.loads(body)
-        place = fields["entity_path"], fields["key"]
-        object_key = layout.address(*place).object_key(fields["version"])
-        decode(
-            body.encode(),
-            object_key,
-            namespace="default",
-            entity_path=place[0],
-            key=place[1],
-            version=fields["version"],
-        )
+        address = layout.address(fields["entity_path"], fields["key"])
+        decode(body.encode(), "default", address, fields["version"])
 
 
 # --- compose -------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from amfs_core.entry import MEMORY_TYPES, Evidence, MemoryEntry, Provenance, decode, encode, seal
 from amfs_core.errors import CorruptEntryError
+from amfs_core.layout import Address
 from amfs_core.memory import AgentMemory
 from amfs_core.testing import ModelAdapter
 
@@ -90,7 +91,9 @@ PLACE = {"namespace": "default", "entity_path": "checkout-service", "key": "retr
 
 
 def read(body: bytes, **place: Any) -> MemoryEntry:
-    return decode(body, "the/object.json", **{**PLACE, "version": 2, **place})
+    said: dict[str, Any] = {**PLACE, "version": 2, **place}
+    address = Address(said["entity_path"], said["key"], "the/")
+    return decode(body, said["namespace"], address, said["version"])
 
 
 def sealed(covered: bytes) -> bytes:
@@ -108,14 +111,8 @@ def altered(**changes: Any) -> bytes:
 @settings(max_examples=300, deadline=None)
 def test_every_entry_comes_back_exactly_and_gives_the_same_bytes_again(entry: MemoryEntry) -> None:
     body = seal(entry)
-    found = decode(
-        body,
-        "the/object.json",
-        namespace=entry.namespace,
-        entity_path=entry.entity_path,
-        key=entry.key,
-        version=entry.version,
-    )
+    address = Address(entry.entity_path, entry.key, "the/")
+    found = decode(body, entry.namespace, address, entry.version)
     assert found == entry
     assert repr(found) == repr(entry)
     assert encode(found) == body
@@ -206,9 +203,9 @@ def test_every_single_flipped_bit_is_found() -> None:
 
 def test_every_truncation_is_found() -> None:
     for size in range(len(BODY)):
-        with pytest.raises(CorruptEntryError, match=r"^the/object\.json: "):
+        with pytest.raises(CorruptEntryError, match=r"^the/v2\.json: "):
             read(BODY[:size])
-        with pytest.raises(CorruptEntryError, match=r"^the/object\.json: "):
+        with pytest.raises(CorruptEntryError, match=r"^the/v2\.json: "):
             read(BODY[size + 1 :])
 
 

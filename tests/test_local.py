@@ -16,13 +16,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import amfs_local.directories
 from amfs_core.errors import (
     ConfigurationError,
     CorruptEntryError,
@@ -33,7 +32,6 @@ from amfs_core.memory import AgentMemory
 from amfs_core.testing import ModelAdapter
 from amfs_core.testing.cases import in_forked_child, keys, together
 from amfs_local import LocalAdapter
-from amfs_local.directories import Directories
 from amfs_local.scratch import DIRECTORY
 
 REPOSITORY = Path(__file__).parent.parent
@@ -342,6 +340,18 @@ class TestDurability:
         assert LocalAdapter(root).create("a/b.json", b"two") is False
         assert flushed[-1] == ((root / "a").stat().st_ino, True)
 
+    def test_who_was_late_does_not_write_a_file_in_vain_again(
+        self, adapter: LocalAdapter, root: Path, flushed: list[tuple[int, bool]]
+    ) -> None:
+        rival = LocalAdapter(root)
+        for number in range(3):
+            rival.create(f"a/{number}.json", b"one")
+        flushed.clear()
+        late = [adapter.create(f"a/{number}.json", b"two") for number in range(3)]
+        assert late == [False] * 3
+        assert [is_directory for _, is_directory in flushed].count(False) == 1
+        assert adapter.create("a/new.json", b"two") is True
+
     def test_without_durability_nothing_is_flushed(
         self, root: Path, flushed: list[tuple[int, bool]]
     ) -> None:
@@ -362,70 +372,6 @@ class TestDurability:
 
         monkeypatch.setattr(os, "fsync", spy)
         return found
-
-    def test_writers_that_wait_for_a_flush_share_the_next_one(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        begun, go_on = threading.Event(), threading.Event()
-        flushes: list[str] = []
-
-        def slow(path: str) -> None:
-            flushes.append(path)
-            begun.set()
-            assert go_on.wait(60)
-
-        monkeypatch.setattr(amfs_local.directories, "_fsync", slow)
-        path = str(tmp_path)
-        directories = Directories(path, durable=True)
-        threads = [threading.Thread(target=directories.flush, args=(path,)) for _ in range(9)]
-        threads[0].start()
-        assert begun.wait(60)
-        for thread in threads[1:]:
-            thread.start()
-        wait_until(lambda: directories._flushes[path].users == 9)
-        go_on.set()
-        for thread in threads:
-            thread.join(60)
-        assert len(flushes) == 2  # the one that ran, and one for the eight who came meanwhile
-
-    def test_a_flush_that_failed_serves_nobody(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        begun, go_on = threading.Event(), threading.Event()
-
-        def fail(path: str) -> None:
-            begun.set()
-            assert go_on.wait(60)
-            raise OSError(errno.EIO, "Input/output error")
-
-        monkeypatch.setattr(amfs_local.directories, "_fsync", fail)
-        path = str(tmp_path)
-        directories = Directories(path, durable=True)
-        failed: list[int] = []
-
-        def flush() -> None:
-            try:
-                directories.flush(path)
-            except OSError:
-                failed.append(1)
-
-        threads = [threading.Thread(target=flush) for _ in range(5)]
-        threads[0].start()
-        assert begun.wait(60)
-        for thread in threads[1:]:
-            thread.start()
-        wait_until(lambda: directories._flushes[path].users == 5)
-        go_on.set()
-        for thread in threads:
-            thread.join(60)
-        assert len(failed) == 5
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.001)
 
 
 class TestLeftovers:
@@ -487,6 +433,22 @@ class TestLeftovers:
             assert AgentMemory("a", adapter=named).stats().foreign == 0
             assert LocalAdapter(root).create("a/b.json", b"one") is True
             assert files(root) == ["a/b.json"]
+
+    def test_a_process_that_goes_on_writing_removes_the_file_of_one_that_was_killed(
+        self, named: LocalAdapter, root: Path
+    ) -> None:
+        goes_on = LocalAdapter(root)
+        goes_on.create("a/0.json", b"one")
+        with self.blocked_writer(named) as child:
+            os.kill(child.pid, signal.SIGKILL)
+            child.join()
+            assert any(name.startswith(DIRECTORY) for name in files(root))
+            deadline = time.monotonic() + 60
+            number = 0
+            while any(name.startswith(DIRECTORY) for name in files(root)):
+                assert time.monotonic() < deadline, "it was never removed"
+                number += 1
+                goes_on.create(f"a/{number}.json", b"one")
 
     def test_a_living_writers_file_is_left_alone(self, named: LocalAdapter, root: Path) -> None:
         with self.blocked_writer(named) as child:

@@ -152,8 +152,9 @@ def test_a_writer_that_skips_the_flush_of_directories_is_caught(
 def test_a_writer_that_skips_the_flush_of_files_is_caught(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fsync, opened = machine.os.fsync, machine.os.directories
     with monkeypatch.context() as patch:
-        patch.setattr(Scratch, "_flush", lambda self, fd: None)
+        patch.setattr(machine.os, "fsync", lambda fd: fsync(fd) if fd in opened else None)
         work(machine)
     assert any("was acknowledged and is b''" in problem for problem in machine.problems())
 

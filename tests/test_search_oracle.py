@@ -79,14 +79,7 @@ def newest_of_all(adapter: StorageAdapter) -> dict[Address, MemoryEntry]:
         assert parsed is not None
         assert body is not None
         (address, version) = parsed
-        entry = decode(
-            body,
-            info.key,
-            namespace="default",
-            entity_path=address.entity_path,
-            key=address.key,
-            version=version,
-        )
+        entry = decode(body, "default", address, version)
         held = newest.get((entry.entity_path, entry.key))
         if held is None or held.version < version:
             newest[entry.entity_path, entry.key] = entry

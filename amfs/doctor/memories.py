@@ -50,14 +50,7 @@ class Memories:
         body = self._adapter.get(info.key)
         if body is None:
             return warning(f"{found}; {info.key} is listed and absent", "run `amfs verify`")
-        decode(
-            body,
-            info.key,
-            namespace=self._namespace,
-            entity_path=address.entity_path,
-            key=address.key,
-            version=version,
-        )
+        decode(body, self._namespace, address, version)
         return ok(f"{found}; {address} v{version} is whole, in a format known here")
 
 

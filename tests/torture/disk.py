@@ -72,7 +72,7 @@ class TracedOs:
         self._unnamed = unnamed
         self._numbers = itertools.count()
         self._open: dict[int, int] = {}  # files by descriptor
-        self._directories: dict[int, str] = {}
+        self.directories: dict[int, str] = {}  # those that are open, by descriptor
         self._named: dict[str, int] = {}
         self.before: dict[str, Callable[[], object]] = {}
 
@@ -89,12 +89,12 @@ class TracedOs:
             if not unnamed:
                 self._name(path, self._open[fd])
         elif flags & os.O_DIRECTORY:
-            self._directories[fd] = path
+            self.directories[fd] = path
         return fd
 
     def close(self, fd: int) -> None:
         self._open.pop(fd, None)
-        self._directories.pop(fd, None)
+        self.directories.pop(fd, None)
         os.close(fd)
 
     def write(self, fd: int, data: bytes) -> int:
@@ -103,9 +103,9 @@ class TracedOs:
         return count
 
     def fsync(self, fd: int) -> None:
-        if fd in self._directories:
+        if fd in self.directories:
             self._due("flush")
-            self._add(Call("flush", self._relative(self._directories[fd])))
+            self._add(Call("flush", self._relative(self.directories[fd])))
         else:
             self._add(Call("fsync", file=self._open[fd]))
 
