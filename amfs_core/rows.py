@@ -1,7 +1,8 @@
 """The tables of a catalog, and the row of one memory in them.
 
-Rows are plain tuples: a refresh makes or compares one for every object there is. Bodies have a
-table of their own: a refresh, which reads every row, would otherwise read them all too.
+Rows are plain tuples: a refresh makes or compares one for every object there is. What it compares
+is in one index, which it reads from end to end. Bodies have a table of their own: a scan of the
+others would otherwise read them all too.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ SCHEMA = """CREATE TABLE memory (
   indexed INTEGER NOT NULL
 );
 CREATE INDEX memory_sequence ON memory(entity_path, written_at, prefix);
+CREATE INDEX memory_listed ON memory(prefix, version, size, modified);
 CREATE INDEX memory_newest ON memory(written_at, prefix);
 CREATE INDEX memory_unindexed ON memory(id) WHERE indexed = 0;
 CREATE TABLE body (memory INTEGER PRIMARY KEY, data BLOB NOT NULL);

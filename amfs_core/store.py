@@ -39,7 +39,7 @@ class Store:
 
     def create(self, key: str, data: bytes) -> bool:
         """Ask once for the object to be created; see `StorageAdapter.create`."""
-        return self._send("create", self.adapter.create, key, data, written=len(data))
+        return self._send("create", self.adapter.create, key, data)
 
     def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
         """Ask once for objects to be created together, where the adapter can, and return the keys
@@ -64,7 +64,7 @@ class Store:
         """
         started = time.monotonic()
         try:  # the first attempt has no frame of its own: every write comes here (speed.md)
-            created = self._send("create", self.adapter.create, key, data, written=len(data))
+            created = self._send("create", self.adapter.create, key, data)
             return data if created else self._taken(key)
         except (BackendUnavailableError, OutcomeUnknownError) as error:
             return self._settle_patiently(key, data, error, started)
@@ -148,19 +148,19 @@ class Store:
         each, made when it is asked for."""
         after = start_after
 
-        def fetch() -> tuple[Iterator[ObjectInfo], ObjectInfo | None]:
+        def fetch(after: str) -> tuple[Iterator[ObjectInfo], ObjectInfo | None]:
             objects = iter(self.adapter.list(prefix, after))
             return objects, next(objects, None)
 
         def resume(error: AMFSError) -> tuple[Iterator[ObjectInfo], ObjectInfo | None]:
             return self.patience.again(
-                lambda: self._send("list", fetch),
+                lambda: self._send("list", fetch, after),
                 error,
                 (BackendUnavailableError,),
                 time.monotonic(),
             )
 
-        objects, info = self.patiently(lambda: self._send("list", fetch))
+        objects, info = self.patiently(lambda: self._send("list", fetch, after))
         while info is not None:
             page = [info]
             started = time.monotonic()
@@ -189,7 +189,7 @@ class Store:
     def replace(self, key: str, data: bytes) -> None:
         """Write an object over the one that is there. 1 request."""
         replace = self.adapter.replace
-        self.patiently(lambda: self._send("replace", replace, key, data, written=len(data)))
+        self.patiently(lambda: self._send("replace", replace, key, data))
 
     def patiently(
         self,
@@ -206,17 +206,15 @@ class Store:
     def _get_once(self, key: str) -> bytes | None:
         return self._send("get", self.adapter.get, key)
 
-    def _send(
-        self, kind: str, request: Callable[..., T], *arguments: object, written: int = 0
-    ) -> T:
+    def _send(self, kind: str, request: Callable[..., T], key: str, data: bytes | None = None) -> T:
         """Count and send one request, unless the store is known to be down; note if it answered."""
         breaker = self._breaker
         if breaker.failures:
             breaker.admit()
         sent = time.monotonic()
         read = 0
-        try:
-            answer = request(*arguments)
+        try:  # not `*arguments`: an interpreter within the interpreter runs such a call
+            answer = request(key) if data is None else request(key, data)
             if isinstance(answer, bytes):
                 read = len(answer)
         except (BackendUnavailableError, OutcomeUnknownError) as error:
@@ -226,7 +224,7 @@ class Store:
             breaker.answered()
             raise
         finally:
-            self.meter.add(kind, read, written)
+            self.meter.add(kind, read, 0 if data is None else len(data))
         if breaker.failures:
             breaker.answered()
         return answer

@@ -5,7 +5,6 @@ A file is durable when it and every directory entry on the way to it have been f
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from collections.abc import Iterable
@@ -85,8 +84,10 @@ class Directories:
         opened: dict[int, str] = {}
         try:
             for path in dict.fromkeys(paths):
-                with contextlib.suppress(OSError):
+                try:
                     opened[_opened(path)] = path
+                except OSError:
+                    continue
             return {opened[fd] for fd in flush_each(list(opened))}
         finally:
             for fd in opened:

@@ -1,6 +1,6 @@
 """Flushing several files or directories at a time.
 
-Disks and journals take what waits for them in one go: flushes that eight threads ask for, and
+Disks and journals take what waits for them in one go: flushes that twelve threads ask for, and
 do nothing else, take a third of the time of as many in turn (`docs/design/local-durability.md`).
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-_THREADS = 8
+_THREADS = 12
 
 FlushEach = Callable[[Sequence[int]], set[int]]
 """Flushes each of some descriptors, and returns those that could be."""

@@ -77,12 +77,16 @@ class Scratch:
         linked: list[str] = []
         try:
             for path, data in files.items():
-                with contextlib.suppress(OSError):
+                try:
                     opened[_unnamed_file(data, path)] = path
+                except OSError:
+                    continue
             for fd in flush_each(list(opened)):
-                with contextlib.suppress(OSError):
+                try:
                     _name(fd, opened[fd])
-                    linked.append(opened[fd])
+                except OSError:
+                    continue
+                linked.append(opened[fd])
             return linked
         finally:
             for fd in opened:

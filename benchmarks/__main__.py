@@ -18,6 +18,7 @@ from benchmarks import (
     depth,
     entries,
     find,
+    interpreter,
     load,
     local,
     machine,
@@ -52,6 +53,7 @@ PARTS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "raw-s3": s3.comparisons,
     "raw-local": local.comparisons,
     "raw-find": find.scans,
+    "interpreter": interpreter.costs,
     "startup": startup.starts,
 }
 

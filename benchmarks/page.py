@@ -10,6 +10,7 @@ from benchmarks import (
     contention,
     depth,
     entries,
+    interpreter,
     load,
     measure,
     money,
@@ -317,6 +318,26 @@ def _goals(result: Result) -> Iterator[str]:
     yield "\n".join(
         ["| | |", "| --- | ---: |", *(f"| {one.operation} | {shown(one)} |" for one in others)]
     )
+    yield from _interpreted(result)
+
+
+def _interpreted(result: Result) -> Iterator[str]:
+    rates = result.of(interpreter.SECTION, "×")
+    cpu = result.of(interpreter.SECTION, "times")
+    if not rates.operations:
+        return
+    yield "### What the interpreter allows"
+    yield wrapped(
+        "`make bench ONLY=interpreter`: the raw call itself, followed by so many microseconds of "
+        "Python that do nothing, beside the raw call alone: its rate, and the CPU. [What an "
+        "operation costs](design/speed.md) says what AMFS does in that time."
+    )
+    points = {
+        (one.operation, f"{one.at} µs"): f"{number(one.value or 0)}×, {number(other.value or 0)}"
+        for one, other in zip(rates, cpu, strict=True)
+    }
+    columns = list(dict.fromkeys(column for _, column in points))
+    yield grid(rates.operations, columns, lambda row, column: points.get((row, column), ""))
 
 
 def _method(result: Result) -> Iterator[str]:

@@ -48,6 +48,29 @@ def raw_store(server: Server, bucket: str) -> S3Store:
     )
 
 
+def puts(raw: S3Store, path: str, body: bytes) -> Works:
+    """Return raw creates, under keys as deep as ours: a server makes a directory for each of their
+    segments."""
+
+    def of(repetition: int) -> Work:
+        key = f"raw/{path}/entries/load/{repetition}"
+        return lambda number: obstore.put(
+            raw, f"{key}/k{number}/v1.json", body, mode="create", use_multipart=False
+        )
+
+    return of
+
+
+def gets(raw: S3Store, path: str) -> Works:
+    """Return raw gets of what `puts` created."""
+
+    def of(repetition: int) -> Work:
+        key = f"raw/{path}/entries/load/{repetition}"
+        return lambda number: obstore.get(raw, f"{key}/k{number}/v1.json").bytes()
+
+    return of
+
+
 def comparisons(scale: Scale) -> Iterator[Figure]:
     """Yield writes, and reads of a version, beside raw puts and gets of the same bytes; then beside
     `LEAST`; then with the server on another core."""
@@ -77,18 +100,6 @@ def _comparisons(server: Server, scale: Scale) -> Iterator[Figure]:
             lambda number: memory.write(f"{path}/{repetition}", f"k{number}", VALUE)
         )
 
-    def put(path: str) -> Works:
-        # Keys as deep as ours, since a server makes a directory for each of their segments.
-        return lambda repetition: (
-            lambda number: obstore.put(
-                raw,
-                f"raw/{path}/entries/load/{repetition}/k{number}/v1.json",
-                body,
-                mode="create",
-                use_multipart=False,
-            )
-        )
-
     def put_sealed(repetition: int) -> Work:
         def work(number: int) -> None:
             covered = encode(fields)[:-1]
@@ -101,10 +112,6 @@ def _comparisons(server: Server, scale: Scale) -> Iterator[Figure]:
     def read(repetition: int) -> Work:
         fresh = AgentMemory("bench", adapter=adapter, namespace="bench")  # an empty cache
         return lambda number: fresh.read(f"load/{repetition}", f"k{number}", version=1)
-
-    def get(repetition: int) -> Work:
-        key = f"raw/load/entries/load/{repetition}"
-        return lambda number: obstore.get(raw, f"{key}/k{number}/v1.json").bytes()
 
     def get_checked(repetition: int) -> Work:
         key = f"raw/sealed/entries/load/{repetition}"
@@ -131,12 +138,14 @@ def _comparisons(server: Server, scale: Scale) -> Iterator[Figure]:
             most_cpu=1.3 if aimed else None,
         ).figures()
 
-    yield from compared(WRITE, write("load"), "obstore put", put("load"), aimed=True)
+    put, get = puts(raw, "load", body), gets(raw, "load")
+    yield from compared(WRITE, write("load"), "obstore put", put, aimed=True)
     yield from compared(READ, read, "obstore get", get, aimed=True)
     yield from compared(f"{WRITE} / {LEAST}", write("least"), LEAST, put_sealed)
     yield from compared(f"{READ} / {LEAST}", read, LEAST, get_checked)
     with apart(server):
-        yield from compared(f"{WRITE}, {APART}", write("apart"), "obstore put", put("apart"))
+        put = puts(raw, "apart", body)
+        yield from compared(f"{WRITE}, {APART}", write("apart"), "obstore put", put)
         yield from compared(f"{READ}, {APART}", read, "obstore get", get)
     adapter.close()
 

@@ -56,7 +56,7 @@ FULL = Scale(
     contenders=10,
     additions=40,
     conversations=10_000,
-    loading=50.0,
+    loading=150.0,
 )
 
 QUICK = Scale(

@@ -184,6 +184,10 @@ def saved_run() -> Result:
         Figure("skipped", "far", "AMFS", "", note="toxiproxy can't be had here"),
         Figure("load", "LoCoMo's turns", "AMFS", "s", note="SKIPPED: the data is not here"),
         Figure("limits", "bucket: write, 32 threads: rate", "AMFS", "×", (0.9, 0.91), goal=0.95),
+        Figure("interpreter", "bucket: write, 32 threads", "obstore put", "×", (0.93,), at=20),
+        Figure("interpreter", "bucket: write, 32 threads", "obstore put", "times", (1.1,), at=20),
+        Figure("interpreter", "bucket: write, 32 threads", "obstore put", "×", (0.88,), at=40),
+        Figure("interpreter", "bucket: write, 32 threads", "obstore put", "times", (1.2,), at=40),
     )
 
 
@@ -197,6 +201,7 @@ def test_the_page_is_made_of_a_saved_run(tmp_path: Path) -> None:
     assert "- **Skipped: far.** toxiproxy can't be had here" in text
     assert "SKIPPED: the data is not here" in text
     assert "| bucket: write, 32 threads: rate | 0.905 | 0.9 to 0.91 | ≥ 0.95 | **missed** |" in text
+    assert "| bucket: write, 32 threads | 0.93×, 1.1 | 0.88×, 1.2 |" in text
     pictures = re.findall(r"\]\((benchmarks/\w+\.svg)\)", text)
     assert "benchmarks/directory.svg" in pictures
     assert all((tmp_path / name).stat().st_size < 200_000 for name in pictures)
