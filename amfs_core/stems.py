@@ -27,8 +27,8 @@ _STEP_4 = (
     "ement", "ance", "ence", "able", "ible", "ment", "ant", "ent", "ism", "ate", "iti", "ous",
     "ive", "ize", "ion", "al", "er", "ic", "ou",
 )  # fmt: skip
-_ENDINGS_2 = sorted(_STEP_2, key=len, reverse=True)
-_ENDINGS_3 = sorted(_STEP_3, key=len, reverse=True)
+_ENDINGS_2 = tuple(sorted(_STEP_2, key=len, reverse=True))
+_ENDINGS_3 = tuple(sorted(_STEP_3, key=len, reverse=True))
 
 # Base form, then its irregular forms: the frequent verbs and plurals of English.
 _IRREGULAR_FORMS = """
@@ -103,7 +103,9 @@ def _mended(word: str) -> str:
     return word
 
 
-def _replaced(word: str, endings: list[str], replacements: dict[str, str]) -> str:
+def _replaced(word: str, endings: tuple[str, ...], replacements: dict[str, str]) -> str:
+    if not word.endswith(endings):  # one look, as most words have none of them
+        return word
     for ending in endings:
         if word.endswith(ending):
             rest = word[: -len(ending)]
@@ -112,6 +114,8 @@ def _replaced(word: str, endings: list[str], replacements: dict[str, str]) -> st
 
 
 def _without_suffix(word: str) -> str:
+    if not word.endswith(_STEP_4):
+        return word
     for ending in _STEP_4:
         if word.endswith(ending):
             rest = word[: -len(ending)]

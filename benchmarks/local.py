@@ -60,9 +60,10 @@ def _writes(root: Path, scale: Scale) -> Iterator[Figure]:
             "files by hand",
             write,
             hand,
-            count=scale.raw_operations // 3,
+            # Many short turns: what else the machine does then hits both alike.
+            count=scale.raw_operations // 6,
             threads=threads,
-            repetitions=scale.repetitions,
+            repetitions=scale.repetitions * 3,
             least_speed=0.9,
         ).figures()
 
@@ -111,9 +112,9 @@ def _batches(root: Path, scale: Scale) -> Iterator[Figure]:
             raw_name,
             many,
             raw,
-            count=max(1, scale.raw_operations // BATCH // 2),
+            count=1,
             threads=1,
-            repetitions=scale.repetitions,
+            repetitions=scale.repetitions * 3,
             least_speed=goal,
         ).figures()
     database.close()

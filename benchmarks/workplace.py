@@ -26,6 +26,12 @@ def workplace() -> Path:
     return path
 
 
+def clear() -> None:
+    """Remove the directory, if there is one: of a million files that takes minutes."""
+    if workplace.cache_info().currsize:
+        shutil.rmtree(workplace(), ignore_errors=True)
+
+
 def serving(program: Program) -> AbstractContextManager[Server]:
     """Run a server there for as long as the block lasts."""
     return running(program, inside=workplace())
