@@ -117,17 +117,16 @@ class Refresh:
     def _compare(self, page: Page, confirmed: bytearray) -> None:
         """Note what is new in a page, and which of the memories held it confirms."""
         known = self._catalog.known_of_page(page)
-        ids, same = len(confirmed), 0
+        ids = len(confirmed)
         different: dict[str, Known] = {}
         listed_as = page.get
-        for prefix, id, version, size, modified in known:
-            if (version, size, modified) == listed_as(prefix):  # as nearly all are, mostly
-                same += 1
-                if id < ids:
-                    confirmed[id] = 1
+        for held in known:
+            if held[2:] == listed_as(held[0]):  # as nearly all are, mostly
+                if held[1] < ids:
+                    confirmed[held[1]] = 1
             else:
-                different[prefix] = prefix, id, version, size, modified
-        if same == len(page):
+                different[held[0]] = held
+        if len(known) - len(different) == len(page):
             return
         held_too = {held[0] for held in known} - different.keys()
         for prefix, listed in page.items():
