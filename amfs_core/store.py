@@ -148,8 +148,8 @@ class Store:
         each, made when it is asked for."""
         after = start_after
 
-        def fetch(after: str) -> tuple[Iterator[ObjectInfo], ObjectInfo | None]:
-            objects = iter(self.adapter.list(prefix, after))
+        def fetch(start: str) -> tuple[Iterator[ObjectInfo], ObjectInfo | None]:
+            objects = iter(self.adapter.list(prefix, start))
             return objects, next(objects, None)
 
         def resume(error: AMFSError) -> tuple[Iterator[ObjectInfo], ObjectInfo | None]:

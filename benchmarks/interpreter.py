@@ -43,13 +43,18 @@ def costs(scale: Scale) -> Iterator[Figure]:
     with serving(MINIO) as server:
         raw = raw_store(server, server.new_bucket())
         put = _Raw(WRITE, "obstore put", THREADS, lambda place: puts(raw, place, BODY))
-        get = _Raw(READ, "obstore get", THREADS, lambda _: gets(raw, "raw-20"))
+        get = _Raw(READ, "obstore get", THREADS, lambda _: gets(raw, _alone(SPENT[0])))
         yield from _compared(put, scale)
         yield from _compared(get, scale)
     with places() as made:
         root = made.root
         hand = _Raw(DIRECTORY, "files by hand", WRITERS, lambda place: _by_hand(root / place))
         yield from _compared(hand, scale)
+
+
+def _alone(spent: int) -> str:
+    """Return the place of the raw calls that those with so much Python are compared with."""
+    return f"raw-{spent}"
 
 
 def _by_hand(root: Path) -> Works:
@@ -63,7 +68,7 @@ def _by_hand(root: Path) -> Works:
 
 def _compared(raw: _Raw, scale: Scale) -> Iterator[Figure]:
     for spent in SPENT:
-        alone, also = raw.works(f"raw-{spent}"), raw.works(f"spent-{spent}")
+        alone, also = raw.works(_alone(spent)), raw.works(f"spent-{spent}")
         pairs = compare(
             raw.name,
             raw.peer,

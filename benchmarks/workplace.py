@@ -22,7 +22,7 @@ def workplace() -> Path:
     after another part had tidied up, and what keeps one database was not.
     """
     path = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix=".bench-"))
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    atexit.register(clear)
     return path
 
 

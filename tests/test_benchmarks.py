@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import money, page
+from benchmarks import find, money, page
 from benchmarks.__main__ import main
 from benchmarks.compare import Change, Verdict
 from benchmarks.figure import Figure, Result
@@ -120,6 +120,22 @@ def test_ratios_are_formed_within_a_repetition() -> None:
     assert made["×"].met
     assert made["times"].samples == (2.0, 2.0, 2.0)
     assert made["times"].met is False
+
+
+def test_the_requests_of_a_refresh_are_those_of_one(tmp_path: Path) -> None:
+    asked = {
+        (one.operation.rpartition(", ")[2], one.unit): one.value
+        for one in find._local(tmp_path, 1_000, 1)
+        if ": requests, " in one.operation
+    }
+    assert asked == {
+        ("cold", "LIST"): 1,
+        ("cold", "GET"): 1_000,
+        ("nothing new", "LIST"): 1,
+        ("nothing new", "GET"): 0,
+        ("10 new", "LIST"): 1,
+        ("10 new", "GET"): 10,
+    }
 
 
 # --- money ---------------------------------------------------------------------------------------
