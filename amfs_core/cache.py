@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import islice
 
 import msgspec
 from msgspec.structs import replace
@@ -48,7 +49,8 @@ class _Memory(msgspec.Struct):
 class Cache:
     """Up to 200,000 memories, and up to 64 MiB of their bodies; oldest out first.
 
-    The tables are plain dicts, which keep the order in which memories came.
+    The table is a plain dict, which keeps the order in which memories came. What is in it changes
+    under the lock only; whatever reads it, or is the first to come, needs none.
     """
 
     def __init__(self) -> None:
@@ -63,7 +65,7 @@ class Cache:
         self._lock = threading.Lock()
         self._memories: dict[str, _Memory] = {}
         self._size = 0
-        self._appended: dict[str, tuple[Address, int]] = {}
+        self._appended: deque[tuple[Address, int]] = deque(maxlen=MAX_APPENDED)
 
     def head(self, address: Address) -> Head | None:
         """Return the newest version known, None when this process never looked."""
@@ -84,35 +86,52 @@ class Cache:
         while the purge is under way, is not kept again. So does a version that comes after some
         that were never read, since one of those may be such a tombstone.
         """
-        version, prefix = entry.version, address.prefix
+        version, prefix, fresh = entry.version, address.prefix, None
         checked = time.monotonic() if newest else _NEVER
-        with self._lock:
-            memory = self._memories.get(prefix) or self._new_memory(prefix)
-            known = memory.head
-            purged = max(known.purged, version) if entry.purges else known.purged
-            if entry.purges or 0 < known.version < version - 1:
-                self._drop_before(memory, version)
-            if version not in memory.bodies and (version >= purged or entry.erased is not None):
-                memory.bodies[version] = body
-                self._size += len(body)
-            if version > known.version:
-                written_at = entry.provenance.written_at
-                memory.head = Head(version, entry.sha256, written_at, checked, purged)
-            elif purged > known.purged:
-                memory.head = replace(known, purged=purged)
-            if newest:  # text keeps its hash, which a new key would make anew
-                self._appended[prefix] = address, version
-            if self._size > MAX_BODY_BYTES or len(self._appended) > MAX_APPENDED:
+        memory = self._memories.get(prefix)
+        if memory is None:
+            # What comes first takes no lock, which between two requests costs more than all of this
+            # (`speed.md`): `setdefault` is one step for all threads, and a size that is lost
+            # between two of them is found again when room is made.
+            written_at, purged = entry.provenance.written_at, version if entry.purges else 0
+            head = Head(version, entry.sha256, written_at, checked, purged)
+            fresh = _Memory(head, {version: body})
+            memory = self._memories.setdefault(prefix, fresh)
+        if memory is fresh:
+            self._size += len(body)
+        else:
+            with self._lock:
+                self._keep_more(prefix, entry, body, checked)
+        if newest:
+            self._appended.append((address, version))
+        if self._size > MAX_BODY_BYTES or len(self._memories) > MAX_MEMORIES:
+            with self._lock:
                 self._make_room()
+
+    def _keep_more(self, prefix: str, entry: MemoryEntry, body: bytes, checked: float) -> None:
+        version = entry.version
+        memory = self._memories.setdefault(prefix, _Memory(NONE_KNOWN, {}))
+        known = memory.head
+        purged = max(known.purged, version) if entry.purges else known.purged
+        if entry.purges or 0 < known.version < version - 1:
+            self._drop_before(memory, version)
+        if version not in memory.bodies and (version >= purged or entry.erased is not None):
+            memory.bodies[version] = body
+            self._size += len(body)
+        if version > known.version:
+            memory.head = Head(version, entry.sha256, entry.provenance.written_at, checked, purged)
+        elif purged > known.purged:
+            memory.head = replace(known, purged=purged)
 
     def checked(self, address: Address, version: int) -> None:
         """Note that `version` (0: none) was the newest just now."""
         now = time.monotonic()
         with self._lock:
-            prefix = address.prefix
-            memory = self._memories.get(prefix) or self._new_memory(prefix)
+            memory = self._memories.setdefault(address.prefix, _Memory(NONE_KNOWN, {}))
             if memory.head.version == version:
                 memory.head = replace(memory.head, checked=now)
+            if len(self._memories) > MAX_MEMORIES:
+                self._make_room()
 
     def forget_before(self, address: Address, version: int) -> None:
         """Drop the bodies of all versions before one: their content is to be gone."""
@@ -123,9 +142,7 @@ class Cache:
 
     def note_appended(self, address: Address, version: int) -> None:
         """Note a version that this process appended: a listing may lag behind it."""
-        with self._lock:
-            self._appended[address.prefix] = address, version
-            self._make_room()
+        self._appended.append((address, version))
 
     @property
     def has_appended(self) -> bool:
@@ -133,27 +150,23 @@ class Cache:
         return bool(self._appended)
 
     def take_appended(self) -> dict[Address, int]:
-        """Return what was noted since this was last asked, of 10,000 memories at most."""
-        with self._lock:
-            taken, self._appended = self._appended, {}
-        return dict(taken.values())
-
-    def _new_memory(self, prefix: str) -> _Memory:
-        memory = self._memories[prefix] = _Memory(NONE_KNOWN, {})
-        if len(self._memories) > MAX_MEMORIES:
-            self._make_room()
-        return memory
+        """Return what was noted since this was last asked: the last 10,000 at most."""
+        taken: dict[Address, int] = {}
+        with suppress(IndexError):  # it is empty
+            while True:
+                address, version = self._appended.popleft()
+                taken[address] = max(version, taken.get(address, 0))
+        return taken
 
     def _make_room(self) -> None:
         """Drop the oldest eighth of what there is too much of; one by one would be dearer."""
-        if len(self._appended) > MAX_APPENDED:
-            for prefix in list(islice(self._appended, MAX_APPENDED // 8)):
-                del self._appended[prefix]
         if len(self._memories) > MAX_MEMORIES:
-            for prefix in list(islice(self._memories, MAX_MEMORIES // 8)):
-                self._size -= sum(map(len, self._memories.pop(prefix).bodies.values()))
+            for prefix in list(self._memories)[: MAX_MEMORIES // 8]:
+                del self._memories[prefix]
+        memories = list(self._memories.values())
+        self._size = sum(len(body) for memory in memories for body in memory.bodies.values())
         if self._size > MAX_BODY_BYTES:
-            for memory in self._memories.values():
+            for memory in memories:
                 for version in list(memory.bodies):
                     if self._size <= MAX_BODY_BYTES * 7 // 8:
                         return

@@ -6,7 +6,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import tenacity
@@ -128,8 +128,8 @@ def one_call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
         try:
             return method(self, *args, **kwargs)
         except AMFSError as error:
-            if error.entity_path is None:
-                _name(error, args, kwargs)
+            given = {**dict(zip(("entity_path", "key"), args, strict=False)), **kwargs}
+            named(error, given.get("entity_path"), given.get("key"))
             raise
         finally:
             call.until = None
@@ -137,8 +137,7 @@ def one_call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
     return called
 
 
-def _name(error: AMFSError, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
-    given = {**dict(zip(("entity_path", "key"), args, strict=False)), **kwargs}
-    entity_path, key = given.get("entity_path"), given.get("key")
-    if isinstance(entity_path, str) and isinstance(key, str):
+def named(error: AMFSError, entity_path: object, key: object) -> None:
+    """Give an error the names of the memory that a call was about, unless it has some."""
+    if error.entity_path is None and isinstance(entity_path, str) and isinstance(key, str):
         error.entity_path, error.key = entity_path, key

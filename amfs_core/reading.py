@@ -9,17 +9,16 @@ from typing import Any
 from amfs_core import arguments
 from amfs_core.diff import Diff, diff
 from amfs_core.entry import MemoryEntry
-from amfs_core.errors import InvalidValueError
+from amfs_core.errors import AMFSError, InvalidValueError
 from amfs_core.filters import Filters
 from amfs_core.hit import SearchHit
-from amfs_core.patience import one_call
+from amfs_core.patience import named, one_call
 from amfs_core.session import Session
 
 
 class Reading(Session):
     """Finding out what is remembered."""
 
-    @one_call
     def read(
         self,
         entity_path: str,
@@ -42,21 +41,44 @@ class Reading(Session):
         seen, 1 for a given version and 0 the second time, 0 within `max_age`; `at` adds about
         log2(versions).
         """
-        if version is not None and at is not None:
-            raise InvalidValueError("give version or at, not both")
+        if version is None:
+            return self._read_newest(entity_path, key, at, min_confidence, max_age)
+        # One request has the whole patience anyway, and to share it costs (`speed.md`).
+        try:
+            if at is not None:
+                raise InvalidValueError("give version or at, not both")
+            address = self._layout.address(entity_path, key)
+            least = arguments.fraction(min_confidence, "min_confidence")
+            if max_age is not None:
+                arguments.seconds(max_age, "max_age")
+            entry = self._versions.get(address, arguments.version(version, "version"))
+        except AMFSError as error:
+            named(error, entity_path, key)
+            raise
+        if entry is None or entry.confidence < least:
+            return None
+        self._reads.note(address, entry.version)
+        return entry
+
+    @one_call
+    def _read_newest(
+        self,
+        entity_path: str,
+        key: str,
+        at: datetime | None,
+        min_confidence: float,
+        max_age: float | timedelta | None,
+    ) -> MemoryEntry | None:
         address = self._layout.address(entity_path, key)
         least = arguments.fraction(min_confidence, "min_confidence")
         age = _age(max_age)
-        if version is not None:
-            entry = self._versions.get(address, arguments.version(version, "version"))
-        elif at is not None:
+        if at is None:
+            moment = None
+            entry = self._versions.newest(address, age)
+        else:
             moment = arguments.moment(at, "at")
             entry = self._versions.as_of(address, moment)
-            entry = entry if entry and entry.is_live(moment) else None
-        else:
-            entry = self._versions.newest(address, age)
-            entry = entry if entry and entry.is_live() else None
-        if entry is None or entry.confidence < least:
+        if entry is None or not entry.is_live(moment) or entry.confidence < least:
             return None
         self._reads.note(address, entry.version)
         return entry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 
 from amfs_core import fork
 from amfs_core.layout import Address
@@ -11,11 +11,14 @@ from amfs_core.layout import Address
 MAX_MEMORIES = 10_000
 """Memories that are remembered; of more, those not read for longest are forgotten."""
 
+_MOST_WAITING = 1_000
+
 
 class SessionReads:
     """The newest version that was read of each memory, up to 10,000 memories.
 
-    Safe to share between threads. Empty in a forked child: that is another session of work.
+    Safe to share between threads, whose notes wait in a queue, as those of `Meter` do. Empty in a
+    forked child: that is another session of work.
     """
 
     def __init__(self) -> None:
@@ -25,20 +28,29 @@ class SessionReads:
     def after_fork(self) -> None:
         """Start empty: the parent may have been changing it at the moment of the fork."""
         self._lock = threading.Lock()
+        self._waiting: deque[tuple[Address, int]] = deque()
         self._versions: OrderedDict[str, tuple[Address, int]] = OrderedDict()
 
     def note(self, address: Address, version: int) -> None:
         """Remember that a version was read."""
-        prefix = address.prefix  # text keeps its hash, which every read would make anew
+        self._waiting.append((address, version))
+        if len(self._waiting) > _MOST_WAITING:
+            with self._lock:
+                self._take_in()
+
+    def newest(self) -> dict[Address, int]:
+        """Return the newest version read of each memory."""
         with self._lock:
+            self._take_in()
+            return dict(self._versions.values())
+
+    def _take_in(self) -> None:
+        for _ in range(len(self._waiting)):  # only whoever has the lock takes any away
+            address, version = self._waiting.popleft()
+            prefix = address.prefix
             known = self._versions.get(prefix)
             if known is None or version > known[1]:
                 self._versions[prefix] = address, version
             self._versions.move_to_end(prefix)
             if len(self._versions) > MAX_MEMORIES:
                 self._versions.popitem(last=False)
-
-    def newest(self) -> dict[Address, int]:
-        """Return the newest version read of each memory."""
-        with self._lock:
-            return dict(self._versions.values())

@@ -103,14 +103,24 @@ class Store:
 
     def get(self, key: str) -> bytes | None:
         """Return an object's bytes, or None when there is none. 1 request."""
-        # `patiently` without its frame and a closure: every read comes here.
-        started = time.monotonic()
+        # The first attempt has no frame of its own: every read comes here (`speed.md`).
+        breaker = self._breaker
+        if breaker.failures:
+            breaker.admit()
+        sent = time.monotonic()
         try:
-            return self._send("get", self.adapter.get, key)
-        except BackendUnavailableError as error:
+            data = self.adapter.get(key)
+        except AMFSError as error:
+            self._failed(error, "get", sent)
+            if not isinstance(error, BackendUnavailableError):
+                raise
             return self.patience.again(
-                lambda: self._get_once(key), error, (BackendUnavailableError,), started
+                lambda: self._get_once(key), error, (BackendUnavailableError,), sent
             )
+        self.meter.add("get", 0 if data is None else len(data))
+        if breaker.failures:
+            breaker.answered()
+        return data
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield `(key, bytes or None)` for every key, in any order. 1 request each."""
@@ -211,20 +221,22 @@ class Store:
         breaker = self._breaker
         if breaker.failures:
             breaker.admit()
+        written = 0 if data is None else len(data)
         sent = time.monotonic()
-        read = 0
         try:  # not `*arguments`: an interpreter within the interpreter runs such a call
             answer = request(key) if data is None else request(key, data)
-            if isinstance(answer, bytes):
-                read = len(answer)
-        except (BackendUnavailableError, OutcomeUnknownError) as error:
-            breaker.failed(error, sent)
+        except AMFSError as error:
+            self._failed(error, kind, sent, written)
             raise
-        except AMFSError:
-            breaker.answered()
-            raise
-        finally:
-            self.meter.add(kind, read, 0 if data is None else len(data))
+        self.meter.add(kind, len(answer) if isinstance(answer, bytes) else 0, written)
         if breaker.failures:
             breaker.answered()
         return answer
+
+    def _failed(self, error: AMFSError, kind: str, sent: float, written: int = 0) -> None:
+        """Count a request that ended with an error, and note whether that was an answer."""
+        self.meter.add(kind, 0, written)
+        if isinstance(error, BackendUnavailableError | OutcomeUnknownError):
+            self._breaker.failed(error, sent)
+        else:
+            self._breaker.answered()

@@ -215,7 +215,11 @@ class Versions:
             self.store.meter.add("cache_hit")
             return self.decode(address, version, body)
         body = self.store.get(address.object_key(version))
-        return None if body is None else self._remember(address, version, body)
+        if body is None:
+            return None
+        entry = decode(body, self.layout.namespace, address, version)
+        self.cache.keep(address, entry, body)
+        return entry
 
     def as_of(self, address: Address, moment: datetime) -> MemoryEntry | None:
         """Return the version that was newest at a time: a search by halves, as times never fall."""

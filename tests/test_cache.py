@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from amfs_core import cache as cache_module
+from amfs_core.cache import Cache
+from amfs_core.entry import MemoryEntry, encode
+from amfs_core.layout import Address
 from amfs_core.memory import AgentMemory
 from amfs_core.testing import FaultyAdapter, ModelAdapter
 
@@ -62,3 +70,101 @@ def test_forgetting_a_memory_that_was_never_seen_is_not_seeing_it() -> None:
     address = memory._layout.address("e", "k")
     memory._versions.cache.forget_before(address, 5)
     assert memory._versions.cache.head(address) is None
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Have threads take turns after nearly every step."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def versions_of(
+    writer: AgentMemory, key: str, count: int
+) -> tuple[Address, list[tuple[MemoryEntry, bytes]]]:
+    entries = [writer.write("e", key, number) for number in range(count)]
+    return writer._layout.address("e", key), [(entry, encode(entry)) for entry in entries]
+
+
+def kept_at_once(
+    pool: ThreadPoolExecutor, address: Address, found: list[tuple[MemoryEntry, bytes]]
+) -> Cache:
+    """Return a cache to which a thread for each version came at the same moment."""
+    cache, start = Cache(), threading.Barrier(len(found))
+
+    def keep(entry: MemoryEntry, body: bytes) -> None:
+        start.wait()
+        cache.keep(address, entry, body)
+
+    list(pool.map(keep, *zip(*found, strict=True)))
+    return cache
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_whoever_comes_first_of_many_threads_the_newest_version_is_the_head() -> None:
+    writer = AgentMemory("w", adapter=ModelAdapter())
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(60):
+            address, kept = versions_of(writer, f"k{number}", 8)
+            cache = kept_at_once(pool, address, kept)
+            head = cache.head(address)
+            assert head is not None
+            assert (head.version, head.sha256) == (8, kept[-1][0].sha256)
+            held = cache._memories[address.prefix].bodies
+            assert all(held[entry.version] == body for entry, body in kept[-1:])
+            assert all(body == kept[version - 1][1] for version, body in held.items())
+            assert cache._size == sum(map(len, held.values()))
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_what_a_purge_erases_is_not_kept_whoever_comes_first() -> None:
+    store = ModelAdapter()
+    writer = AgentMemory("w", adapter=store)
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(60):
+            address, kept = versions_of(writer, f"k{number}", 3)
+            assert writer.purge("e", f"k{number}") == 3
+            tombstone = AgentMemory("r", adapter=store).read("e", f"k{number}", version=4)
+            assert tombstone is not None
+            assert tombstone.purges
+            cache = kept_at_once(pool, address, [(tombstone, encode(tombstone)), *kept])
+            assert list(cache._memories[address.prefix].bodies) == [4]
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_threads_that_read_much_keep_to_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "MAX_BODY_BYTES", 20_000)
+    monkeypatch.setattr(cache_module, "MAX_MEMORIES", 50)
+    store = ModelAdapter()
+    writer = AgentMemory("w", adapter=store)
+    for number in range(400):
+        writer.write("e", f"k{number}", "x" * 500)
+    memory = AgentMemory("a", adapter=store)
+
+    def read(number: int) -> bool:
+        return memory.read("e", f"k{number % 400}", version=1) is not None
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, range(2_000)))
+
+    cache = memory._versions.cache
+    held = [body for one in cache._memories.values() for body in one.bodies.values()]
+    assert len(cache._memories) <= 50
+    assert sum(map(len, held)) <= 20_000
+
+
+def test_no_thread_s_appends_are_lost_to_threads_that_take_them() -> None:
+    memory = AgentMemory("a", adapter=ModelAdapter())
+    cache = memory._versions.cache
+    taken: list[tuple[str, int]] = []
+
+    def write(number: int) -> None:
+        memory.write("e", f"k{number % 50}", number)
+        taken.extend((address.key, version) for address, version in cache.take_appended().items())
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(400)))
+    assert {(entry.key, entry.version) for entry in memory.list()} <= set(taken)
+    assert not cache.has_appended

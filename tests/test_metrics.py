@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 from amfs_core.memory import AgentMemory
+from amfs_core.metrics import Meter
 from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
 
 
@@ -30,3 +32,31 @@ def test_they_are_a_value_that_can_be_sent_and_kept() -> None:
     assert dataclasses.asdict(metrics)["requests"]["create"] == 1
     memory.write("e", "k", 2)
     assert metrics.requests["create"] == 1
+
+
+def test_none_is_lost_between_threads_while_the_totals_are_asked_for() -> None:
+    meter = Meter()
+
+    def count(_: int) -> list[int]:
+        seen = []
+        for _ in range(3_000):
+            meter.add("get", read=2)
+            meter.add("create", written=3)
+            seen.append(meter.snapshot().bytes_read)
+        return seen
+
+    with ThreadPoolExecutor(6) as pool:
+        seen = list(pool.map(count, range(6)))
+
+    totals = meter.snapshot()
+    assert (totals.requests["get"], totals.requests["create"]) == (18_000, 18_000)
+    assert (totals.bytes_read, totals.bytes_written) == (36_000, 54_000)
+    assert all(one == sorted(one) for one in seen)  # they never fall
+
+
+def test_what_waits_to_be_counted_is_bounded() -> None:
+    meter = Meter()
+    for _ in range(10_000):
+        meter.add("get")
+    assert len(meter._waiting) <= 1_000
+    assert meter.snapshot().requests["get"] == 10_000

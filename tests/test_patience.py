@@ -19,7 +19,11 @@ from amfs_core import breaker as breaker_module
 from amfs_core import patience as patience_module
 from amfs_core import store as store_module
 from amfs_core.breaker import Breaker
-from amfs_core.errors import BackendUnavailableError, WriteOutcomeUnknownError
+from amfs_core.errors import (
+    BackendUnavailableError,
+    InvalidValueError,
+    WriteOutcomeUnknownError,
+)
 from amfs_core.metrics import Meter
 from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
 from amfs_s3 import runtime
@@ -112,6 +116,21 @@ class TestOneTimeForACall:
             memory_of(adapter, 3).read("e", "k", version=1)
 
         assert 2 <= clock.now - started <= 3
+
+    @pytest.mark.parametrize("version", [1, None])
+    def test_an_error_names_the_memory_of_the_call(
+        self, clock: Clock, adapter: FaultyAdapter, version: int | None
+    ) -> None:
+        adapter.inject(Fault.UNAVAILABLE, on="get", times=ALWAYS)
+        memory = memory_of(adapter, 0)
+
+        with pytest.raises(BackendUnavailableError) as down:
+            memory.read("e", "k", version=version)
+        with pytest.raises(InvalidValueError) as wrong:
+            memory.read("e", "k", version=version, min_confidence=2)
+
+        for error in (down.value, wrong.value):
+            assert (error.entity_path, error.key) == ("e", "k")
 
     def test_each_attempt_is_logged(
         self, clock: Clock, adapter: FaultyAdapter, caplog: pytest.LogCaptureFixture
