@@ -95,13 +95,16 @@ class S3Adapter:
         self.bucket = bucket
         self.prefix = checked_prefix(prefix)
         self._client_options = checked(client_options)
+        self._connected: _Connection | None = None
         self.after_fork()
         fork.register(self)
 
     def after_fork(self) -> None:
         """Connect anew in a forked child."""
+        if self._connected is not None:
+            runtime.keep_for_ever(self._connected)
+        self._connected = None
         self._lock = threading.Lock()
-        self._connected: _Connection | None = None
         self._proved = False
         self._pool: ThreadPoolExecutor | None = None
 

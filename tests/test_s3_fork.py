@@ -114,6 +114,31 @@ def test_a_child_forked_before_the_first_request_of_its_parent_works(
     assert_exactly(place, acknowledged)
 
 
+def do_nothing(_tell: Tell) -> None:
+    """The child only comes to life, and ends."""
+
+
+def test_a_child_waits_for_nothing_that_a_thread_of_its_parent_held(place: Place) -> None:
+    with place.memory("busy") as busy, ThreadPoolExecutor(4) as threads:
+        busy.write("fork", "from-parent", "hello")
+        enough = threading.Event()
+
+        def ask() -> None:
+            while not enough.is_set():
+                assert busy.health().ok
+
+        asking = [threads.submit(ask) for _ in range(4)]
+        try:
+            for _ in range(60):  # of 100 that freed the client of the memory, 4 never came to life
+                with place.memory("used") as used:
+                    assert used.read("fork", "from-parent") is not None
+                    Worker(do_nothing, method="fork").result()
+        finally:
+            enough.set()
+        for thread in asking:
+            thread.result()
+
+
 def fork_again(memory: AgentMemory, tell: Tell) -> None:
     memory.write("fork", "from-parent", "from the child")
     tell(runtime.obstore_works())
