@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -137,6 +139,25 @@ def test_a_child_waits_for_nothing_that_a_thread_of_its_parent_held(place: Place
             enough.set()
         for thread in asking:
             thread.result()
+
+
+def test_what_is_kept_for_ever_is_not_freed_at_the_end_either() -> None:
+    program = """
+import gc
+from amfs_s3 import runtime
+
+class Client:
+    def __del__(self):
+        print("freed", self.name, flush=True)
+
+kept, other = Client(), Client()
+kept.name, other.name = "kept", "other"
+runtime.keep_for_ever(kept)
+del kept, other
+gc.collect()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "freed other\n"), done.stderr
 
 
 def fork_again(memory: AgentMemory, tell: Tell) -> None:
