@@ -23,9 +23,7 @@ DAMAGES = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, Rec
 
 _SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"\}')
 _SEAL_BYTES = len(',"sha256":"') + 64 + len('"}')
-MAX_LEVELS = MAX_DEPTH + 10
-"""Deepest nesting of a body: a value has some fields around it."""
-
+_MAX_DEPTH = MAX_DEPTH + 10  # a value has some fields around it
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -75,7 +73,7 @@ def opened(body: bytes, what: str, corrupt: Callable[[str], NoReturn]) -> dict[s
     if _encode(fields) != body:
         json.loads(body, object_pairs_hook=_each_once, parse_int=str, parse_float=str)
     if may_be_deep(body) and _is_too_deep(fields):
-        raise ValueError(f"it is nested deeper than {MAX_LEVELS} levels")
+        raise ValueError(f"it is nested deeper than {_MAX_DEPTH} levels")
     return fields
 
 
@@ -90,8 +88,10 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def may_be_deep(body: bytes) -> bool:
     """False when the brackets alone show that the nesting is not deep: a fraction of the price."""
+    if body.count(b"[") + body.count(b"{") <= _MAX_DEPTH:
+        return False
     brackets = body.translate(None, _NO_BRACKETS)
-    for _ in range(MAX_LEVELS // 2):  # each round takes one level or two off
+    for _ in range(_MAX_DEPTH // 2):  # each round takes one level or two off
         fewer = brackets.replace(b"{}", b"").replace(b"[]", b"")
         if len(fewer) == len(brackets):  # texts have brackets too
             return True
@@ -103,7 +103,7 @@ def may_be_deep(body: bytes) -> bool:
 
 def _is_too_deep(fields: dict[str, Any]) -> bool:
     level: list[Any] = [fields]
-    for _ in range(MAX_LEVELS):
+    for _ in range(_MAX_DEPTH):
         level = [
             child
             for one in level

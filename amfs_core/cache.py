@@ -109,8 +109,7 @@ class Cache:
                 self._make_room()
 
     def _keep_more(self, prefix: str, entry: MemoryEntry, body: bytes, checked: float) -> None:
-        version = entry.version
-        memory = self._memories.setdefault(prefix, _Memory(NONE_KNOWN, {}))
+        version, memory = entry.version, self._memory(prefix)
         known = memory.head
         purged = max(known.purged, version) if entry.purges else known.purged
         if entry.purges or 0 < known.version < version - 1:
@@ -127,7 +126,7 @@ class Cache:
         """Note that `version` (0: none) was the newest just now."""
         now = time.monotonic()
         with self._lock:
-            memory = self._memories.setdefault(address.prefix, _Memory(NONE_KNOWN, {}))
+            memory = self._memory(address.prefix)
             if memory.head.version == version:
                 memory.head = replace(memory.head, checked=now)
             if len(self._memories) > MAX_MEMORIES:
@@ -157,6 +156,10 @@ class Cache:
                 address, version = self._appended.popleft()
                 taken[address] = max(version, taken.get(address, 0))
         return taken
+
+    def _memory(self, prefix: str) -> _Memory:
+        known = self._memories.get(prefix)
+        return known or self._memories.setdefault(prefix, _Memory(NONE_KNOWN, {}))
 
     def _make_room(self) -> None:
         """Drop the oldest eighth of what there is too much of; one by one would be dearer."""

@@ -18,16 +18,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from amfs_core.body import (
-    DAMAGES,
-    FORMAT,
-    MAX_LEVELS,
-    is_sealed,
-    may_be_deep,
-    opened,
-    sealed,
-    with_seal,
-)
+from amfs_core.body import DAMAGES, FORMAT, is_sealed, may_be_deep, opened, sealed, with_seal
 from amfs_core.errors import CorruptEntryError, InvalidValueError
 from amfs_core.layout import Address
 from amfs_core.shape import Fraction, Number, Time, Version, VersionShape
@@ -250,7 +241,7 @@ def decode(body: bytes, namespace: str, address: Address, version: int) -> Memor
             and _encode(entry) == body
             and is_sealed(body, entry.sha256)
             and _is_plain(entry)
-            and (body.count(b"[") + body.count(b"{") <= MAX_LEVELS or not may_be_deep(body))
+            and not may_be_deep(body)
         ):
             return entry
     except DAMAGES:

@@ -215,11 +215,7 @@ class Versions:
             self.store.meter.add("cache_hit")
             return self.decode(address, version, body)
         body = self.store.get(address.object_key(version))
-        if body is None:
-            return None
-        entry = decode(body, self.layout.namespace, address, version)
-        self.cache.keep(address, entry, body)
-        return entry
+        return None if body is None else self._remember(address, version, body)
 
     def as_of(self, address: Address, moment: datetime) -> MemoryEntry | None:
         """Return the version that was newest at a time: a search by halves, as times never fall."""

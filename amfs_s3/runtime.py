@@ -23,10 +23,10 @@ def obstore_works() -> bool:
 
 
 class _Kept(msgspec.Struct, gc=False):
-    """Two of these that hold each other are never freed: no garbage collector looks at them."""
+    """One that holds itself is never freed: no garbage collector looks at it."""
 
     what: object
-    other: _Kept | None = None
+    itself: _Kept | None = None
 
 
 def keep_for_ever(client: object) -> None:
@@ -37,7 +37,7 @@ def keep_for_ever(client: object) -> None:
     wait for it in the middle of letting go.
     """
     kept = _Kept(client)
-    kept.other = _Kept(None, kept)
+    kept.itself = kept
 
 
 def _note_fork() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -70,15 +68,6 @@ def test_forgetting_a_memory_that_was_never_seen_is_not_seeing_it() -> None:
     address = memory._layout.address("e", "k")
     memory._versions.cache.forget_before(address, 5)
     assert memory._versions.cache.head(address) is None
-
-
-@pytest.fixture
-def eager_threads() -> Iterator[None]:
-    """Have threads take turns after nearly every step."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 def versions_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -36,14 +35,11 @@ def test_it_goes_on_while_the_time_of_day_goes_back_or_stands_still(steps: list[
     assert all(one < next_one for one, next_one in pairwise(seen))
 
 
+@pytest.mark.usefixtures("eager_threads")
 def test_no_two_threads_get_the_same_time() -> None:
-    clock, before = Clock(), sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            seen = list(pool.map(lambda _: [clock.now() for _ in range(3_000)], range(8)))
-    finally:
-        sys.setswitchinterval(before)
+    clock = Clock()
+    with ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(lambda _: [clock.now() for _ in range(3_000)], range(8)))
     assert all(one < next_one for times in seen for one, next_one in pairwise(times))
     assert len({time for times in seen for time in times}) == 8 * 3_000
     assert clock.now() > max(times[-1] for times in seen)
