@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 _MAX_SCOPES = 1000
 _SOME = 10
+_STAMP = "UPDATE memory SET modified = ? WHERE id = ?"
 _log = logging.getLogger("amfs")
 
 
@@ -195,7 +196,8 @@ class Catalog:
 
     def put(self, memories: list[tuple[Row, bytes]]) -> None:
         """Store newest versions with their bodies; one that is older than what is there by now is
-        left out."""
+        left out. Of one that is there by now, as another refresh has stored it, only the time of
+        its object is taken: what is derived from its content stays."""
 
         def put(connection: sqlite3.Connection) -> None:
             with self.database.transaction(connection):
@@ -203,11 +205,16 @@ class Catalog:
                     held[0]: held
                     for held in _known(connection, [one[rows.PREFIX] for one, _ in memories])
                 }
-                newer = [
-                    (one, body)
-                    for one, body in memories
-                    if _is_newer(one, known.get(one[rows.PREFIX]))
-                ]
+                newer = []
+                for one, body in memories:
+                    held = known.get(one[rows.PREFIX])
+                    if held is None or held[2] < one[rows.VERSION]:
+                        newer.append((one, body))
+                    elif held[2] == one[rows.VERSION]:
+                        if _body(connection, held[1]) != body:
+                            newer.append((one, body))
+                        elif one[rows.MODIFIED] is not None:
+                            connection.execute(_STAMP, (one[rows.MODIFIED], held[1]))
                 prefixes = [one[rows.PREFIX] for one, _ in newer]
                 self._tell(connection, [known[one] for one in prefixes if one in known])
                 connection.executemany(rows.UPSERT, [one for one, _ in newer])
@@ -236,7 +243,7 @@ class Catalog:
 
         def put(connection: sqlite3.Connection) -> None:
             with self.database.transaction(connection):
-                connection.executemany("UPDATE memory SET modified = ? WHERE id = ?", stamps)
+                connection.executemany(_STAMP, stamps)
 
         if stamps:
             self.database.run(put)
@@ -303,5 +310,6 @@ def _known(connection: sqlite3.Connection, prefixes: Iterable[str]) -> list[Know
     ).fetchall()
 
 
-def _is_newer(row: Row, held: Known | None) -> bool:
-    return held is None or bool(held[2] <= row[rows.VERSION])
+def _body(connection: sqlite3.Connection, id: int) -> bytes:
+    ((body,),) = connection.execute("SELECT data FROM body WHERE memory = ?", (id,))
+    return bytes(body)

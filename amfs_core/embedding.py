@@ -88,20 +88,27 @@ class Vectors:
         wanted = self._embedded([query])[0]
 
         def compare(connection: sqlite3.Connection) -> Compared:
-            ids, vectors = self._all(connection)
-            allowed = connection.execute(
-                f"SELECT id FROM memory WHERE {condition} ORDER BY written_at DESC, prefix",
-                parameters,
-            ).fetchall()
-            if not len(ids) or not allowed:
-                return Compared(np, ids[:0], vectors[:0, :0].sum(axis=1))
-            if vectors.shape[1] != len(wanted):
-                raise self._wrong(f"it gave {len(wanted)} numbers, and {vectors.shape[1]} before")
-            # In the order in which equal scores are to come.
-            asked = np.array([id for (id,) in allowed], dtype=np.int64)
-            rows = np.minimum(np.searchsorted(ids, asked), len(ids) - 1)
-            rows = rows[ids[rows] == asked]  # another thread may have added some meanwhile
-            return Compared(np, ids[rows], vectors[rows] @ wanted)
+            with database.snapshot(connection):
+                ids, vectors = self._all(connection)
+                # In the order in which equal scores are to come.
+                allowed = connection.execute(
+                    f"SELECT id FROM memory WHERE {condition} ORDER BY written_at DESC, prefix",
+                    parameters,
+                ).fetchall()
+                asked = np.array([id for (id,) in allowed], dtype=np.int64)
+                places = np.searchsorted(ids, asked)
+                held = np.isin(asked, ids)
+                # Others may have stored memories since, without a vector of this embedder.
+                late = self._embedded_now(connection, asked[~held])
+            cosines = np.zeros(len(asked), dtype=np.float32)
+            for chosen, matrix in ((held, vectors[places[held]]), (~held, late)):
+                if len(matrix):
+                    if matrix.shape[1] != len(wanted):
+                        raise self._wrong(
+                            f"it gave {len(wanted)} numbers, and {matrix.shape[1]} before"
+                        )
+                    cosines[chosen] = matrix @ wanted
+            return Compared(np, asked, cosines)
 
         return database.run(compare)
 
@@ -136,6 +143,17 @@ class Vectors:
                     )
 
             database.run(put)
+
+    def _embedded_now(self, connection: sqlite3.Connection, ids: Ids) -> Matrix:
+        """Return vectors of memories for this one answer: the next search will keep them."""
+        body = "SELECT key, body.data FROM memory JOIN body ON body.memory = memory.id WHERE id = ?"
+        found = [connection.execute(body, (int(id),)).fetchone() for id in ids]
+        parts = [
+            self._embedded([_text(*row) for row in found[first : first + _BATCH]])
+            for first in range(0, len(found), _BATCH)
+        ]
+        none: Matrix = self._np.zeros((0, 0), dtype=self._np.float32)
+        return self._np.concatenate(parts) if parts else none
 
     def _check_length(self, connection: sqlite3.Connection, size: int) -> None:
         """Refuse vectors of another length than those that are kept under the same name."""

@@ -50,7 +50,7 @@ Known = tuple[str, int, int, int, float | None]
 Row = tuple[Any, ...]
 """All columns of `memory` but the id."""
 
-PREFIX, VERSION, TAGS = 0, 3, 8
+PREFIX, VERSION, TAGS, MODIFIED = 0, 3, 8, 12
 """Places in a row."""
 
 _COLUMNS = (

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -20,6 +21,8 @@ from amfs_core.fusion import Ranked
 from amfs_core.hit import SearchHit
 from amfs_core.layout import Address
 from amfs_core.versions import Versions
+
+T = TypeVar("T")
 
 Progress = Callable[[int, int], None]
 _INDEXED_AT_ONCE = 5000
@@ -82,23 +85,31 @@ class Search:
         self, query: str, filters: Filters, limit: int, *, max_age: float | None = None
     ) -> list[SearchHit]:
         """Return what answers a query best: by its words and, with an embedder, its meaning."""
-        if self._vectors is None:
-            return self._answer(
-                filters,
-                limit,
-                max_age,
-                lambda database: self._by_words(database, query, filters, limit),
+        condition, parameters = filters.sql()
+
+        def by_words(connection: sqlite3.Connection, limit: int) -> Ranked:
+            return fulltext.search(
+                connection, query, where=condition, parameters=parameters, limit=limit
             )
-        wide = max(fusion.CANDIDATES, limit)
-        vectors = self._vectors
 
-        def rank(database: Database) -> Ranked:
-            words = self._by_words(database, query, filters, wide)
-            compared = vectors.compare(database, query, *filters.sql())
-            candidates = {id for id, _ in (*words, *compared.nearest(wide))}
-            return fusion.fused(words, compared.of(candidates), compared.average)
+        def answer(database: Database) -> list[SearchHit]:
+            if self._vectors is None:
+                return _indexed(
+                    database,
+                    lambda connection: self._hits(connection, by_words(connection, limit)),
+                )
+            compared = self._vectors.compare(database, query, condition, parameters)
 
-        return self._answer(filters, limit, max_age, rank)
+            def fuse(connection: sqlite3.Connection) -> list[SearchHit]:
+                wide = max(fusion.CANDIDATES, limit)
+                words = by_words(connection, wide)
+                candidates = {id for id, _ in (*words, *compared.nearest(wide))}
+                ranked = fusion.fused(words, compared.of(candidates), compared.average)
+                return self._hits(connection, ranked[:limit])
+
+            return _indexed(database, fuse)
+
+        return self._catalog.fresh(filters.entity_path, answer, max_age=max_age)
 
     def by_meaning(
         self, text: str, filters: Filters, limit: int, *, max_age: float | None = None
@@ -110,12 +121,13 @@ class Search:
                 "a search by meaning needs an embedder: AgentMemory(..., embedder=…), "
                 "as docs/search.md shows"
             )
-        return self._answer(
-            filters,
-            limit,
-            max_age,
-            lambda database: vectors.compare(database, text, *filters.sql()).nearest(limit),
-        )
+        condition, parameters = filters.sql()
+
+        def answer(database: Database) -> list[SearchHit]:
+            nearest = vectors.compare(database, text, condition, parameters).nearest(limit)
+            return database.run(lambda connection: self._hits(connection, nearest))
+
+        return self._catalog.fresh(filters.entity_path, answer, max_age=max_age)
 
     def forget(self, address: Address) -> None:
         """Drop what is known of a memory: its content is to be gone."""
@@ -124,33 +136,6 @@ class Search:
     def close(self) -> None:
         """Close the catalog."""
         self._catalog.close()
-
-    def _answer(
-        self,
-        filters: Filters,
-        limit: int,
-        max_age: float | None,
-        rank: Callable[[Database], Ranked],
-    ) -> list[SearchHit]:
-        """Return the first of what `rank` gives, on a catalog that is complete."""
-
-        def answer(database: Database) -> list[SearchHit]:
-            ranked = rank(database)[:limit]
-            return database.run(lambda connection: self._hits(connection, ranked))
-
-        return self._catalog.fresh(filters.entity_path, answer, max_age=max_age)
-
-    def _by_words(self, database: Database, query: str, filters: Filters, limit: int) -> Ranked:
-        condition, parameters = filters.sql()
-
-        def rank(connection: sqlite3.Connection) -> Ranked:
-            _index(database, connection)
-            with database.snapshot(connection):
-                return fulltext.search(
-                    connection, query, where=condition, parameters=parameters, limit=limit
-                )
-
-        return database.run(rank)
 
     def _hits(self, connection: sqlite3.Connection, ranked: Ranked) -> list[SearchHit]:
         """Return the memories of these ids; one that changed in between may be gone."""
@@ -170,19 +155,33 @@ class Search:
             raise sqlite3.DatabaseError("a memory in it is damaged") from damage
 
 
-def _index(database: Database, connection: sqlite3.Connection) -> None:
-    """Index the memories that came since the last search. Those who only list never pay for it."""
+def _indexed(database: Database, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Return `work(connection)` on a state of the catalog in which every memory is indexed.
+
+    Those that came since the last search are indexed first; who only lists never pays for them.
+    Others may share the file, and what they store is not indexed yet. So the work is done in a
+    snapshot that has no such memory or, after indexing, before anybody else may write.
+    """
     unindexed = (
         "SELECT id, entity_path, key, tags, data FROM memory JOIN body ON body.memory = memory.id "
         f"WHERE indexed = 0 LIMIT {_INDEXED_AT_ONCE}"
     )
-    while connection.execute(unindexed).fetchone():
-        with database.transaction(connection):
-            rows = connection.execute(unindexed).fetchall()
-            fulltext.add(connection, (_indexable(*row) for row in rows))
-            connection.executemany(
-                "UPDATE memory SET indexed = 1 WHERE id = ?", [(row[0],) for row in rows]
-            )
+
+    def run(connection: sqlite3.Connection) -> T:
+        with database.snapshot(connection):
+            if connection.execute(unindexed).fetchone() is None:
+                return work(connection)
+        while True:
+            with database.transaction(connection):
+                rows = connection.execute(unindexed).fetchall()
+                fulltext.add(connection, (_indexable(*row) for row in rows))
+                connection.executemany(
+                    "UPDATE memory SET indexed = 1 WHERE id = ?", [(row[0],) for row in rows]
+                )
+                if len(rows) < _INDEXED_AT_ONCE:
+                    return work(connection)
+
+    return database.run(run)
 
 
 def _indexable(id: int, entity_path: str, key: str, tags: str, body: bytes) -> fulltext.Row:
