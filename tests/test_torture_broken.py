@@ -159,20 +159,25 @@ def test_a_process_that_shows_what_it_purged_is_caught(bench: Bench) -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_short_torture_catches_each_of_them(name: str, tmp_path: Path) -> None:
-    options = Options(
-        store="local",
-        processes=3,
-        # Only a listing that lags at the right moment shows who trusts it.
-        operations=120 if name == "trusts" else 60,
-        faults=0.3,
-        kills=0,
-        server_kills=0,
-        seed=5,
-        patience=(5.0,),
-        watchers=0,
-        seconds=60.0,
-        breaks=name,
-        purges=10.0 if name in broken.PURGES else 0.0,
-    )
-    report = torture(options, tmp_path)
-    assert EXPECTED[name] in {one.rule for one in report.violations}
+    """Which fault meets which call depends on the threads' timing: a run may miss what most catch,
+    so it has four tries, each with a seed of its own."""
+    for seed in range(5, 9):
+        options = Options(
+            store="local",
+            processes=3,
+            # Only a listing that lags at the right moment shows who trusts it.
+            operations=120 if name == "trusts" else 60,
+            faults=0.3,
+            kills=0,
+            server_kills=0,
+            seed=seed,
+            patience=(5.0,),
+            watchers=0,
+            seconds=60.0,
+            breaks=name,
+            purges=10.0 if name in broken.PURGES else 0.0,
+        )
+        caught = {one.rule for one in torture(options, tmp_path / str(seed)).violations}
+        if EXPECTED[name] in caught:
+            return
+    pytest.fail(f"{EXPECTED[name]!r} was not found in any run; in the last one {caught}")
