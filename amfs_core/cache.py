@@ -39,7 +39,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 NONE_KNOWN = Head()
 
 
-class _Memory(msgspec.Struct):
+class _Memory(msgspec.Struct, gc=False):
     """What is remembered of one memory: its head, and bodies by version."""
 
     head: Head

@@ -29,7 +29,8 @@ _backoff = tenacity.wait_random_exponential(multiplier=_SHORTEST, max=_LONGEST)
 
 
 class _Call(threading.local):
-    """The call that a thread is in: `until` is when its patience ends, None between calls."""
+    """The call that a thread is in: `until` is when the patience ends that its requests share, None
+    as long as they share none."""
 
     until: float | None = None
 
@@ -37,15 +38,27 @@ class _Call(threading.local):
 class Patience:
     """Repeats what fails, with exponential backoff and full jitter, until its time is over.
 
-    Its time begins with the call, when there is one (see `one_call`), so that all requests of a
-    call share it; else with each request anew. While the store is known to be down it ends.
+    Its time begins with the call, where that shares it among its requests (`share`, `one_call`);
+    else with each request anew. While the store is known to be down it ends.
     """
 
     def __init__(self, seconds: float, meter: Meter, breaker: Breaker) -> None:
         self.seconds = seconds
         self._meter = meter
         self._breaker = breaker
-        self.call = _Call()
+        self._call = _Call()
+
+    def share(self, since: float) -> bool:
+        """Have all requests of this thread share one time, which began at `since`
+        (`time.monotonic`), until `unshare`; False, and nothing changed, when they do already."""
+        if self._call.until is not None:
+            return False
+        self._call.until = since + self.seconds
+        return True
+
+    def unshare(self) -> None:
+        """End what `share` began."""
+        self._call.until = None
 
     def again(
         self,
@@ -59,7 +72,7 @@ class Patience:
         `started` is when the first attempt was (`time.monotonic`). What the store asks for
         (`retry_after`) is waited in full while the time lasts, and then tried once more.
         """
-        until = self.call.until or started + self.seconds
+        until = self._call.until or started + self.seconds
         failures = [error]
 
         def replay_first_failure() -> T:
@@ -121,10 +134,8 @@ def one_call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
     @functools.wraps(method)
     def called(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         patience = self._patience
-        call = patience.call
-        if call.until is not None:  # within another
+        if not patience.share(time.monotonic()):  # within another
             return method(self, *args, **kwargs)
-        call.until = time.monotonic() + patience.seconds
         try:
             return method(self, *args, **kwargs)
         except AMFSError as error:
@@ -132,7 +143,7 @@ def one_call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
             named(error, given.get("entity_path"), given.get("key"))
             raise
         finally:
-            call.until = None
+            patience.unshare()
 
     return called
 

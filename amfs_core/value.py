@@ -17,6 +17,7 @@ MAX_DEPTH = 200
 
 _MAX_DIGITS = 4299  # with a sign, the most that Python and msgspec read back
 _TOO_LARGE = 10**_MAX_DIGITS
+_TOO_SMALL = -_TOO_LARGE
 
 _LONG = 16  # items in a list that is worth a look at all of them at once
 
@@ -83,7 +84,7 @@ def _copy(node: Any, depth: int) -> Any:
             return [
                 # Most children are numbers: a call for each would be most of the cost.
                 child
-                if type(child) is int and -_TOO_LARGE < child < _TOO_LARGE
+                if type(child) is int and _TOO_SMALL < child < _TOO_LARGE
                 else _copy(child, below)
                 for child in node
             ]
@@ -99,7 +100,7 @@ def _is_plain(nodes: list[Any]) -> bool:
     if kinds == {float}:
         return math.isfinite(sum(nodes))  # no infinity and no NaN leaves a sum finite
     if kinds == {int}:
-        fits: bool = -_TOO_LARGE < min(nodes) <= max(nodes) < _TOO_LARGE
+        fits: bool = _TOO_SMALL < min(nodes) <= max(nodes) < _TOO_LARGE
         return fits
     return kinds == {str} and "".join(nodes).isascii()
 
@@ -120,7 +121,7 @@ def _scalar_fault(node: object) -> str | None:
     if kind is float:
         return None if math.isfinite(node) else f"is {node}, which JSON has no number for"  # type: ignore[arg-type]
     if kind is int:
-        fits = -_TOO_LARGE < node < _TOO_LARGE
+        fits = _TOO_SMALL < node < _TOO_LARGE
         return None if fits else f"is a whole number of more than {_MAX_DIGITS} digits"
     mend = _MENDS.get(kind.__name__, "convert it to plain JSON types first")
     return f"is of type {kind.__module__}.{kind.__qualname__}; {mend}".replace("builtins.", "")

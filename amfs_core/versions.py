@@ -95,38 +95,44 @@ class Versions:
         1 request when the head is right. Raises `WriteOutcomeUnknownError` when patience ends
         before it is known whether the version landed.
         """
+        started, shares, losses = time.monotonic(), False, 0
         head = head or self.cache.head(address)
         guessed = head is None
-        losses = 0
-        while True:
-            head = head or NONE_KNOWN
-            said = draft if isinstance(draft, Draft) else draft(head)
-            if said is None:
-                return None
-            entry = self._next(address, said, head, moment or self.clock.now())
-            body = seal(entry)
-            if len(body) > self.max_value_bytes and said.outcome_ref is None:
-                self._refuse(address, len(body))
-            object_key = address.object_key(entry.version)
-            try:
-                found = self.store.settle(object_key, body)
-            except OutcomeUnknownError as error:
-                raise unknown(address, entry, object_key, error) from error
-            if found is body:
-                self.cache.keep(address, entry, body, newest=True)
-                return entry
-            entry = self._remember(address, entry.version, found)
-            if entry.provenance.write_id == said.write_id:
-                self.cache.note_appended(address, entry.version)
-                return entry
-            losses += 1
-            self.store.meter.add("conflict")
-            if guessed:
-                entry, guessed = self._locate(address) or entry, False
-            elif losses > 1:  # losing twice means being behind, not just late
-                _back_off(losses)
-                entry = self.climb(address, entry.version) or entry
-            head = Head(entry.version, entry.sha256, entry.provenance.written_at)
+        try:
+            while True:
+                head = head or NONE_KNOWN
+                said = draft if isinstance(draft, Draft) else draft(head)
+                if said is None:
+                    return None
+                entry = self._next(address, said, head, moment or self.clock.now())
+                body = seal(entry)
+                if len(body) > self.max_value_bytes and said.outcome_ref is None:
+                    self._refuse(address, len(body))
+                object_key = address.object_key(entry.version)
+                try:
+                    found = self.store.settle(object_key, body)
+                except OutcomeUnknownError as error:
+                    raise unknown(address, entry, object_key, error) from error
+                if found is body:
+                    self.cache.keep(address, entry, body, newest=True)
+                    return entry
+                entry = self._remember(address, entry.version, found)
+                if entry.provenance.write_id == said.write_id:
+                    self.cache.note_appended(address, entry.version)
+                    return entry
+                # More requests follow, which have one patience: it began with the first.
+                shares = self.store.patience.share(started) or shares
+                losses += 1
+                self.store.meter.add("conflict")
+                if guessed:
+                    entry, guessed = self._locate(address) or entry, False
+                elif losses > 1:  # losing twice means being behind, not just late
+                    _back_off(losses)
+                    entry = self.climb(address, entry.version) or entry
+                head = Head(entry.version, entry.sha256, entry.provenance.written_at)
+        finally:
+            if shares:
+                self.store.patience.unshare()
 
     def prepare(
         self, address: Address, draft: Draft, moment: datetime

@@ -16,14 +16,13 @@ from amfs_core.entry import Draft, MemoryEntry
 from amfs_core.errors import AMFSError, VersionConflictError
 from amfs_core.evidence import claim_of
 from amfs_core.layout import Address
-from amfs_core.patience import one_call
+from amfs_core.patience import named, one_call
 from amfs_core.session import Session
 
 
 class Writing(Session):
     """Appending versions to memories."""
 
-    @one_call
     def write(
         self,
         entity_path: str,
@@ -53,23 +52,28 @@ class Writing(Session):
         `VersionConflictError`, or, when patience ends, `WriteOutcomeUnknownError` (it may have
         been written) or `BackendUnavailableError` (it was not).
         """
-        address = self._layout.address(entity_path, key)
-        draft = arguments.draft(
-            self.agent_id,
-            self.session_id,
-            value,
-            confidence=confidence,
-            tags=tags,
-            memory_type=memory_type,
-            ttl=ttl,
-            expires_at=expires_at,
-            pattern_refs=pattern_refs,
-            write_id=write_id,
-        )
-        if expected_version is None:
-            return self._versions.append(address, draft)
-        expected = arguments.version(expected_version, "expected_version", least=0)
-        return self._append_to(address, draft, expected)
+        # No `one_call`: nearly all writes are one request, and what is shared costs (`speed.md`).
+        try:
+            address = self._layout.address(entity_path, key)
+            draft = arguments.draft(
+                self.agent_id,
+                self.session_id,
+                value,
+                confidence=confidence,
+                tags=tags,
+                memory_type=memory_type,
+                ttl=ttl,
+                expires_at=expires_at,
+                pattern_refs=pattern_refs,
+                write_id=write_id,
+            )
+            if expected_version is None:
+                return self._versions.append(address, draft)
+            expected = arguments.version(expected_version, "expected_version", least=0)
+            return self._append_to(address, draft, expected)
+        except AMFSError as error:
+            named(error, entity_path, key)
+            raise
 
     def write_many(self, items: Iterable[Mapping[str, Any]]) -> list[MemoryEntry]:
         """Write many items, up to 32 at a time; return their entries in the items' order.
@@ -199,6 +203,7 @@ class Writing(Session):
             return self._versions.append(address, draft, moment=moment)
         return self._append_to(address, draft, expected, moment)
 
+    @one_call
     def _append_to(
         self, address: Address, draft: Draft, expected: int, moment: datetime | None = None
     ) -> MemoryEntry:

@@ -18,6 +18,7 @@ from amfs import AgentMemory, CircuitOpenError
 from amfs_core import breaker as breaker_module
 from amfs_core import patience as patience_module
 from amfs_core import store as store_module
+from amfs_core import versions as versions_module
 from amfs_core.breaker import Breaker
 from amfs_core.errors import (
     BackendUnavailableError,
@@ -54,7 +55,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of what waits."""
     clock = Clock()
-    for module in (breaker_module, patience_module, store_module):
+    for module in (breaker_module, patience_module, store_module, versions_module):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=clock.sleep))
     return clock
@@ -97,6 +98,30 @@ class TestOneTimeForACall:
             memory.read("e", "k")
 
         assert clock.now - started <= 10
+
+    def test_all_requests_of_a_write_that_lost_share_it(
+        self, clock: Clock, adapter: FaultyAdapter
+    ) -> None:
+        memory_of(adapter, 10).write("e", "k", 1)
+        memory = memory_of(adapter, 10)  # which takes the key for a new one
+        started = clock.now
+        adapter.inject(Fault.UNAVAILABLE, on="get", times=12)  # about 8 seconds of the 10
+        adapter.inject(Fault.UNAVAILABLE, on="list", times=ALWAYS)
+
+        with pytest.raises(BackendUnavailableError):
+            memory.write("e", "k", 2)
+
+        assert clock.now - started <= 10
+
+    def test_a_write_that_lost_leaves_the_next_call_all_of_it(
+        self, clock: Clock, adapter: FaultyAdapter
+    ) -> None:
+        memory_of(adapter, 10).write("e", "k", 1)
+        memory = memory_of(adapter, 10)
+        assert memory.write("e", "k", 2).version == 2
+        clock.now += 100
+        adapter.inject(Fault.UNAVAILABLE, on="get", times=3)
+        assert memory.read("e", "k") == memory.read("e", "k", version=2)
 
     def test_a_listing_has_it_for_each_object(self, clock: Clock) -> None:
         adapter = Moody(12)
