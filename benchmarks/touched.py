@@ -3,8 +3,8 @@
 Between two requests the caches of a processor fill with the server's and the kernel's things, so
 what an operation costs is how many cache lines it touches rather than how long it takes in a loop
 (`docs/design/speed.md`). Here a second-level cache of 512 KiB is emptied before each operation, and
-what it then has to fetch is counted, so it hardly matters what else the machine does. What the kernel
-touches for it is not in it. Takes three minutes.
+what it then has to fetch is counted, so it hardly matters what else the machine does. What the
+kernel touches for it is not in it. Takes three minutes.
 """
 
 from __future__ import annotations

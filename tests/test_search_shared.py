@@ -12,16 +12,10 @@ import pytest
 
 from amfs_core.entry import MemoryEntry
 from amfs_core.memory import AgentMemory
-from amfs_core.testing import FaultyAdapter, ModelAdapter
-from tests.test_catalog import catalog_file
+from amfs_core.testing import ModelAdapter
+from tests.test_catalog import Located, catalog_file
 
 Ask = Callable[[AgentMemory], list[MemoryEntry]]
-
-
-class Located(FaultyAdapter):
-    """An adapter whose objects have a name, so that a catalog of them may be kept."""
-
-    location = "test://model"
 
 
 class Intruder:
