@@ -208,13 +208,16 @@ class Catalog:
                 newer = []
                 for one, body in memories:
                     held = known.get(one[rows.PREFIX])
-                    if held is None or held[2] < one[rows.VERSION]:
+                    if held is not None and held[2] > one[rows.VERSION]:
+                        continue
+                    if (
+                        held is None
+                        or held[2] < one[rows.VERSION]
+                        or _body(connection, held[1]) != body
+                    ):
                         newer.append((one, body))
-                    elif held[2] == one[rows.VERSION]:
-                        if _body(connection, held[1]) != body:
-                            newer.append((one, body))
-                        elif one[rows.MODIFIED] is not None:
-                            connection.execute(_STAMP, (one[rows.MODIFIED], held[1]))
+                    elif one[rows.MODIFIED] is not None:
+                        connection.execute(_STAMP, (one[rows.MODIFIED], held[1]))
                 prefixes = [one[rows.PREFIX] for one, _ in newer]
                 self._tell(connection, [known[one] for one in prefixes if one in known])
                 connection.executemany(rows.UPSERT, [one for one, _ in newer])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import obstore
@@ -31,6 +31,7 @@ LEAST = "obstore, JSON and SHA-256"
 """The least that anyone does who keeps such bodies."""
 APART = "a core each"
 Works = Callable[[int], Work]
+_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
 
 
 def raw_store(server: Server, bucket: str) -> S3Store:
@@ -71,6 +72,24 @@ def gets(raw: S3Store, path: str) -> Works:
     return of
 
 
+def unsealed(body: bytes) -> dict[str, Any]:
+    """Return what a body of ours says, all but its seal."""
+    fields: dict[str, Any] = _decode(body)
+    del fields["sha256"]
+    return fields
+
+
+def sealed_by_hand(fields: dict[str, Any]) -> bytes:
+    """Return a body as ours, with JSON and SHA-256 alone."""
+    covered = _encode(fields)[:-1]
+    return covered + f',"sha256":"{hashlib.sha256(covered).hexdigest()}"}}'.encode()
+
+
+def check_by_hand(body: bytes) -> None:
+    """Decode such a body, and compare its SHA-256."""
+    assert _decode(body)["sha256"] == hashlib.sha256(body[:-77]).hexdigest()
+
+
 def comparisons(scale: Scale) -> Iterator[Figure]:
     """Yield writes, and reads of a version, beside raw puts and gets of the same bytes; then beside
     `LEAST`; then with the server on another core."""
@@ -91,9 +110,7 @@ def _comparisons(server: Server, scale: Scale) -> Iterator[Figure]:
     memory = AgentMemory("bench", adapter=adapter, namespace="bench")
     memory.write("load/0", "example", VALUE)
     body = adapter.get("bench/entries/load/0/example/v1.json") or b""
-    fields = json.loads(body)
-    del fields["sha256"]
-    encode, decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
+    fields = unsealed(body)
 
     def write(path: str) -> Works:
         return lambda repetition: (
@@ -102,10 +119,9 @@ def _comparisons(server: Server, scale: Scale) -> Iterator[Figure]:
 
     def put_sealed(repetition: int) -> Work:
         def work(number: int) -> None:
-            covered = encode(fields)[:-1]
-            sealed = covered + f',"sha256":"{hashlib.sha256(covered).hexdigest()}"}}'.encode()
             key = f"raw/sealed/entries/load/{repetition}/k{number}/v1.json"
-            obstore.put(raw, key, sealed, mode="create", use_multipart=False)
+            body = sealed_by_hand(fields)
+            obstore.put(raw, key, body, mode="create", use_multipart=False)
 
         return work
 
@@ -117,8 +133,7 @@ def _comparisons(server: Server, scale: Scale) -> Iterator[Figure]:
         key = f"raw/sealed/entries/load/{repetition}"
 
         def work(number: int) -> None:
-            found = obstore.get(raw, f"{key}/k{number}/v1.json").bytes().to_bytes()
-            assert decode(found)["sha256"] == hashlib.sha256(found[:-77]).hexdigest()
+            check_by_hand(obstore.get(raw, f"{key}/k{number}/v1.json").bytes().to_bytes())
 
         return work
 
