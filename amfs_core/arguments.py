@@ -6,13 +6,13 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from os import urandom
 from typing import Any
 
 from amfs_core import value as values
 from amfs_core.entry import MEMORY_TYPES, Draft
 from amfs_core.errors import InvalidValueError
 from amfs_core.layout import MAX_VERSION
+from amfs_core.write_id import new_write_id
 
 WRITE_PARAMETERS = (
     "entity_path",
@@ -158,8 +158,7 @@ def draft(
             f"memory_type must be one of {', '.join(MEMORY_TYPES)}, not {values.shown(memory_type)}"
         )
     return Draft(
-        # 128 random bits: unique among all writers without asking any of them.
-        urandom(16).hex() if write_id is None else text(write_id, "write_id"),
+        new_write_id() if write_id is None else text(write_id, "write_id"),
         agent_id,
         session_id,
         value,

@@ -8,7 +8,6 @@ A crash in between is mended by whoever commits the outcome again, or by `verify
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +29,7 @@ from amfs_core.errors import (
 from amfs_core.layout import Address
 from amfs_core.outcome import Cause, Outcome, OutcomeType, decode, seal
 from amfs_core.versions import Versions
+from amfs_core.write_id import new_write_id
 
 MAX_KNOWN_BYTES = 32 * 1024 * 1024
 _log = logging.getLogger("amfs")
@@ -90,7 +90,7 @@ class Outcomes:
                 agent_id=agent_id,
                 session_id=session_id,
                 committed_at=self._versions.clock.now(),
-                write_id=os.urandom(16).hex(),
+                write_id=new_write_id(),
                 causes=about,
                 sha256="",
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +17,7 @@ from amfs_core.evidence import claim_of
 from amfs_core.layout import Address
 from amfs_core.patience import named, one_call
 from amfs_core.session import Session
+from amfs_core.write_id import new_write_id
 
 
 class Writing(Session):
@@ -104,7 +104,7 @@ class Writing(Session):
         process knows the newest version, else a read more.
         """
         address = self._layout.address(entity_path, key)
-        write_id = os.urandom(16).hex()
+        write_id = new_write_id()
         lifetime = arguments.lifetime(ttl)
         arguments.function(fn, "fn")
 

@@ -1,0 +1,48 @@
+"""The id of a call that writes: from the kernel, whatever way there is to ask it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+
+import pytest
+
+from amfs_core import write_id
+from amfs_core.write_id import new_write_id
+
+
+def test_an_id_is_128_bits_and_never_the_same() -> None:
+    ids = {new_write_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
+    # Every digit varies: none of the bits is fixed.
+    assert all(len({one[place] for one in ids}) == 16 for place in range(32))
+
+
+def test_a_forked_child_has_other_ids() -> None:
+    new_write_id()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writer, new_write_id().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    with os.fdopen(reader) as end:
+        theirs = end.read()
+    assert re.fullmatch("[0-9a-f]{32}", theirs)
+    assert theirs != new_write_id()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="os.getrandom is Linux's")
+@pytest.mark.parametrize("reason", [errno.ENOSYS, errno.EPERM])
+def test_a_kernel_or_a_sandbox_without_getrandom_is_asked_by_urandom(
+    reason: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(size: int, flags: int = 0) -> bytes:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, "getrandom", refuse)
+    assert write_id._source() is os.urandom
