@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 _BYTES = 16
 
@@ -22,15 +23,13 @@ def new_write_id() -> str:
 def _source() -> Callable[[int], bytes]:
     """Return `os.getrandom` where it works, else `os.urandom`.
 
-    Both ask the same generator. `urandom` lets the GIL go meanwhile, and has to wait until another
-    thread gives it back: that is a tenth of what a write adds to its request (`speed.md`).
+    Both ask the same generator. `urandom` lets the GIL go meanwhile, and then has to wait for the
+    thread that took it: that is a tenth of what a write adds to its request (`speed.md`).
     """
     if sys.platform == "linux":
-        try:
+        with suppress(OSError):  # the kernel is too old, or a sandbox forbids the call
             os.getrandom(_BYTES)
-        except OSError:  # the kernel is too old, or a sandbox forbids the call
-            return os.urandom
-        return os.getrandom
+            return os.getrandom
     return os.urandom
 
 

@@ -145,10 +145,9 @@ def _comparisons(server: Server, scale: Scale) -> Iterator[Figure]:
             raw_name,
             ours,
             other,
-            # Many short turns: what else the machine does then hits both alike. Where there is a
-            # goal there are more, or the median of a busy machine would be a matter of luck.
+            # Many short turns: what else the machine does then hits both alike.
             count=scale.raw_operations // 4,
-            repetitions=scale.repetitions * (12 if aimed else 4),
+            repetitions=scale.aimed_turns if aimed else scale.repetitions * 4,
             threads=THREADS,
             least_speed=0.95 if aimed else None,
             most_cpu=1.3 if aimed else None,

@@ -23,6 +23,8 @@ class Scale:
     filling: float
     raw_operations: int
     """Where AMFS is compared with a raw client, at 32 threads."""
+    aimed_turns: int
+    """There, where the rate has a goal: fewer leave the median of a busy machine to luck."""
     scanned_on_s3: int
     scanned_on_disk: int
     watched: int
@@ -49,6 +51,7 @@ FULL = Scale(
     sizes=(1_000, 10_000, 100_000),
     filling=45.0,
     raw_operations=2_000,
+    aimed_turns=60,
     scanned_on_s3=20_000,
     scanned_on_disk=100_000,
     watched=100,
@@ -72,6 +75,7 @@ QUICK = Scale(
     sizes=(300,),
     filling=4.0,
     raw_operations=200,
+    aimed_turns=8,
     scanned_on_s3=1_000,
     scanned_on_disk=2_000,
     watched=15,

@@ -6,10 +6,12 @@ import errno
 import os
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from amfs_core import write_id
+from amfs_core.testing.cases import in_forked_child
 from amfs_core.write_id import new_write_id
 
 
@@ -21,17 +23,11 @@ def test_an_id_is_128_bits_and_never_the_same() -> None:
     assert all(len({one[place] for one in ids}) == 16 for place in range(32))
 
 
-def test_a_forked_child_has_other_ids() -> None:
+def test_a_forked_child_has_other_ids(tmp_path: Path) -> None:
     new_write_id()
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        os.write(writer, new_write_id().encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    os.close(writer)
-    with os.fdopen(reader) as end:
-        theirs = end.read()
+    told = tmp_path / "id"
+    in_forked_child(lambda: told.write_text(new_write_id()))
+    theirs = told.read_text()
     assert re.fullmatch("[0-9a-f]{32}", theirs)
     assert theirs != new_write_id()
 
