@@ -10,6 +10,7 @@ from amfs_core.entry import MemoryEntry
 from amfs_core.outcome import Cause, Outcome, OutcomeType
 from amfs_core.patience import one_call
 from amfs_core.reading import Reading
+from amfs_core.session import THREADS
 from amfs_core.writing import Writing
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class AgentMemory(Writing, Reading):
             agent_id=self.agent_id,
             session_id=self.session_id,
             reads=self._reads.newest(),
-            threads=self._threads,
+            threads=THREADS,
         )
 
     @one_call

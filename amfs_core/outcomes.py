@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from amfs_core import causes, fork, permission, propagation
@@ -63,7 +62,7 @@ class Outcomes:
         agent_id: str,
         session_id: str,
         reads: Mapping[Address, int],
-        threads: Callable[[], Executor],
+        threads: int,
     ) -> Outcome:
         """Record an outcome, or find it recorded, and count it into the memories it is about.
 

@@ -9,10 +9,10 @@ raised, and never taken for absence.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 from amfs_core.errors import PermissionDeniedError
+from amfs_core.parallel import each
 from amfs_core.store import Store
 
 _READERS = 32
@@ -42,14 +42,12 @@ def get_allowed(
             except PermissionDeniedError as refusal:
                 return key, None, refusal
 
-        remaining = iter(pending)
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="amfs-read") as threads:
-            while some := list(islice(remaining, _READERS)):
-                for key, body, refusal in threads.map(ask, some):
-                    if refusal is None:
-                        yield key, body
-                    else:
-                        refused(key, refusal)
+        for answer in each(ask, list(pending), _READERS):
+            key, body, refusal = answer.result()
+            if refusal is None:
+                yield key, body
+            else:
+                refused(key, refusal)
 
 
 def holds(store: Store, keys: Iterable[str]) -> bool:

@@ -8,8 +8,7 @@ Whoever finds that id among the versions after the one that was used knows that 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from collections.abc import Mapping
 
 from amfs_core import evidence
 from amfs_core.cache import NONE_KNOWN, Head
@@ -17,6 +16,7 @@ from amfs_core.entry import Draft, MemoryEntry
 from amfs_core.errors import AMFSError, OutcomePendingError
 from amfs_core.layout import Address, Layout
 from amfs_core.outcome import Outcome
+from amfs_core.parallel import mapped
 from amfs_core.versions import Versions
 
 
@@ -30,7 +30,7 @@ def finish(
     versions: Versions,
     outcome: Outcome,
     looked: Mapping[Address, int],
-    threads: Callable[[], Executor],
+    threads: int,
 ) -> None:
     """Count an outcome into every memory that it names; what has been counted stays as it is.
 
@@ -51,7 +51,7 @@ def finish(
     if len(used) == 1:  # no thread is needed for one
         count(*used)
     elif used:
-        list(threads().map(count, used))
+        mapped(count, used, threads)
     if errors:
         raise _pending(versions.layout, outcome, len(used), errors)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from amfs_core import permission
 from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 from amfs_core.layout import Address
 from amfs_core.numbering import is_foreign, reached
+from amfs_core.parallel import ahead
 from amfs_core.rows import Known, Listed, row
 from amfs_core.storage import ObjectInfo
 from amfs_core.store import PAGE
@@ -86,14 +86,9 @@ class Refresh:
         lags behind may not have."""
         root = self._versions.layout.entity_prefix(self._entity_path)
         lists = self._versions.store.pages(root)
-        with ThreadPoolExecutor(1, thread_name_prefix="amfs-list") as ahead:
-            # The next page comes while this one is compared, where a page is a request.
-            eager = self._versions.store.paged
-            following = ahead.submit(next, lists, None) if eager else None
-            while infos := following.result() if following else next(lists, None):
-                if eager:
-                    following = ahead.submit(next, lists, None)
-                yield self._newest(infos, root)
+        # Where a page is a request, the next one comes while this one is compared.
+        for infos in ahead(lists) if self._versions.store.paged else lists:
+            yield self._newest(infos, root)
         yield self._catalog.take_own(self._entity_path)
 
     def _newest(self, infos: Sequence[ObjectInfo], root: str) -> Page:

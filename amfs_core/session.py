@@ -6,7 +6,6 @@ import os
 import threading
 import uuid
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
     from amfs_core.search import Search
     from amfs_core.watch import Watch
 
-_WRITERS = 32
+THREADS = 32
+"""How many requests of one call are under way at the same time, at most."""
 
 
 class Session:
@@ -76,7 +76,6 @@ class Session:
     def after_fork(self) -> None:
         """Take a new lock and no threads, in a forked child."""
         self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
 
     @property
     def metrics(self) -> Metrics:
@@ -88,12 +87,9 @@ class Session:
         twice is fine."""
         with self._lock:
             watches = list(self._watches)
-            pool, self._pool = self._pool, None
             search, self._search = self._search, None
         for watch in watches:
             watch.cancel()
-        if pool:
-            pool.shutdown()
         if search:
             search.close()
         if self._owns_adapter:
@@ -123,9 +119,3 @@ class Session:
 
                 self._search = Search(self._versions, self._cache_dir, self._embedder)
             return self._search
-
-    def _threads(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="amfs-write")
-            return self._pool

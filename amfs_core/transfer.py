@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 from amfs_core.entry import MemoryEntry, decode
 from amfs_core.errors import (
@@ -22,12 +22,12 @@ from amfs_core.errors import (
     OutcomeUnknownError,
 )
 from amfs_core.layout import Address, Layout, unescape
+from amfs_core.parallel import each
 from amfs_core.patience import DEFAULT_PATIENCE
 from amfs_core.storage import StorageAdapter
 from amfs_core.store import Store
 
 _COPIERS = 16  # memories copied at the same time
-_WAITING = 4 * _COPIERS  # tasks listed ahead of the copiers
 _WINDOW = 8  # versions of one memory read ahead; with the copiers, the bodies held at a time
 
 Progress = Callable[[int, int], None]
@@ -185,26 +185,25 @@ class _Copier:
         and from then on the two stores differ. This way round what is left half done is a version
         that counts an outcome without a record: it only waits for the record.
         """
-        running: set[Future[None]] = set()
-        before: object = None
-        with ThreadPoolExecutor(_COPIERS, thread_name_prefix="amfs-copy") as pool:
-            try:
-                for task in tasks:
-                    if isinstance(task, _Foreign):
-                        self._count("foreign")
-                        continue
-                    if isinstance(task, _Outcome) and isinstance(before, _Memory):
-                        running = _raise_first(*wait(running))
-                    before = task
-                    if len(running) >= _WAITING:
-                        running = _raise_first(*wait(running, return_when=FIRST_COMPLETED))
-                    running.add(pool.submit(self._do, task))
-                _raise_first(*wait(running))
-            finally:
-                self._stopped.set()
+        objects = self._without_foreign(tasks)
+        try:
+            for _, group in groupby(objects, key=type):  # all of it, before the next kind begins
+                for done in each(self._do, group, _COPIERS):
+                    done.result()
+        finally:
+            self._stopped.set()
         if self._missing:
             raise min(self._missing, key=str)
         return CopyReport(**self._counts)
+
+    def _without_foreign(
+        self, tasks: Iterable[_Memory | _Outcome | _Foreign]
+    ) -> Iterator[_Memory | _Outcome]:
+        for task in tasks:
+            if isinstance(task, _Foreign):
+                self._count("foreign")
+            else:
+                yield task
 
     def _do(self, task: _Memory | _Outcome) -> None:
         try:
@@ -316,12 +315,6 @@ def _stays(memory: _Memory, version: int, body: bytes, found: bytes) -> bool:
         if ours.erased is not None and ours.erased == theirs.sha256:
             return False
     raise _different(memory.address.object_key(version))
-
-
-def _raise_first(done: set[Future[None]], running: set[Future[None]]) -> set[Future[None]]:
-    for future in done:
-        future.result()
-    return running
 
 
 def _different(object_key: str) -> AMFSError:

@@ -16,7 +16,7 @@ from amfs_core.errors import AMFSError, VersionConflictError
 from amfs_core.evidence import claim_of
 from amfs_core.layout import Address
 from amfs_core.patience import named, one_call
-from amfs_core.session import Session
+from amfs_core.session import THREADS, Session
 from amfs_core.write_id import new_write_id
 
 
@@ -90,7 +90,7 @@ class Writing(Session):
                 work.append(self._item(given))
             except AMFSError as error:
                 raise _of_item(error, index, given) from error.__cause__
-        return batch.Batch(self._versions, work).write(self._append_item, self._threads)
+        return batch.Batch(self._versions, work).write(self._append_item, THREADS)
 
     @one_call
     def update(

@@ -27,7 +27,7 @@ from amfs_core.errors import (
 from amfs_core.layout import checked_prefix
 from amfs_core.storage import Doorbell, ObjectInfo
 from amfs_local.directories import Directories
-from amfs_local.flushing import FlushEach, flushing
+from amfs_local.flushing import FlushEach, flush_each
 from amfs_local.scratch import Scratch
 
 if TYPE_CHECKING:
@@ -110,11 +110,11 @@ class LocalAdapter:
         that are there and durable now: all others are for `create`, which says why."""
         created: list[str] = []
         remaining = iter(objects)
-        with flushing(durable=self.durability == "fsync") as flush_each:
-            while keys := list(islice(remaining, _OPEN_FILES)):
-                some = {self._path(key): objects[key] for key in keys}
-                done = self._create_together(some, flush_each)
-                created += [key for key, path in zip(keys, some, strict=True) if path in done]
+        flush: FlushEach = flush_each if self.durability == "fsync" else set
+        while keys := list(islice(remaining, _OPEN_FILES)):
+            some = {self._path(key): objects[key] for key in keys}
+            done = self._create_together(some, flush)
+            created += [key for key, path in zip(keys, some, strict=True) if path in done]
         return created
 
     def _create_together(self, files: Mapping[str, bytes], flush_each: FlushEach) -> set[str]:

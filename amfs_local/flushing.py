@@ -7,37 +7,27 @@ do nothing else, take a third of the time of as many in turn (`docs/design/local
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
-_THREADS = 12
+from amfs_core.parallel import mapped
 
 FlushEach = Callable[[Sequence[int]], set[int]]
 """Flushes each of some descriptors, and returns those that could be."""
 
+_THREADS = 12
 
-@contextmanager
-def flushing(*, durable: bool) -> Iterator[FlushEach]:
-    """Give what flushes, by threads that live as long as the block; it does nothing where nothing
-    has to be durable."""
-    if not durable:
-        yield set
-        return
-    with ThreadPoolExecutor(_THREADS, "amfs-flush") as threads:
 
-        def flush_each(fds: Sequence[int]) -> set[int]:
-            flushed: set[int] = set()
+def flush_each(fds: Sequence[int]) -> set[int]:
+    """Flush descriptors, several at a time, and return those that could be."""
 
-            def some(first: int) -> None:
-                for fd in fds[first::_THREADS]:
-                    try:
-                        os.fsync(fd)
-                    except OSError:  # left out: what is not durable was not made
-                        continue
-                    flushed.add(fd)  # one step, for all threads
+    def flush(first: int) -> set[int]:
+        flushed: set[int] = set()
+        for fd in fds[first::_THREADS]:
+            try:
+                os.fsync(fd)
+            except OSError:  # left out: what is not durable was not made
+                continue
+            flushed.add(fd)
+        return flushed
 
-            list(threads.map(some, range(min(_THREADS, len(fds)))))
-            return flushed
-
-        yield flush_each
+    return set().union(*mapped(flush, range(min(_THREADS, len(fds))), _THREADS))

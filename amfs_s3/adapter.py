@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from amfs_core import fork
 from amfs_core.doorbell import ListeningDoorbell
 from amfs_core.errors import AMFSError, ConfigurationError
 from amfs_core.layout import checked_prefix
+from amfs_core.parallel import each
 from amfs_core.storage import Doorbell, ObjectInfo
-from amfs_s3 import runtime
 from amfs_s3.client_options import checked
-from amfs_s3.endpoint import Endpoint, resolve
-from amfs_s3.failures import redacted, translate
+from amfs_s3.connection import Connection, Connector
+from amfs_s3.failures import RequestFailed, redacted, redacted_cause, translate
+from amfs_s3.inheritance import keep_forever
 from amfs_s3.settings import AddressingStyle, Settings
-from amfs_s3.transport import RequestFailed, Transport
 
 if TYPE_CHECKING:
     from amfs_core.diagnosis import Check
+    from amfs_s3.transport import Transport
 
 T = TypeVar("T")
 
 _log = logging.getLogger("amfs")
-
-
-@dataclass(frozen=True, slots=True)
-class _Connection:
-    endpoint: Endpoint
-    transport: Transport
 
 
 class S3Adapter:
@@ -47,8 +38,9 @@ class S3Adapter:
     `timeout` and `connect_timeout` are seconds per request. `max_concurrency` is how many requests
     `get_many` has under way. `server_side_encryption` is "AES256" or "aws:kms", with
     `sse_kms_key_id` for a key of your own. `addressing_style` "auto" puts the bucket in the host
-    name on AWS and in the path elsewhere. `client_options` go to obstore's HTTP client (proxies,
-    certificates: `obstore.store.ClientConfig`).
+    name on AWS and in the path elsewhere. `content_checksum` sends a `Content-MD5` with each
+    object, which buckets with a default retention ask for; None: on AWS only. `client_options` are
+    those of the HTTP client, such as proxies and certificates (`docs/configuration.md`).
 
     Safe to share between threads, and usable after a fork (see `docs/design/fork.md`).
     """
@@ -73,6 +65,7 @@ class S3Adapter:
         server_side_encryption: str | None = None,
         sse_kms_key_id: str | None = None,
         addressing_style: AddressingStyle = "auto",
+        content_checksum: bool | None = None,
         client_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._settings = Settings(
@@ -89,24 +82,20 @@ class S3Adapter:
             server_side_encryption=server_side_encryption or None,
             sse_kms_key_id=sse_kms_key_id,
             addressing_style=addressing_style,
+            content_checksum=content_checksum,
         )
         if type(prefix) is not str:
             raise ConfigurationError(f"prefix must be text, not {type(prefix).__name__}")
         self.bucket = bucket
         self.prefix = checked_prefix(prefix)
         self._client_options = checked(client_options)
-        self._connected: _Connection | None = None
-        self.after_fork()
+        self._connector = Connector(self._settings, self._client_options, self.prefix)
         fork.register(self)
 
     def after_fork(self) -> None:
-        """Connect anew in a forked child."""
-        if self._connected is not None:
-            runtime.keep_for_ever(self._connected)
-        self._connected = None
-        self._lock = threading.Lock()
-        self._proved = False
-        self._pool: ThreadPoolExecutor | None = None
+        """Connect again in a forked child, and leave the parent's connections alone."""
+        keep_forever(self._connector)
+        self._connector = Connector(self._settings, self._client_options, self.prefix)
 
     @property
     def location(self) -> str:
@@ -115,24 +104,27 @@ class S3Adapter:
 
     def create(self, key: str, data: bytes) -> bool:
         """Create the object if there is none. 1 request, and before the first one the proof that
-        the endpoint can do that (3 requests at most once a day; none for AWS)."""
-        connection = self._connected or self._connection()
-        if not self._proved:
+        the endpoint can do that (5 requests at most once a day; none for AWS)."""
+        connector = self._connector
+        connection = connector.current or connector.connection()
+        if not connector.is_proved:
             self._prove(connection, key)
         try:
             return connection.transport.create(self.prefix + key, data)
         except RequestFailed as error:
-            failed = self._failed(error, connection, "create", self.prefix + key)
-        raise failed
+            failed = error
+        return self._again(
+            failed, connection, "create", key, lambda to: to.create(self.prefix + key, data)
+        )
 
     def get(self, key: str) -> bytes | None:
         """Return the object's bytes, or None when there is no such object. 1 request."""
-        connection = self._connected or self._connection()
+        connection = self._connector.current or self._connection()
         try:
             return connection.transport.get(self.prefix + key)
         except RequestFailed as error:
-            failed = self._failed(error, connection, "get", self.prefix + key)
-        raise failed
+            failed = error
+        return self._again(failed, connection, "get", key, lambda to: to.get(self.prefix + key))
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield `(key, bytes or None)`, with up to `max_concurrency` requests under way."""
@@ -141,50 +133,52 @@ class S3Adapter:
         if len(first) == 1:  # no threads for a single object
             yield first[0], self.get(first[0])
             return
-        pool = self._threads()
-        under_way: deque[tuple[str, Future[bytes | None]]] = deque()
-        try:
-            for key in [*first, *islice(remaining, 2 * self._settings.max_concurrency)]:
-                under_way.append((key, pool.submit(self.get, key)))
-            failure: AMFSError | None = None
-            while under_way:
-                key, future = under_way.popleft()
-                try:
-                    data = None if future.cancelled() else future.result()
-                except AMFSError as error:  # what was answered is given all the same
-                    failure = failure or error
-                    for _, waiting in under_way:
-                        waiting.cancel()
-                    continue
-                if future.cancelled():
-                    continue
-                yield key, data
-                for following in islice(remaining, 1 if failure is None else 0):
-                    under_way.append((following, pool.submit(self.get, following)))
-            if failure is not None:
-                raise failure
-        finally:
-            for _, future in under_way:
-                future.cancel()
+        failure: AMFSError | None = None
+
+        def until_failure() -> Iterator[str]:
+            for key in chain(first, remaining):
+                if failure is not None:
+                    return
+                yield key
+
+        for done in each(self.get, until_failure(), self._settings.max_concurrency):
+            try:
+                data = done.result()
+            except AMFSError as error:  # what was answered is given all the same
+                failure = failure or error
+            else:
+                yield done.item, data
+        if failure is not None:
+            raise failure
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects under a prefix in byte order. 1 request per 1,000 objects."""
-        connection = self._connection()
         after = self.prefix + start_after if start_after else ""
+        connection = self._connection()
         pages = connection.transport.list(self.prefix + prefix, after)
-        while page := self._request(connection, "list", prefix, lambda _: next(pages, None)):
+        while True:
+            failed = None
+            try:
+                page = next(pages, None)
+            except RequestFailed as error:
+                failed = error
+            if failed is not None:
+                connection = self._renewed(failed, connection, "list", prefix)
+                pages = connection.transport.list(self.prefix + prefix, after)
+                continue
+            if page is None:
+                return
+            after = page[-1].key
             for info in page:
                 yield ObjectInfo(info.key[len(self.prefix) :], info.size, info.modified)
 
     def replace(self, key: str, data: bytes) -> None:
         """Write the object, over one that is there too. 1 request."""
-        connection = self._connection()
-        self._request(connection, "replace", key, lambda to: to.put(self.prefix + key, data))
+        self._request("replace", key, lambda to: to.put(self.prefix + key, data))
 
     def delete(self, key: str) -> None:
         """Remove the object if there is one. 1 request."""
-        connection = self._connection()
-        self._request(connection, "delete", key, lambda to: to.delete(self.prefix + key))
+        self._request("delete", key, lambda to: to.delete(self.prefix + key))
 
     def doorbell(self, prefix: str) -> Doorbell | None:
         """Return what rings for creations under a prefix where the server is a MinIO.
@@ -212,73 +206,68 @@ class S3Adapter:
         return S3Checks(self, self._connection, self._client_options, self.prefix).all()
 
     def close(self) -> None:
-        """Drop the connections and threads. The next operation would connect again."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-            self._connected = None
-        if pool:
-            pool.shutdown()
+        """Close the idle connections. The next operation would connect again."""
+        self._connector.close()
 
     def __repr__(self) -> str:
         return f"S3Adapter(bucket={self.bucket!r}, prefix={self.prefix!r})"
 
-    def _connection(self) -> _Connection:
-        connected = self._connected
-        if connected is None:
-            with self._lock:
-                connected = self._connected or self._connect()
-                self._connected = connected
-        return connected
+    def _connection(self) -> Connection:
+        return self._connector.connection()
 
-    def _connect(self) -> _Connection:
-        """Resolve the endpoint and choose a client. The imports are here because they are slow."""
-        endpoint = resolve(self._settings)
-        if runtime.obstore_works():
-            from amfs_s3.obstore_transport import ObstoreTransport
+    def _prove(self, connection: Connection, key: str) -> None:
+        try:
+            self._connector.prove()
+        except RequestFailed as error:
+            failed = error
+        else:
+            return
+        # The scratch object is not the caller's: its failure leaves nothing unknown.
+        self._again(failed, connection, "write", key, lambda _: self._connector.prove())
 
-            return _Connection(endpoint, ObstoreTransport(endpoint, self._client_options))
-        from amfs_s3.boto_transport import BotoTransport
-
-        return _Connection(endpoint, BotoTransport(endpoint))
-
-    def _prove(self, connection: _Connection, key: str) -> None:
-        from amfs_s3.proof import require_conditional_writes
-
-        with self._lock:
-            if self._proved:
-                return
-            try:
-                require_conditional_writes(connection.endpoint, connection.transport, self.prefix)
-                self._proved = True
-                return
-            except RequestFailed as error:
-                # The scratch object is not the caller's: its failure leaves nothing unknown.
-                failed = self._failed(error, connection, "write", key)
-        raise failed
-
-    def _request(
-        self, connection: _Connection, verb: str, key: str, request: Callable[[Transport], T]
-    ) -> T:
+    def _request(self, verb: str, key: str, request: Callable[[Transport], T]) -> T:
+        connection = self._connection()
         try:
             return request(connection.transport)
         except RequestFailed as error:
-            failed = self._failed(error, connection, verb, self.prefix + key)
-        raise failed
+            failed = error
+        return self._again(failed, connection, verb, key, request)
 
-    @staticmethod
-    def _failed(
-        error: RequestFailed, connection: _Connection, verb: str, object_key: str
+    def _again(
+        self,
+        failed: RequestFailed,
+        connection: Connection,
+        verb: str,
+        key: str,
+        request: Callable[[Transport], T],
+    ) -> T:
+        """Send a request once more if other credentials can be had than those that were refused;
+        raise the error of AMFS if not. What was refused for its credentials was not applied."""
+        renewed = self._renewed(failed, connection, verb, key)
+        try:
+            return request(renewed.transport)
+        except RequestFailed as error:
+            failed = error
+        raise self._error(failed, renewed, verb, key)
+
+    def _renewed(
+        self, failed: RequestFailed, connection: Connection, verb: str, key: str
+    ) -> Connection:
+        renewed = None
+        if failed.failure.is_about_credentials:
+            renewed = self._connector.renew(connection)
+        if renewed is None:
+            raise self._error(failed, connection, verb, key)
+        return renewed
+
+    def _error(
+        self, failed: RequestFailed, connection: Connection, verb: str, key: str
     ) -> AMFSError:
-        """Return the error to raise, outside the handler: so no credentials that the client's own
-        exception may repeat hang on it as its context."""
-        failed = translate(error.failure, verb, connection.endpoint.where, object_key)
-        failed.__cause__ = redacted(error.__cause__, connection.endpoint)
-        return failed
-
-    def _threads(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(
-                    self._settings.max_concurrency, thread_name_prefix="amfs-s3"
-                )
-            return self._pool
+        """Return the error to raise, outside of any handler: what a client's own exception repeats
+        of a request must not hang on it as its context."""
+        endpoint = connection.endpoint
+        failure = redacted(failed.failure, endpoint)
+        error = translate(failure, verb, endpoint.where, self.prefix + key)
+        cause = redacted_cause(failed.__cause__, endpoint)
+        error.__cause__ = cause if cause is not None else RequestFailed(failure)
+        return error

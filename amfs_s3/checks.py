@@ -5,20 +5,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from amfs_core.diagnosis import Check, Diagnosis, ok, refused, skipped, warning
 from amfs_core.errors import AMFSError, PermissionDeniedError
 from amfs_core.trial import Trial
-from amfs_s3.failures import translate
+from amfs_s3.connection import Connection
+from amfs_s3.failures import RequestFailed, translate
 from amfs_s3.reach import Reach
-from amfs_s3.transport import RequestFailed, Transport
 
 if TYPE_CHECKING:
     from amfs_core.storage import StorageAdapter
-    from amfs_s3.endpoint import Endpoint
     from amfs_s3.failures import Failure
 
 _SOURCES = {
@@ -39,18 +38,6 @@ _SOURCES = {
 _DENIED = "AccessDenied"
 _SHOWN = 4
 _EXPIRES_SOON = timedelta(minutes=5)
-
-
-class Connection(Protocol):
-    """A resolved endpoint and the client for it."""
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """The endpoint."""
-
-    @property
-    def transport(self) -> Transport:
-        """The client."""
 
 
 class S3Checks:

@@ -1,6 +1,5 @@
-"""The options of obstore's HTTP client, checked here: its own errors name neither key nor mend.
+"""The options of the HTTP client, checked when an adapter is made.
 
-What each may be is what `obstore.store.ClientConfig` says, which is there for type checkers only.
 Values are never shown: a header or the URL of a proxy may hold a secret.
 """
 
@@ -17,27 +16,53 @@ from amfs_s3.url import fault
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
-_UNITS = (
-    *("nsec", "ns", "usec", "us", "msec", "ms", "seconds", "second", "sec", "s"),
-    *("minutes", "minute", "min", "m", "hours", "hour", "hr", "h", "days", "day", "d"),
-    *("weeks", "week", "w", "months", "month", "M", "years", "year", "y"),
-)
-_LENGTH = re.compile(rf"\s*(?:[0-9]{{1,9}}(?:\.[0-9]{{1,9}})?\s*(?:{'|'.join(_UNITS)})\s*)+")
+_SECONDS = {
+    **dict.fromkeys(("nsec", "ns"), 1e-9),
+    **dict.fromkeys(("usec", "us"), 1e-6),
+    **dict.fromkeys(("msec", "ms"), 1e-3),
+    **dict.fromkeys(("seconds", "second", "sec", "s"), 1.0),
+    **dict.fromkeys(("minutes", "minute", "min", "m"), 60.0),
+    **dict.fromkeys(("hours", "hour", "hr", "h"), 3600.0),
+    **dict.fromkeys(("days", "day", "d"), 86_400.0),
+    **dict.fromkeys(("weeks", "week", "w"), 7 * 86_400.0),
+    **dict.fromkeys(("months", "month", "M"), 30.44 * 86_400.0),
+    **dict.fromkeys(("years", "year", "y"), 365.25 * 86_400.0),
+}
+_PART = rf"\s*([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?)\s*({'|'.join(_SECONDS)})\s*"
+_LENGTH = re.compile(rf"(?:{_PART.replace('([0-9]', '(?:[0-9]', 1).replace('(nsec', '(?:nsec')})+")
+_PARTS = re.compile(_PART)
+_LONGEST = 20 * 86_400.0  # what libcurl counts in milliseconds
 
 
 def checked(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the options as obstore takes them; `ConfigurationError` begins with the key's name."""
+    """Return the options; a `ConfigurationError` begins with the name of the one that is wrong."""
     if given is None:
         return {}
     if not isinstance(given, Mapping):
         raise ConfigurationError(f"client_options must be a dict, not {type(given).__name__}")
     for name, value in given.items():
+        if name in _ONLY_OTHER_CLIENTS:
+            raise ConfigurationError(
+                f"client_options.{name} is not an option any more: every request is HTTP/1.1, on "
+                "connections that are kept; leave it out"
+            )
         if name not in _KINDS:
             meant = did_you_mean(str(name), _KINDS) or f"; known are {', '.join(_KINDS)}"
             raise ConfigurationError(f"client_options.{name} is unknown{meant}")
         if problem := _KINDS[name](value):
             raise ConfigurationError(f"client_options.{name} {problem}")
-    return {name: str(value) if type(value) is int else value for name, value in given.items()}
+    return dict(given)
+
+
+def seconds(options: Mapping[str, Any], name: str, default: float) -> float:
+    """Return a length of time among checked options in seconds, at most 20 days."""
+    given = options.get(name)
+    if given is None:
+        return default
+    if isinstance(given, timedelta):
+        return min(given.total_seconds(), _LONGEST)
+    length = sum(float(number) * _SECONDS[unit] for number, unit in _PARTS.findall(given))
+    return min(length, _LONGEST)
 
 
 def _flag(value: object) -> str | None:
@@ -50,14 +75,6 @@ def _length(value: object) -> str | None:
     if type(value) is str and _LENGTH.fullmatch(value):
         return None
     return "must be a length of time with its unit, such as '5s' or '2min 30s'"
-
-
-def _count(value: object) -> str | None:
-    if type(value) is int:
-        value = str(value)
-    if type(value) is str and value.isascii() and value.isdigit() and int(value[:10]) < 2**31:
-        return None if len(value) <= 10 else "is too large"
-    return "must be a whole number, 0 or more"
 
 
 def _text(value: object) -> str | None:
@@ -98,7 +115,7 @@ def _certificates_text(value: object) -> str | None:
 def _proxy(value: object) -> str | None:
     if type(value) is not str:
         return f"must be text, not {type(value).__name__}"
-    return fault(value if "://" in value else f"http://{value}")  # as obstore completes it
+    return fault(value if "://" in value else f"http://{value}")  # as libcurl completes it
 
 
 _KINDS: dict[str, Callable[[object], str | None]] = {
@@ -107,20 +124,19 @@ _KINDS: dict[str, Callable[[object], str | None]] = {
     "connect_timeout": _length,
     "default_content_type": _text,
     "default_headers": _headers,
-    "http1_only": _flag,
-    "http2_keep_alive_interval": _length,
-    "http2_keep_alive_timeout": _length,
-    "http2_keep_alive_while_idle": _flag,
-    "http2_only": _flag,
     "pool_idle_timeout": _length,
-    "pool_max_idle_per_host": _count,
     "proxy_url": _proxy,
     "proxy_ca_certificate": _certificates_text,
     "proxy_excludes": _text,
     "root_certificate": _certificates,
-    "randomize_addresses": _flag,
     "read_timeout": _length,
     "timeout": _length,
     "user_agent": _text,
 }
 """Each option, and what says what is wrong with a value of it."""
+
+_ONLY_OTHER_CLIENTS = (
+    *("http1_only", "http2_only", "http2_keep_alive_interval", "http2_keep_alive_timeout"),
+    *("http2_keep_alive_while_idle", "pool_max_idle_per_host", "randomize_addresses"),
+)
+"""What earlier releases passed on to another HTTP client."""

@@ -13,7 +13,7 @@ from amfs_s3.url import fault, is_address, shown
 
 if TYPE_CHECKING:
     import boto3
-    from botocore.credentials import Credentials
+    from botocore.credentials import Credentials, ReadOnlyCredentials
     from mypy_boto3_s3.client import S3Client
 
 _AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
@@ -32,6 +32,21 @@ class Endpoint:
     ca_bundle: str | None
     credentials: Credentials = field(repr=False)
     client: S3Client = field(repr=False)
+
+    def frozen_credentials(self) -> ReadOnlyCredentials:
+        """Return the credentials for a request, refreshed by botocore when they expire."""
+        return self.credentials.get_frozen_credentials()
+
+    def secrets(self) -> list[str]:
+        """Return what no message may show."""
+        from botocore.exceptions import BotoCoreError
+
+        in_url = urlsplit(self.url).password
+        try:
+            frozen = self.frozen_credentials()
+        except BotoCoreError:  # they cannot be refreshed, so there are none to show
+            return [in_url] if in_url else []
+        return [one for one in (frozen.secret_key, frozen.token, in_url) if one]
 
     @property
     def is_aws(self) -> bool:

@@ -1,15 +1,14 @@
-"""From the failures of two HTTP clients to the errors of AMFS, each with its mend.
+"""From a request that failed to the error of AMFS, with a hint.
 
-What a client reports is first reduced to a `Failure`: how far the request got, the HTTP status, and
-S3's error code ("Error responses", Amazon S3 API reference). One table then says what it means.
+A `Failure` says how far the request got, and what was answered: the HTTP status and S3's error code
+("Error responses", Amazon S3 API reference). One table then says what it means.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 from amfs_core.errors import (
     AMFSError,
@@ -21,21 +20,16 @@ from amfs_core.errors import (
     PermissionDeniedError,
     StorageFullError,
 )
+from amfs_s3.answers import Answer
 
 if TYPE_CHECKING:
     from amfs_s3.endpoint import Endpoint
 
-Stage = Literal["credentials", "connect", "tls", "sent", "answered"]
+Stage = Literal["credentials", "connect", "tls", "sent", "answered", "foreign"]
+"""How far a request got: "answered" by S3, or by something else ("foreign")."""
 
-_STATUS = re.compile(r"status: (\d{3})\b")
-_CODE = re.compile(r"<Code>(\w+)</Code>")
-_DELETE_CODE = re.compile(r"DeleteObjects request failed .*\(code: (\w+)\)", re.DOTALL)
-_KIND = re.compile(r"HttpError \{\s*kind: (\w+)")
-_REGION = re.compile(r"<Region>([\w-]+)</Region>|expecting '([\w-]+)'")
-_ENCRYPTION = re.compile(
-    r"<Message>[^<]*(?:encryption|KMS)|: [^:]*(?:encryption|KMS)", re.IGNORECASE
-)
-_TLS_SIGNS = ("InvalidCertificate", "InvalidContentType", "certificate", "HandshakeFailure", "Tls")
+_REGION = re.compile(r"expecting '([\w-]+)'")
+_ENCRYPTION = re.compile(r"encryption|KMS", re.IGNORECASE)
 
 _CREDENTIAL_MENDS = {
     "SignatureDoesNotMatch": "the secret access key is wrong; check AWS_SECRET_ACCESS_KEY",
@@ -62,21 +56,30 @@ _FULL_CODES = (
 _SLOW_DOWN_CODES = ("SlowDown", "SlowDownRead", "SlowDownWrite", "TooManyRequests")
 _SLOW_DOWN_SECONDS = 0.2  # where the server does not say how long
 _ABSENT_CODES = ("NoSuchKey", "NoSuchVersion")
-_CLIENT_ERROR, _SERVER_ERROR = 400, 500
+_REDIRECTION, _CLIENT_ERROR, _SERVER_ERROR = 300, 400, 500
+_TRANSIENT = (408, 429)
+_MOST_WORDS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A request that did not succeed: how far it got, and what the server said if it answered.
 
-    `retry_after` is in how many seconds the server wants to be asked again, where it said so.
+    `text` is the server's own words, or why there is no answer. `region` is where S3 says that the
+    bucket is. `retry_after` is in how many seconds the server wants to be asked again.
     """
 
     stage: Stage
     status: int | None = None
     code: str | None = None
     text: str = ""
+    region: str | None = None
     retry_after: float | None = None
+
+    @property
+    def is_about_credentials(self) -> bool:
+        """True when the server refused the credentials themselves, which others may be had for."""
+        return self.code in _CREDENTIAL_MENDS or self.stage == "credentials"
 
     @property
     def is_absent_object(self) -> bool:
@@ -84,55 +87,47 @@ class Failure:
         return self.code in _ABSENT_CODES
 
 
-def from_obstore(error: Exception) -> Failure:
-    """Read an exception of obstore, which carries status and body only as text, and no headers."""
-    text = str(error)
-    if "External AWS credential provider" in text:  # botocore's error, from where obstore asked it
-        return Failure("credentials", text=_first_line(text).partition("provider: ")[2])
-    kind = _KIND.search(text)
-    if kind is not None:
-        if kind[1] != "Connect":
-            return Failure("sent", text=_first_line(text))
-        stage: Stage = "tls" if any(sign in text for sign in _TLS_SIGNS) else "connect"
-        return Failure(stage, text=_cause_of_connect(text))
-    status = _STATUS.search(text)
-    if status is None and "redirect without LOCATION" in text:  # S3's, to another region
-        return Failure("answered", 301, "PermanentRedirect", text)
-    if status is None and (refused := _DELETE_CODE.search(text)):  # in an answer with status 200
-        return Failure("answered", 403 if refused[1] == "AccessDenied" else 500, refused[1], text)
-    if status is None:
-        return Failure("sent", text=_first_line(text))
-    code = _CODE.search(text)
-    return Failure("answered", int(status[1]), code[1] if code else None, text)
+class RequestFailed(Exception):
+    """A request failed; `failure` says how. Outside of the adapter it is only ever a cause."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+    def __str__(self) -> str:
+        failure = self.failure
+        answer = " ".join(str(part) for part in (failure.status, failure.code) if part)
+        return ": ".join(part for part in (answer, failure.text) if part)
 
 
-def from_boto(error: Exception) -> Failure:
-    """Read an exception of botocore."""
-    import botocore.exceptions as botocore
+def answered(answer: Answer) -> Failure | None:
+    """Read an answer that is not a success; None when it is not one that S3 gives.
 
-    if isinstance(error, botocore.ClientError):
-        response = error.response
-        code = response.get("Error", {}).get("Code")
-        answer = response.get("ResponseMetadata", {})
-        asked = answer.get("HTTPHeaders", {}).get("retry-after", "")
+    S3's own errors have an `<Error>` document. Without one, a refusal counts only if it has no body
+    at all, as some servers send it; that a server is overloaded or broken may be said by anything.
+    """
+    fields = answer.error
+    if answer.status < _REDIRECTION or (answer.status < _CLIENT_ERROR and fields is None):
+        return None
+    transient = answer.status >= _SERVER_ERROR or answer.status in _TRANSIENT
+    if fields is None and answer.body and not transient:
+        return None
+    fields = fields or {}
+    asked = answer.headers.get("retry-after", "")
+    return Failure(
+        "answered",
+        answer.status,
+        fields.get("Code") or None,
+        " ".join(fields.get("Message", "").split())[:_MOST_WORDS],
+        fields.get("Region") or None,
         # The other form, a date (RFC 9110, section 10.2.3), no S3 server is known to use.
-        seconds = float(asked) if asked.isascii() and asked.isdigit() else None
-        return Failure("answered", answer.get("HTTPStatusCode"), code, str(error), seconds)
-    if isinstance(
-        error,
-        (
-            botocore.CredentialRetrievalError,
-            botocore.NoCredentialsError,
-            botocore.SSOError,
-            botocore.TokenRetrievalError,
-        ),
-    ):
-        return Failure("credentials", text=_first_line(str(error)))
-    if isinstance(error, botocore.SSLError):
-        return Failure("tls", text=str(error))
-    if isinstance(error, (botocore.EndpointConnectionError, botocore.ConnectTimeoutError)):
-        return Failure("connect", text=str(error))
-    return Failure("sent", text=str(error))
+        float(asked) if asked.isascii() and asked.isdigit() else None,
+    )
+
+
+def not_from_s3(description: str, answer: Answer) -> Failure:
+    """Return the failure for an answer that S3 does not give."""
+    return Failure("foreign", answer.status, text=description)
 
 
 def translate(failure: Failure, verb: str, where: str, object_key: str) -> AMFSError:
@@ -159,26 +154,29 @@ def translate(failure: Failure, verb: str, where: str, object_key: str) -> AMFSE
         )
     if failure.stage == "sent":
         return _unanswered(f"{what}: no whole answer ({failure.text})", verb, object_key)
+    if failure.stage == "foreign":
+        return _unanswered(
+            f"{what}: something that is not S3 answered ({failure.text}); check endpoint_url, and "
+            "whether a proxy or a network's sign-in page is in between",
+            verb,
+            object_key,
+        )
     return _answered(failure, what, verb, where, object_key)
 
 
-def redacted(error: BaseException | None, endpoint: Endpoint) -> BaseException | None:
-    """Return a client's exception for use as a cause, free of credentials.
+def redacted(failure: Failure, endpoint: Endpoint) -> Failure:
+    """Return a failure whose words have no credentials: servers echo what they were sent."""
+    clean = failure.text
+    for secret in endpoint.secrets():
+        clean = clean.replace(secret, "[redacted]")
+    return failure if clean == failure.text else replace(failure, text=clean)
 
-    Servers echo what they were sent: S3 answers a wrong signature with the canonical request, in
-    which the session token stands.
-    """
-    from botocore.exceptions import BotoCoreError
 
-    try:
-        frozen = endpoint.credentials.get_frozen_credentials()
-    except BotoCoreError:  # they cannot be refreshed, so what may have to be hidden is not known
-        return RuntimeError(type(error).__name__)
-    in_url = urlsplit(endpoint.url).password
-    secrets = [one for one in (frozen.secret_key, frozen.token, in_url) if one]
-    # botocore's ClientError has the whole answer as an attribute.
+def redacted_cause(error: BaseException | None, endpoint: Endpoint) -> BaseException | None:
+    """Return an exception for use as a cause, free of credentials."""
     shown = "" if error is None else f"{error}{error!r}{vars(error)!r}"
-    if not any(secret in shown for secret in secrets):
+    secrets = [secret for secret in endpoint.secrets() if secret in shown]
+    if not secrets:
         return error
     clean = str(error)
     for secret in secrets:
@@ -195,8 +193,9 @@ def _answered(failure: Failure, what: str, verb: str, where: str, object_key: st
             object_key=object_key,
         )
     if code in _REGION_CODES or status in (301, 307):
-        region = _REGION.search(failure.text)
-        mend = f"set region_name to {region[1] or region[2]!r}" if region else "set region_name"
+        named = _REGION.search(failure.text)
+        region = failure.region or (named[1] if named else None)
+        mend = f"set region_name to {region!r}" if region else "set region_name"
         return ConfigurationError(
             f"{what}: it is in another region ({said}); {mend}", object_key=object_key
         )
@@ -240,22 +239,10 @@ def _answered(failure: Failure, what: str, verb: str, where: str, object_key: st
             "is endpoint_url that of an S3 service?",
             object_key=object_key,
         )
-    return ConfigurationError(f"{what}: the server answered {said}", object_key=object_key)
+    words = f": {failure.text}" if failure.text else ""
+    return ConfigurationError(f"{what}: the server answered {said}{words}", object_key=object_key)
 
 
 def _unanswered(message: str, verb: str, object_key: str) -> AMFSError:
     kind = OutcomeUnknownError if verb == "create" else BackendUnavailableError
     return kind(message, object_key=object_key)
-
-
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0]
-
-
-def _cause_of_connect(text: str) -> str:
-    """Return the deepest message that the HTTP client gives for a connection that failed."""
-    messages = re.findall(r'(?:message|error): "([^"]+)"', text)
-    if messages:
-        return str(messages[-1])
-    named = re.findall(r"\b(InvalidCertificate\([^)]*\)|InvalidContentType|TimedOut)", text)
-    return " ".join(str(named[-1]).split()) if named else _first_line(text)

@@ -1,8 +1,9 @@
 """Proof that an endpoint honours `If-None-Match: *`, before anything is written to it.
 
 A server that accepts the header and ignores it would let two writers both succeed. A scratch object
-that is created twice shows it: the second create must be refused. What was proved is remembered for
-a day in the user's cache directory.
+that is created twice shows it: the second create must be refused. The object must then be in a
+listing and be read back, which it is not where the endpoint's URL already contains the bucket. What
+was proved is remembered for a day in the user's cache directory, where there is one.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from pathlib import Path
 
 import platformdirs
 
-from amfs_core.errors import BackendUnavailableError, ConditionalWritesUnsupportedError
+from amfs_core.errors import (
+    BackendUnavailableError,
+    ConditionalWritesUnsupportedError,
+    ConfigurationError,
+)
 from amfs_s3.endpoint import Endpoint
-from amfs_s3.transport import RequestFailed, Transport
+from amfs_s3.failures import RequestFailed
+from amfs_s3.transport import Transport
 
 _VALID_SECONDS = 24 * 3600.0
 _REMOVE_SECONDS, _PAUSE_SECONDS = 2.0, 0.05
@@ -30,18 +36,19 @@ _log = logging.getLogger("amfs")
 def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix: str) -> None:
     """Return once it is proved that creates are conditional; raise otherwise.
 
-    No request for AWS, or when it was proved within a day; else 3, on an object that is removed.
+    No request for AWS, or when it was proved within a day; else 5, on an object that is removed.
     """
     if endpoint.is_aws:  # "Conditional writes", Amazon S3 user guide, since 2024
         return
     mark = _mark(endpoint)
     if _is_fresh(mark):
         return
-    scratch = f"{prefix}.amfs-probe/{uuid.uuid4().hex}"
+    scratch = f"{prefix}.amfs-probe/{uuid.uuid4().hex}/object"
     started = time.monotonic()
     try:
         created = transport.create(scratch, b"first")
         refused = not transport.create(scratch, b"second")
+        found = created and refused and _is_found(transport, scratch)
     except RequestFailed as error:
         if error.failure.stage in ("sent", "answered"):  # so it may have been applied
             _remove(transport, scratch, started)
@@ -58,6 +65,15 @@ def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix:
             "overwrite each other; nothing was written. Use a server with conditional writes "
             "(AWS S3, MinIO, Ceph, Versity, R2)"
         )
+    if not found:
+        raise ConfigurationError(
+            f"an object just created in {endpoint.where} is in no listing there, or has other "
+            "contents; nothing was written. Is the bucket a part of endpoint_url already? Give the "
+            "URL of the service alone",
+            object_key=scratch,
+        )
+    if mark is None:
+        return
     with contextlib.suppress(OSError):  # without a cache the proof is made again next time
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
@@ -80,13 +96,31 @@ def _remove(transport: Transport, scratch: str, started: float) -> None:
     return None
 
 
-def _mark(endpoint: Endpoint) -> Path:
+def _is_found(transport: Transport, scratch: str) -> bool:
+    """True when the scratch object is listed under its name, and read back as it was created."""
+    try:
+        page = next(transport.list(scratch.removesuffix("object"), ""), [])
+    except RequestFailed as error:
+        if error.failure.is_absent_object:  # a listing was taken for the name of an object
+            return False
+        raise
+    return [info.key for info in page] == [scratch] and transport.get(scratch) == b"first"
+
+
+def _mark(endpoint: Endpoint) -> Path | None:
+    """Return the file that says that it was proved; None where there is no place for it."""
     identity = f"{endpoint.url}\n{endpoint.settings.bucket}".encode()
     name = hashlib.sha256(identity).hexdigest()[:32]
-    return Path(platformdirs.user_cache_dir("amfs")) / "conditional-writes" / name
+    try:
+        directory = Path(platformdirs.user_cache_dir("amfs"))
+    except (RuntimeError, KeyError, OSError):  # no HOME, and no entry in the list of users
+        return None
+    return directory / "conditional-writes" / name
 
 
-def _is_fresh(mark: Path) -> bool:
+def _is_fresh(mark: Path | None) -> bool:
+    if mark is None:
+        return False
     try:
         return 0 <= time.time() - mark.stat().st_mtime < _VALID_SECONDS
     except OSError:

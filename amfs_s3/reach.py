@@ -6,7 +6,6 @@ import os
 import socket
 import ssl
 import time
-import urllib.request
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,6 +16,7 @@ import urllib3
 
 from amfs_core.diagnosis import Diagnosis, ok, problem, skipped, warning
 from amfs_s3.endpoint import Endpoint, virtual_host_url
+from amfs_s3.proxy import proxy_of
 from amfs_s3.trust import trust
 
 _DAY = 24 * 3600.0
@@ -44,7 +44,7 @@ class Reach:
         self._host = parts.hostname or ""
         self._is_secure = parts.scheme == "https"
         self._port = parts.port or (443 if self._is_secure else 80)
-        self._proxy = _proxy(parts.scheme, self._host, client_options)
+        self._proxy = proxy_of(self._url, client_options)
         self._date: str | None = None
         self._asked_at = 0.0
 
@@ -152,16 +152,6 @@ class Reach:
         if self._proxy:
             return urllib3.ProxyManager(self._proxy, timeout=timeout, ssl_context=context)
         return urllib3.PoolManager(timeout=timeout, ssl_context=context)
-
-
-def _proxy(scheme: str, host: str, client_options: Mapping[str, Any]) -> str | None:
-    given = client_options.get("proxy_url")
-    if given:
-        return str(given)
-    if urllib.request.proxy_bypass(host):
-        return None
-    proxies = urllib.request.getproxies()
-    return proxies.get(scheme) or proxies.get("all")
 
 
 def _origin(endpoint: Endpoint) -> str:

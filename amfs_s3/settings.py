@@ -46,6 +46,7 @@ class Settings:
     server_side_encryption: str | None
     sse_kms_key_id: str | None
     addressing_style: AddressingStyle
+    content_checksum: bool | None = None
 
     def __post_init__(self) -> None:
         if type(self.bucket) is not str:
@@ -64,6 +65,8 @@ class Settings:
         if self.server_side_encryption is not None:
             _require_one_of(ENCRYPTIONS, self.server_side_encryption, "server_side_encryption")
         _require_one_of(get_args(AddressingStyle), self.addressing_style, "addressing_style")
+        if self.content_checksum is not None and type(self.content_checksum) is not bool:
+            raise ConfigurationError("content_checksum must be true or false")
 
 
 def require_text(given: object, name: str) -> None:

@@ -1,39 +1,198 @@
-"""What the adapter needs of an HTTP client, in the terms of S3."""
+"""The requests of S3 that the adapter needs, one method each, over libcurl."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from math import ceil
+from typing import Any
+from urllib.parse import quote
+
+import pycurl
 
 from amfs_core.storage import ObjectInfo
-from amfs_s3.failures import Failure
+from amfs_s3.answers import Answer, NotFromS3, object_in, page_in, require_applied, require_removed
+from amfs_s3.client_options import seconds
+from amfs_s3.curl import Curl, Unanswered
+from amfs_s3.endpoint import Endpoint, virtual_host_url
+from amfs_s3.failures import Failure, RequestFailed, answered, not_from_s3
+from amfs_s3.proxy import proxy_of
+from amfs_s3.trust import TrustedCertificates
 
 PAGE = 1000
 """Keys per page: the most that ListObjectsV2 gives."""
 
-
-class RequestFailed(Exception):  # never leaves the adapter
-    """A request failed; the client's own exception is the cause."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.text)
-        self.failure = failure
+_MOST_EMPTY_PAGES = 100
+_REFUSED = (409, 412)
+_MILLISECONDS = 1000
 
 
-class Transport(Protocol):
-    """One request per call. Keys are whole object keys. All raise `RequestFailed`."""
+class Transport:
+    """One request per call, to one bucket. Keys are whole object keys. All raise `RequestFailed`.
+
+    Safe to share between threads. A forked child must make a new one and leave this one alone: to
+    close its connections would end them for the parent.
+    """
+
+    def __init__(self, endpoint: Endpoint, client_options: Mapping[str, Any]) -> None:
+        settings = endpoint.settings
+        self._endpoint = endpoint
+        self._url = f"{endpoint.place}/{settings.bucket}"
+        if endpoint.virtual_hosted:
+            self._url = virtual_host_url(endpoint)
+        # libcurl would add these; a header without a value is one that it leaves out.
+        self._headers = ["Expect:", "Content-Type:", "Accept:"]
+        headers: Mapping[str, str | bytes] = client_options.get("default_headers") or {}
+        for name, content in headers.items():
+            text = content.decode("latin-1") if isinstance(content, bytes) else content
+            self._headers.append(f"{name}: {text}")
+        self._put_headers = list(self._headers)
+        if content_type := client_options.get("default_content_type"):
+            self._put_headers[1] = f"Content-Type: {content_type}"
+        if encryption := settings.server_side_encryption:
+            self._put_headers.append(f"x-amz-server-side-encryption: {encryption}")
+        if key_id := settings.sse_kms_key_id:
+            self._put_headers.append(f"x-amz-server-side-encryption-aws-kms-key-id: {key_id}")
+        checksum = settings.content_checksum
+        self._checksum = endpoint.is_aws if checksum is None else checksum
+        self._certificates = TrustedCertificates(endpoint.ca_bundle, client_options)
+        self._proxy = proxy_of(self._url, client_options)
+        self._client_options = client_options
+        self._curl = Curl(self._set_options)
 
     def create(self, key: str, data: bytes) -> bool:
         """PUT with `If-None-Match: *`; False for 412 and 409."""
+        answer = self._send("PUT", self._path(key), data, "If-None-Match: *")
+        if answer.status in _REFUSED and (answer.error is not None or not answer.body):
+            return False
+        self._require_applied(answer)
+        return True
 
     def get(self, key: str) -> bytes | None:
         """GET; None when the server says that there is no such object."""
+        answer = self._send("GET", self._path(key))
+        try:
+            return object_in(answer)
+        except NotFromS3 as error:
+            failure = self._failure(answer, error)
+        if failure.is_absent_object:
+            return None
+        raise RequestFailed(failure)
 
     def list(self, prefix: str, start_after: str) -> Iterator[list[ObjectInfo]]:
         """ListObjectsV2, page by page, fetched as they are asked for."""
+        bucket = self._endpoint.settings.bucket
+        token, after = "", start_after
+        seen: set[str] = set()
+        empty = 0
+        while True:
+            answer = self._send("GET", self._listing(prefix, start_after, token))
+            try:
+                page = page_in(answer, bucket, prefix, after)
+                empty = 0 if page.objects else empty + 1
+                if page.following in seen or empty > _MOST_EMPTY_PAGES:
+                    raise NotFromS3(f"{answer.description} (it goes on without end)")
+            except NotFromS3 as error:
+                raise RequestFailed(self._failure(answer, error)) from None
+            if page.objects:  # an empty page need not be the last one, but ends who reads them
+                after = max(after, *(info.key for info in page.objects))
+                yield page.objects
+            if page.following is None:
+                return
+            token = page.following
+            seen.add(token)
 
     def put(self, key: str, data: bytes) -> None:
         """PUT without a condition."""
+        self._require_applied(self._send("PUT", self._path(key), data))
 
     def delete(self, key: str) -> None:
         """DELETE; no error when there is no such object."""
+        answer = self._send("DELETE", self._path(key))
+        try:
+            require_removed(answer)
+        except NotFromS3 as error:
+            failure = self._failure(answer, error)
+            if not failure.is_absent_object:
+                raise RequestFailed(failure) from None
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._curl.close()
+
+    def _require_applied(self, answer: Answer) -> None:
+        try:
+            require_applied(answer)
+        except NotFromS3 as error:
+            raise RequestFailed(self._failure(answer, error)) from None
+
+    @staticmethod
+    def _failure(answer: Answer, error: NotFromS3) -> Failure:
+        """Return what an answer means that is not the one that was asked for."""
+        return answered(answer) or not_from_s3(str(error), answer)
+
+    def _send(self, method: str, path: str, body: bytes = b"", *headers: str) -> Answer:
+        try:
+            frozen = self._endpoint.frozen_credentials()
+        except Exception as error:  # botocore's providers raise what they like
+            raise RequestFailed(
+                Failure("credentials", text=str(error).partition("\n")[0])
+            ) from error
+        sent = [*(self._put_headers if method == "PUT" else self._headers), *headers]
+        if frozen.token:
+            sent.append(f"x-amz-security-token: {frozen.token}")
+        if method == "PUT" and self._checksum:
+            digest = hashlib.md5(body, usedforsecurity=False).digest()
+            sent.append(f"Content-MD5: {base64.b64encode(digest).decode()}")
+        try:
+            return self._curl.request(
+                method,
+                self._url + path,
+                sent,
+                body,
+                user=frozen.access_key or "",
+                password=frozen.secret_key or "",
+            )
+        except Unanswered as error:
+            raise RequestFailed(Failure(error.stage, text=str(error))) from error
+
+    @staticmethod
+    def _path(key: str) -> str:
+        return "/" + quote(key, safe="/~")
+
+    @staticmethod
+    def _listing(prefix: str, start_after: str, token: str) -> str:
+        # In the order of their names, as a signature wants them.
+        parameters = {
+            "continuation-token": token,
+            "encoding-type": "url",  # a key may have characters that XML cannot carry
+            "list-type": "2",
+            "max-keys": str(PAGE),
+            "prefix": prefix,
+            "start-after": "" if token else start_after,
+        }
+        named = (f"{name}={quote(text, safe='~')}" for name, text in parameters.items() if text)
+        return "?" + "&".join(named)
+
+    def _set_options(self, handle: pycurl.Curl) -> None:
+        """Set what is the same for every request."""
+        settings, options = self._endpoint.settings, self._client_options
+        timeout = seconds(options, "timeout", settings.timeout)
+        connect_timeout = seconds(options, "connect_timeout", settings.connect_timeout)
+        handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{self._endpoint.region}:s3")
+        handle.setopt(pycurl.TIMEOUT_MS, max(1, round(timeout * _MILLISECONDS)))
+        handle.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(connect_timeout * _MILLISECONDS)))
+        if "read_timeout" in options:  # so long without a byte
+            handle.setopt(pycurl.LOW_SPEED_LIMIT, 1)
+            handle.setopt(pycurl.LOW_SPEED_TIME, ceil(seconds(options, "read_timeout", 0.0)))
+        if options.get("allow_http") is False:
+            handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTPS)
+        handle.setopt(pycurl.USERAGENT, options.get("user_agent", "amfs"))
+        if "pool_idle_timeout" in options:
+            idle = seconds(options, "pool_idle_timeout", 0.0)
+            handle.setopt(pycurl.MAXAGE_CONN, max(1, round(idle)))
+        handle.setopt(pycurl.PROXY, self._proxy or "")  # empty: none, whatever the variables say
+        if excluded := options.get("proxy_excludes"):
+            handle.setopt(pycurl.NOPROXY, excluded)
+        self._certificates.give_to(handle)

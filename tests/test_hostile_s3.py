@@ -7,10 +7,9 @@ import pytest
 from amfs_core.errors import BackendUnavailableError, PermissionDeniedError
 from amfs_core.memory import AgentMemory
 from amfs_s3 import S3Adapter
-from amfs_s3.failures import from_obstore, translate
 from tests import hostile
 from tests.hostile import BROKEN, ENTITY, GOOD, genuine
-from tests.s3_store import Place
+from tests.s3_store import Place, answering, s3_error
 from tests.servers import Server
 
 SOME = (
@@ -53,7 +52,7 @@ def test_folders_and_odd_keys_of_other_tools_are_named_and_in_nobodys_way(
 def test_a_folder_named_like_a_version_is_no_version(
     adapter: S3Adapter, s3_server: Server, bucket: str
 ) -> None:
-    """obstore drops the slash at the end: the folder would stand for the newest version."""
+    """Without the slash at its end, the folder would stand for the newest version."""
     key = f"{PREFIX}{GOOD[0]}/v2.json/"
     s3_server.boto3_client().put_object(Bucket=bucket, Key=key)
     listed = [info.key for info in adapter.list("default/entries/")]
@@ -70,7 +69,13 @@ def test_a_folder_named_like_a_version_is_no_version(
 
 
 def test_a_refused_removal_is_said_to_be_refused() -> None:
-    """obstore removes by DeleteObjects, whose answer has status 200 and the error inside."""
-    text = "Generic S3 error: DeleteObjects request failed for key a: no. (code: AccessDenied)"
-    error = translate(from_obstore(Exception(text)), "delete", "bucket 'b'", "a")
-    assert isinstance(error, PermissionDeniedError)
+    with answering(lambda _: s3_error(403, "AccessDenied")) as address:
+        adapter = S3Adapter(
+            "bucket",
+            endpoint_url=address,
+            region_name="us-east-1",
+            aws_access_key_id="a",
+            aws_secret_access_key="b",
+        )
+        with pytest.raises(PermissionDeniedError, match="AccessDenied"):
+            adapter.delete("a")

@@ -27,7 +27,6 @@ from amfs_core.errors import (
 )
 from amfs_core.metrics import Meter
 from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
-from amfs_s3 import runtime
 from tests.conftest import ProxyFactory
 from tests.proxy import Fault as WireFault
 from tests.s3_store import Place
@@ -206,10 +205,7 @@ class TestWhatTheStoreAsksFor:
         assert [moment - attempts[0] for moment in attempts] == [0, 10]
         assert raised.value.retry_after == 60
 
-    def test_it_is_read_from_the_answer(
-        self, minio: Server, proxy: ProxyFactory, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(runtime, "obstore_works", lambda: False)
+    def test_it_is_read_from_the_answer(self, minio: Server, proxy: ProxyFactory) -> None:
         wire = proxy(minio)
         wire.retry_after = 7
         memory = Place.on(minio, minio.new_bucket(), wire.endpoint_url).memory("a", patience=0)
@@ -220,20 +216,15 @@ class TestWhatTheStoreAsksFor:
 
         assert raised.value.retry_after == 7
 
-    def test_slow_down_without_a_time_is_heard_by_both_clients(
-        self, minio: Server, proxy: ProxyFactory, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_slow_down_without_a_time_is_heard(self, minio: Server, proxy: ProxyFactory) -> None:
         wire = proxy(minio)
-        bucket = minio.new_bucket()
-        for obstore_works in (True, False):
-            monkeypatch.setattr(runtime, "obstore_works", lambda works=obstore_works: works)
-            memory = Place.on(minio, bucket, wire.endpoint_url).memory("a", patience=0)
-            wire.inject(WireFault.ERROR_503)
+        memory = Place.on(minio, minio.new_bucket(), wire.endpoint_url).memory("a", patience=0)
+        wire.inject(WireFault.ERROR_503)
 
-            with pytest.raises(BackendUnavailableError) as raised:
-                memory.read("e", "k", version=1)
+        with pytest.raises(BackendUnavailableError) as raised:
+            memory.read("e", "k", version=1)
 
-            assert raised.value.retry_after
+        assert raised.value.retry_after
 
 
 class TestBreaker:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from amfs_core.storage import StorageAdapter
 from amfs_core.testing.cases import StorageAdapterCases
 from amfs_core.testing.machine import AdapterMachine, VersionsMachine
-from amfs_s3 import S3Adapter, runtime
+from amfs_s3 import S3Adapter
 from tests.s3_store import Place
 from tests.servers import Server
 
@@ -26,17 +26,6 @@ class TestS3AdapterAtTheRootOfABucket(StorageAdapterCases):
     @pytest.fixture
     def adapter(self, s3_server: Server, bucket: str) -> StorageAdapter:
         return Place.on(s3_server, bucket).adapter(prefix="")
-
-
-class TestS3AdapterThroughBoto3(StorageAdapterCases):
-    """The client that takes over in a forked child."""
-
-    @pytest.fixture
-    def adapter(
-        self, s3_server: Server, bucket: str, monkeypatch: pytest.MonkeyPatch
-    ) -> StorageAdapter:
-        monkeypatch.setattr(runtime, "obstore_works", lambda: False)
-        return Place.on(s3_server, bucket).adapter(prefix="some/where")
 
 
 class _OnServer:

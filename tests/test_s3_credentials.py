@@ -17,19 +17,9 @@ from minio.credentials.providers import StaticProvider
 
 from amfs_core.errors import AMFSError, PermissionDeniedError
 from amfs_core.memory import AgentMemory
-from amfs_s3 import S3Adapter, runtime
+from amfs_s3 import S3Adapter
 from tests.proxy import FaultProxy
 from tests.servers import Server
-
-pytestmark = pytest.mark.usefixtures("client_library")
-
-
-@pytest.fixture(params=["obstore", "boto3"])
-def client_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each of the two HTTP clients that the adapter can use."""
-    name = str(request.param)
-    monkeypatch.setattr(runtime, "obstore_works", lambda: name == "obstore")
-    return name
 
 
 class Home:

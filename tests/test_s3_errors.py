@@ -33,23 +33,13 @@ from amfs_core.errors import (
     PermissionDeniedError,
 )
 from amfs_core.memory import AgentMemory
-from amfs_s3 import S3Adapter, runtime
+from amfs_s3 import S3Adapter
 from tests import servers
 from tests.s3_store import Answer, Place, answering, s3_error
 from tests.servers import Server
 
 SECRET = "WrongSecretThatMustNeverBeSeen/+1234567890"
 TOKEN = "SessionTokenThatMustNeverBeSeen//++=="
-
-pytestmark = pytest.mark.usefixtures("client_library")
-
-
-@pytest.fixture(params=["obstore", "boto3"])
-def client_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each of the two HTTP clients that the adapter can use."""
-    name = str(request.param)
-    monkeypatch.setattr(runtime, "obstore_works", lambda: name == "obstore")
-    return name
 
 
 def told(error: BaseException) -> Iterator[str]:
@@ -173,15 +163,14 @@ def european_minio() -> Iterator[Server]:
             yield server
 
 
-def test_a_wrong_region_names_the_right_one(european_minio: Server, client_library: str) -> None:
+def test_a_wrong_region_names_the_right_one(european_minio: Server) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(servers, "REGION", "eu-west-1")
         bucket = european_minio.new_bucket()
     place = Place.on(european_minio, bucket)
-    if client_library == "obstore":  # boto3 goes to the right region by itself
-        with place.memory(region_name="us-east-1") as memory:
-            errors = every_error(memory)
-        assert_all(errors, ConfigurationError, "another region", "set region_name to 'eu-west-1'")
+    with place.memory(region_name="us-east-1") as memory:
+        errors = every_error(memory)
+    assert_all(errors, ConfigurationError, "another region", "set region_name to 'eu-west-1'")
     with place.memory(region_name="eu-west-1") as memory:
         memory.write("e", "k", 1)
 

@@ -1,7 +1,4 @@
-"""What the network and the server do wrong: each write lands once, or says it did not.
-
-Both clients that the adapter has (obstore, and boto3 after a fork) are held to the same.
-"""
+"""What the network and the server do wrong: each write lands once, or says it did not."""
 
 from __future__ import annotations
 
@@ -23,21 +20,13 @@ from amfs_core.errors import (
     WriteOutcomeUnknownError,
 )
 from amfs_core.memory import AgentMemory
-from amfs_s3 import S3Adapter, runtime
+from amfs_s3 import S3Adapter
 from tests.proxy import Fault, FaultProxy, Request
 from tests.s3_store import Place, chain, keys_of, load
 from tests.servers import Server
 
 APPLIED = [Fault.LOST_ANSWER, Fault.ERROR_503_APPLIED]
 NOT_APPLIED = [Fault.RESET, Fault.ERROR_503, Fault.ERROR_500]
-
-
-@pytest.fixture(params=["obstore", "boto3"])
-def client_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each of the two HTTP clients that the adapter can use."""
-    name = str(request.param)
-    monkeypatch.setattr(runtime, "obstore_works", lambda: name == "obstore")
-    return name
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +86,7 @@ def direct(unhindered: S3Adapter, namespace: str) -> AgentMemory:
 
 
 @pytest.fixture
-def memory(place: Place, namespace: str, client_library: str) -> Iterator[AgentMemory]:
+def memory(place: Place, namespace: str) -> Iterator[AgentMemory]:
     with place.memory("writer", patience=30, namespace=namespace) as made:
         yield made
 
@@ -175,7 +164,7 @@ def test_a_lost_answer_does_not_make_update_count_twice(
 
 
 def test_a_create_that_outlives_its_deadline_lands_once(
-    place: Place, direct: AgentMemory, wire: FaultProxy, client_library: str
+    place: Place, direct: AgentMemory, wire: FaultProxy
 ) -> None:
     wire.delay_seconds = 1.5
     with place.memory(timeout=0.5, patience=30, namespace=direct.namespace) as memory:
@@ -206,7 +195,7 @@ def never_landing(wire: FaultProxy) -> None:
 
 
 def test_a_write_that_gives_up_says_so_and_can_be_asked_for_when_it_lands_late(
-    place: Place, direct: AgentMemory, wire: FaultProxy, client_library: str
+    place: Place, direct: AgentMemory, wire: FaultProxy
 ) -> None:
     with place.memory("hasty", patience=0.5, namespace=direct.namespace) as hasty:
         first = hasty.write("e", "k", "first")
@@ -227,7 +216,7 @@ def test_a_write_that_gives_up_says_so_and_can_be_asked_for_when_it_lands_late(
 
 
 def test_a_create_that_lands_late_after_another_writer_passed_it_never_lands(
-    place: Place, direct: AgentMemory, wire: FaultProxy, client_library: str
+    place: Place, direct: AgentMemory, wire: FaultProxy
 ) -> None:
     with place.memory("hasty", patience=0.5, namespace=direct.namespace) as hasty:
         never_landing(wire)
@@ -260,7 +249,7 @@ def test_while_the_outcome_is_unknown_only_that_version_is_tried(
 
 
 def test_a_write_that_never_left_is_unavailable_and_not_unknown(
-    place: Place, direct: AgentMemory, client_library: str
+    place: Place, direct: AgentMemory
 ) -> None:
     class Refusing:  # nothing listens on this port any more
         def __init__(self) -> None:
@@ -295,7 +284,7 @@ def test_a_read_whose_request_fails_reads_the_truth(
 
 @pytest.mark.parametrize("fault", [Fault.RESET, Fault.ERROR_503, Fault.TRUNCATED_BODY])
 def test_a_listing_that_fails_in_the_middle_goes_on_where_it_was(
-    deep: None, place: Place, client_library: str, wire: FaultProxy, fault: Fault
+    deep: None, place: Place, wire: FaultProxy, fault: Fault
 ) -> None:
     def later_page(request: Request) -> bool:
         return request.kind == "list" and "continuation-token" in request.query
@@ -307,7 +296,7 @@ def test_a_listing_that_fails_in_the_middle_goes_on_where_it_was(
 
 
 def test_a_failing_get_is_never_taken_for_an_absent_version(
-    place: Place, direct: AgentMemory, wire: FaultProxy, client_library: str
+    place: Place, direct: AgentMemory, wire: FaultProxy
 ) -> None:
     direct.write("e", "k", 1)
     for fault in NOT_APPLIED:
@@ -326,7 +315,7 @@ CHAOS = [fault for fault in Fault if fault is not Fault.IGNORE_IF_NONE_MATCH]
 
 
 def test_under_chaos_every_acknowledged_write_is_there_exactly_once(
-    place: Place, direct: AgentMemory, wire: FaultProxy, client_library: str
+    place: Place, direct: AgentMemory, wire: FaultProxy
 ) -> None:
     wire.late_seconds = 0.2
     memories = [
@@ -444,7 +433,7 @@ def test_that_a_condition_was_ignored_is_not_remembered_as_a_proof(
     wire.quiet()
     with wire.counting() as counted:
         unproved.write("e", "k", 1)
-    assert counted == {"create": 3, "delete": 1}
+    assert counted == {"create": 3, "list": 1, "get": 1, "delete": 1}
 
 
 @pytest.mark.parametrize("which", [1, 2])

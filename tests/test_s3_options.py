@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import obstore
 import pytest
 from click.testing import CliRunner
-from obstore.store import S3Store
 
 from amfs import AgentMemory, ConfigurationError
 from amfs.cli import amfs as program
 from amfs_s3 import S3Adapter, client_options
+from amfs_s3.curl import Curl
 from amfs_s3.endpoint import resolve
 from amfs_s3.settings import ENCRYPTIONS
 
@@ -77,7 +75,7 @@ def test_an_argument_that_cannot_be_is_named(name: str, value: object, message: 
 
 
 @pytest.mark.parametrize("name", ENCRYPTIONS)
-def test_every_kind_of_encryption_is_one_that_both_clients_take(name: str) -> None:
+def test_every_kind_of_encryption_is_one_that_the_client_takes(name: str) -> None:
     adapter(server_side_encryption=name)._connection()
 
 
@@ -116,22 +114,6 @@ def test_certificates_that_are_none_are_said_to_be_so(
 # -- client_options --------------------------------------------------------------------------
 
 
-def declared() -> dict[str, str]:
-    """The names and types of obstore's own declaration, which exists as text only."""
-    source = Path(obstore.__file__).parent / "_store" / "_client.pyi"
-    (body,) = (
-        node.body
-        for node in ast.parse(source.read_text()).body
-        if isinstance(node, ast.ClassDef) and node.name == "ClientConfig"
-    )
-    fields = (one for one in body if isinstance(one, ast.AnnAssign))
-    return {ast.unparse(one.target): ast.unparse(one.annotation) for one in fields}
-
-
-def test_the_client_options_are_those_of_obstore() -> None:
-    assert list(client_options._KINDS) == list(declared())
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -144,7 +126,6 @@ def test_the_client_options_are_those_of_obstore() -> None:
         ({"allow_http": "maybe"}, "client_options.allow_http must be true or false"),
         ({"timeout": "abc"}, "client_options.timeout must be a length of time with its unit"),
         ({"timeout": 5}, "client_options.timeout must be a length of time with its unit"),
-        ({"pool_max_idle_per_host": -1}, "client_options.pool_max_idle_per_host must be a whole"),
         ({"default_headers": {"a": "hunter2\n"}}, "client_options.default_headers has the header"),
         ({"default_headers": {"a b": "c"}}, "client_options.default_headers has a header whose"),
         ({"user_agent": "a\nb"}, "client_options.user_agent must be ASCII text on one line"),
@@ -162,23 +143,35 @@ def test_a_client_option_that_cannot_be_is_named(options: dict[str, Any], messag
     assert "\n" not in str(raised.value) and "hunter2" not in str(raised.value)
 
 
-def test_what_is_taken_here_obstore_takes_too() -> None:
+def test_every_value_that_is_taken_sets_up_the_client() -> None:
     values: list[Any] = [
-        *(True, "5s", "2h 37min", "1.5s", timedelta(seconds=5), 0, 5, "5", 2**31 - 1, "x y", ""),
+        *(True, False, "5s", "2h 37min", "1.5s", timedelta(seconds=5), "x y", ""),
         *("http://localhost:8080", "localhost:8080", {"a": "b"}, {"a": b"b"}, "999999999y", "1M"),
     ]
     taken = 0
-    for name in declared():
+    for name in client_options._KINDS:
         for value in values:
             try:
-                options = client_options.checked({name: value})
+                made = adapter(client_options={name: value})
             except ConfigurationError:
                 continue
-            config: Any = {"endpoint": "http://127.0.0.1:9", "skip_signature": True}
-            given: Any = options
-            S3Store("a-bucket", config=config, client_options=given)
+            Curl(made._connection().transport._set_options)._new().close()
             taken += 1
-    assert taken > len(declared())
+    assert taken > len(client_options._KINDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [("5s", 5), ("1.5s", 1.5), ("250ms", 0.25), ("2h 37min", 9420), ("1d2h", 93_600)],
+)
+def test_a_length_of_time_is_read_with_its_unit(text: str, length: float) -> None:
+    assert client_options.seconds({"timeout": text}, "timeout", 0.0) == length
+
+
+@pytest.mark.parametrize("name", ["http2_only", "randomize_addresses"])
+def test_an_option_of_the_former_client_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"client_options.{name} is not an option any"):
+        adapter(client_options={name: True})
 
 
 # -- in the file -----------------------------------------------------------------------------

@@ -1,0 +1,119 @@
+"""Work at the same time, in threads that live as long as the call that wants it.
+
+The pools of `concurrent.futures` guard their state with locks that a signal handler may come back
+to: a handler that uses the memory while the main thread is handing out work would wait forever.
+They also refuse work once the interpreter has begun to end, although saving at exit is what
+programs do.
+Here work passes through `queue.SimpleQueue`, which may be used from a signal handler, and where no
+thread can be started the calling thread does the work.
+"""
+
+from __future__ import annotations
+
+import _thread
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice, repeat
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Done(Generic[A, B]):
+    """An item and what came of it: `result` returns that, or raises what the work raised."""
+
+    __slots__ = ("_error", "_value", "index", "item")
+
+    def __init__(self, index: int, item: A) -> None:
+        self.index = index
+        self.item = item
+        self._value: B | None = None
+        self._error: BaseException | None = None
+
+    def result(self) -> B:
+        """Return what the work returned for the item; raise what it raised."""
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]
+
+    def do(self, work: Callable[[A], B]) -> None:
+        """Do the work for the item, and keep what comes of it."""
+        try:
+            self._value = work(self.item)
+        except BaseException as error:
+            self._error = error
+
+
+def each(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[Done[A, B]]:
+    """Yield items with what came of `work(item)`, in their order, up to `threads` at a time.
+
+    Items are taken as they are needed: at most twice as many as there are threads are waiting or
+    done. When the caller stops iterating, what is under way is finished and nothing more is begun.
+    """
+    remaining = enumerate(items)
+    waiting: SimpleQueue[Done[A, B] | None] = SimpleQueue()
+    done: SimpleQueue[Done[A, B]] = SimpleQueue()
+    early: dict[int, Done[A, B]] = {}  # done before one that comes first
+    is_over = False
+
+    def serve() -> None:
+        while (task := waiting.get()) is not None and not is_over:
+            task.do(work)
+            done.put(task)
+
+    begun = given = yielded = 0
+    try:
+        for index, item in islice(remaining, 2 * threads):
+            waiting.put(Done(index, item))
+            given += 1
+            if begun < threads and _can_start(serve):
+                begun += 1
+        while yielded < given:
+            while yielded not in early:
+                if begun:
+                    task = done.get()
+                else:  # no thread could be started
+                    task = waiting.get_nowait()  # type: ignore[assignment]
+                    task.do(work)
+                early[task.index] = task
+            task = early.pop(yielded)
+            yielded += 1
+            yield task
+            for index, item in islice(remaining, 1):
+                waiting.put(Done(index, item))
+                given += 1
+    finally:
+        is_over = True
+        for _ in range(begun):
+            waiting.put(None)
+
+
+def mapped(work: Callable[[A], B], items: Iterable[A], threads: int) -> list[B]:
+    """Return `work(item)` for every item, in their order, up to `threads` at a time.
+
+    All are done, whatever becomes of the others; then the first error is raised, if there was one.
+    """
+    return [task.result() for task in list(each(work, items, threads))]
+
+
+def ahead(items: Iterator[A]) -> Iterator[A]:
+    """Yield the items of an iterator, each fetched while the caller is busy with the one before."""
+
+    def fetch(_: None) -> list[A]:
+        return list(islice(items, 1))
+
+    for task in each(fetch, repeat(None), 1):  # one thread: an iterator is not for two
+        fetched = task.result()
+        if not fetched:
+            return
+        yield fetched[0]
+
+
+def _can_start(serve: Callable[[], None]) -> bool:
+    # Not `threading.Thread`: its own locks are of the kind that this module does without.
+    try:
+        _thread.start_new_thread(serve, ())
+    except RuntimeError:  # the interpreter ends, or the system has no more threads
+        return False
+    return True

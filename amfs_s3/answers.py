@@ -1,0 +1,172 @@
+"""What S3 answers to each request, and how to tell it from what anything else answers.
+
+A redirect, a sign-in page of a network, a proxy or a server of another kind may answer in the place
+of S3, and often with status 200. So an answer counts only if it has the form that the API reference
+of Amazon S3 gives for that request: a PUT that was applied has an ETag and no body, an object comes
+with its ETag and the time of its last change, a listing is a `ListBucketResult` of this bucket and
+prefix. Anything else is `NotFromS3`: it proves nothing about what the bucket holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from html import unescape
+from urllib.parse import unquote_plus, urlsplit
+from xml.etree import ElementTree
+
+from amfs_core.storage import ObjectInfo
+
+_OK, _NO_CONTENT = 200, 204
+_ERROR = re.compile(rb"\s*(?:<\?xml[^>]*\?>)?\s*<Error[\s>]")
+_FIELD = re.compile(r"<(Code|Message|Region|Endpoint)>([^<]*)</\1>")
+_NAMESPACE = re.compile(r"\{[^}]*\}")
+_PAGE_TYPES = ("text/html", "application/xhtml+xml")
+_ALIASES = ("-s3alias", "--ol-s3")
+_MOST_ERROR_BYTES = 64 * 1024
+_SHOWN = 60
+
+
+class NotFromS3(Exception):  # never leaves the adapter
+    """An answer that S3 does not give; its text says what came instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer, whole. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def error(self) -> Mapping[str, str] | None:
+        """The fields of S3's own `<Error>` document, or None when the body is not one."""
+        if not _ERROR.match(self.body):
+            return None
+        text = self.body[:_MOST_ERROR_BYTES].decode(errors="replace")
+        return {name: unescape(content) for name, content in _FIELD.findall(text)}
+
+    @property
+    def description(self) -> str:
+        """What somebody needs to know to find out who answered. No query, no credentials."""
+        parts = [f"status {self.status}"]
+        if kind := self.headers.get("content-type"):
+            parts.append(kind.partition(";")[0][:_SHOWN])
+        if "location" in self.headers:
+            parts.append(f"a redirect to {_host(self.headers['location'])}")
+        if "content-range" in self.headers:
+            parts.append("a part of an object")
+        if encoding := self.headers.get("content-encoding"):
+            parts.append(f"encoded as {encoding[:_SHOWN]}")
+        begins = " ".join(self.body[: 4 * _SHOWN].decode(errors="replace").split())[:_SHOWN]
+        if begins:
+            parts.append(f"beginning with {begins!r}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing, and the token of the next one; None on the last page."""
+
+    objects: list[ObjectInfo]
+    following: str | None
+
+
+def require_applied(answer: Answer) -> None:
+    """Raise `NotFromS3` unless this acknowledges a PUT ("PutObject": an ETag, no body)."""
+    if answer.status != _OK or answer.body or not answer.headers.get("etag"):
+        raise NotFromS3(answer.description)
+
+
+def require_removed(answer: Answer) -> None:
+    """Raise `NotFromS3` unless this acknowledges a DELETE ("DeleteObject": no body)."""
+    if answer.status not in (_OK, _NO_CONTENT) or answer.body:
+        raise NotFromS3(answer.description)
+
+
+def object_in(answer: Answer) -> bytes:
+    """Return the object that a GET was answered with ("GetObject")."""
+    headers = answer.headers
+    whole = (
+        answer.status == _OK
+        and headers.get("etag")
+        and "last-modified" in headers
+        and "content-range" not in headers
+        and headers.get("content-encoding", "identity") in ("", "identity", "aws-chunked")
+        and not headers.get("content-type", "").lower().startswith(_PAGE_TYPES)
+    )
+    if not whole:
+        raise NotFromS3(answer.description)
+    return answer.body
+
+
+def page_in(answer: Answer, bucket: str, prefix: str, after: str) -> Page:
+    """Return the page of a listing that a GET was answered with ("ListObjectsV2").
+
+    Its keys are under the prefix, and the last of them comes after `after`: not every server sorts
+    odd names as S3 does, but a page that brings nothing new would have no end. A page that is not
+    the last one names the next.
+    """
+    if answer.status != _OK or b"<!DOCTYPE" in answer.body:
+        raise NotFromS3(answer.description)
+    try:
+        root = ElementTree.fromstring(answer.body)
+        return _page(root, bucket, prefix, after)
+    except (ElementTree.ParseError, KeyError, ValueError, UnicodeError) as error:
+        why = f" ({error})" if isinstance(error, _Wrong) else ""
+        raise NotFromS3(f"{answer.description}{why}") from None
+
+
+class _Wrong(ValueError):
+    """A listing that says something that cannot be."""
+
+
+def _page(root: ElementTree.Element, bucket: str, prefix: str, after: str) -> Page:
+    if _tag(root) != "ListBucketResult":
+        raise _Wrong(f"not a listing but <{_tag(root)}>")
+    # Prefixes in `{…}` are the same for all elements of an answer, and some servers give none.
+    space = root.tag[: -len("ListBucketResult")]
+    encoded = root.findtext(f"{space}EncodingType") == "url"
+
+    def plain(text: str | None) -> str:
+        return unquote_plus(text or "", errors="strict") if encoded else text or ""
+
+    name = root.findtext(f"{space}Name")
+    if name not in (None, "", bucket) and not bucket.endswith(_ALIASES):
+        raise _Wrong(f"of the bucket {name!r:.70}")
+    listed = root.findtext(f"{space}Prefix")
+    if listed is not None and prefix not in (listed, plain(listed)):
+        raise _Wrong("of another prefix")
+    objects: list[ObjectInfo] = []
+    tags = (f"{space}Key", f"{space}Size", f"{space}LastModified")
+    for content in root.iterfind(f"{space}Contents"):
+        key, size, modified = (content.findtext(tag) for tag in tags)
+        key = plain(key)
+        if not key.startswith(prefix):
+            raise _Wrong("with keys of another prefix")
+        objects.append(ObjectInfo(key, int(size or ""), datetime.fromisoformat(modified or "")))
+    if objects and max(info.key for info in objects) <= after:
+        raise _Wrong("a page that was there before")
+    match root.findtext(f"{space}IsTruncated"):
+        case "false":
+            return Page(objects, None)
+        case "true":
+            following = root.findtext(f"{space}NextContinuationToken")
+            if not following:
+                raise _Wrong("it goes on but does not say where")
+            return Page(objects, following)
+    raise _Wrong("it does not say whether it goes on")
+
+
+def _tag(element: ElementTree.Element) -> str:
+    return _NAMESPACE.sub("", element.tag)[:_SHOWN]
+
+
+def _host(location: str) -> str:
+    try:
+        return repr(urlsplit(location).hostname or "the same host")[:_SHOWN]
+    except ValueError:
+        return "somewhere"

@@ -1,0 +1,95 @@
+"""Slow work done once, in a thread of its own, while everybody who needs it waits.
+
+To find credentials may take minutes (a process that asks for a code, a service that does not
+answer), and imports libraries. Callers wait for it with a limit, and may be interrupted: by Ctrl-C,
+and by a signal handler that itself needs the work. So nobody holds a lock while waiting, and no
+lock is shared by those who wait: a handler that came back to one held by the frame below it would
+never get it.
+"""
+
+from __future__ import annotations
+
+import _thread
+import copy
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class StillAtWork(Exception):
+    """The work goes on, but the time to wait for it is over."""
+
+
+class Background(Generic[T]):
+    """Does `work` for everybody who asks while it is under way. A failure is not remembered."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._under_way: dict[str, _Attempt[T]] = {}  # of one entry: `setdefault` is a single step
+
+    def result(self, seconds: float) -> T:
+        """Return what the work gives, or raise what it raises; `StillAtWork` after so long."""
+        until = time.monotonic() + seconds
+        attempt = self._under_way.setdefault("now", _Attempt(self._work))
+        try:
+            if not attempt.is_begun:
+                # Not `threading.Thread`, whose locks a signal handler might come back to. Should
+                # one come in between, two threads start, and the second finds nothing to do.
+                _thread.start_new_thread(attempt.run, ())
+        except RuntimeError:  # no thread can be started: the interpreter ends, say
+            attempt.run()
+        attempt.wait(until)
+        if not attempt.is_done:
+            raise StillAtWork
+        self._forget(attempt)
+        if attempt.error is not None:
+            raise _fresh(attempt.error)
+        return attempt.value
+
+    def _forget(self, attempt: _Attempt[T]) -> None:
+        if self._under_way.get("now") is attempt:
+            self._under_way.pop("now", None)
+
+
+class _Attempt(Generic[T]):
+    value: T
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work: deque[Callable[[], T]] = deque([work])  # whoever takes it, does it
+        self._waiting: deque[_thread.LockType] = deque()
+        self.error: BaseException | None = None
+        self.is_done = False
+
+    @property
+    def is_begun(self) -> bool:
+        return not self._work
+
+    def run(self) -> None:
+        try:
+            work = self._work.pop()
+        except IndexError:
+            return
+        try:
+            self.value = work()
+        except BaseException as error:
+            self.error = error
+        self.is_done = True
+        while self._waiting:
+            self._waiting.pop().release()
+
+    def wait(self, until: float) -> None:
+        own = _thread.allocate_lock()
+        own.acquire()
+        self._waiting.append(own)
+        if not self.is_done:  # else whoever ended it may not have seen this lock
+            own.acquire(True, max(0.0, until - time.monotonic()))
+
+
+def _fresh(error: BaseException) -> BaseException:
+    """Return the error for one of several callers: a traceback grows where it is raised."""
+    again = copy.copy(error)
+    again.__cause__ = error.__cause__
+    return again

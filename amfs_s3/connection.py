@@ -1,0 +1,124 @@
+"""How an adapter comes to its endpoint, credentials and transport, and to others when they end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from amfs_core.errors import BackendUnavailableError
+from amfs_s3.background import Background, StillAtWork
+from amfs_s3.settings import Settings
+
+if TYPE_CHECKING:
+    from amfs_s3.endpoint import Endpoint
+    from amfs_s3.transport import Transport
+
+_LOOK_AGAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A resolved endpoint and the transport to it."""
+
+    endpoint: Endpoint
+    transport: Transport
+
+
+class Connector:
+    """Resolves an endpoint and proves it once, for all threads. Remembers no failure."""
+
+    def __init__(self, settings: Settings, client_options: Mapping[str, Any], prefix: str) -> None:
+        self._settings = settings
+        self._client_options = client_options
+        self._prefix = prefix
+        self.current: Connection | None = None
+        self.is_proved = False
+        self._connecting = Background(self._connect)
+        self._proving = Background(self._prove)
+        self._resolved_at = 0.0
+        self._sources: object = None
+
+    def connection(self) -> Connection:
+        """Return the connection, made when it is first asked for.
+
+        Raises `BackendUnavailableError` when that takes longer than `connect_timeout`; it goes on
+        in the background, and the next call waits for it again.
+        """
+        return self.current or self._wait(
+            self._connecting, self._settings.connect_timeout, "finding its credentials"
+        )
+
+    def prove(self) -> None:
+        """Return once it is proved that creates are conditional at this endpoint."""
+        self._wait(
+            self._proving,
+            self._settings.timeout + self._settings.connect_timeout,
+            "the proof of conditional writes",
+        )
+
+    def renew(self, refused: Connection) -> Connection | None:
+        """Return a connection with other credentials than those that the server refused, if there
+        are some by now: a tool may have renewed the shared file."""
+        if self.current is refused:
+            sources = _state_of_shared_files()
+            looked_just_now = time.monotonic() - self._resolved_at < _LOOK_AGAIN_SECONDS
+            if self._settings.aws_access_key_id or (looked_just_now and sources == self._sources):
+                return None
+            self.current = None
+        renewed = self.connection()
+        before, after = (one.endpoint.frozen_credentials() for one in (refused, renewed))
+        return None if before == after else renewed
+
+    def close(self) -> None:
+        """Drop the connection; the next call would make another."""
+        connection, self.current = self.current, None
+        if connection is not None:
+            connection.transport.close()
+
+    def _connect(self) -> Connection:
+        # The imports are here because they are slow.
+        from amfs_s3.endpoint import resolve
+        from amfs_s3.transport import Transport
+
+        self._sources, self._resolved_at = _state_of_shared_files(), time.monotonic()
+        endpoint = resolve(self._settings)
+        self.current = Connection(endpoint, Transport(endpoint, self._client_options))
+        return self.current
+
+    def _prove(self) -> None:
+        from amfs_s3.proof import require_conditional_writes
+
+        connection = self.connection()
+        require_conditional_writes(connection.endpoint, connection.transport, self._prefix)
+        self.is_proved = True
+
+    def _wait(self, work: Background[Any], seconds: float, what: str) -> Any:
+        try:
+            return work.result(seconds)
+        except StillAtWork:
+            message = (
+                f"bucket {self._settings.bucket!r} cannot be used yet: {what} takes longer than "
+                f"{seconds:g} s; check the profile's credential_process, SSO or metadata service"
+            )
+        raise BackendUnavailableError(message)
+
+
+def _state_of_shared_files() -> object:
+    """Return what changes when the files with credentials do."""
+    import os
+
+    names = (
+        os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        os.environ.get("AWS_CONFIG_FILE", "~/.aws/config"),
+    )
+    found: list[object] = []
+    for name in names:
+        try:
+            status = os.stat(os.path.expanduser(name))
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_mtime_ns, status.st_size, status.st_ino))
+    return found

@@ -1,0 +1,151 @@
+"""HTTP requests by libcurl, each whole and once: nothing is followed, repeated or unpacked.
+
+libcurl signs a request itself (AWS Signature Version 4), shows all that is answered, and can be
+interrupted. `docs/design/dependencies.md` says why it and not another client.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, Literal
+
+import pycurl
+
+from amfs_s3.answers import Answer
+
+_MOST_IDLE = 64
+_CONNECT_CODES = (
+    pycurl.E_COULDNT_RESOLVE_PROXY,
+    pycurl.E_COULDNT_RESOLVE_HOST,
+    pycurl.E_COULDNT_CONNECT,
+)
+_TLS_CODES = (
+    pycurl.E_SSL_CONNECT_ERROR,
+    pycurl.E_SSL_CERTPROBLEM,
+    pycurl.E_SSL_CIPHER,
+    pycurl.E_PEER_FAILED_VERIFICATION,
+    pycurl.E_SSL_CACERT_BADFILE,
+    pycurl.E_SSL_ISSUER_ERROR,
+    pycurl.E_SSL_ENGINE_NOTFOUND,
+    pycurl.E_SSL_ENGINE_SETFAILED,
+)
+
+
+class Unanswered(Exception):  # never leaves the adapter
+    """A request without a whole answer. `stage` is how far it got: "connect", "tls" or "sent"."""
+
+    def __init__(self, stage: Literal["connect", "tls", "sent"], reason: str) -> None:
+        super().__init__(reason)
+        self.stage: Literal["connect", "tls", "sent"] = stage
+
+
+class Curl:
+    """Requests with the same options, from any thread.
+
+    Idle handles, each with its connection, wait in a queue: to take or return one is a single step
+    for all threads, so no lock is needed, and a signal handler that makes a request while another
+    one is interrupted takes a handle of its own.
+    """
+
+    def __init__(self, options: Callable[[pycurl.Curl], None]) -> None:
+        self._options = options
+        self._idle: deque[pycurl.Curl] = deque()
+
+    def request(
+        self, method: str, url: str, headers: list[str], body: bytes, *, user: str, password: str
+    ) -> Answer:
+        """Send a request and return its answer, whatever it says. Raises `Unanswered`."""
+        try:
+            handle = self._idle.pop()  # the one used last: its connection is the likeliest to live
+        except IndexError:
+            handle = self._new()
+        received = BytesIO()
+        lines: list[bytes] = []
+        handle.setopt(pycurl.URL, url)
+        handle.setopt(pycurl.HTTPHEADER, headers)
+        handle.setopt(pycurl.USERNAME, user)
+        handle.setopt(pycurl.PASSWORD, password)
+        handle.setopt(pycurl.WRITEDATA, received)
+        handle.setopt(pycurl.HEADERFUNCTION, lines.append)
+        if method == "PUT":
+            handle.setopt(pycurl.POSTFIELDS, body)
+        else:
+            handle.setopt(pycurl.POSTFIELDS, b"")  # else the body before would be signed
+            handle.setopt(pycurl.HTTPGET, 1)
+        handle.setopt(pycurl.CUSTOMREQUEST, method)
+        # Signal handlers run between the steps of Python in the main thread. libcurl calls this
+        # when a signal comes and once a second, so Ctrl-C need not wait for an answer.
+        interruptible = threading.get_ident() == threading.main_thread().ident
+        handle.setopt(pycurl.NOPROGRESS, 0 if interruptible else 1)
+        try:
+            handle.perform()
+            status = handle.getinfo(pycurl.RESPONSE_CODE)
+        except pycurl.error as error:
+            handle.close()
+            raise _unanswered(error) from None
+        except BaseException:  # from a signal handler: what became of the request is not known
+            handle.close()
+            raise
+        if len(self._idle) < _MOST_IDLE:
+            self._idle.append(handle)
+        else:
+            handle.close()
+        return Answer(status, _headers(lines), received.getvalue())
+
+    def close(self) -> None:
+        """Close the idle connections. Requests under way go on, and later ones connect again."""
+        while self._idle:
+            try:
+                handle = self._idle.pop()
+            except IndexError:
+                return
+            handle.close()
+
+    def _new(self) -> pycurl.Curl:
+        handle = pycurl.Curl()
+        handle.setopt(pycurl.NOSIGNAL, 1)
+        handle.setopt(pycurl.FOLLOWLOCATION, 0)
+        handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        handle.setopt(pycurl.TCP_NODELAY, 1)
+        handle.setopt(pycurl.XFERINFOFUNCTION, _go_on)
+        self._options(handle)
+        return handle
+
+
+def _go_on(*_: Any) -> None:
+    """Let the transfer go on; that it is called lets Python run signal handlers."""
+
+
+def _headers(lines: list[bytes]) -> dict[str, str]:
+    """Return the headers of the last answer: one that only says to go on (1xx) comes before."""
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, content = line.decode("latin-1").partition(":")
+        if colon:
+            headers[name.strip().lower()] = content.strip()
+        elif name.startswith("HTTP/"):
+            headers = {}
+    return headers
+
+
+def _unanswered(error: pycurl.error) -> Unanswered:
+    details: tuple[Any, ...] = error.args
+    code, text = details[0], str(details[1])
+    if code in _CONNECT_CODES or (
+        code == pycurl.E_OPERATION_TIMEDOUT and text.startswith(_NOT_CONNECTED)
+    ):
+        return Unanswered("connect", text)
+    return Unanswered("tls" if code in _TLS_CODES else "sent", text)
+
+
+_NOT_CONNECTED = (
+    "Connection timed out",
+    "Connection timeout",
+    "SSL connection timeout",
+    "Resolving",
+)
+"""How libcurl begins its message for a time-out before there was a connection (lib/connect.c)."""
