@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -145,17 +144,22 @@ class Cache:
 
     @property
     def has_appended(self) -> bool:
-        """Whether `take_appended` would return anything."""
+        """Whether `take_appended` would give anything."""
         return bool(self._appended)
 
-    def take_appended(self) -> dict[Address, int]:
-        """Return what was noted since this was last asked: the last 10,000 at most."""
-        taken: dict[Address, int] = {}
-        with suppress(IndexError):  # it is empty
-            while True:
-                address, version = self._appended.popleft()
-                taken[address] = max(version, taken.get(address, 0))
-        return taken
+    def take_appended(self, into: dict[Address, int]) -> bool:
+        """Add what was noted since this was last asked, the newest version of each memory; False
+        when that was more than is remembered (10,000), so that some is missing.
+
+        One thread at a time may ask. What it was given when it was interrupted is given again.
+        """
+        appended = self._appended
+        is_complete = len(appended) < MAX_APPENDED
+        while appended:
+            address, version = appended[0]
+            into[address] = max(version, into.get(address, 0))
+            appended.popleft()
+        return is_complete
 
     def _memory(self, prefix: str) -> _Memory:
         known = self._memories.get(prefix)

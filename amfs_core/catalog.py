@@ -8,7 +8,6 @@ the same, because a directory or a bucket may have been replaced by another unde
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -34,6 +33,10 @@ T = TypeVar("T")
 
 _MAX_SCOPES = 1000
 _SOME = 10
+_ERASED = (
+    "INSERT INTO erased VALUES (?, ?) "
+    "ON CONFLICT (prefix) DO UPDATE SET version = max(version, excluded.version)"
+)
 _STAMP = "UPDATE memory SET modified = ? WHERE id = ?"
 _log = logging.getLogger("amfs")
 
@@ -57,14 +60,11 @@ class Catalog:
         self._dependents = tuple(dependents)
         location = getattr(versions.store.adapter, "location", None)
         identity = json.dumps([location, versions.layout.namespace])
-        if location is None or directory is None:
-            path = None
-        else:
-            path = directory / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.sqlite"
-        self.database = Database(path, f"{rows.SCHEMA};\n{schema}", identity)
+        if location is None:
+            directory = None
+        self.database = Database(directory, f"{rows.SCHEMA};\n{schema}", identity)
         self._left_out: set[str] = set()  # object keys that were reported
         self._own: dict[Address, int] = {}
-        self._traces = True  # what was replaced may be in the log; a crash may have left some
         self.after_fork()
         fork.register(self)
 
@@ -90,23 +90,35 @@ class Catalog:
         asked = time.monotonic() - (max_age or 0.0)
         while True:
             try:
+                self.database.require_current()
                 self._refresh_since(asked, entity_path, progress)
-                return work(self.database)
+                answer = work(self.database)
+                self.database.require_current()  # else it may have been emptied in between
+                return answer
             except DatabaseLost:
                 self._refreshed.clear()
 
-    def forget(self, address: Address) -> None:
-        """Drop a memory and all that is derived from it: its content is to be gone."""
+    def forget(self, address: Address, below: int = 0) -> None:
+        """Drop a memory and all that is derived from it: its content is to be gone.
+
+        No version `below` a number comes back, whoever fetched it before and stores it later.
+        """
 
         def drop(connection: sqlite3.Connection) -> None:
             with self.database.transaction(connection):
                 self._drop(connection, _known(connection, [address.prefix]))
+                if below:
+                    connection.execute(_ERASED, (address.prefix, below))
 
-        try:
-            self.database.run(drop)
-            self.erase_traces()
-        except DatabaseLost:
-            self._refreshed.clear()  # and with the database went what was to be dropped
+        while True:
+            try:
+                self.database.run(drop)
+                self.database.require_current()
+                break
+            except DatabaseLost:
+                self._refreshed.clear()
+        if below:
+            self.database.remove_others()
 
     def close(self) -> None:
         """Close the database. A refresh under way is waited for."""
@@ -122,7 +134,7 @@ class Catalog:
         if self._is_fresh(moment, entity_path) and not self._has_own():
             return
         with self._refreshing:
-            if self._is_fresh(moment, entity_path):
+            if self._is_fresh(moment, entity_path) and self._note_own():
                 Refresh(self, entity_path, progress).take_own()
                 return
             begun = time.monotonic()
@@ -140,14 +152,26 @@ class Catalog:
     def _has_own(self) -> bool:
         return bool(self._own) or self.versions.cache.has_appended
 
+    def _note_own(self) -> bool:
+        """Note what this process appended; False when it was too much to be remembered."""
+        return self.versions.cache.take_appended(self._own)
+
     # -- what a refresh asks and says --------------------------------------------------------
 
     def take_own(self, entity_path: str | None) -> Page:
         """Return what this process wrote under a path since this was last asked."""
-        for address, version in self.versions.cache.take_appended().items():
-            self._own[address] = max(version, self._own.get(address, 0))
-        taken = [address for address in self._own if address.is_under(entity_path)]
-        return {address.prefix: (self._own.pop(address), 0, None) for address in taken}
+        self._note_own()
+        return {
+            address.prefix: (version, 0, None)
+            for address, version in list(self._own.items())
+            if address.is_under(entity_path)
+        }
+
+    def stored_own(self, page: Page) -> None:
+        """Forget that these were appended: the catalog has them, or something newer."""
+        for address, version in list(self._own.items()):
+            if address.prefix in page and version <= page[address.prefix][0]:
+                self._own.pop(address, None)
 
     def last_id(self) -> int:
         """Return the highest id there is."""
@@ -205,8 +229,11 @@ class Catalog:
                     held[0]: held
                     for held in _known(connection, [one[rows.PREFIX] for one, _ in memories])
                 }
+                erased = dict(_erased(connection, [one[rows.PREFIX] for one, _ in memories]))
                 newer = []
                 for one, body in memories:
+                    if one[rows.VERSION] < erased.get(one[rows.PREFIX], 0):
+                        continue  # fetched before a purge that was done meanwhile
                     held = known.get(one[rows.PREFIX])
                     if held is not None and held[2] > one[rows.VERSION]:
                         continue
@@ -234,12 +261,6 @@ class Catalog:
 
         if memories:
             self.database.run(put)
-
-    def erase_traces(self) -> None:
-        """Have the content of memories that were dropped or replaced be in no file any more: it may
-        have been purged. What other processes keep from going is tried again the next time."""
-        if self._traces:
-            self._traces = not self.database.truncate_log()
 
     def stamp(self, stamps: list[tuple[float, int]]) -> None:
         """Note the times of objects, each with the id of its memory."""
@@ -299,7 +320,6 @@ class Catalog:
         """Have what is derived from the content of these memories go."""
         ids = [id for _, id, *_ in memories]
         if ids:
-            self._traces = True
             for dependent in self._dependents:
                 dependent(connection, ids)
             connection.executemany("DELETE FROM tag WHERE memory = ?", [(one,) for one in ids])
@@ -309,6 +329,14 @@ def _known(connection: sqlite3.Connection, prefixes: Iterable[str]) -> list[Know
     return connection.execute(
         "SELECT prefix, memory.id, version, size, modified FROM json_each(?) "
         "CROSS JOIN memory ON memory.prefix = json_each.value",
+        (json.dumps(list(prefixes), ensure_ascii=False),),
+    ).fetchall()
+
+
+def _erased(connection: sqlite3.Connection, prefixes: Iterable[str]) -> list[tuple[str, int]]:
+    return connection.execute(
+        "SELECT prefix, version FROM json_each(?) "
+        "CROSS JOIN erased ON erased.prefix = json_each.value",
         (json.dumps(list(prefixes), ensure_ascii=False),),
     ).fetchall()
 

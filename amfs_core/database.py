@@ -1,7 +1,7 @@
-"""The SQLite database that a catalog lives in: opened when it is needed, made anew when it is bad.
+"""The SQLite database that a catalog lives in: opened when it is needed, made again when it is bad.
 
-Everything in it can be fetched again, so it is never mended: a file that is damaged, was made by
-another version of AMFS or belongs to another store is thrown away.
+Everything in it can be fetched again, so it is never repaired: a file that is damaged or gone is
+left to its fate, and another one made. `docs/design/catalog.md` says how processes agree on which.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,8 +24,10 @@ from amfs_core.errors import ConfigurationError
 T = TypeVar("T")
 
 _BUSY_SECONDS = 30.0
-_TRUNCATE_MILLISECONDS = 50  # it is tried again with the next refresh
+_INTERRUPTIBLE_MILLISECONDS = 50  # SQLite waits for a lock in one piece, deaf to Ctrl-C
 _CACHE_KIB = 64 * 1024
+_MOST_LOSSES = 50  # of one process; then somebody keeps destroying the file
+_SYSTEM_FAULTS = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM)
 _log = logging.getLogger("amfs")
 _parents: list[sqlite3.Connection] = []
 """Connections of a parent process: a child must neither use nor close them."""
@@ -36,22 +40,27 @@ class DatabaseLost(Exception):
 class Database:
     """One connection, used by many threads in turn.
 
-    `path` None: a private database that SQLite keeps in memory and, beyond 64 MiB, in a temporary
-    file that has no name. With a path, processes share the file (write-ahead log). `schema` is the
-    DDL; `identity` says what the content is about, and a file with another one is made anew.
+    `directory` None: a private database that SQLite keeps in memory and, beyond 64 MiB, in a
+    temporary file that has no name. With a directory, processes share a file in it. `schema` is the
+    DDL; `identity` says what the content is about. Each pair of the two has files of its own.
     """
 
-    def __init__(self, path: Path | None, schema: str, identity: str) -> None:
-        self.path = path
+    def __init__(self, directory: Path | None, schema: str, identity: str) -> None:
         self._schema = schema
         self._version = int.from_bytes(hashlib.sha256(schema.encode()).digest()[:3]) + 1
         self._identity = identity
+        self._directory = directory
+        self._store = hashlib.sha256(identity.encode()).hexdigest()[:32]
+        self._name = f"{self._store}-{self._version:07x}"
+        self.path: Path | None = None
+        self._inode: tuple[int, int] | None = None
+        self._losses = 0
         self._connection: sqlite3.Connection | None = None
         self.lock = threading.RLock()
         fork.register(self)
 
     def after_fork(self) -> None:
-        """Open anew in a forked child: SQLite's connections must not cross a fork."""
+        """Open it again in a forked child: SQLite's connections must not cross a fork."""
         if self._connection is not None:
             _parents.append(self._connection)
         self._connection = None
@@ -62,20 +71,41 @@ class Database:
 
         Raises `DatabaseLost` when the file turns out to be damaged, or cannot be used any more
         (full disk, another process that never lets go): the next call works on an empty database.
+        However the work ends, by Ctrl-C too, no transaction is left open.
         """
         with self.lock:
             try:
-                return work(self._open())
+                connection = self._open()
+                try:
+                    _end_transaction(connection)  # a second Ctrl-C may have come while one ended
+                    return work(connection)
+                finally:
+                    _end_transaction(connection)
             except sqlite3.DatabaseError as error:
                 if _is_mistake(error):
                     raise
-                if self.path is None:
+                if self._directory is None:
                     raise ConfigurationError(
                         f"the catalog cannot be kept: {error}; free some memory and space for "
                         "temporary files, or give cache_dir a directory that has space"
                     ) from error
-                self._connection = self._replaced(error)
+                self._lose(error)
                 raise DatabaseLost from error
+
+    def require_current(self) -> None:
+        """Raise `DatabaseLost` when the file that is open is not the one that everybody uses: it
+        was removed, emptied, or replaced because somebody found it damaged."""
+        with self.lock:
+            if self._directory is None or self._connection is None:
+                return
+            try:
+                status = os.stat(self.path or "")
+                is_current = (status.st_dev, status.st_ino) == self._inode and status.st_size > 0
+            except OSError:
+                is_current = False
+            if not is_current or self._pointed_at() != self.path:
+                self._lose(None)
+                raise DatabaseLost
 
     @contextmanager
     def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
@@ -92,7 +122,7 @@ class Database:
     @staticmethod
     @contextmanager
     def _between(begin: str, connection: sqlite3.Connection) -> Iterator[None]:
-        connection.execute(begin)
+        _begin(begin, connection)
         try:
             yield
         except BaseException:
@@ -101,81 +131,153 @@ class Database:
             raise
         connection.execute("COMMIT")
 
-    def truncate_log(self) -> bool:
-        """Have what was overwritten be in no file any more; False when others are using it."""
-        if self.path is None:
-            return True
-
-        def truncate(connection: sqlite3.Connection) -> bool:
-            connection.execute(f"PRAGMA busy_timeout = {_TRUNCATE_MILLISECONDS}")
-            try:
-                ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
-            return not busy
-
-        return self.run(truncate)
+    def remove_others(self) -> None:
+        """Remove the files of other releases, which nobody may ever open again, and those that were
+        replaced: what is to be erased may be in them. Whoever uses one makes another."""
+        with self.lock:
+            if self._directory is None:
+                return
+            kept = {self.path, self._pointer()}
+            with suppress(OSError):
+                for path in self._directory.glob(f"{self._store}*"):
+                    if path not in kept and not path.name.startswith(f"{self._name}-"):
+                        path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the connection; the next use would open it again."""
         with self.lock:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    # -- which file --------------------------------------------------------------------------
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            try:
-                self._connection = self._prepared()
-            except (sqlite3.DatabaseError, OSError) as error:
-                self._connection = self._replaced(error)
+            if self._directory is None:
+                self._connection = self._private()
+            else:
+                try:
+                    self._connection = self._shared()
+                except (sqlite3.DatabaseError, OSError) as error:
+                    self._use_private(error)
+                    self._connection = self._private()
         return self._connection
 
-    def _replaced(self, error: Exception) -> sqlite3.Connection:
-        """Return a connection to an empty database instead of one that failed: a new file when
-        the old one was bad, a private database when the file system is."""
+    def _lose(self, error: sqlite3.DatabaseError | None) -> None:
+        """Let go of the file. The next one is made beside it, so whoever has this one open finds
+        out by itself, and no journal of one file is ever taken for that of another."""
         self.close()
-        if self.path is not None and isinstance(error, sqlite3.OperationalError | OSError):
-            _log.warning("no catalog can be kept in %s (%s); using a private one", self.path, error)
-            self.path = None
-        elif self.path is not None:
-            _log.warning("the catalog %s is made anew: %s", self.path, error)
-            for suffix in ("", "-wal", "-shm"):
-                with suppress(OSError):
-                    os.unlink(f"{self.path}{suffix}")
-        try:
-            return self._prepared()
-        except (sqlite3.DatabaseError, OSError) as again:
-            if self.path is None:
-                raise
-            return self._replaced(sqlite3.OperationalError(str(again)))
+        self._losses += 1
+        code = getattr(error, "sqlite_errorcode", None)
+        if (code is not None and code & 0xFF in _SYSTEM_FAULTS) or self._losses > _MOST_LOSSES:
+            self._use_private(error or OSError("it is removed again and again"))
+            return
+        if error is not None and self.path is not None:
+            _log.warning("the catalog %s is made again: %s", self.path, error)
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+        self.path = None
 
-    def _prepared(self) -> sqlite3.Connection:
-        """Return a connection to a database that has this schema and identity."""
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+    def _use_private(self, error: Exception) -> None:
+        _log.warning(
+            "no catalog can be kept in %s (%s); using a private one", self._directory, error
+        )
+        self._directory = self.path = None
+
+    def _shared(self) -> sqlite3.Connection:
+        """Return a connection to the file that the pointer names, made if there is none that is
+        whole."""
+        assert self._directory is not None
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for _ in range(_MOST_LOSSES):
+            path = self._pointed_at()
+            if path is not None:
+                try:
+                    return self._connected(path)
+                except (sqlite3.DatabaseError, OSError) as error:
+                    code = getattr(error, "sqlite_errorcode", 0) or 0
+                    if code & 0xFF in _SYSTEM_FAULTS:
+                        raise
+                    if not isinstance(error, FileNotFoundError):
+                        _log.warning("the catalog %s is made again: %s", path, error)
+            self._make(instead_of=path)
+        raise OSError("the file is destroyed again and again")
+
+    def _pointer(self) -> Path:
+        assert self._directory is not None
+        return self._directory / f"{self._name}.current"
+
+    def _pointed_at(self) -> Path | None:
+        """Return the file that everybody uses now; None when nothing says which."""
+        assert self._directory is not None
+        try:
+            name = self._pointer().read_bytes().decode()
+        except (OSError, UnicodeDecodeError):
+            return None
+        is_ours = name.startswith(f"{self._name}-") and name.endswith(".sqlite")
+        return self._directory / name if is_ours and "/" not in name else None
+
+    def _make(self, instead_of: Path | None) -> None:
+        """Make a file, whole before anybody can find it, and point at it."""
+        assert self._directory is not None
+        path = self._directory / f"{self._name}-{secrets.token_hex(4)}.sqlite"
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # may be private
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        try:
+            with self.transaction(connection):
+                self._create(connection)
+        finally:
+            connection.close()
+        if self._pointed_at() != instead_of:  # somebody else made one meanwhile
+            path.unlink(missing_ok=True)
+            return
+        beside = self._pointer().with_suffix(f".{secrets.token_hex(4)}")
+        beside.write_bytes(path.name.encode())
+        os.replace(beside, self._pointer())
+        if instead_of is not None:
+            with suppress(OSError):
+                instead_of.unlink(missing_ok=True)
+
+    def _connected(self, path: Path) -> sqlite3.Connection:
+        """Return a connection to a file that has this schema and identity."""
+        status = os.stat(path)
         connection = sqlite3.connect(
-            self.path or "", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            f"{path.absolute().as_uri()}?mode=rw",  # never an empty one in place of one that went
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
-            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-            connection.execute("PRAGMA secure_delete = ON")  # erased content must be gone
-            if self.path is not None:
-                os.chmod(self.path, 0o600)  # memories may be private
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = NORMAL")
-            else:
-                connection.execute("PRAGMA journal_mode = MEMORY")
-                connection.execute("PRAGMA synchronous = OFF")
-            with self.transaction(connection):
-                (version,) = connection.execute("PRAGMA user_version").fetchone()
-                if version == 0:
-                    self._create(connection)
-                elif version != self._version:
-                    raise sqlite3.DatabaseError("it was made by another version of AMFS")
-            ((identity,),) = connection.execute("SELECT identity FROM about")
+            # A rollback journal, not a write-ahead log: that comes with a file which all processes
+            # map into their memory, and to truncate a mapped file kills them.
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            _set_up(connection)
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != self._version:
+                raise sqlite3.DatabaseError("it is not whole")
+            ((identity,),) = connection.execute("SELECT identity FROM about").fetchall()
             if identity != self._identity:
                 raise sqlite3.DatabaseError("it belongs to another store")
+        except ValueError as error:  # no identity, or several
+            connection.close()
+            raise sqlite3.DatabaseError("it is not whole") from error
+        except BaseException:
+            connection.close()
+            raise
+        self.path, self._inode = path, (status.st_dev, status.st_ino)
+        return connection
+
+    def _private(self) -> sqlite3.Connection:
+        connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode = MEMORY")
+            connection.execute("PRAGMA synchronous = OFF")
+            _set_up(connection)
+            with self.transaction(connection):
+                self._create(connection)
         except BaseException:
             connection.close()
             raise
@@ -191,7 +293,36 @@ class Database:
         connection.execute(f"PRAGMA user_version = {self._version}")
 
 
+def _set_up(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute("PRAGMA secure_delete = ON")  # erased content must be gone
+
+
+def _begin(statement: str, connection: sqlite3.Connection) -> None:
+    """Begin a transaction. Others are waited for in pieces, between which Ctrl-C works."""
+    until = time.monotonic() + _BUSY_SECONDS
+    connection.execute(f"PRAGMA busy_timeout = {_INTERRUPTIBLE_MILLISECONDS}")
+    try:
+        while True:
+            try:
+                connection.execute(statement)
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
+
+
+def _end_transaction(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
 def _is_mistake(error: sqlite3.DatabaseError) -> bool:
-    """True for what a new file would not mend: statements that are wrong."""
+    """True for what a new file would not change: statements that are wrong."""
+    if isinstance(error, sqlite3.ProgrammingError):
+        return True
     code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, sqlite3.ProgrammingError) or code == sqlite3.SQLITE_ERROR
+    # A file that was emptied has no tables.
+    return code == sqlite3.SQLITE_ERROR and not str(error).startswith("no such table")

@@ -51,6 +51,7 @@ class Refresh:
         self._stamps: list[tuple[float, int]] = []  # written by this process, and listed now
         self._refused: dict[tuple[Address, int], PermissionDeniedError] = {}
         self._counts: dict[str, int] = {}  # listed so far, of memories with more than v1
+        self._own: Page = {}
         self._done = 0
 
     def run(self) -> None:
@@ -71,7 +72,7 @@ class Refresh:
             self._look_at(suspects)
         if self._refused:
             self._leave_out()
-        catalog.erase_traces()
+        catalog.stored_own(self._own)
 
     def take_own(self) -> None:
         """Take in what this process wrote under the path. No request, as long as it is cached."""
@@ -79,7 +80,7 @@ class Refresh:
         if own:
             self._compare(own, bytearray(self._catalog.last_id() + 1))
             self._fetch(self._wanted)
-            self._catalog.erase_traces()
+            self._catalog.stored_own(own)
 
     def _pages(self) -> Iterator[Page]:
         """Yield what is listed under the path; then what this process wrote, which a listing that
@@ -89,7 +90,8 @@ class Refresh:
         # Where a page is a request, the next one comes while this one is compared.
         for infos in ahead(lists) if self._versions.store.paged else lists:
             yield self._newest(infos, root)
-        yield self._catalog.take_own(self._entity_path)
+        self._own = self._catalog.take_own(self._entity_path)
+        yield self._own
 
     def _newest(self, infos: Sequence[ObjectInfo], root: str) -> Page:
         page: Page = {}

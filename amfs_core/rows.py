@@ -38,7 +38,8 @@ CREATE TABLE body (memory INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE tag (
   memory INTEGER NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (memory, tag)
 ) WITHOUT ROWID;
-CREATE INDEX tag_memory ON tag(tag, memory)"""
+CREATE INDEX tag_memory ON tag(tag, memory);
+CREATE TABLE erased (prefix TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID"""
 
 Listed = tuple[int, int, float | None]
 """The newest version that a listing has of a memory: its number, its size in bytes, and the time of

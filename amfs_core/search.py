@@ -129,9 +129,9 @@ class Search:
 
         return self._catalog.fresh(filters.entity_path, answer, max_age=max_age)
 
-    def forget(self, address: Address) -> None:
-        """Drop what is known of a memory: its content is to be gone."""
-        self._catalog.forget(address)
+    def forget(self, address: Address, below: int) -> None:
+        """Drop what is known of a memory: the content of all versions `below` one is to be gone."""
+        self._catalog.forget(address, below)
 
     def close(self) -> None:
         """Close the catalog."""

@@ -160,7 +160,8 @@ class Writing(Session):
         tombstone = replace(self._nothing(), deleted=True, purges=True)
         erased = erasure.purge(self._versions, address, tombstone)
         if self._search is not None or self._cache_dir is not None:
-            self._searching().forget(address)
+            purged = (self._versions.cache.head(address) or NONE_KNOWN).purged
+            self._searching().forget(address, purged)
         return erased
 
     @one_call

@@ -58,7 +58,7 @@ class S3Checks:
         self._failure: Failure | None = None
 
     def all(self) -> Iterator[Check]:
-        """Yield the checks in order: about 19 requests, 3 more where the adapter has not proved
+        """Yield the checks in order: about 19 requests, 5 more where the adapter has not proved
         conditional writes that day."""
         yield Check("credentials", self._find_credentials)
         yield Check("endpoint", self._step(Reach.connect), ("credentials",))

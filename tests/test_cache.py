@@ -42,10 +42,14 @@ def test_memories_go_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(cache._memories) <= 10
     kept = [body for one in cache._memories.values() for body in one.bodies.values()]
     assert cache._size == sum(map(len, kept))
-    assert {address.key for address in cache.take_appended()} >= {"k98", "k99"}
+    appended: dict[Address, int] = {}
+    assert not cache.take_appended(appended)  # so that whoever asks looks at everything
+    assert {address.key for address in appended} >= {"k98", "k99"}
+    appended.clear()
     for number in range(100, 200):
         cache.note_appended(memory._layout.address("e", f"k{number}"), 1)
-    assert len(cache.take_appended()) <= 20
+    assert not cache.take_appended(appended)
+    assert len(appended) <= 20
     store.calls.clear()
     assert memory.write("e", "k99", "again").version == 2
     assert store.requests() == {"create": 1}
@@ -144,16 +148,19 @@ def test_threads_that_read_much_keep_to_the_limits(monkeypatch: pytest.MonkeyPat
     assert sum(map(len, held)) <= 20_000
 
 
-def test_no_thread_s_appends_are_lost_to_threads_that_take_them() -> None:
+def test_no_thread_s_appends_are_lost_to_a_thread_that_takes_them() -> None:
     memory = AgentMemory("a", adapter=ModelAdapter())
     cache = memory._versions.cache
-    taken: list[tuple[str, int]] = []
+    taken: dict[Address, int] = {}
 
     def write(number: int) -> None:
         memory.write("e", f"k{number % 50}", number)
-        taken.extend((address.key, version) for address, version in cache.take_appended().items())
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(write, range(400)))
-    assert {(entry.key, entry.version) for entry in memory.list()} <= set(taken)
+        writes = [pool.submit(write, number) for number in range(400)]
+        while not all(one.done() for one in writes):
+            assert cache.take_appended(taken)
+    assert cache.take_appended(taken)
+    newest = {(address.key, version) for address, version in taken.items()}
+    assert {(entry.key, entry.version) for entry in memory.list()} == newest
     assert not cache.has_appended

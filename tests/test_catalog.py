@@ -89,7 +89,7 @@ def test_what_another_process_purged_is_in_no_file_after_a_refresh(
     for reader in readers:
         reader.list()
     left = {path.suffix: path.read_bytes().count(b"topsecret") for path in cache.iterdir()}
-    assert len(left) == 3  # the database, its log and its index: none was closed
+    assert ".sqlite" in left
     assert set(left.values()) == {0}
 
 
@@ -346,10 +346,6 @@ def test_a_file_that_is_spoilt_while_it_is_open_is_made_anew(
         for number in range(300):
             memory.write("e", f"k{number}", "text " * 100)
         before = names(memory)
-        path = catalog_file(tmp_path)
-        with sqlite3.connect(path) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
         for one in tmp_path.iterdir():
             if one.stat().st_size:
                 os.truncate(one, 0)

@@ -38,7 +38,7 @@ class Intruder:
     def _is_free(self) -> bool:
         with closing(sqlite3.connect(self._path, timeout=0, isolation_level=None)) as connection:
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("BEGIN EXCLUSIVE")  # nobody reads: a commit would wait for it
             except sqlite3.OperationalError:
                 return False
             connection.execute("ROLLBACK")

@@ -30,10 +30,7 @@ def look(directory: str) -> Diagnosis:
 
 
 def _make_database(path: str) -> None:
-    """Make a database as the catalog is: its log needs shared memory, which not all disks have."""
+    """Make a database as the catalog is: it needs file locks, which not all disks have."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         connection.execute("CREATE TABLE scratch (one INTEGER)")
         connection.commit()
-    if mode != "wal":
-        raise sqlite3.OperationalError("it has no write-ahead log there")
