@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor
 from datetime import datetime
 
 import msgspec
 from msgspec.structs import replace
 
+from amfs_core.crew import Crew
 from amfs_core.entry import Draft, MemoryEntry
 from amfs_core.errors import AMFSError, WriteManyError
 from amfs_core.layout import Address
@@ -44,10 +44,10 @@ class Batch:
         self._tried: set[int] = set()  # and not surely created
         self._together = [one for one in self._waiting if items[one[-1]].expected is None]
 
-    def write(self, append: Append, threads: Callable[[], Executor]) -> list[MemoryEntry]:
+    def write(self, append: Append, crew: Crew) -> list[MemoryEntry]:
         """Append every item and return the entries in the items' order.
 
-        What the store can create together is; `append` does all the rest in `threads`. Raises
+        What the store can create together is; `append` does all the rest, by the crew. Raises
         `WriteManyError` when some could not be written. After a failure the later items of the
         same memory are not tried, so that its versions stay in the items' order.
         """
@@ -55,7 +55,7 @@ class Batch:
             pass
         waiting = [indexes for indexes in self._waiting if indexes]
         if waiting:
-            list(threads().map(lambda indexes: self._append_in_order(append, indexes), waiting))
+            crew.each(lambda indexes: self._append_in_order(append, indexes), waiting)
         if self._errors:
             raise self._failure()
         return [entry for entry in self._entries if entry is not None]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from amfs_core import arguments
 from amfs_core import value as values
 from amfs_core.cache import NONE_KNOWN
+from amfs_core.crew import Crew
 from amfs_core.entry import MemoryEntry
 from amfs_core.errors import InvalidValueError
 from amfs_core.layout import Address, Layout
@@ -83,7 +83,7 @@ def named(layout: Layout, entries: Iterable[Any]) -> Named:
     return found
 
 
-def resolve(versions: Versions, given: Named, threads: Callable[[], Executor]) -> tuple[Cause, ...]:
+def resolve(versions: Versions, given: Named, crew: Crew) -> tuple[Cause, ...]:
     """Return the versions that are meant, sorted by name.
 
     A read for each memory without a version; for each exact version 1 request, 0 when this process
@@ -120,4 +120,4 @@ def resolve(versions: Versions, given: Named, threads: Callable[[], Executor]) -
     ]
     if len(lookups) < 2:  # no thread is needed for one
         return tuple(look() for look in lookups)
-    return tuple(sorted(set(threads().map(lambda look: look(), lookups))))
+    return tuple(sorted(set(crew.each(lambda look: look(), lookups))))

@@ -64,7 +64,7 @@ class AgentMemory(Writing, Reading):
             agent_id=self.agent_id,
             session_id=self.session_id,
             reads=self._reads.newest(),
-            threads=self._threads,
+            crew=self._crew,
         )
 
     @one_call

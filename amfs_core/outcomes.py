@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from amfs_core import causes, fork, permission, propagation
 from amfs_core import value as values
 from amfs_core.arguments import did_you_mean
 from amfs_core.cache import NONE_KNOWN
+from amfs_core.crew import Crew
 from amfs_core.errors import (
     CommitUnknownError,
     CorruptEntryError,
@@ -50,7 +50,7 @@ class Outcomes:
 
     def after_fork(self) -> None:
         """Start empty: the parent may have been changing it at the moment of the fork."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._known: OrderedDict[str, tuple[Outcome, int]] = OrderedDict()
         self._size = 0
 
@@ -63,7 +63,7 @@ class Outcomes:
         agent_id: str,
         session_id: str,
         reads: Mapping[Address, int],
-        threads: Callable[[], Executor],
+        crew: Crew,
     ) -> Outcome:
         """Record an outcome, or find it recorded, and count it into the memories it is about.
 
@@ -73,7 +73,7 @@ class Outcomes:
         self._layout.outcome_key(outcome_ref)
         given = None if entries is None else causes.named(self._layout, entries)
         try:
-            about = _of(reads) if given is None else causes.resolve(self._versions, given, threads)
+            about = _of(reads) if given is None else causes.resolve(self._versions, given, crew)
         except InvalidValueError:
             # Perhaps it was recorded when this could still be said: then it is to be resumed.
             recorded = self.read(outcome_ref)
@@ -98,7 +98,7 @@ class Outcomes:
             if recorded.write_id != made.write_id:
                 looked = {}
         self._refuse_another(recorded, kind, given)
-        propagation.finish(self._versions, recorded, looked, threads)
+        propagation.finish(self._versions, recorded, looked, crew)
         return recorded
 
     def read(self, outcome_ref: str) -> Outcome | None:
@@ -145,9 +145,12 @@ class Outcomes:
 
     def _looked(self, about: Iterable[Cause]) -> dict[Address, int]:
         """Return the newest version of each memory that this process knows of now."""
-        addresses = [self._layout.address(cause.entity_path, cause.key) for cause in about]
-        head = self._versions.cache.head
-        return {address: (head(address) or NONE_KNOWN).version for address in addresses}
+        looked: dict[Address, int] = {}
+        for cause in about:
+            address = self._layout.address(cause.entity_path, cause.key)
+            head = self._versions.cache.head(address) or NONE_KNOWN
+            looked[address] = max(head.version, cause.version, looked.get(address, 0))
+        return looked
 
     def _create(self, made: Outcome) -> Outcome:
         """Return what is recorded under the reference for good: `made`, or what was there before.
@@ -188,7 +191,7 @@ class Outcomes:
             if outcome_ref not in self._known:
                 self._known[outcome_ref] = found, len(body)
                 self._size += len(body)
-            while self._size > MAX_KNOWN_BYTES:
+            while self._known and self._size > MAX_KNOWN_BYTES:
                 _, (_, size) = self._known.popitem(last=False)
                 self._size -= size
         return found

@@ -9,9 +9,9 @@ raised, and never taken for absence.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
+from amfs_core.crew import Crew
 from amfs_core.errors import PermissionDeniedError
 from amfs_core.store import Store
 
@@ -43,13 +43,13 @@ def get_allowed(
                 return key, None, refusal
 
         remaining = iter(pending)
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="amfs-read") as threads:
-            while some := list(islice(remaining, _READERS)):
-                for key, body, refusal in threads.map(ask, some):
-                    if refusal is None:
-                        yield key, body
-                    else:
-                        refused(key, refusal)
+        crew = Crew(_READERS, "amfs-read")
+        while some := list(islice(remaining, _READERS)):
+            for key, body, refusal in crew.each(ask, some):
+                if refusal is None:
+                    yield key, body
+                else:
+                    refused(key, refusal)
 
 
 def holds(store: Store, keys: Iterable[str]) -> bool:

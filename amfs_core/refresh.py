@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from amfs_core import permission
+from amfs_core.crew import Crew
 from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 from amfs_core.layout import Address
 from amfs_core.numbering import is_foreign, reached
@@ -86,14 +86,18 @@ class Refresh:
         lags behind may not have."""
         root = self._versions.layout.entity_prefix(self._entity_path)
         lists = self._versions.store.pages(root)
-        with ThreadPoolExecutor(1, thread_name_prefix="amfs-list") as ahead:
-            # The next page comes while this one is compared, where a page is a request.
-            eager = self._versions.store.paged
-            following = ahead.submit(next, lists, None) if eager else None
-            while infos := following.result() if following else next(lists, None):
-                if eager:
-                    following = ahead.submit(next, lists, None)
-                yield self._newest(infos, root)
+        ahead = Crew(1, "amfs-list")
+
+        def fetch() -> Sequence[ObjectInfo] | None:
+            return next(lists, None)
+
+        # The next page comes while this one is compared, where a page is a request.
+        eager = self._versions.store.paged
+        following = ahead.begin(fetch) if eager else fetch
+        while infos := following():
+            if eager:
+                following = ahead.begin(fetch)
+            yield self._newest(infos, root)
         yield self._catalog.take_own(self._entity_path)
 
     def _newest(self, infos: Sequence[ObjectInfo], root: str) -> Page:

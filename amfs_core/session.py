@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 import uuid
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from amfs_core import arguments, fork
+from amfs_core.crew import Crew
 from amfs_core.errors import InvalidValueError
 from amfs_core.layout import Layout
 from amfs_core.metrics import Metrics
 from amfs_core.outcomes import Outcomes
 from amfs_core.patience import DEFAULT_PATIENCE, Patience
 from amfs_core.reads import SessionReads
-from amfs_core.storage import StorageAdapter
+from amfs_core.storage import StorageAdapter, check_adapter
 from amfs_core.store import Store
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, Versions
 
@@ -51,6 +52,7 @@ class Session:
             str(uuid.uuid4()) if session_id is None else arguments.text(session_id, "session_id")
         )
         self.namespace = namespace
+        check_adapter(adapter)
         self.adapter = adapter
         self._layout = Layout(namespace)
         self._versions = Versions(
@@ -68,15 +70,18 @@ class Session:
             )
         self._embedder = embedder
         self._cache_dir = None if cache_dir is None else Path(cache_dir)
+        self._crew = Crew(_WRITERS, "amfs-write")
+        self._importing = Crew(1, "amfs-import")
         self._search: Search | None = None
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
         self.after_fork()
         fork.register(self)
 
     def after_fork(self) -> None:
-        """Take a new lock and no threads, in a forked child."""
-        self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        """Take a new lock in a forked child."""
+        # Re-entrant, as all locks here: a signal handler that uses the memory may interrupt the
+        # thread that has it.
+        self._lock = threading.RLock()
 
     @property
     def metrics(self) -> Metrics:
@@ -88,12 +93,9 @@ class Session:
         twice is fine."""
         with self._lock:
             watches = list(self._watches)
-            pool, self._pool = self._pool, None
             search, self._search = self._search, None
         for watch in watches:
             watch.cancel()
-        if pool:
-            pool.shutdown()
         if search:
             search.close()
         if self._owns_adapter:
@@ -117,15 +119,19 @@ class Session:
         )
 
     def _searching(self) -> Search:
+        if self._search is None:
+            # By another thread: a signal handler that interrupts an import of its own thread gets
+            # half of the module, but it can wait for the import of another.
+            self._importing.begin(_import_search)()
         with self._lock:
             if self._search is None:
                 from amfs_core.search import Search  # SQLite: not before it is needed
 
-                self._search = Search(self._versions, self._cache_dir, self._embedder)
+                made = Search(self._versions, self._cache_dir, self._embedder)
+                if self._search is None:  # a signal handler may have been quicker
+                    self._search = made
             return self._search
 
-    def _threads(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="amfs-write")
-            return self._pool
+
+def _import_search() -> None:
+    importlib.import_module("amfs_core.search")

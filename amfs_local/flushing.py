@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+
+from amfs_core.crew import Crew
 
 _THREADS = 12
 
@@ -19,25 +20,25 @@ FlushEach = Callable[[Sequence[int]], set[int]]
 
 @contextmanager
 def flushing(*, durable: bool) -> Iterator[FlushEach]:
-    """Give what flushes, by threads that live as long as the block; it does nothing where nothing
+    """Give what flushes, by several threads at a time; it does nothing where nothing
     has to be durable."""
     if not durable:
         yield set
         return
-    with ThreadPoolExecutor(_THREADS, "amfs-flush") as threads:
+    crew = Crew(_THREADS, "amfs-flush")
 
-        def flush_each(fds: Sequence[int]) -> set[int]:
-            flushed: set[int] = set()
+    def flush_each(fds: Sequence[int]) -> set[int]:
+        flushed: set[int] = set()
 
-            def some(first: int) -> None:
-                for fd in fds[first::_THREADS]:
-                    try:
-                        os.fsync(fd)
-                    except OSError:  # left out: what is not durable was not made
-                        continue
-                    flushed.add(fd)  # one step, for all threads
+        def some(first: int) -> None:
+            for fd in fds[first::_THREADS]:
+                try:
+                    os.fsync(fd)
+                except OSError:  # left out: what is not durable was not made
+                    continue
+                flushed.add(fd)  # one step, for all threads
 
-            list(threads.map(some, range(min(_THREADS, len(fds)))))
-            return flushed
+        crew.each(some, range(min(_THREADS, len(fds))))
+        return flushed
 
-        yield flush_each
+    yield flush_each
