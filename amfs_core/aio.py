@@ -224,7 +224,10 @@ def _on_loop(fn: Callable[..., T], loop: asyncio.AbstractEventLoop) -> Callable[
     def call(*args: Any) -> Any:
         coroutine = fn(*args)
         try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, loop)  # type: ignore[arg-type]
+            future: futures.Future[Any] = asyncio.run_coroutine_threadsafe(
+                coroutine,  # type: ignore[arg-type]
+                loop,
+            )
         except RuntimeError:  # the loop is closed
             coroutine.close()  # type: ignore[attr-defined]
             raise

@@ -50,8 +50,9 @@ class Watch:
     nothing. A failure that waiting does not mend (`PermissionDeniedError`, `BucketNotFoundError`,
     `ConfigurationError`) is raised to who iterates; iterating again tries again. With a callback it
     is logged (logger "amfs") and tried again in the same way; `error` tells of either. A
-    callback that raises an `Exception` is logged and ends nothing; `SystemExit`, or whatever else is no
-    `Exception`, ends the watch: it is logged and stays in `error`, and its entry was not delivered.
+    callback that raises an `Exception` is logged and ends nothing. `SystemExit`, and whatever else
+    is not an `Exception`, ends the watch: it is logged, stays in `error`, and its entry does not
+    count as delivered.
 
     A damaged version is logged once. Its memory stands still before it, and is tried again at each
     poll; all others go on.

@@ -115,8 +115,8 @@ class Writing(Session):
         """Read, change and write as one step: `fn(value)` gives the new value.
 
         `fn` gets None when there is no live version. It is called again, with the newer value,
-        whenever another writer came first, so it should have no other effects. The time that it takes
-        is the caller's, and not taken from the patience. Confidence, tags,
+        whenever another writer came first, so it should have no other effects. The time it takes
+        is the caller's and is not taken from the patience. Confidence, tags,
         type, expiry and evidence stay as they were: it is the same claim. 1 request when this
         process knows the newest version, else a read more.
         """

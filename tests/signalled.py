@@ -36,7 +36,7 @@ def opened(place: str) -> StorageAdapter:
         )
     from amfs_local import LocalAdapter
 
-    return LocalAdapter(place, durable=False)
+    return LocalAdapter(place)
 
 
 def main(place: str, variant: str) -> None:
