@@ -50,6 +50,8 @@ class AsyncAgentMemory:
     Arguments, results, errors and requests are the same. Where one takes a function (`update`,
     `watch`), it may be a coroutine function: that runs on the caller's event loop.
 
+    `update` holds no thread while a coroutine function runs, and cancelling it cancels that.
+
     A task that is cancelled stops waiting; the request that was under way runs to its end in its
     thread. So a cancelled write is either absent or whole: give it a `write_id` of your own and ask
     `find_write`. `close` waits for what is still under way.

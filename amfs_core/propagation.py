@@ -2,6 +2,8 @@
 
 For each memory one version is appended, whose `write_id` follows from the outcome and the memory.
 Whoever finds that id among the versions after the one that was used knows that it has been counted.
+Such a version is never older than the outcome's record, so of a fresh outcome only versions since
+the record are looked at.
 `docs/design/outcomes.md` walks through every failure.
 """
 
