@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from amfs.config import Config, checked_path, load
 from amfs_core import arguments, memory
-from amfs_core.errors import ConfigurationError
-from amfs_core.storage import StorageAdapter
+from amfs_core.storage import StorageAdapter, check_adapter
 
 if TYPE_CHECKING:
     from amfs_core.embedding import Embedder
@@ -45,7 +44,7 @@ class AgentMemory(memory.AgentMemory):
         patience: float | None = None,
     ) -> None:
         if adapter is not None:
-            _check_adapter(adapter)
+            check_adapter(adapter)
         settings = config if isinstance(config, Config) else load(config)
         if patience is not None:
             settings = replace(settings, patience=arguments.seconds(patience, "patience"))
@@ -69,17 +68,3 @@ class AgentMemory(memory.AgentMemory):
             if adapter is None:
                 opened.close()
             raise
-
-
-_NEEDED = ("create", "get", "list")
-
-
-def _check_adapter(given: object) -> None:
-    """Raise `ConfigurationError` for what cannot be an adapter, such as the name of one."""
-    missing = [name for name in _NEEDED if not callable(getattr(given, name, None))]
-    if missing or isinstance(given, type):
-        kind = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
-        raise ConfigurationError(
-            f"adapter must be an open store such as LocalAdapter('memories'), not {kind}; "
-            "amfs.yaml and AMFS_S3_BUCKET choose one by its name"
-        )

@@ -10,22 +10,26 @@ import contextvars
 import functools
 import inspect
 import threading
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from amfs_core import fork
+from amfs_core import arguments, fork
 from amfs_core.entry import MemoryEntry
 from amfs_core.memory import AgentMemory
 from amfs_core.metrics import Metrics
 from amfs_core.storage import StorageAdapter
 from amfs_core.watch import Watch
+from amfs_core.writing import Updating
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _THREADS = 32
+_LOOK_SECONDS = 1.0
 
 
 def _awaitable(
@@ -46,6 +50,8 @@ class AsyncAgentMemory:
     Arguments, results, errors and requests are the same. Where one takes a function (`update`,
     `watch`), it may be a coroutine function: that runs on the caller's event loop.
 
+    `update` holds no thread while a coroutine function runs, and cancelling it cancels that.
+
     A task that is cancelled stops waiting; the request that was under way runs to its end in its
     thread. So a cancelled write is either absent or whole: give it a `write_id` of your own and ask
     `find_write`. `close` waits for what is still under way.
@@ -58,7 +64,7 @@ class AsyncAgentMemory:
 
     def after_fork(self) -> None:
         """Take a new lock and no threads, in a forked child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pool: ThreadPoolExecutor | None = None
 
     write = _awaitable(AgentMemory.write)
@@ -84,10 +90,23 @@ class AsyncAgentMemory:
     ) -> MemoryEntry:
         """Read, change and write as one step; `fn`, a function or a coroutine function, gives the
         new value. See `AgentMemory.update`."""
-        change = _on_loop(fn, asyncio.get_running_loop())
-        return await self._in_thread(
-            functools.partial(self.memory.update, entity_path, key, change, ttl=ttl)
+        memory = self.memory
+        if not _is_coroutine_function(fn):
+            return await self._in_thread(
+                functools.partial(memory.update, entity_path, key, fn, ttl=ttl)
+            )
+        # In steps: no thread waits for the coroutine, which may itself use the memory, and a
+        # cancellation of this task reaches it.
+        lifetime = arguments.lifetime(ttl)
+        step: MemoryEntry | Updating = await self._in_thread(
+            functools.partial(memory._begin_update, entity_path, key)
         )
+        while isinstance(step, Updating):
+            value = await fn(None if step.live is None else step.live.value)
+            step = await self._in_thread(
+                functools.partial(memory._try_update, entity_path, key, step, value, lifetime)
+            )
+        return step
 
     def watch(
         self,
@@ -165,7 +184,10 @@ class AsyncAgentMemory:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="amfs-async")
             # Not asyncio's own threads: there are few of them, and others block them.
-            future = self._pool.submit(contextvars.copy_context().run, work)
+            try:
+                future = self._pool.submit(contextvars.copy_context().run, work)
+            except RuntimeError:  # the interpreter ends, and no thread begins any more
+                return work()
         return await asyncio.wrap_future(future)
 
 
@@ -174,9 +196,21 @@ class StartingWatch:
 
     def __init__(self, start: Callable[[], Coroutine[Any, Any, Watch]]) -> None:
         self._start = start
+        self._is_started = False
 
     def __await__(self) -> Generator[Any, None, Watch]:
+        self._is_started = True
         return self._start().__await__()
+
+    def __del__(self) -> None:
+        if not self._is_started:
+            warnings.warn(
+                "AsyncAgentMemory.watch was never awaited, so nothing is watched: "
+                "`await` it, or iterate over it with `async for`",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
 
     async def __aiter__(self) -> AsyncIterator[MemoryEntry]:
         async with await self as watch:
@@ -186,10 +220,28 @@ class StartingWatch:
 
 def _on_loop(fn: Callable[..., T], loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
     """Return a function for another thread; a coroutine function is run on the loop."""
-    if not inspect.iscoroutinefunction(fn):
+    if not _is_coroutine_function(fn):
         return fn
 
     def call(*args: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(fn(*args), loop).result()
+        coroutine = fn(*args)
+        try:
+            future: futures.Future[Any] = asyncio.run_coroutine_threadsafe(
+                coroutine,  # type: ignore[arg-type]
+                loop,
+            )
+        except RuntimeError:  # the loop is closed
+            coroutine.close()  # type: ignore[attr-defined]
+            raise
+        while not futures.wait([future], timeout=_LOOK_SECONDS).done:
+            if loop.is_closed():  # it will never run
+                future.cancel()
+        return future.result()
 
     return call
+
+
+def _is_coroutine_function(fn: object) -> bool:
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
+        getattr(fn, "__call__", None)  # noqa: B004 - is the method a coroutine function?
+    )

@@ -25,6 +25,7 @@ WRITE_PARAMETERS = (
     "expires_at",
     "pattern_refs",
     "expected_version",
+    "write_id",
 )
 
 

@@ -43,7 +43,7 @@ class Breaker:
 
     def after_fork(self) -> None:
         """Take a new lock in a forked child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def is_open(self) -> bool:
@@ -55,14 +55,15 @@ class Breaker:
         if self._probe_at is None:
             return
         with self._lock:
-            if self._probe_at is None:
+            probe_at = self._probe_at  # a signal handler may close it meanwhile
+            if probe_at is None:
                 return
             now = time.monotonic()
-            if now >= self._probe_at:  # this request finds out; if it never returns, the next does
+            if now >= probe_at:  # this request finds out; if it never returns, the next does
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
                 self._probe_at = now + self._pause * random.uniform(*_JITTER)
                 return
-            last, wait, down = self._last, self._probe_at - now, now - self._since
+            last, wait, down = self._last, probe_at - now, now - self._since
         self._meter.add("refused")
         raise CircuitOpenError(
             f"{last}. It has been so for {down:.0f} s, so it was not asked again this time; "
@@ -95,16 +96,17 @@ class Breaker:
             self.failures += 1
             self._last = error
             asked = min(error.retry_after or 0.0, _LONGEST_PAUSE)
+            probe_at = self._probe_at
             opens = (
-                self._probe_at is None
+                probe_at is None
                 and self.failures >= _LEAST_FAILURES
                 and now - self._since >= self._least_seconds
             )
             if opens:
                 self._pause = _FIRST_PAUSE
-                self._probe_at = now + self._pause * random.uniform(*_JITTER)
-            if self._probe_at is not None:
-                self._probe_at = max(self._probe_at, now + asked)
+                probe_at = now + self._pause * random.uniform(*_JITTER)
+            if probe_at is not None:
+                self._probe_at = max(probe_at, now + asked)
             failures, down = self.failures, now - self._since
         if opens:
             self._meter.add("outage")

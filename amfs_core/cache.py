@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -61,7 +62,9 @@ class Cache:
         self._forget_everything()
 
     def _forget_everything(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._changing = False
+        self._postponed: deque[Callable[[], None]] = deque()
         self._memories: dict[str, _Memory] = {}
         self._size = 0
         self._appended: deque[tuple[Address, int]] = deque(maxlen=MAX_APPENDED)
@@ -99,13 +102,32 @@ class Cache:
         if memory is fresh:
             self._size += len(body)
         else:
-            with self._lock:
-                self._keep_more(prefix, entry, body, checked)
+            self._change(lambda: self._keep_more(prefix, entry, body, checked))
         if newest:
             self._appended.append((address, version))
         if self._size > MAX_BODY_BYTES or len(self._memories) > MAX_MEMORIES:
-            with self._lock:
-                self._make_room()
+            self._change(self._make_room)
+
+    def _change(self, change: Callable[[], None]) -> None:
+        """Make a change under the lock, whole.
+
+        A signal handler may interrupt the thread that is in the middle of one and ask for another:
+        that one is made after it, or a head could go back, and purged content be kept again.
+        """
+        with self._lock:
+            if self._changing:
+                self._postponed.append(change)
+                return
+            while True:
+                try:
+                    self._changing = True
+                    change()
+                finally:
+                    self._changing = False
+                try:
+                    change = self._postponed.popleft()
+                except IndexError:
+                    return
 
     def _keep_more(self, prefix: str, entry: MemoryEntry, body: bytes, checked: float) -> None:
         version, memory = entry.version, self._memory(prefix)
@@ -124,19 +146,25 @@ class Cache:
     def checked(self, address: Address, version: int) -> None:
         """Note that `version` (0: none) was the newest just now."""
         now = time.monotonic()
-        with self._lock:
+
+        def note() -> None:
             memory = self._memory(address.prefix)
             if memory.head.version == version:
                 memory.head = replace(memory.head, checked=now)
             if len(self._memories) > MAX_MEMORIES:
                 self._make_room()
 
+        self._change(note)
+
     def forget_before(self, address: Address, version: int) -> None:
         """Drop the bodies of all versions before one: their content is to be gone."""
-        with self._lock:
+
+        def drop() -> None:
             memory = self._memories.get(address.prefix)
             if memory is not None:
                 self._drop_before(memory, version)
+
+        self._change(drop)
 
     def note_appended(self, address: Address, version: int) -> None:
         """Note a version that this process appended: a listing may lag behind it."""
@@ -160,6 +188,13 @@ class Cache:
             into[address] = max(version, into.get(address, 0))
             appended.popleft()
         return is_complete
+
+    def look_at_appended(self, into: dict[Address, int]) -> bool:
+        """Do the same as `take_appended`, but leave what was noted there."""
+        noted = self._appended.copy()  # one step, for all threads
+        for address, version in noted:
+            into[address] = max(version, into.get(address, 0))
+        return len(noted) < MAX_APPENDED
 
     def _memory(self, prefix: str) -> _Memory:
         known = self._memories.get(prefix)

@@ -46,7 +46,8 @@ class Catalog:
 
     `directory` is where the file is kept, one for every store and namespace; None: in memory.
     `schema` adds tables that are derived from the content of memories, and each of `dependents` is
-    called, as `(connection, ids)`, before that content changes or goes.
+    called, as `(connection, ids)`, before that content changes or goes. `takes_own` False leaves
+    the notes of what this process appended for another catalog.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class Catalog:
         directory: Path | None,
         schema: str,
         dependents: Iterable[Callable[[sqlite3.Connection, list[int]], None]],
+        *,
+        takes_own: bool = True,
     ) -> None:
         self.versions = versions
         self._dependents = tuple(dependents)
@@ -64,6 +67,7 @@ class Catalog:
             directory = None
         self.database = Database(directory, f"{rows.SCHEMA};\n{schema}", identity)
         self._left_out: set[str] = set()  # object keys that were reported
+        self._takes_own = takes_own
         self._own: dict[Address, int] = {}
         self.after_fork()
         fork.register(self)
@@ -154,7 +158,9 @@ class Catalog:
 
     def _note_own(self) -> bool:
         """Note what this process appended; False when it was too much to be remembered."""
-        return self.versions.cache.take_appended(self._own)
+        cache = self.versions.cache
+        note = cache.take_appended if self._takes_own else cache.look_at_appended
+        return note(self._own)
 
     # -- what a refresh asks and says --------------------------------------------------------
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from amfs_core import fork
+from amfs_core.flag import Flag
 
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 30.0
@@ -24,7 +25,7 @@ class SilentDoorbell:
     """Stands in for a doorbell where there is none: it never rings."""
 
     def __init__(self) -> None:
-        self._closed = threading.Event()
+        self._closed = Flag()
 
     def wait(self, timeout: float) -> bool:
         """Block for `timeout` seconds, or until closed; False."""
@@ -66,8 +67,8 @@ class ListeningDoorbell:
         self._listener = listener
         self._name = name
         self._forked = False
-        self._rung = threading.Event()
-        self._closed = threading.Event()
+        self._rung = Flag()
+        self._closed = Flag()
         self._rings = 0
         self._thread = threading.Thread(target=self._run, name="amfs-doorbell", daemon=True)
         fork.register(self)
@@ -76,7 +77,7 @@ class ListeningDoorbell:
     def after_fork(self) -> None:
         """Be over in a forked child, and leave alone the connection, which is the parent's."""
         self._forked = True
-        self._rung, self._closed = threading.Event(), threading.Event()
+        self._rung, self._closed = Flag(), Flag()
         self._closed.set()
 
     def wait(self, timeout: float) -> bool:

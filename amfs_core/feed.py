@@ -59,7 +59,7 @@ class Feed:
 
     def after_fork(self) -> None:
         """Take a new lock in a forked child, and fetch anew what was not delivered."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._coming: deque[_Coming] = deque()
         self._behind.clear()
 
@@ -74,15 +74,17 @@ class Feed:
     def first(self) -> MemoryEntry | None:
         """Return what is to be delivered next; None when something must be fetched first."""
         with self._lock:
-            return self._coming[0].entry if self._coming else None
+            coming = next(iter(self._coming), None)
+            return None if coming is None else coming.entry
 
     def deliver(self) -> MemoryEntry | None:
         """Take what is next, which counts as delivered from now on; None as with `first`."""
         with self._lock:
-            if not self._coming:
+            try:
+                prefix, entry = self._coming.popleft()
+            except IndexError:
                 return None
-            prefix, entry = self._coming.popleft()
-            self._delivered[prefix] = entry.version
+            self._delivered[prefix] = max(entry.version, self._delivered.get(prefix, 0))
             return entry
 
     def fetch(self) -> bool:

@@ -27,5 +27,11 @@ def check(versions: Versions) -> Health:
         next(versions.store.list(versions.layout.root), None)
     except AMFSError as problem:
         error = problem
+    except Exception as problem:  # an adapter that breaks the contract, or was closed
+        error = AMFSError(
+            f"the store failed unexpectedly: {str(problem) or type(problem).__name__}"
+        )
+        error.__cause__ = problem
     latency = time.monotonic() - started
-    return Health(error is None, versions.store.adapter.backend_type, latency, error)
+    kind = getattr(versions.store.adapter, "backend_type", "")
+    return Health(error is None, kind, latency, error)

@@ -52,7 +52,8 @@ class AgentMemory(Writing, Reading):
         with the same reference and type to resume after a failure: what is recorded is returned,
         and what is still to be moved is moved.
 
-        1 request, and 1 per memory that this process knows, else a read more. Raises
+        1 request, and 1 per memory that this process knows, else a read more; about 2 log2(n) more
+        for a memory that got n versions meanwhile. Raises
         `InvalidKeyError`, `InvalidValueError`, `OutcomeConflictError` when something else is
         recorded under the reference, `CommitUnknownError` when patience ends before it is known
         whether it was recorded, and `OutcomePendingError` when it is recorded and some memories

@@ -46,12 +46,12 @@ class Meter:
         self._waiting: deque[tuple[str, int, int]] = deque()
         self._counts = dict.fromkeys((*_REQUESTS, *_EVENTS), 0)
         self._read = self._written = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         fork.register(self)
 
     def after_fork(self) -> None:
         """Take a new lock in a forked child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def add(self, kind: str, read: int = 0, written: int = 0) -> None:
         """Count one request or event, and the bytes that it moved."""
@@ -78,8 +78,11 @@ class Meter:
         )
 
     def _add_up(self) -> None:
-        for _ in range(len(self._waiting)):  # only whoever has the lock takes any away
-            kind, read, written = self._waiting.popleft()
+        for _ in range(len(self._waiting)):
+            try:
+                kind, read, written = self._waiting.popleft()
+            except IndexError:  # a signal handler, which interrupted this, was quicker
+                return
             self._counts[kind] += 1
             self._read += read
             self._written += written

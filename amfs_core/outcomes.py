@@ -49,7 +49,7 @@ class Outcomes:
 
     def after_fork(self) -> None:
         """Start empty: the parent may have been changing it at the moment of the fork."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._known: OrderedDict[str, tuple[Outcome, int]] = OrderedDict()
         self._size = 0
 
@@ -144,9 +144,12 @@ class Outcomes:
 
     def _looked(self, about: Iterable[Cause]) -> dict[Address, int]:
         """Return the newest version of each memory that this process knows of now."""
-        addresses = [self._layout.address(cause.entity_path, cause.key) for cause in about]
-        head = self._versions.cache.head
-        return {address: (head(address) or NONE_KNOWN).version for address in addresses}
+        looked: dict[Address, int] = {}
+        for cause in about:
+            address = self._layout.address(cause.entity_path, cause.key)
+            head = self._versions.cache.head(address) or NONE_KNOWN
+            looked[address] = max(head.version, cause.version, looked.get(address, 0))
+        return looked
 
     def _create(self, made: Outcome) -> Outcome:
         """Return what is recorded under the reference for good: `made`, or what was there before.
@@ -187,7 +190,7 @@ class Outcomes:
             if outcome_ref not in self._known:
                 self._known[outcome_ref] = found, len(body)
                 self._size += len(body)
-            while self._size > MAX_KNOWN_BYTES:
+            while self._known and self._size > MAX_KNOWN_BYTES:
                 _, (_, size) = self._known.popitem(last=False)
                 self._size -= size
         return found

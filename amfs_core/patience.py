@@ -6,7 +6,8 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import tenacity
@@ -22,6 +23,8 @@ DEFAULT_PATIENCE = 10.0
 """Seconds for which a call goes on while the storage does not answer."""
 
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds between the first two attempts, and later ones, at most
+
+_STOPPED = 1.0  # seconds beyond what can be: less may be a busy machine
 
 _log = logging.getLogger("amfs")
 
@@ -39,11 +42,19 @@ class Patience:
     """Repeats what fails, with exponential backoff and full jitter, until its time is over.
 
     Its time begins with the call, where that shares it among its requests (`share`, `one_call`);
-    else with each request anew. While the store is known to be down it ends.
+    else with each request anew. While the store is known to be down it ends. `request_seconds` is
+    how long one request can take before it fails: when one took longer, the process was stopped.
     """
 
-    def __init__(self, seconds: float, meter: Meter, breaker: Breaker) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        meter: Meter,
+        breaker: Breaker,
+        request_seconds: float | None = None,
+    ) -> None:
         self.seconds = seconds
+        self.request_seconds = request_seconds
         self._meter = meter
         self._breaker = breaker
         self._call = _Call()
@@ -60,6 +71,19 @@ class Patience:
         """End what `share` began."""
         self._call.until = None
 
+    @contextmanager
+    def callers_time(self) -> Iterator[None]:
+        """Leave what the caller's own function takes out of the time that is shared. Requests that
+        the function makes have a time of their own."""
+        until, self._call.until = self._call.until, None
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            if until is not None:
+                until += time.monotonic() - begun
+            self._call.until = until
+
     def again(
         self,
         attempt: Callable[[], T],
@@ -74,12 +98,35 @@ class Patience:
         """
         until = self._call.until or started + self.seconds
         failures = [error]
+        woken = False
+
+        def look_for_freeze(begun: float, expected: float) -> None:
+            """Give the call one more attempt, once, when something took so much longer than it can
+            have that the process did not run meanwhile."""
+            nonlocal until, woken
+            now = time.monotonic()
+            if not woken and now - begun > expected + _STOPPED:
+                woken = True
+                until = max(until, now + _LONGEST)
+
+        def sleep(seconds: float) -> None:
+            begun = time.monotonic()
+            time.sleep(seconds)
+            look_for_freeze(begun, seconds)
 
         def replay_first_failure() -> T:
             if failures:
+                if self.request_seconds is not None:
+                    look_for_freeze(started, self.request_seconds)
                 raise failures.pop()
             self._meter.add("retry")
-            return attempt()
+            begun = time.monotonic()
+            try:
+                return attempt()
+            except transient:
+                if self.request_seconds is not None:
+                    look_for_freeze(begun, self.request_seconds)
+                raise
 
         def pause(state: tenacity.RetryCallState) -> float:
             failure = state.outcome and state.outcome.exception()
@@ -99,6 +146,7 @@ class Patience:
             ),
             wait=pause,
             stop=is_over,
+            sleep=sleep,
             before_sleep=_say,
             reraise=True,
         )

@@ -11,6 +11,7 @@ import weakref
 from amfs_core.doorbell import SilentDoorbell
 from amfs_core.errors import BackendUnavailableError
 from amfs_core.feed import Feed
+from amfs_core.flag import Flag
 from amfs_core.storage import Doorbell, StorageAdapter
 
 _JITTER = (0.8, 1.2)
@@ -31,8 +32,8 @@ class Poller:
         self, feed: Feed, adapter: StorageAdapter, interval: float, *, listed: bool, tolerant: bool
     ) -> None:
         self.feed = feed
-        self.over = threading.Event()
-        self.error: Exception | None = None
+        self.over = Flag()
+        self.error: BaseException | None = None
         self._adapter = adapter
         self._interval = interval
         self._tolerant = tolerant
@@ -45,7 +46,7 @@ class Poller:
     def after_fork(self, *, over: bool) -> None:
         """Take new locks and have no doorbell in a forked child; `over`: and end there."""
         over = over or self.over.is_set()
-        self.over = threading.Event()
+        self.over = Flag()
         if over:
             self.over.set()
         if self._hang_up is not None:
@@ -54,8 +55,8 @@ class Poller:
         self.feed.after_fork()
 
     def _start_unheard(self) -> None:
-        self._filling = threading.Lock()
-        self._lock = threading.Lock()
+        self._filling = threading.RLock()
+        self._lock = threading.RLock()
         self._bell: Doorbell | None = None
         self._hang_up: weakref.finalize[[], Poller] | None = None
 
@@ -64,7 +65,7 @@ class Poller:
         self.over.set()
         self.drop_bell()
 
-    def fill(self, abandoned: threading.Event) -> None:
+    def fill(self, abandoned: Flag) -> None:
         """Wait and poll until something can be delivered, it is over, or nobody waits any more.
 
         Raises what waiting does not mend, unless tolerant.
@@ -78,7 +79,7 @@ class Poller:
                     self._listen(abandoned)
                     self._poll()
 
-    def _wait(self, abandoned: threading.Event) -> None:
+    def _wait(self, abandoned: Flag) -> None:
         """Wait until the next poll is due, or the doorbell makes it due."""
         bell = self._listen(abandoned)
         if bell is None:
@@ -127,7 +128,7 @@ class Poller:
 
     # -- the doorbell ------------------------------------------------------------------------
 
-    def _listen(self, abandoned: threading.Event) -> Doorbell | None:
+    def _listen(self, abandoned: Flag) -> Doorbell | None:
         """Return the doorbell, made now if need be; None when nobody waits any more."""
         if self._bell is not None:
             return self._bell
@@ -137,7 +138,9 @@ class Poller:
                 self._bell = bell
                 # For a watch that is dropped without being cancelled.
                 self._hang_up = weakref.finalize(self, bell.close)
-                return bell
+                if not self.over.is_set():  # ended by a signal handler just now
+                    return bell
+                self._bell = None
         bell.close()
         return None
 

@@ -2,6 +2,8 @@
 
 For each memory one version is appended, whose `write_id` follows from the outcome and the memory.
 Whoever finds that id among the versions after the one that was used knows that it has been counted.
+Such a version is never older than the outcome's record, so of a fresh outcome only versions since
+the record are looked at.
 `docs/design/outcomes.md` walks through every failure.
 """
 
@@ -64,7 +66,7 @@ def settle(
     None when it has been counted before, or says nothing about what the memory claims now.
     """
     its_id = write_id(versions.layout, outcome.ref, address)
-    looked = max(looked, used)
+    fresh, looked = looked > 0, max(looked, used)
 
     def make(head: Head) -> Draft | None:
         nonlocal looked
@@ -73,7 +75,10 @@ def settle(
             return None
         # The appender may have passed versions without showing them here: one of them may be what
         # another process appended for this very outcome.
-        if _is_among(versions, address, range(looked + 1, head.version + 1), its_id):
+        between = range(looked + 1, head.version + 1)
+        if fresh:
+            between = _since(versions, outcome, newest, between)
+        if _is_among(versions, address, between, its_id):
             return None
         looked = head.version
         confidence, counted = evidence.counted(newest, outcome.type)
@@ -93,7 +98,9 @@ def settle(
             extra=newest.extra,
         )
 
-    return versions.append(address, make, head=_head(versions, address, used))
+    # Not before the record, whatever this clock says: `_since` relies on it.
+    moment = max(versions.clock.now(), outcome.committed_at)
+    return versions.append(address, make, head=_head(versions, address, used), moment=moment)
 
 
 def is_owed(versions: Versions, outcome: Outcome, address: Address, used: int) -> bool:
@@ -114,6 +121,23 @@ def _head(versions: Versions, address: Address, used: int) -> Head:
         versions.newest(address)
         head = versions.cache.head(address) or NONE_KNOWN
     return head if head.version >= used else versions.missing(address, used)
+
+
+def _since(versions: Versions, outcome: Outcome, newest: MemoryEntry, numbers: range) -> range:
+    """Return those of the numbers, the last of which is that of `newest`, whose versions may have
+    been appended because of an outcome that was recorded just now.
+
+    Such a version is not older than the record, and times never fall within a memory: so nothing
+    before an older one needs a look. 1 request for each version since, and 1 more.
+    """
+    address = versions.layout.address(newest.entity_path, newest.key)
+    first = numbers.stop
+    entry = newest
+    while first > numbers.start and entry.provenance.written_at >= outcome.committed_at:
+        first -= 1
+        if first > numbers.start:
+            entry = versions.get(address, first - 1) or versions.missing(address, first - 1)
+    return range(first, numbers.stop)
 
 
 def _is_among(versions: Versions, address: Address, numbers: range, its_id: str) -> bool:

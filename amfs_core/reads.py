@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
+from contextlib import suppress
 
 from amfs_core import fork
 from amfs_core.layout import Address
@@ -27,7 +28,7 @@ class SessionReads:
 
     def after_fork(self) -> None:
         """Start empty: the parent may have been changing it at the moment of the fork."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._waiting: deque[tuple[Address, int]] = deque()
         self._versions: OrderedDict[str, tuple[Address, int]] = OrderedDict()
 
@@ -45,12 +46,18 @@ class SessionReads:
             return dict(self._versions.values())
 
     def _take_in(self) -> None:
-        for _ in range(len(self._waiting)):  # only whoever has the lock takes any away
-            address, version = self._waiting.popleft()
+        for _ in range(len(self._waiting)):
+            # A signal handler that interrupts this takes in the rest, and what is in hand here is
+            # taken in after it: the newest version of each memory is kept in any order.
+            try:
+                address, version = self._waiting.popleft()
+            except IndexError:
+                return
             prefix = address.prefix
             known = self._versions.get(prefix)
             if known is None or version > known[1]:
                 self._versions[prefix] = address, version
-            self._versions.move_to_end(prefix)
+            with suppress(KeyError):
+                self._versions.move_to_end(prefix)
             if len(self._versions) > MAX_MEMORIES:
                 self._versions.popitem(last=False)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,15 +41,25 @@ class Search:
         versions: Versions,
         directory: Path | None = None,
         embedder: Embedder | None = None,
+        *,
+        is_for_one_call: bool = False,
     ) -> None:
         self._versions = versions
+        self._at_work: set[int] = set()  # threads
+        self._to_forget: deque[tuple[Address, int]] = deque()
         self._vectors = None if embedder is None else Vectors(embedder)
         self._catalog = Catalog(
             versions,
             directory,
             f"{fulltext.SCHEMA};\n{embedding.SCHEMA}",
             (fulltext.remove, embedding.remove),
+            takes_own=not is_for_one_call,
         )
+
+    def is_at_work_here(self) -> bool:
+        """Whether this thread is inside one of the methods below, which is not to be entered twice:
+        a signal handler may find it so."""
+        return threading.get_ident() in self._at_work
 
     def find(
         self, filters: Filters, *, max_age: float | None = None, progress: Progress | None = None
@@ -58,12 +71,7 @@ class Search:
         def read(connection: sqlite3.Connection) -> list[MemoryEntry]:
             return [self._entry(row) for row in connection.execute(statement, parameters)]
 
-        found = self._catalog.fresh(
-            filters.entity_path,
-            lambda database: database.run(read),
-            max_age=max_age,
-            progress=progress,
-        )
+        found = self._fresh(filters, lambda database: database.run(read), max_age, progress)
         return sorted(found, key=lambda entry: (entry.entity_path.split("/"), entry.key))
 
     def newest(
@@ -77,9 +85,7 @@ class Search:
             rows = connection.execute(statement, (*parameters, limit))
             return [SearchHit(self._entry(row), 0.0) for row in rows]
 
-        return self._catalog.fresh(
-            filters.entity_path, lambda database: database.run(read), max_age=max_age
-        )
+        return self._fresh(filters, lambda database: database.run(read), max_age)
 
     def ranked(
         self, query: str, filters: Filters, limit: int, *, max_age: float | None = None
@@ -109,7 +115,7 @@ class Search:
 
             return _indexed(database, fuse)
 
-        return self._catalog.fresh(filters.entity_path, answer, max_age=max_age)
+        return self._fresh(filters, answer, max_age)
 
     def by_meaning(
         self, text: str, filters: Filters, limit: int, *, max_age: float | None = None
@@ -127,11 +133,45 @@ class Search:
             nearest = vectors.compare(database, text, condition, parameters).nearest(limit)
             return database.run(lambda connection: self._hits(connection, nearest))
 
-        return self._catalog.fresh(filters.entity_path, answer, max_age=max_age)
+        return self._fresh(filters, answer, max_age)
 
     def forget(self, address: Address, below: int) -> None:
-        """Drop what is known of a memory: the content of all versions `below` one is to be gone."""
-        self._catalog.forget(address, below)
+        """Drop what is known of a memory: the content of all versions `below` one is to be gone.
+
+        From a signal handler that came in the middle of a search: once that has ended.
+        """
+        self._to_forget.append((address, below))
+        if not self.is_at_work_here():
+            with self._working():
+                pass
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        self._at_work.add(thread)
+        try:
+            yield
+        finally:
+            try:
+                while self._to_forget:
+                    self._catalog.forget(*self._to_forget[0])
+                    self._to_forget.popleft()
+            except IndexError:  # another thread was quicker
+                pass
+            finally:
+                self._at_work.discard(thread)
+
+    def _fresh(
+        self,
+        filters: Filters,
+        work: Callable[[Database], T],
+        max_age: float | None,
+        progress: Progress | None = None,
+    ) -> T:
+        with self._working():
+            return self._catalog.fresh(
+                filters.entity_path, work, max_age=max_age, progress=progress
+            )
 
     def close(self) -> None:
         """Close the catalog."""

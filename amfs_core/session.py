@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 import uuid
@@ -15,9 +16,10 @@ from amfs_core.errors import InvalidValueError
 from amfs_core.layout import Layout
 from amfs_core.metrics import Metrics
 from amfs_core.outcomes import Outcomes
+from amfs_core.parallel import mapped
 from amfs_core.patience import DEFAULT_PATIENCE, Patience
 from amfs_core.reads import SessionReads
-from amfs_core.storage import StorageAdapter
+from amfs_core.storage import StorageAdapter, check_adapter
 from amfs_core.store import Store
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, Versions
 
@@ -51,6 +53,7 @@ class Session:
             str(uuid.uuid4()) if session_id is None else arguments.text(session_id, "session_id")
         )
         self.namespace = namespace
+        check_adapter(adapter)
         self.adapter = adapter
         self._layout = Layout(namespace)
         self._versions = Versions(
@@ -74,8 +77,10 @@ class Session:
         fork.register(self)
 
     def after_fork(self) -> None:
-        """Take a new lock and no threads, in a forked child."""
-        self._lock = threading.Lock()
+        """Take a new lock in a forked child."""
+        # Re-entrant, as all locks here: a signal handler that uses the memory may interrupt the
+        # thread that has it.
+        self._lock = threading.RLock()
 
     @property
     def metrics(self) -> Metrics:
@@ -113,9 +118,22 @@ class Session:
         )
 
     def _searching(self) -> Search:
+        search = self._search
+        if search is not None and search.is_at_work_here():
+            # A signal handler came in the middle of a search of this very thread, which cannot go
+            # on before the handler has ended. It gets a catalog of its own.
+            from amfs_core.search import Search
+
+            return Search(self._versions, None, self._embedder, is_for_one_call=True)
+        if search is None:
+            # By another thread: a signal handler that interrupts an import of its own thread gets
+            # half of the module, but it can wait for the import of another.
+            mapped(importlib.import_module, ["amfs_core.search"], 1)
         with self._lock:
             if self._search is None:
                 from amfs_core.search import Search  # SQLite: not before it is needed
 
-                self._search = Search(self._versions, self._cache_dir, self._embedder)
+                made = Search(self._versions, self._cache_dir, self._embedder)
+                if self._search is None:  # a signal handler may have been quicker
+                    self._search = made
             return self._search

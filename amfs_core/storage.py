@@ -15,6 +15,8 @@ from typing import Protocol
 
 import msgspec
 
+from amfs_core.errors import ConfigurationError
+
 
 class ObjectInfo(msgspec.Struct, frozen=True, gc=False):
     """One object of a listing: its key, its size in bytes and when the store last changed it."""
@@ -39,6 +41,9 @@ class StorageAdapter(Protocol):
     applied; worth a retry), `StorageFullError` (nothing was applied; a retry would not help),
     `PermissionDeniedError`, `BucketNotFoundError` or `ConfigurationError`; none of these may
     ever be reported as absence.
+
+    One whose requests fail after a time has that, in seconds, as `timeout`: a request that took
+    longer says that the process was stopped meanwhile (docs/design/patience.md).
     """
 
     backend_type: str = ""
@@ -84,6 +89,29 @@ class StorageAdapter(Protocol):
 
     def close(self) -> None:
         """Release connections and threads. Closing twice is fine."""
+
+
+_METHODS = ("create", "get", "get_many", "list", "replace", "delete", "doorbell", "close")
+
+
+def check_adapter(given: object) -> None:
+    """Raise `ConfigurationError` for what is not an adapter, or lacks a method of the contract."""
+    missing = [name for name in _METHODS if not callable(getattr(given, name, None))]
+    if isinstance(given, type):
+        kind = f"the class {given.__name__}"
+    elif {"create", "get", "list"} & set(missing) or not missing:
+        kind = type(given).__name__
+    else:
+        raise ConfigurationError(
+            f"adapter {type(given).__name__} lacks {', '.join(missing)}: a store has all methods "
+            "of amfs_core.storage.StorageAdapter; derive from that to inherit those that may be "
+            "left out (doorbell, close)"
+        )
+    if missing or isinstance(given, type):
+        raise ConfigurationError(
+            f"adapter must be an open store such as LocalAdapter('memories'), not {kind}; "
+            "amfs.yaml and AMFS_S3_BUCKET choose one by its name"
+        )
 
 
 class BatchingAdapter(StorageAdapter, Protocol):

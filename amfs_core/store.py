@@ -35,7 +35,9 @@ class Store:
         )
         self.meter = Meter()
         self._breaker = Breaker(patience, self.meter)
-        self.patience = Patience(patience, self.meter, self._breaker)
+        self.patience = Patience(
+            patience, self.meter, self._breaker, getattr(adapter, "timeout", None)
+        )
 
     def create(self, key: str, data: bytes) -> bool:
         """Ask once for the object to be created; see `StorageAdapter.create`."""

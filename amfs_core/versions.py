@@ -73,7 +73,12 @@ class Versions:
 
     @overload
     def append(
-        self, address: Address, draft: Callable[[Head], Draft | None], *, head: Head | None = None
+        self,
+        address: Address,
+        draft: Callable[[Head], Draft | None],
+        *,
+        head: Head | None = None,
+        moment: datetime | None = None,
     ) -> MemoryEntry | None: ...
 
     def append(

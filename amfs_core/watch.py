@@ -19,6 +19,7 @@ from amfs_core import arguments, fork
 from amfs_core.entry import MemoryEntry
 from amfs_core.errors import InvalidValueError
 from amfs_core.feed import Feed
+from amfs_core.flag import Flag
 from amfs_core.poller import Poller
 from amfs_core.versions import Versions
 
@@ -48,7 +49,10 @@ class Watch:
     While the store is not available a watch waits longer and longer, up to 60 s, and misses
     nothing. A failure that waiting does not mend (`PermissionDeniedError`, `BucketNotFoundError`,
     `ConfigurationError`) is raised to who iterates; iterating again tries again. With a callback it
-    is logged (logger "amfs") and tried again in the same way; `error` tells of either.
+    is logged (logger "amfs") and tried again in the same way; `error` tells of either. A
+    callback that raises an `Exception` is logged and ends nothing. `SystemExit`, and whatever else
+    is not an `Exception`, ends the watch: it is logged, stays in `error`, and its entry does not
+    count as delivered.
 
     A damaged version is logged once. Its memory stands still before it, and is tried again at each
     poll; all others go on.
@@ -101,8 +105,8 @@ class Watch:
         return self._feed.cursor
 
     @property
-    def error(self) -> Exception | None:
-        """Why the last poll failed; None when it did not."""
+    def error(self) -> BaseException | None:
+        """Why the last poll failed, or what ended the watch; None when there is nothing."""
         return self._poller.error
 
     def cancel(self) -> None:
@@ -147,7 +151,7 @@ class Watch:
             entry = self._feed.deliver()
             if entry is not None:
                 return entry
-            self._poller.fill(threading.Event())
+            self._poller.fill(Flag())
         raise StopIteration
 
     def __aiter__(self) -> Self:
@@ -160,7 +164,7 @@ class Watch:
             entry = self._feed.deliver()
             if entry is not None:
                 return entry
-            abandoned = threading.Event()
+            abandoned = Flag()
             try:
                 await _in_thread(lambda abandoned=abandoned: self._poller.fill(abandoned))  # type: ignore[misc]
             except BaseException:  # cancelled, most likely: the thread is not to wait on
@@ -190,6 +194,10 @@ class Watch:
                         entry.key,
                     )
                 self._feed.deliver()
+        except BaseException as error:
+            # Nobody waits for this thread, and `threading` says nothing of a SystemExit.
+            self._poller.error = error
+            _log.critical("a watch with a callback ended: %r", error, exc_info=True)
         finally:
             self._poller.end()
 

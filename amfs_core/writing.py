@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -18,6 +18,22 @@ from amfs_core.layout import Address
 from amfs_core.patience import named, one_call
 from amfs_core.session import THREADS, Session
 from amfs_core.write_id import new_write_id
+
+
+class Updating(NamedTuple):
+    """An `update` under way: the version that it changes, live or not there, and its `write_id`,
+    which stays the same however often the function is called."""
+
+    address: Address
+    head: Head
+    live: MemoryEntry | None
+    write_id: str
+    losses: int = 0
+
+
+class _Overtaken(Exception):  # never leaves `_try_update`
+    def __init__(self, head: Head) -> None:
+        self.head = head
 
 
 class Writing(Session):
@@ -99,7 +115,8 @@ class Writing(Session):
         """Read, change and write as one step: `fn(value)` gives the new value.
 
         `fn` gets None when there is no live version. It is called again, with the newer value,
-        whenever another writer came first, so it should have no other effects. Confidence, tags,
+        whenever another writer came first, so it should have no other effects. The time it takes
+        is the caller's and is not taken from the patience. Confidence, tags,
         type, expiry and evidence stay as they were: it is the same claim. 1 request when this
         process knows the newest version, else a read more.
         """
@@ -109,31 +126,81 @@ class Writing(Session):
         arguments.function(fn, "fn")
 
         def make(head: Head) -> Draft:
-            current = self._versions.get(address, head.version) if head.version else None
-            live = current if current is not None and current.is_live() else None
-            draft = arguments.draft(
-                self.agent_id,
-                self.session_id,
-                fn(None if live is None else live.value),
-                confidence=1.0 if live is None else live.confidence,
-                tags=() if live is None else live.tags,
-                memory_type="fact" if live is None else live.memory_type,
-                ttl=lifetime,
-                pattern_refs=() if live is None else live.provenance.pattern_refs,
-                write_id=write_id,
-            )
-            if live is None:
-                return draft
-            return replace(
-                draft,
-                expires_at=live.expires_at,
-                evidence=live.evidence,
-                claim=claim_of(live),
-                extra=live.extra,
-            )
+            live = self._live(address, head)
+            with self._patience.callers_time():
+                value = fn(None if live is None else live.value)
+            return self._changed(live, value, lifetime, write_id)
 
         head = self._versions.cache.head(address) or self._head(address)
         return self._versions.append(address, make, head=head)
+
+    @one_call
+    def _begin_update(self, entity_path: str, key: str) -> Updating:
+        """Begin an `update` whose function runs elsewhere: return what that is to be called with.
+
+        For `AsyncAgentMemory`, so that no thread waits for a coroutine. A read at most.
+        """
+        address = self._layout.address(entity_path, key)
+        head = self._versions.cache.head(address) or self._head(address)
+        return Updating(address, head, self._live(address, head), new_write_id())
+
+    @one_call
+    def _try_update(
+        self,
+        entity_path: str,
+        key: str,
+        updating: Updating,
+        value: Any,
+        lifetime: timedelta | None,
+    ) -> MemoryEntry | Updating:
+        """Append what an `update` made of a version; when another writer came first, return what
+        the function is to be called with again. 1 request, and more after a lost race."""
+        address = updating.address
+        draft = self._changed(updating.live, value, lifetime, updating.write_id)
+
+        def make(head: Head) -> Draft:
+            if head.version != updating.head.version:
+                raise _Overtaken(head)
+            return draft
+
+        try:
+            return self._versions.append(address, make, head=updating.head)
+        except _Overtaken as overtaken:
+            head = overtaken.head
+        if updating.losses:  # losing twice means being behind, not just late
+            self._versions.climb(address, head.version)
+            head = self._versions.cache.head(address) or head
+        live = self._live(address, head)
+        return Updating(address, head, live, updating.write_id, updating.losses + 1)
+
+    def _live(self, address: Address, head: Head) -> MemoryEntry | None:
+        current = self._versions.get(address, head.version) if head.version else None
+        return current if current is not None and current.is_live() else None
+
+    def _changed(
+        self, live: MemoryEntry | None, value: Any, lifetime: timedelta | None, write_id: str
+    ) -> Draft:
+        """Return the draft of a version that gives a new value to the claim of a live one."""
+        draft = arguments.draft(
+            self.agent_id,
+            self.session_id,
+            value,
+            confidence=1.0 if live is None else live.confidence,
+            tags=() if live is None else live.tags,
+            memory_type="fact" if live is None else live.memory_type,
+            ttl=lifetime,
+            pattern_refs=() if live is None else live.provenance.pattern_refs,
+            write_id=write_id,
+        )
+        if live is None:
+            return draft
+        return replace(
+            draft,
+            expires_at=live.expires_at,
+            evidence=live.evidence,
+            claim=claim_of(live),
+            extra=live.extra,
+        )
 
     @one_call
     def delete(self, entity_path: str, key: str) -> MemoryEntry | None:

@@ -8,13 +8,13 @@ when it fails is in `docs/design/watch.md`.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 
 import watchfiles
 
 from amfs_core.doorbell import NoDoorbell
+from amfs_core.flag import Flag
 
 _STEP_MS = 20
 """How often watchfiles looks whether the system said something. A change rings after one or two
@@ -32,7 +32,7 @@ class DirectoryListener:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory.rstrip(os.sep) or os.sep
-        self._stopped = threading.Event()
+        self._stopped = Flag()
 
     def listen(self, ring: Callable[[], None]) -> None:
         """Listen until stopped, or until the directory is made, removed or replaced."""
@@ -95,7 +95,7 @@ class _Progress:
     """What watchfiles asks at every step whether to stop: so from the first time on, it listens."""
 
     def __init__(
-        self, stopped: threading.Event, directory: str, wanted: str, ring: Callable[[], None]
+        self, stopped: Flag, directory: str, wanted: str, ring: Callable[[], None]
     ) -> None:
         self._stopped = stopped
         self._directory = directory

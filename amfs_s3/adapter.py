@@ -87,6 +87,7 @@ class S3Adapter:
         if type(prefix) is not str:
             raise ConfigurationError(f"prefix must be text, not {type(prefix).__name__}")
         self.bucket = bucket
+        self.timeout = timeout
         self.prefix = checked_prefix(prefix)
         self._client_options = checked(client_options)
         self._connector = Connector(self._settings, self._client_options, self.prefix)

@@ -1050,3 +1050,46 @@ class TestRequestBudget:
 def test_every_error_of_outcomes_is_an_amfs_error() -> None:
     for kind in (OutcomeConflictError, OutcomePendingError, CommitUnknownError):
         assert issubclass(kind, AMFSError)
+
+
+def test_an_outcome_costs_the_same_however_many_were_counted_in_between() -> None:
+    costs = []
+    for between in (600, 1_200):
+        inner = ModelAdapter()
+        store = FaultyAdapter(inner)
+        agent = AgentMemory("a", adapter=store)
+        used = agent.write("e", "k", 1)
+        other = AgentMemory("b", adapter=inner)
+        for number in range(between):
+            other.commit_outcome(f"other-{number}", "success", entries=[used])
+        store.calls.clear()
+        agent.commit_outcome("mine", "failure", entries=[used])
+        costs.append(len(store.calls))
+        newest = agent.read("e", "k")
+        assert newest is not None
+        assert (newest.evidence.successes, newest.evidence.failures) == (between, 1)
+    # Finding the newest by doubling and halving: two more for twice as many.
+    assert costs[1] <= costs[0] + 2
+    assert costs[1] < 35
+
+
+def test_who_counted_a_fresh_outcome_in_before_is_found_although_many_came_since() -> None:
+    inner = ModelAdapter()
+    store = FaultyAdapter(inner)
+    agent = AgentMemory("a", adapter=store)
+    used = agent.write("e", "k", 1)
+    other = AgentMemory("b", adapter=inner)
+    for number in range(20):
+        other.commit_outcome(f"before-{number}", "success", entries=[used])
+
+    def meanwhile() -> None:
+        assert other.verify(repair=True).repaired
+        for number in range(20):
+            other.commit_outcome(f"after-{number}", "success", entries=[used])
+
+    store.before(meanwhile, skip=1)  # the record is there, and nothing is counted yet
+    agent.commit_outcome("mine", "failure", entries=[used])
+    newest = agent.read("e", "k")
+    assert newest is not None
+    assert (newest.evidence.successes, newest.evidence.failures) == (40, 1)
+    assert agent.verify().ok
