@@ -59,10 +59,11 @@ def check(memory: AgentMemory, acknowledged: set[str]) -> None:
     for name in acknowledged:
         versions = memory.history(*name.split("/"))
         assert len(versions) == 1, name
+    memory.verify(repair=True)  # an outcome may have been recorded and not yet been counted
     assert memory.verify().ok
 
 
-@pytest.mark.parametrize("variant", ["write", "all"])
+@pytest.mark.parametrize("variant", ["write", "many", "all"])
 def test_a_signal_handler_may_use_a_directory_at_any_moment(tmp_path: Path, variant: str) -> None:
     acknowledged = run(str(tmp_path), variant, seed=1)
     check(AgentMemory("checker", adapter=LocalAdapter(tmp_path)), acknowledged)
@@ -73,7 +74,7 @@ def minio_place(s3_server: servers.Server, bucket: str) -> Place:
     return Place.on(s3_server, bucket)
 
 
-@pytest.mark.parametrize("variant", ["write", "all"])
+@pytest.mark.parametrize("variant", ["write", "many", "all"])
 def test_a_signal_handler_may_use_a_bucket_at_any_moment(minio_place: Place, variant: str) -> None:
     place = "|".join(
         (
