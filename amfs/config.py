@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from amfs import adapters
+from amfs_core.arguments import expanded
 from amfs_core.errors import ConfigurationError
 from amfs_core.patience import DEFAULT_PATIENCE
 from amfs_core.storage import StorageAdapter
@@ -193,10 +194,10 @@ def _path(given: str | None, variable: str | None, file: ConfigFile | None) -> s
     """Return a path that a file gives or a variable. In a file it is relative to that file, so
     that the same place is meant in every directory below it."""
     if variable is not None:
-        return os.path.expanduser(variable)
+        return expanded(variable, "the path")
     if file is None or given is None:
         return given
-    return os.path.join(file.directory, os.path.expanduser(given))
+    return os.path.join(file.directory, expanded(given, "the path"))
 
 
 def checked_path(given: object, what: str) -> str | None:
@@ -211,7 +212,7 @@ def checked_path(given: object, what: str) -> str | None:
         raise ConfigurationError(f"{what} is empty; name a path, or leave it out")
     if "\0" in path:
         raise ConfigurationError(f"{what} has a NUL character, which no path has")
-    return os.path.expanduser(path)
+    return expanded(path, what)
 
 
 def _patience(variables: Mapping[str, str], given: float | None) -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from amfs_core import value as values
 from amfs_core.entry import MEMORY_TYPES, Draft
-from amfs_core.errors import InvalidValueError
+from amfs_core.errors import ConfigurationError, InvalidValueError
 from amfs_core.layout import MAX_VERSION
 from amfs_core.write_id import new_write_id
 
@@ -125,6 +126,18 @@ def moment(given: object, what: str) -> datetime:
         return given.astimezone(UTC)
     except OverflowError as error:
         raise InvalidValueError(f"{what} is not in the years 1 to 9999 of UTC: {given}") from error
+
+
+def expanded(path: str, what: str) -> str:
+    """Return a path with `~` replaced by the home directory; `ConfigurationError` where nobody
+    knows it, as without `HOME` in a container: a directory named `~` is not what was meant."""
+    found = os.path.expanduser(path)
+    if found.startswith("~"):
+        raise ConfigurationError(
+            f"{what} {path!r} begins with a home directory that this system does not know; set "
+            "HOME, or give the whole path"
+        )
+    return found
 
 
 def version(given: object, what: str, least: int = 1) -> int:

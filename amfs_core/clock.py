@@ -6,6 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 _TICK = timedelta(microseconds=1)
 
+AHEAD = timedelta(minutes=10)
+"""A version from so far in the future was written by a clock that was wrong, not just unequal."""
+
 
 class Clock:
     """The time of day in UTC, never the same twice and never going back within this process."""

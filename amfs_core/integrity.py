@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 
 from amfs_core import permission
+from amfs_core.clock import AHEAD
 from amfs_core.entry import MemoryEntry
 from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 from amfs_core.finding import Finding
@@ -171,6 +172,14 @@ def _check_memory(
         for number in (one for one in kept if one < order):
             problem = f"v{order} ordered its erasure, but its content is still there"
             yield Finding(address.object_key(number), problem, "purge the memory again")
+    if newest is not None and newest.provenance.written_at - datetime.now(UTC) > AHEAD:
+        when = newest.provenance.written_at.isoformat(timespec="seconds")
+        yield Finding(
+            address.object_key(newest.version),
+            f"it is from {when}, in the future: until then every new version has that time",
+            "set the clock of the machine that wrote it, or of this one; write what you know to "
+            "another key if at= matters",
+        )
     ledger.close(address, None if unread else newest)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
+from math import isfinite
 from typing import Any, NoReturn
 
 from amfs_core.errors import InvalidValueError
@@ -33,10 +35,17 @@ def parsed(text: str) -> Any:
     """Return the value that a JSON text stands for.
 
     Raises `NotJSONError`, or `InvalidValueError` for JSON that cannot be kept as it is: a name
-    twice in an object, a whole number too long for Python, nesting too deep to be read.
+    twice in an object, a number that would be rounded, a whole number too long for Python, nesting
+    too deep to be read. A fraction is kept when the shortest text of the nearest double stands for
+    the same decimal number: `0.1`, `1.50` and `1e2` are, `0.1234567890123456789` is not.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_word, object_pairs_hook=_without_doubles)
+        return json.loads(
+            text,
+            parse_constant=_refuse_word,
+            parse_float=_exactly,
+            object_pairs_hook=_without_doubles,
+        )
     except json.JSONDecodeError as error:
         raise NotJSONError(f"{error.msg} at column {error.colno}") from error
     except _NotKeptError as error:
@@ -58,6 +67,16 @@ class _NotKeptError(Exception):
 
 def _refuse_word(word: str) -> NoReturn:
     raise json.JSONDecodeError(f"{word} is not JSON", word, 0)
+
+
+def _exactly(text: str) -> float:
+    number = float(text)
+    written = repr(number)  # the shortest that reads as the same double
+    if text != written and (not isfinite(number) or Decimal(text) != Decimal(written)):
+        raise _NotKeptError(
+            f"the number {text:.80} would be rounded to {written}; as a text it keeps every digit"
+        )
+    return number
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Search:
     ) -> None:
         self._versions = versions
         self._at_work: set[int] = set()  # threads
+        self._is_closing = False
         self._to_forget: deque[tuple[Address, int]] = deque()
         self._vectors = None if embedder is None else Vectors(embedder)
         self._catalog = Catalog(
@@ -160,6 +161,9 @@ class Search:
                 pass
             finally:
                 self._at_work.discard(thread)
+                if self._is_closing:
+                    self._is_closing = False
+                    self._catalog.close()
 
     def _fresh(
         self,
@@ -174,8 +178,12 @@ class Search:
             )
 
     def close(self) -> None:
-        """Close the catalog."""
-        self._catalog.close()
+        """Close the catalog; from a signal handler that came in the middle of a search, once that
+        has ended."""
+        if self.is_at_work_here():
+            self._is_closing = True
+        else:
+            self._catalog.close()
 
     def _hits(self, connection: sqlite3.Connection, ranked: Ranked) -> list[SearchHit]:
         """Return the memories of these ids; one that changed in between may be gone."""

@@ -11,6 +11,7 @@ follow, and everything here rests on them:
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ from typing import NoReturn, overload
 
 from amfs_core import permission
 from amfs_core.cache import NONE_KNOWN, Cache, Head
-from amfs_core.clock import Clock
+from amfs_core.clock import AHEAD, Clock
 from amfs_core.entry import Draft, MemoryEntry, Provenance, decode, seal
 from amfs_core.errors import (
     AMFSError,
@@ -45,6 +46,8 @@ def _room(version: int, previous: str | None) -> int:
 
 
 _MOST_ROOM = _room(MAX_VERSION, "0" * 64)
+_MOST_WARNINGS = 1000
+_log = logging.getLogger("amfs")
 
 
 class Versions:
@@ -58,6 +61,7 @@ class Versions:
         self.layout = layout
         self.cache = Cache()
         self.clock = Clock()
+        self._warned: set[Address] = set()
 
     # -- appending ---------------------------------------------------------------------------
 
@@ -154,6 +158,19 @@ class Versions:
             self._refuse(address, size)
         return entry, body
 
+    def _warn(self, address: Address, head: Head) -> None:
+        """Say once of each memory that its time stands still until a time in the future."""
+        if address not in self._warned and len(self._warned) < _MOST_WARNINGS:
+            self._warned.add(address)
+            _log.warning(
+                "%s v%d is from %s, which is in the future: the clock of its writer was wrong, or "
+                "that of this machine is. New versions get that same time until then, so at= does "
+                "not tell them apart. Set the clock; `amfs verify` names every such memory",
+                address,
+                head.version,
+                head.written_at.isoformat(timespec="seconds"),
+            )
+
     def _refuse(self, address: Address, size: int) -> NoReturn:
         raise InvalidValueError(
             f"{address} would take {size:,} bytes as JSON; the limit is {self.max_value_bytes:,} "
@@ -164,7 +181,11 @@ class Versions:
 
     def _next(self, address: Address, draft: Draft, head: Head, moment: datetime) -> MemoryEntry:
         """Return the version after `head`, still without its seal."""
-        written_at = moment if moment >= head.written_at else head.written_at
+        written_at = moment
+        if moment < head.written_at:
+            written_at = head.written_at
+            if written_at - moment > AHEAD:
+                self._warn(address, head)
         if head.version >= MAX_VERSION:
             raise AMFSError(
                 f"{address} is at version {head.version}, and no version can follow; if another "

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
+from amfs_core.arguments import expanded
 from amfs_core.doorbell import ListeningDoorbell
 from amfs_core.errors import (
     AMFSError,
@@ -28,7 +29,7 @@ from amfs_core.layout import checked_prefix
 from amfs_core.storage import Doorbell, ObjectInfo
 from amfs_local.directories import Directories
 from amfs_local.flushing import FlushEach, flush_each
-from amfs_local.scratch import Scratch
+from amfs_local.scratch import NoHardLinksError, Scratch
 
 if TYPE_CHECKING:
     from amfs_core.diagnosis import Check
@@ -71,6 +72,7 @@ class LocalAdapter:
         self.durability = durability
         durable = durability == "fsync"
         self._base = os.path.join(self.root, self.prefix)  # ends with a slash
+        self._real_base = self._real()
         self._directories = Directories(self.root, durable=durable)
         self._scratch = Scratch(self.root, durable=durable)
         self._late = False  # the last create came after another's
@@ -130,8 +132,9 @@ class LocalAdapter:
     def get(self, key: str) -> bytes | None:
         """Return the file's bytes, or None when there is no such file.
 
-        What is there and no file (a link, a pipe, a directory) has no bytes: no object is empty, so
-        whoever reads it finds that it is broken, and nobody waits for it.
+        What is there and no file (a link, a pipe, a directory) has no bytes, and neither has what a
+        link below the root leads to: no object is empty, so whoever reads it finds that it is
+        broken, and nobody waits for it.
         """
         path = self._path(key)
         try:
@@ -149,7 +152,7 @@ class LocalAdapter:
             raise self._translated(error, key, "read") from error
         try:
             status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(status.st_mode) or not self._is_in_place(fd, key):
                 return b""
             data = os.read(fd, status.st_size + 1)
             if len(data) == status.st_size:  # else a file too big for one read
@@ -160,6 +163,20 @@ class LocalAdapter:
             raise self._translated(error, key, "read") from error
         finally:
             os.close(fd)
+
+    def _is_in_place(self, fd: int, key: str) -> bool:
+        """True unless a symbolic link below the root led to the file: the kernel knows the way that
+        it went. What is above the root may be links."""
+        try:
+            if os.readlink(f"/proc/self/fd/{fd}") == self._real_base + key:
+                return True
+        except OSError:  # no /proc: not Linux
+            pass
+        self._real_base = self._real()  # the root may have been moved
+        return os.path.realpath(self._path(key)) == self._real_base + key
+
+    def _real(self) -> str:
+        return os.path.join(os.path.realpath(self.root), self.prefix)
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield `(key, bytes or None)`. One after the other: a local read waits for nothing."""
@@ -290,6 +307,13 @@ class LocalAdapter:
     def _translated(self, error: OSError, key: str, verb: str) -> AMFSError:
         """Return the error of the contract for one of the operating system's."""
         what = f"cannot {verb} {self._path(key)!r}: {error.strerror or error}"
+        if isinstance(error, NoHardLinksError):
+            return ConfigurationError(
+                f"{what}; the file system of {self.root!r} has no hard links, without which two "
+                "writers could overwrite each other. Nothing was written: name a root on ext4, "
+                "XFS, Btrfs, tmpfs, APFS or NFS",
+                object_key=key,
+            )
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return PermissionDeniedError(
                 f"{what}; give this user access to it, or name another root", object_key=key
@@ -328,7 +352,7 @@ def _root(given: object) -> str:
         raise ConfigurationError("root has a NUL character, which no path has")
     if _URL.match(path):
         raise ConfigurationError("root must be a directory, not a URL; S3Adapter opens a bucket")
-    return os.path.expanduser(path)
+    return expanded(path, "root")
 
 
 def _is_file(path: str) -> bool:

@@ -25,10 +25,20 @@ DIRECTORY = ".amfs-tmp"
 """Under the root. No escaped name begins with a dot, so no object is ever in it."""
 
 _NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
+_NO_LINKS = (
+    *(errno.EPERM, errno.EACCES, errno.EMLINK, errno.EINVAL, errno.ENOSYS, errno.EXDEV),
+    *(errno.EOPNOTSUPP, errno.ENOTSUP),
+)
+"""What `link` says where there are no hard links: file systems do not agree (link(2))."""
+
 _ATTEMPTS = 100
 _SELDOM = 1.0
 """Seconds between two looks for leftovers while this process makes none: only an erasure that was
 killed leaves one there."""
+
+
+class NoHardLinksError(OSError):
+    """The file system cannot give a file a second name."""
 
 
 class Scratch:
@@ -50,6 +60,7 @@ class Scratch:
         """Make `path` a new file that holds `data`; `FileExistsError` when it is taken."""
         if not self._unnamed or time.monotonic() - self._looked > _SELDOM:
             self._remove_leftovers()
+        failed: OSError | None = None
         if self._unnamed:
             try:
                 fd = _unnamed_file(data, path)
@@ -61,11 +72,19 @@ class Scratch:
                 finally:
                     os.close(fd)
             except OSError as error:
-                if error.errno not in _NO_UNNAMED_FILES:
+                # A sandbox may refuse to link by way of /proc what it lets link by its name.
+                if error.errno not in (*_NO_UNNAMED_FILES, *_NO_LINKS):
                     raise
-                self._unnamed = False
+                failed = error
         with self._named(data) as temporary:
-            os.link(temporary, path)
+            try:
+                os.link(temporary, path)
+            except OSError as error:
+                if error.errno in _NO_LINKS and _takes_files(os.path.dirname(path)):
+                    raise NoHardLinksError(error.errno, error.strerror, path) from error
+                raise
+        if failed is not None:  # it was not a lack of permission: that has no other way
+            self._unnamed = False
 
     def link_many(self, files: Mapping[str, bytes], flush_each: FlushEach) -> list[str]:
         """Do so for many at once, and return the paths of those that were made: all others are for
@@ -162,6 +181,18 @@ def _fill(fd: int, data: bytes) -> None:
 def _name(fd: int, path: str) -> None:
     # With a directory fd os.link is linkat(2), which follows the link of /proc.
     os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+
+
+def _takes_files(directory: str) -> bool:
+    """True when this user may make a file in a directory: then a link that is refused is refused by
+    the file system."""
+    path = os.path.join(directory, f".amfs-{uuid.uuid4().hex}")
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.unlink(path)
+    except OSError:
+        return False
+    return True
 
 
 def _remove_if_abandoned(path: str) -> None:

@@ -18,6 +18,7 @@ from amfs.cli import output, streams
 from amfs.cli.program import Command
 from amfs.cli.session import Session
 from amfs_core import jsonl, transfer
+from amfs_core.arguments import expanded
 from amfs_core.errors import ConfigurationError
 
 
@@ -124,7 +125,7 @@ def copy(session: Session, src: str, dst: str) -> None:
     What is there already is skipped, so after an interruption run it again. Different bytes are
     never overwritten.
     """
-    if "://" not in src and not os.path.isdir(os.path.expanduser(src)):
+    if "://" not in src and not os.path.isdir(expanded(src, "the source")):
         raise ConfigurationError(f"there is no directory {src!r} to copy from")
     source, target = session.open(src), session.open(dst)
     with output.progress("Copying") as progress:

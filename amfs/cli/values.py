@@ -11,6 +11,7 @@ import click
 
 from amfs.cli import streams
 from amfs_core import json_text
+from amfs_core.arguments import expanded
 from amfs_core.errors import InvalidValueError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -35,7 +36,7 @@ def _content(given: str) -> str:
     if given == "-":
         return _decoded(streams.standard_input().read(), "standard input")
     if given.startswith("@"):
-        return _decoded(Path(given[1:]).expanduser().read_bytes(), given[1:])
+        return _decoded(Path(expanded(given[1:], "the file")).read_bytes(), given[1:])
     return given
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import islice
 
+from amfs_core.clock import AHEAD
 from amfs_core.diagnosis import Diagnosis, ok, warning
 from amfs_core.entry import decode
 from amfs_core.layout import Layout, unescape
@@ -50,7 +52,14 @@ class Memories:
         body = self._adapter.get(info.key)
         if body is None:
             return warning(f"{found}; {info.key} is listed and absent", "run `amfs verify`")
-        decode(body, self._namespace, address, version)
+        entry = decode(body, self._namespace, address, version)
+        if entry.provenance.written_at - datetime.now(UTC) > AHEAD:
+            return warning(
+                f"{found}; {address} v{version} is from {entry.provenance.written_at:%Y-%m-%d}, "
+                "which is in the future",
+                "set the clock of the machine that wrote it, or of this one; `amfs verify` names "
+                "every such memory",
+            )
         return ok(f"{found}; {address} v{version} is whole, in a format known here")
 
 
