@@ -135,6 +135,8 @@ def test_a_directory_that_may_not_be_written_to_is_a_matter_of_permission(tmp_pa
     if not pid:
         code = 1
         try:
+            os.setgroups([])
+            os.setgid(65534)
             os.setuid(65534)
             try:
                 AgentMemory("b", adapter=LocalAdapter(tmp_path / "store")).write("e", "k", 2)
@@ -177,6 +179,8 @@ def test_a_user_without_a_name_and_a_home_works_in_a_directory(tmp_path: Path) -
 import os
 import amfs_core.search, amfs_local  # as this Python may be one that only root may read
 from amfs import AgentMemory
+os.setgroups([])
+os.setgid(54321)
 os.setuid(54321)
 os.environ.pop("HOME", None)
 with AgentMemory("a") as memory:
