@@ -25,6 +25,7 @@ WRITE_PARAMETERS = (
     "ttl",
     "expires_at",
     "pattern_refs",
+    "index",
     "expected_version",
     "write_id",
 )
@@ -99,6 +100,13 @@ def function(given: object, what: str) -> None:
         raise InvalidValueError(f"{what} must be a function, not {type(given).__name__}")
 
 
+def flag(given: object, what: str) -> bool:
+    """Return True or False, and nothing that merely counts as one."""
+    if type(given) is not bool:
+        raise InvalidValueError(f"{what} must be True or False, not {values.shown(given)}")
+    return given
+
+
 def lifetime(given: float | timedelta | None) -> timedelta | None:
     """Return a ttl as a length of time above zero; None stays None."""
     if given is None:
@@ -162,6 +170,7 @@ def draft(
     expires_at: datetime | None = None,
     pattern_refs: Iterable[str] = (),
     write_id: str | None = None,
+    index: bool = True,
 ) -> Draft:
     """Return a checked draft of a version."""
     value = values.copied(value)
@@ -182,6 +191,7 @@ def draft(
         None if ttl is None else lifetime(ttl),
         None if expires_at is None else moment(expires_at, "expires_at"),
         () if pattern_refs == () else texts(pattern_refs, "pattern_refs"),
+        index=flag(index, "index"),
     )
 
 

@@ -92,7 +92,8 @@ class Vectors:
                 ids, vectors = self._all(connection)
                 # In the order in which equal scores are to come.
                 allowed = connection.execute(
-                    f"SELECT id FROM memory WHERE {condition} ORDER BY written_at DESC, prefix",
+                    f"SELECT id FROM memory WHERE {condition} AND searchable = 1 "
+                    "ORDER BY written_at DESC, prefix",
                     parameters,
                 ).fetchall()
                 asked = np.array([id for (id,) in allowed], dtype=np.int64)
@@ -118,7 +119,7 @@ class Vectors:
             "SELECT id, memory.version, key, body.data FROM memory "
             "JOIN body ON body.memory = memory.id "
             "LEFT JOIN vector ON vector.memory = memory.id AND vector.embedder = ? "
-            f"WHERE vector.memory IS NULL AND memory.deleted = 0 LIMIT {_BATCH}"
+            f"WHERE vector.memory IS NULL AND memory.searchable = 1 LIMIT {_BATCH}"
         )
         while True:
             rows = database.run(

@@ -67,7 +67,8 @@ class MemoryEntry(
     content was purged, and is then the SHA-256 that the content had; `purges` marks the tombstone
     that ordered it. `previous` is the `sha256` of the version before, None in version 1. `claim` is
     the version whose write made the claim, where that is an earlier one: updates and outcomes carry
-    a claim on, a write makes one. `extra` holds fields of a newer format.
+    a claim on, a write makes one. `index` is False where no search is to find it by its words or
+    its meaning. `extra` holds fields of a newer format.
     """
 
     namespace: str
@@ -86,6 +87,7 @@ class MemoryEntry(
     erased: str | None = None
     purges: bool = False
     claim: Version | None = None
+    index: bool = True
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
     sha256: str
 
@@ -122,6 +124,7 @@ class Draft(msgspec.Struct, frozen=True):
     deleted: bool = False
     purges: bool = False
     claim: int | None = None
+    index: bool = True
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
@@ -193,6 +196,8 @@ def encode(entry: MemoryEntry) -> bytes:
         fields["purges"] = True
     if entry.claim is not None:
         fields["claim"] = entry.claim
+    if not entry.index:
+        fields["index"] = False
     fields.update(entry.extra)
     try:
         return sealed(fields)
@@ -336,6 +341,7 @@ def _from_fields(fields: dict[str, Any]) -> MemoryEntry:
         erased=fields.get("erased"),
         purges=fields.get("purges", False),
         claim=fields.get("claim"),
+        index=fields.get("index", True),
         extra=_unknown(fields, _ENTRY_FIELDS),
         sha256=fields["sha256"],
     )

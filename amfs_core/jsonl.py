@@ -64,6 +64,7 @@ def _exported(entry: MemoryEntry) -> dict[str, Any]:
         "memory_type": entry.memory_type,
         "expires_at": entry.expires_at and time_text(entry.expires_at),
         "pattern_refs": list(entry.provenance.pattern_refs),
+        **({} if entry.index else {"index": False}),
         "version": entry.version,
         "agent_id": entry.provenance.agent_id,
         "written_at": time_text(entry.provenance.written_at),

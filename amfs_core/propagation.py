@@ -95,6 +95,7 @@ def settle(
             evidence=counted,
             outcome_ref=outcome.ref,
             claim=evidence.claim_of(newest),
+            index=newest.index,
             extra=newest.extra,
         )
 

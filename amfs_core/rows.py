@@ -28,6 +28,7 @@ SCHEMA = """CREATE TABLE memory (
   tags TEXT NOT NULL,
   expires_at TEXT,
   deleted INTEGER NOT NULL,
+  searchable INTEGER NOT NULL,
   indexed INTEGER NOT NULL
 );
 CREATE INDEX memory_sequence ON memory(entity_path, written_at, prefix);
@@ -56,7 +57,7 @@ PREFIX, VERSION, TAGS, MODIFIED = 0, 3, 8, 12
 
 _COLUMNS = (
     "prefix, entity_path, key, version, written_at, agent_id, memory_type, confidence, tags, "
-    "expires_at, deleted, size, modified, indexed"
+    "expires_at, deleted, size, modified, searchable, indexed"
 )
 _NAMES = _COLUMNS.split(", ")
 UPSERT = (
@@ -84,5 +85,6 @@ def row(address: Address, entry: MemoryEntry, size: int, modified: float | None)
         entry.deleted,
         size,
         modified,
-        entry.deleted,  # a tombstone has nothing to be found by
+        entry.index and not entry.deleted,
+        not entry.index or entry.deleted,  # there is nothing that it is to be found by
     )

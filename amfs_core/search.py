@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from amfs_core import embedding, fulltext, fusion
+from amfs_core import embedding, fulltext, fusion, text
 from amfs_core.catalog import Catalog
 from amfs_core.database import Database
 from amfs_core.embedding import Embedder, Vectors
@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 Progress = Callable[[int, int], None]
 _INDEXED_AT_ONCE = 5000
+_BYTES_AT_ONCE = 1_000_000  # about a second, for which other processes cannot store anything
 _ENTRIES = "SELECT entity_path, key, version, data FROM memory JOIN body ON body.memory = memory.id"
 
 
@@ -215,18 +216,27 @@ def _indexed(database: Database, work: Callable[[sqlite3.Connection], T]) -> T:
         f"WHERE indexed = 0 LIMIT {_INDEXED_AT_ONCE}"
     )
 
+    def some(connection: sqlite3.Connection) -> list[tuple[int, str, str, str, bytes]]:
+        rows, size = [], 0
+        for row in connection.execute(unindexed):
+            rows.append(row)
+            size += min(len(row[-1]), text.MOST_CHARACTERS)
+            if size >= _BYTES_AT_ONCE:
+                break
+        return rows
+
     def run(connection: sqlite3.Connection) -> T:
         with database.snapshot(connection):
             if connection.execute(unindexed).fetchone() is None:
                 return work(connection)
         while True:
             with database.transaction(connection):
-                rows = connection.execute(unindexed).fetchall()
+                rows = some(connection)
                 fulltext.add(connection, (_indexable(*row) for row in rows))
                 connection.executemany(
                     "UPDATE memory SET indexed = 1 WHERE id = ?", [(row[0],) for row in rows]
                 )
-                if len(rows) < _INDEXED_AT_ONCE:
+                if connection.execute(unindexed).fetchone() is None:
                     return work(connection)
 
     return database.run(run)

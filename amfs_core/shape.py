@@ -59,6 +59,7 @@ class VersionShape(Struct):
     erased: str | None = None
     purges: bool = False
     claim: Version | None = None
+    index: bool = True
 
 
 class CauseShape(Struct):

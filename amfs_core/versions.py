@@ -219,6 +219,7 @@ class Versions:
             sha256="",
             purges=draft.purges,
             claim=draft.claim,
+            index=draft.index,
             extra=draft.extra,
         )
 

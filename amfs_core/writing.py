@@ -53,6 +53,7 @@ class Writing(Session):
         pattern_refs: Iterable[str] = (),
         expected_version: int | None = None,
         write_id: str | None = None,
+        index: bool = True,
     ) -> MemoryEntry:
         """Append a version and return it, exactly as any later read will, once it is durable.
 
@@ -61,7 +62,8 @@ class Writing(Session):
         (an aware `datetime`). With `expected_version` the write happens only if that is the newest
         version (0: if there is none, not even a tombstone). `write_id` is what `find_write` finds
         this call by (by default 128 random bits): one of your own lets you ask when the answer
-        never reached you. It must be unique to this call.
+        never reached you. It must be unique to this call. With `index=False` no search finds the
+        memory by its words or its meaning; `list`, and a search without a query, still show it.
 
         1 request when this process knows the memory or it is new; otherwise what finding the
         newest version costs, and 3 more. Raises `InvalidKeyError`, `InvalidValueError`,
@@ -82,6 +84,7 @@ class Writing(Session):
                 expires_at=expires_at,
                 pattern_refs=pattern_refs,
                 write_id=write_id,
+                index=index,
             )
             if expected_version is None:
                 return self._versions.append(address, draft)
@@ -199,6 +202,7 @@ class Writing(Session):
             expires_at=live.expires_at,
             evidence=live.evidence,
             claim=claim_of(live),
+            index=live.index,
             extra=live.extra,
         )
 

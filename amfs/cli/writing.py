@@ -37,6 +37,7 @@ Examples:
     "--ttl", type=values.length, metavar="TIME", help="Forget it after: 90 (seconds), 15m, 2h, 7d."
 )
 @click.option("--pattern-ref", "pattern_refs", multiple=True, help="May be given several times.")
+@click.option("--no-index", is_flag=True, help="Let no search find it by its words or meaning.")
 @click.option("--expect", type=int, metavar="N", help="Write only if N is the newest version.")
 @click.pass_obj
 def write(
@@ -50,6 +51,7 @@ def write(
     memory_type: str,
     ttl: timedelta | None,
     pattern_refs: tuple[str, ...],
+    no_index: bool,
     expect: int | None,
 ) -> None:
     """Write a new version of a memory.
@@ -66,6 +68,7 @@ def write(
         ttl=ttl,
         pattern_refs=pattern_refs,
         expected_version=expect,
+        index=not no_index,
     )
     if session.json:
         output.document(entry.to_dict())
