@@ -39,6 +39,11 @@ class Store:
             patience, self.meter, self._breaker, getattr(adapter, "timeout", None)
         )
 
+    @property
+    def batches(self) -> bool:
+        """Whether objects cost less when they are created together."""
+        return self._batching is not None
+
     def create(self, key: str, data: bytes) -> bool:
         """Ask once for the object to be created; see `StorageAdapter.create`."""
         return self._send("create", self.adapter.create, key, data)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, islice
 
 from amfs_core.entry import MemoryEntry, decode
 from amfs_core.errors import (
@@ -28,6 +28,7 @@ from amfs_core.storage import StorageAdapter
 from amfs_core.store import Store
 
 _COPIERS = 16  # memories copied at the same time
+_TOGETHER = 500  # memories whose versions are created together
 _WINDOW = 8  # versions of one memory read ahead; with the copiers, the bodies held at a time
 
 Progress = Callable[[int, int], None]
@@ -57,6 +58,7 @@ class _Memory:
     layout: Layout
     address: Address
     last: int
+    done: int = 0
 
     def decode(self, version: int, body: bytes) -> MemoryEntry | None:
         """Return the entry in a body, None when it is damaged or of a newer format."""
@@ -164,7 +166,8 @@ class _Copier:
     def __init__(self, source: Store, target: Store) -> None:
         self.source = source
         self.target = target
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._creates_together = target.batches
         self._stopped = threading.Event()
         self._counts = dict.fromkeys(("copied", "already_there", "erased", "foreign", "bytes"), 0)
         self._missing: list[CorruptEntryError] = []
@@ -188,7 +191,7 @@ class _Copier:
         objects = self._without_foreign(tasks)
         try:
             for _, group in groupby(objects, key=type):  # all of it, before the next kind begins
-                for done in each(self._do, group, _COPIERS):
+                for done in each(self._do, self._after_together(group), _COPIERS):
                     done.result()
         finally:
             self._stopped.set()
@@ -204,6 +207,38 @@ class _Copier:
                 self._count("foreign")
             else:
                 yield task
+
+    def _after_together(self, tasks: Iterable[_Memory | _Outcome]) -> Iterator[_Memory | _Outcome]:
+        """Create what the target can create together, and yield the tasks that are left."""
+        remaining = iter(tasks)
+        while some := list(islice(remaining, _TOGETHER)):
+            memories = [task for task in some if isinstance(task, _Memory)]
+            if self._creates_together and memories:
+                self._create_together(memories)
+            yield from (
+                task for task in some if not isinstance(task, _Memory) or task.done < task.last
+            )
+
+    def _create_together(self, memories: list[_Memory]) -> None:
+        """Create the versions of several memories, all their first ones, then all their second ones
+        and so on; what was not created, as it is there already, say, is left for one by one."""
+        created = 0
+        active = memories
+        while active:
+            keys = {memory.address.object_key(memory.done + 1): memory for memory in active}
+            bodies = {
+                key: body
+                for key, body in self.source.get_many(list(keys))
+                if body is not None and not self._stopped.is_set()
+            }
+            made = self.target.create_many(bodies)
+            created += len(made)
+            for key in made:
+                keys[key].done += 1
+                self._count("copied", len(bodies[key]))
+            active = [memory for key in made if (memory := keys[key]).done < memory.last]
+        # Where a copy goes on after another, to look is cheaper than to write in vain.
+        self._creates_together = created >= len(memories) // 2
 
     def _do(self, task: _Memory | _Outcome) -> None:
         try:
@@ -246,7 +281,7 @@ class _Copier:
 
     def _bodies(self, memory: _Memory) -> Iterator[tuple[int, bytes]]:
         """Yield all versions of a memory in their order, a few read ahead."""
-        for first in range(1, memory.last + 1, _WINDOW):
+        for first in range(memory.done + 1, memory.last + 1, _WINDOW):
             window = range(first, min(first + _WINDOW, memory.last + 1))
             keys = {version: memory.address.object_key(version) for version in window}
             bodies = dict(self.source.get_many(keys.values()))

@@ -176,10 +176,10 @@ def test_a_person_who_waited_is_told_of_the_catalog_once_it_would_help(
     with AgentMemory() as memory:
         items = [{"entity_path": "e", "key": f"k{n}", "value": n} for n in range(session.MANY + 1)]
         memory.write_many(items)
-    seen = on_a_terminal(command)
-    assert f"{session.MANY + 1} objects were fetched; set AMFS_CACHE_DIR" in seen
+    seen = on_a_terminal("--no-cache", command)
+    assert f"{session.MANY + 1} objects were fetched; without --no-cache" in seen
     assert ("Reading" in seen) == (command == "ls")
-    assert "AMFS_CACHE_DIR" not in run(command).stderr
+    assert "AMFS_CACHE_DIR" not in run("--no-cache", command).stderr
     monkeypatch.setenv("AMFS_CACHE_DIR", str(tmp_path / "cache"))
     first, second = on_a_terminal(command), on_a_terminal(command)
     assert "AMFS_CACHE_DIR" not in first + second
@@ -191,3 +191,40 @@ def test_with_store_too_the_catalog_is_kept_where_the_configuration_says(tmp_pat
     (tmp_path / "amfs.yaml").write_text("cache_dir: kept\n")
     ok("--store", "here", "ls")
     assert list((tmp_path / "kept").glob("*.sqlite"))
+
+
+def test_a_catalog_is_kept_between_commands_where_nobody_else_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
+    ok("write", "people", "ann", "xyzzyplugh")
+    assert "ann" in ok("search", "xyzzyplugh")
+    (path,) = (tmp_path / "user-cache").rglob("*.sqlite")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert b"xyzzyplugh" in path.read_bytes()
+    kept = path.stat().st_mtime_ns
+    assert "ann" in ok("search", "xyzzyplugh")
+    assert path.stat().st_mtime_ns == kept  # nothing was new
+    ok("purge", "people", "ann", "--yes")
+    files = [one for one in (tmp_path / "user-cache").rglob("*") if one.is_file()]
+    assert not any(b"xyzzyplugh" in one.read_bytes() for one in files)
+
+
+def test_without_a_cache_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
+    monkeypatch.setenv("AMFS_CACHE_DIR", str(tmp_path / "named"))
+    ok("write", "e", "k", "pelican")
+    assert "k" in ok("--no-cache", "search", "pelican")
+    assert not (tmp_path / "user-cache").exists() and not (tmp_path / "named").exists()
+
+
+@pytest.mark.parametrize("place", ["a file", "nowhere"])
+def test_a_user_without_a_cache_directory_searches_all_the_same(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file") if place == "a file" else "~")
+    ok("write", "e", "k", "pelican")
+    assert "k" in ok("search", "pelican")
+    assert not (tmp_path / "~").exists()

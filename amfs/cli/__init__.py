@@ -26,6 +26,7 @@ doctor, something is wrong), 2 an error.
 @click.option("--namespace", metavar="N", help="The namespace.  [default: default]")
 @click.option("--agent", metavar="A", help="Who signs what is written.  [default: user@host]")
 @click.option("--config", metavar="F", help="Configuration file, instead of amfs.yaml.")
+@click.option("--no-cache", is_flag=True, help="Keep no catalog for the next run.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document per line.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=Program.tell)
 @click.pass_context
@@ -36,8 +37,9 @@ def amfs(
     namespace: str | None,
     agent: str | None,
     config: str | None,
+    no_cache: bool,
     as_json: bool,
 ) -> None:
     """Shared, versioned memory for agents whose only server is a bucket."""
-    context.obj = Session(store, namespace, agent, config, as_json)
+    context.obj = Session(store, namespace, agent, config, as_json, no_cache)
     context.call_on_close(context.obj.close)

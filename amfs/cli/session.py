@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from amfs.cli import output
+from amfs.cli.user_cache import catalogs
 
 if TYPE_CHECKING:
     from amfs import AgentMemory
+    from amfs.config import Config
     from amfs_core.storage import StorageAdapter
 
 MANY = 500
@@ -25,18 +27,20 @@ class Session:
     agent: str | None = None
     config: str | None = None
     json: bool = False
+    no_cache: bool = False
     _opened: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def memory(self) -> AgentMemory:
         """Open the memory; it is closed at the end of the run."""
         from amfs import AgentMemory
 
+        settings = self._settings()
         return self._opened.enter_context(
             AgentMemory(
                 self.agent,
                 adapter=self.open(self.store) if self.store is not None else None,
                 namespace=self.namespace,
-                config=self.config,
+                config=settings,
             )
         )
 
@@ -50,14 +54,21 @@ class Session:
 
     def suggest_catalog(self, memory: AgentMemory) -> None:
         """Tell a person who waited for many objects how the next run gets only the new ones."""
+        fetched = memory.metrics.requests["get"]
+        if fetched > MANY and self._settings().cache_dir is None:
+            output.hint(
+                f"{fetched:,} objects were fetched; without --no-cache, or with AMFS_CACHE_DIR set "
+                "to a directory, the next run fetches only what is new"
+            )
+
+    def _settings(self) -> Config:
+        """Return the settings; a command keeps its catalog between runs unless told otherwise."""
         from amfs.config import load
 
-        fetched = memory.metrics.requests["get"]
-        if fetched > MANY and load(self.config).cache_dir is None:
-            output.hint(
-                f"{fetched:,} objects were fetched; set AMFS_CACHE_DIR, or cache_dir in amfs.yaml, "
-                "to a directory, and the next run fetches only what is new"
-            )
+        settings = load(self.config)
+        if self.no_cache:
+            return replace(settings, cache_dir=None)
+        return replace(settings, cache_dir=settings.cache_dir or catalogs())
 
     def close(self) -> None:
         """Close what was opened."""
