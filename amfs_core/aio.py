@@ -62,6 +62,9 @@ class AsyncAgentMemory:
         self.after_fork()
         fork.register(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (type(self), self.memory)
+
     def after_fork(self) -> None:
         """Take a new lock and no threads, in a forked child."""
         self._lock = threading.RLock()
@@ -73,7 +76,10 @@ class AsyncAgentMemory:
     purge = _awaitable(AgentMemory.purge)
     read = _awaitable(AgentMemory.read)
     history = _awaitable(AgentMemory.history)
+    read_many = _awaitable(AgentMemory.read_many)
     list = _awaitable(AgentMemory.list)
+    list_entity_paths = _awaitable(AgentMemory.list_entity_paths)
+    list_namespaces = _awaitable(AgentMemory.list_namespaces)
     search = _awaitable(AgentMemory.search)
     semantic_search = _awaitable(AgentMemory.semantic_search)
     diff = _awaitable(AgentMemory.diff)
@@ -245,3 +251,9 @@ def _is_coroutine_function(fn: object) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
         getattr(fn, "__call__", None)  # noqa: B004 - is the method a coroutine function?
     )
+
+
+def _remade(kind: type[AsyncAgentMemory], memory: AgentMemory) -> AsyncAgentMemory:
+    made = kind.__new__(kind)
+    AsyncAgentMemory.__init__(made, memory)
+    return made

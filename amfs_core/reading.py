@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from amfs_core import arguments
+from amfs_core import value as values
 from amfs_core.diff import Diff, diff
 from amfs_core.entry import MemoryEntry
 from amfs_core.errors import AMFSError, InvalidValueError
 from amfs_core.filters import Filters
 from amfs_core.hit import SearchHit
+from amfs_core.namespaces import namespaces
+from amfs_core.parallel import mapped
 from amfs_core.patience import named, one_call
-from amfs_core.session import Session
+from amfs_core.session import THREADS, Session
 
 
 class Reading(Session):
@@ -162,6 +166,47 @@ class Reading(Session):
         most, age = arguments.count(limit, "limit"), _age(max_age)
         return self._searching().by_meaning(words, filters, most, max_age=age)
 
+    def read_many(
+        self,
+        pairs: Iterable[tuple[str, str] | MemoryEntry],
+        *,
+        min_confidence: float = 0.0,
+        max_age: float | timedelta | None = None,
+    ) -> builtins.list[MemoryEntry | None]:
+        """Read many memories, up to 32 at a time; return what `read` returns of each, in order.
+
+        A pair is an entity path and a key, or an entry, of whose memory the newest version is read.
+        All pairs are checked before the first is read. The first error is raised once all reads
+        have ended. Costs what the reads cost.
+        """
+        names = [_pair(one, index) for index, one in enumerate(pairs)]
+        for entity_path, key in names:
+            self._layout.address(entity_path, key)
+
+        def read(name: tuple[str, str]) -> MemoryEntry | None:
+            return self.read(*name, min_confidence=min_confidence, max_age=max_age)
+
+        return mapped(read, names, THREADS)
+
+    def list_entity_paths(
+        self, under: str | None = None, *, max_age: float | timedelta | None = None
+    ) -> builtins.list[str]:
+        """Return the entity paths that have a live memory of their own, sorted, at any depth.
+
+        `under` names a path: it and those below it. `max_age` and the cost are those of `list`.
+        """
+        if under is not None:
+            self._layout.entity_prefix(under)
+        return self._searching().entity_paths(Filters(under), max_age=_age(max_age))
+
+    def list_namespaces(self) -> builtins.list[str]:
+        """Return the names of all namespaces in the store, not only of this memory's.
+
+        One with nothing in it is not there. 1 request for each, and 1 more; in a directory a look
+        at each of them. Raises `PermissionDeniedError` for credentials that may list only a part.
+        """
+        return sorted(namespaces(self._versions.store))
+
     def list(
         self,
         entity_path: str | None = None,
@@ -214,6 +259,16 @@ class Reading(Session):
         if entity_path is not None:
             self._layout.entity_prefix(entity_path)
         return Filters.checked(entity_path, **conditions)
+
+
+def _pair(given: object, index: int) -> tuple[str, str]:
+    if isinstance(given, MemoryEntry):
+        return given.entity_path, given.key
+    if isinstance(given, tuple) and len(given) == 2:
+        return given
+    raise InvalidValueError(
+        f"pairs[{index}] must be an entity path and a key, or an entry, not {values.shown(given)}"
+    )
 
 
 def _age(max_age: float | timedelta | None) -> float | None:

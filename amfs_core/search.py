@@ -76,6 +76,17 @@ class Search:
         found = self._fresh(filters, lambda database: database.run(read), max_age, progress)
         return sorted(found, key=lambda entry: (entry.entity_path.split("/"), entry.key))
 
+    def entity_paths(self, filters: Filters, *, max_age: float | None = None) -> list[str]:
+        """Return the entity paths of what the filters let through, sorted by name."""
+        condition, parameters = filters.sql()
+        statement = f"SELECT DISTINCT entity_path FROM memory WHERE {condition}"
+
+        def read(connection: sqlite3.Connection) -> list[str]:
+            return [path for (path,) in connection.execute(statement, parameters)]
+
+        found = self._fresh(filters, lambda database: database.run(read), max_age)
+        return sorted(found, key=lambda path: path.split("/"))
+
     def newest(
         self, filters: Filters, limit: int, *, max_age: float | None = None
     ) -> list[SearchHit]:

@@ -9,7 +9,7 @@ import uuid
 import weakref
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from amfs_core import arguments, fork
 from amfs_core.errors import InvalidValueError
@@ -111,6 +111,22 @@ class Session:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As its arguments: connections, threads and caches stay in this process. What comes out of
+        # it elsewhere has an adapter of its own, which it closes.
+        arguments = {
+            "agent_id": self.agent_id,
+            "adapter": self.adapter,
+            "namespace": self.namespace,
+            "session_id": self.session_id,
+            "patience": self._patience.seconds,
+            "owns_adapter": True,
+            "embedder": self._embedder,
+            "cache_dir": self._cache_dir,
+            "max_value_bytes": self._versions.max_value_bytes,
+        }
+        return _remade, (type(self), arguments)
+
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(agent_id={self.agent_id!r}, namespace={self.namespace!r}, "
@@ -137,3 +153,9 @@ class Session:
                 if self._search is None:  # a signal handler may have been quicker
                     self._search = made
             return self._search
+
+
+def _remade(kind: type[Session], arguments: dict[str, Any]) -> Session:
+    made = kind.__new__(kind)
+    Session.__init__(made, **arguments)
+    return made

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from amfs_core.arguments import expanded
 from amfs_core.doorbell import ListeningDoorbell
@@ -239,6 +239,9 @@ class LocalAdapter:
 
     def close(self) -> None:
         """Do nothing: no file stays open between calls."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LocalAdapter, (self.root, self.prefix, self.durability)
 
     def __repr__(self) -> str:
         return f"LocalAdapter(root={self.root!r}, prefix={self.prefix!r})"

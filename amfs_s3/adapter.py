@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -209,6 +211,13 @@ class S3Adapter:
     def close(self) -> None:
         """Close the idle connections. The next operation would connect again."""
         self._connector.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # With the keys that were given as arguments, or it could not work elsewhere; those that
+        # come from the environment, a profile or a role are looked for there again.
+        options = {field.name: getattr(self._settings, field.name) for field in fields(Settings)}
+        options |= {"prefix": self.prefix, "client_options": self._client_options}
+        return partial(S3Adapter, **options), ()
 
     def __repr__(self) -> str:
         return f"S3Adapter(bucket={self.bucket!r}, prefix={self.prefix!r})"

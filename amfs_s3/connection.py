@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+# boto3 imports this module, which registers itself with the interpreter. When the first use of a
+# bucket is at exit, it is too late for that, so it is imported here.
+import concurrent.futures.thread  # noqa: F401
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,7 +72,7 @@ class Connector:
                 return None
             self.current = None
         renewed = self.connection()
-        before, after = (one.endpoint.frozen_credentials() for one in (refused, renewed))
+        before, after = (one.endpoint.known[-1] for one in (refused, renewed))
         return None if before == after else renewed
 
     def close(self) -> None:
@@ -107,8 +111,6 @@ class Connector:
 
 def _state_of_shared_files() -> object:
     """Return what changes when the files with credentials do."""
-    import os
-
     names = (
         os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
         os.environ.get("AWS_CONFIG_FILE", "~/.aws/config"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,22 +32,22 @@ class Endpoint:
     virtual_hosted: bool
     ca_bundle: str | None
     credentials: Credentials = field(repr=False)
+    known: deque[ReadOnlyCredentials] = field(repr=False)
     client: S3Client = field(repr=False)
 
     def frozen_credentials(self) -> ReadOnlyCredentials:
-        """Return the credentials for a request, refreshed by botocore when they expire."""
-        return self.credentials.get_frozen_credentials()
+        """Return the credentials for a request, refreshed by botocore when they expire, which may
+        take long."""
+        frozen = self.credentials.get_frozen_credentials()
+        if frozen != self.known[-1]:
+            self.known.append(frozen)
+        return frozen
 
     def secrets(self) -> list[str]:
-        """Return what no message may show."""
-        from botocore.exceptions import BotoCoreError
-
-        in_url = urlsplit(self.url).password
-        try:
-            frozen = self.frozen_credentials()
-        except BotoCoreError:  # they cannot be refreshed, so there are none to show
-            return [in_url] if in_url else []
-        return [one for one in (frozen.secret_key, frozen.token, in_url) if one]
+        """Return what no message may show, without asking anybody."""
+        found = [secret for known in self.known for secret in (known.secret_key, known.token)]
+        found.append(urlsplit(self.url).password)
+        return [secret for secret in found if secret]
 
     @property
     def is_aws(self) -> bool:
@@ -110,6 +111,7 @@ def _resolved(settings: Settings) -> Endpoint:
     frozen = credentials.get_frozen_credentials()
     for name in ("access_key", "secret_key", "token"):
         require_text(getattr(frozen, name), f"the {name} of the AWS credentials")
+    require_text(session.region_name, "the region (AWS_DEFAULT_REGION or the profile's)")
     virtual_hosted = _is_virtual_hosted(settings, settings.endpoint_url or _AWS)
     client = _client(session, settings, virtual_hosted=virtual_hosted)
     url = client.meta.endpoint_url.rstrip("/")
@@ -129,6 +131,7 @@ def _resolved(settings: Settings) -> Endpoint:
         virtual_hosted=virtual_hosted,
         ca_bundle=ca_bundle,
         credentials=credentials,
+        known=deque([frozen], maxlen=4),
         client=client,
     )
 
@@ -137,6 +140,14 @@ def _check(url: str, settings: Settings) -> None:
     """Raise `ConfigurationError` for a URL that is no endpoint's."""
     if problem := fault(url):
         raise ConfigurationError(f"endpoint_url {shown(url)!r} {problem}")
+    parts = urlsplit(url)
+    if _is_aws(url) and (
+        (parts.hostname or "").startswith(f"{settings.bucket.lower()}.") or parts.path.strip("/")
+    ):
+        raise ConfigurationError(
+            f"endpoint_url {shown(url)!r} contains the bucket; give the URL of the service alone, "
+            "such as https://s3.eu-west-1.amazonaws.com, or leave it out"
+        )
     if settings.addressing_style == "virtual" and is_address(url):
         raise ConfigurationError(
             f"addressing_style 'virtual' puts the bucket before a host's name, and {shown(url)!r} "

@@ -6,13 +6,15 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pycurl
+from botocore.credentials import RefreshableCredentials
 
 from amfs_core.storage import ObjectInfo
 from amfs_s3.answers import Answer, NotFromS3, object_in, page_in, require_applied, require_removed
+from amfs_s3.background import Background, StillAtWork
 from amfs_s3.client_options import seconds
 from amfs_s3.curl import Curl, Unanswered
 from amfs_s3.endpoint import Endpoint, virtual_host_url
@@ -20,11 +22,15 @@ from amfs_s3.failures import Failure, RequestFailed, answered, not_from_s3
 from amfs_s3.proxy import proxy_of
 from amfs_s3.trust import TrustedCertificates
 
+if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
+
 PAGE = 1000
 """Keys per page: the most that ListObjectsV2 gives."""
 
 _MOST_EMPTY_PAGES = 100
 _REFUSED = (409, 412)
+_STILL_GOOD_SECONDS = 60  # botocore refreshes 15 minutes before credentials end
 _MILLISECONDS = 1000
 
 
@@ -60,6 +66,7 @@ class Transport:
         self._proxy = proxy_of(self._url, client_options)
         self._client_options = client_options
         self._curl = Curl(self._set_options)
+        self._refreshing = Background(endpoint.frozen_credentials)
 
     def create(self, key: str, data: bytes) -> bool:
         """PUT with `If-None-Match: *`; False for 412 and 409."""
@@ -133,12 +140,7 @@ class Transport:
         return answered(answer) or not_from_s3(str(error), answer)
 
     def _send(self, method: str, path: str, body: bytes = b"", *headers: str) -> Answer:
-        try:
-            frozen = self._endpoint.frozen_credentials()
-        except Exception as error:  # botocore's providers raise what they like
-            raise RequestFailed(
-                Failure("credentials", text=str(error).partition("\n")[0])
-            ) from error
+        frozen = self._current_credentials()
         sent = [*(self._put_headers if method == "PUT" else self._headers), *headers]
         if frozen.token:
             sent.append(f"x-amz-security-token: {frozen.token}")
@@ -156,6 +158,25 @@ class Transport:
             )
         except Unanswered as error:
             raise RequestFailed(Failure(error.stage, text=str(error))) from error
+
+    def _current_credentials(self) -> ReadOnlyCredentials:
+        """Return the credentials for a request. Those that expire are refreshed in the background:
+        botocore would ask in this thread, for as long as a process or a service takes."""
+        credentials = self._endpoint.credentials
+        if not isinstance(credentials, RefreshableCredentials):
+            return self._endpoint.frozen_credentials()
+        try:
+            if not credentials.refresh_needed():
+                return self._endpoint.known[-1]
+            return self._refreshing.result(self._endpoint.settings.connect_timeout)
+        except StillAtWork:
+            if not credentials.refresh_needed(_STILL_GOOD_SECONDS):
+                return self._endpoint.known[-1]
+            failure = Failure("connect", text="its credentials take long to be refreshed")
+        except Exception as error:  # botocore's providers raise what they like
+            reason = str(error).partition("\n")[0]
+            raise RequestFailed(Failure("credentials", text=reason)) from error
+        raise RequestFailed(failure)
 
     @staticmethod
     def _path(key: str) -> str:

@@ -20,6 +20,7 @@ COMMANDS = {
     "write": ("writing", "Write a new version of a memory."),
     "read": ("reading", "Print the newest version of a memory."),
     "ls": ("reading", "List memories."),
+    "namespaces": ("reading", "List the namespaces of the store."),
     "search": ("finding", "Find memories by their words."),
     "watch": ("following", "Show new versions as they come."),
     "log": ("reading", "Show the history of a memory."),

@@ -96,13 +96,18 @@ Examples:
   amfs ls
   amfs ls checkout-service
   amfs ls --json | jq -r .key
+  amfs ls --paths                            # only where there are memories
 """,
 )
 @click.argument("entity", required=False)
+@click.option("--paths", is_flag=True, help="List the entity paths instead of the memories.")
 @click.pass_obj
-def ls(session: Session, entity: str | None) -> None:
+def ls(session: Session, entity: str | None, paths: bool) -> None:
     """List the newest version of every memory under ENTITY, at any depth."""
     memory = session.memory()
+    if paths:
+        _names(session, "entity_path", memory.list_entity_paths(entity))
+        return
     with output.progress("Reading", least=MANY) as progress:
         entries = memory.list(entity, progress=progress)
     if session.json:
@@ -125,6 +130,28 @@ def ls(session: Session, entity: str | None) -> None:
         output.table(columns, rows)
         output.faint(output.counted(len(entries), "memory", "memories"))
     session.suggest_catalog(memory)
+
+
+@click.command(
+    cls=Command,
+    epilog="""\b
+Examples:
+  amfs namespaces
+  amfs --store s3://my-bucket/amfs/ namespaces --json
+""",
+)
+@click.pass_obj
+def namespaces(session: Session) -> None:
+    """List the namespaces of the store."""
+    _names(session, "namespace", session.memory().list_namespaces())
+
+
+def _names(session: Session, kind: str, names: list[str]) -> None:
+    for name in names:
+        if session.json:
+            output.document({kind: name})
+        else:
+            output.line(output.plain(name))
 
 
 @click.command(
