@@ -34,6 +34,9 @@ class Background(Generic[T]):
         """Return what the work gives, or raise what it raises; `StillAtWork` after so long."""
         until = time.monotonic() + seconds
         attempt = self._under_way.setdefault("now", _Attempt(self._work))
+        if attempt.is_done:  # before anybody asked: what it found may be old by now
+            self._forget(attempt)
+            attempt = self._under_way.setdefault("now", _Attempt(self._work))
         try:
             if not attempt.is_begun:
                 # Not `threading.Thread`, whose locks a signal handler might come back to. Should

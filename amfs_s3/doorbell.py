@@ -127,7 +127,8 @@ class _Pool(urllib3.PoolManager):
         if self._asked:  # the client of MinIO would connect again at once, for ever
             raise ConnectionError("the stream of events has ended")
         self._asked = True
-        answer = super().urlopen(method, url, redirect, **options)
+        # A redirect would take the session token along to whatever host it names.
+        answer = super().urlopen(method, url, False, **options)
         kind = answer.headers.get("content-type", "")
         if answer.status == _OK and kind.startswith(_STREAM):
             # The server listens before it begins to answer; what came before must be looked for.

@@ -546,3 +546,16 @@ def test_an_endpoint_that_contains_the_bucket_is_refused_before_anything_is_writ
         with pytest.raises(ConfigurationError, match="bucket a part of endpoint_url already"):
             memory.write("e", "k", 1)
     assert server.objects == {}
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_the_doorbell_follows_no_redirect(adapter: S3Adapter, server: StandIn, status: int) -> None:
+    server.tricks["get"] = redirect(status)
+    bell = adapter.doorbell("default/")
+    assert bell is not None
+    deadline = time.monotonic() + 30
+    while not any("events" in target for _, target, _, _ in server.heard):
+        assert time.monotonic() < deadline
+        bell.wait(0.05)
+    bell.close()
+    assert server.elsewhere == []

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from amfs_core.errors import (
+    AMFSError,
     BackendUnavailableError,
     CircuitOpenError,
     ConfigurationError,
@@ -227,6 +228,43 @@ def test_an_endpoint_of_aws_that_contains_the_bucket_is_refused_by_name(
         store.create("default/x", b"")
 
 
+def test_an_endpoint_of_a_real_server_that_contains_the_bucket_is_refused(
+    home: Path, s3_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    bucket = s3_server.new_bucket()
+    write_credentials(home, s3_server.access_key, s3_server.secret_key)
+    doubled = S3Adapter(
+        bucket, endpoint_url=f"{s3_server.endpoint_url}/{bucket}", region_name="us-east-1"
+    )
+    memory = AgentMemory("a", adapter=doubled, patience=1)
+    with pytest.raises(ConfigurationError, match="bucket a part of endpoint_url already"):
+        memory.write("e", "k", 1)
+    assert "Contents" not in s3_server.boto3_client().list_objects_v2(Bucket=bucket)
+    with pytest.raises(AMFSError):
+        memory.list()
+
+
+def test_a_bucket_with_a_default_retention_takes_objects_with_a_checksum(
+    home: Path, minio: Server
+) -> None:
+    client = minio.boto3_client()
+    bucket = f"locked-{os.getpid()}-{time.time_ns()}"
+    client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    client.put_object_lock_configuration(
+        Bucket=bucket,
+        ObjectLockConfiguration={
+            "ObjectLockEnabled": "Enabled",
+            "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}},
+        },
+    )
+    write_credentials(home, minio.access_key, minio.secret_key)
+    memory = AgentMemory("a", adapter=adapter(minio, bucket, content_checksum=True))
+    memory.write("e", "k", 1)
+    assert memory.update("e", "k", lambda old: old + 1).version == 2
+    assert [entry.value for entry in memory.list()] == [2]
+
+
 def test_a_bucket_named_like_the_first_part_of_another_host_is_fine(
     home: Path, minio: Server
 ) -> None:
@@ -289,3 +327,23 @@ def test_where_no_thread_can_be_started_the_caller_does_the_work(
 
     monkeypatch.setattr(_thread, "start_new_thread", refuse)
     assert Background(threading.get_ident).result(30) == threading.get_ident()
+
+
+def test_what_nobody_waited_for_is_not_given_to_whoever_comes_later() -> None:
+    """Credentials that a process found an hour ago may have ended since."""
+    numbers = iter(range(10))
+    ended = threading.Event()
+
+    def work() -> int:
+        number = next(numbers)
+        ended.wait(30)
+        return number
+
+    background = Background(work)
+    with pytest.raises(StillAtWork):
+        background.result(0.01)
+    ended.set()
+    deadline = time.monotonic() + 30
+    while not background._under_way["now"].is_done:
+        assert time.monotonic() < deadline
+    assert background.result(30) == 1
