@@ -371,7 +371,8 @@ class FaultProxy:
         def kept(found: re.Match[bytes]) -> bytes:
             # Keys come escaped for XML, and for URLs too where that was asked for.
             key = html.unescape(found.group(1).decode())
-            names = {f"{path.rstrip('/')}/{name}" for name in (key, urllib.parse.unquote(key))}
+            plain = (key, urllib.parse.unquote(key), urllib.parse.unquote_plus(key))
+            names = {f"{path.rstrip('/')}/{name}" for name in plain}
             return b"" if names & new else found.group(0)
 
         return _LISTED.sub(kept, listing)
