@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types pytest test-model fuzz servers network peers bench bench-quick bench-load bench-compare portability torture format clean
+.PHONY: help demo test lint types quick pytest test-model fuzz servers network peers bench bench-quick bench-load bench-compare portability torture format clean
 
 help:
 	@echo "make demo         import real text, race two agents, look around"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench-load   load 500,000 memories, however long it takes"
 	@echo "make bench-compare A=old.json B=new.json    which figures got worse"
 	@echo "make lint types pytest    the parts of make test"
+	@echo "make quick        the tests of the core that need no server (a minute)"
 	@echo "make fuzz         the property tests with new random examples, many of them"
 	@echo "make portability  the conformance kit and a short torture per server; writes docs/servers.md"
 	@echo "make torture      16 processes x 1000 operations per store, faults, kills, crashes"
@@ -28,16 +29,23 @@ test: lint types pytest
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache > $(VENV)/imports || { cat $(VENV)/imports; false; }
 
 types: $(VENV)/dev
 	$(BIN)/mypy
+
+# What a change to the core is tried on while it is made: about a minute, and no server.
+quick: $(VENV)/dev
+	$(BIN)/python -m pytest -q -m "not server and not slow and not fork" $(QUICK:%=tests/%)
+
+QUICK := format storage versions ranking catalog watch outcomes upkeep memory local cli
 
 pytest: $(VENV)/dev servers
 	$(BIN)/python -m pytest
 
 fuzz: $(VENV)/dev
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_conformance.py \
-		tests/test_layout.py tests/test_entry.py tests/test_value.py
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/testing/test_conformance.py \
+		tests/format/test_layout.py tests/format/test_entry.py tests/format/test_value.py
 
 # A failing run says its seed: make torture STORE=minio SEED=1234 repeats it, as far as threads do.
 STORE ?= all
@@ -56,11 +64,11 @@ test-model: $(VENV)-model/done
 	HF_HUB_OFFLINE=1 $(VENV)-model/bin/python -m pytest -s --noconftest -W default tests/model
 
 servers: $(VENV)/dev
-	$(BIN)/python -m tests.servers build
+	$(BIN)/python -m tests.support.servers build
 
 # What slows the network of the benchmarks down; a page made without it says so.
 network: $(VENV)/dev
-	@-$(BIN)/python -m tests.servers build toxiproxy-server
+	@-$(BIN)/python -m tests.support.servers build toxiproxy-server
 
 # The peers, each in an environment of its own; one that can't be had is said so on the page.
 PEERS := rival langgraph agentfs mem0
@@ -87,7 +95,7 @@ bench-compare: $(VENV)/dev
 	$(BIN)/python -m benchmarks compare $(A) $(B)
 
 portability: $(VENV)/dev servers
-	$(BIN)/python -m tests.portability
+	$(BIN)/python -m tests.support.portability
 
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .

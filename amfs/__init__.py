@@ -10,8 +10,7 @@ with AgentMemory("my-agent") as memory:        # the store comes from the config
 from typing import TYPE_CHECKING, Any
 
 from amfs.agent_memory import AgentMemory
-from amfs_core.diff import Change, Diff
-from amfs_core.entry import Evidence, MemoryEntry, Provenance
+from amfs_core.catalog import SearchHit
 from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
@@ -32,13 +31,10 @@ from amfs_core.errors import (
     WriteManyError,
     WriteOutcomeUnknownError,
 )
-from amfs_core.finding import Finding
-from amfs_core.health import Health
-from amfs_core.hit import SearchHit
-from amfs_core.integrity import VerifyReport
-from amfs_core.metrics import Metrics
-from amfs_core.outcome import Cause, Outcome, OutcomeType
-from amfs_core.scan import Stats
+from amfs_core.format import Cause, Evidence, MemoryEntry, Outcome, OutcomeType, Provenance
+from amfs_core.storage import Metrics
+from amfs_core.upkeep import Finding, Health, Stats, VerifyReport
+from amfs_core.versions import Change, Diff
 
 if TYPE_CHECKING:
     from amfs.async_memory import AsyncAgentMemory

@@ -11,7 +11,7 @@ from amfs_core import arguments, memory
 from amfs_core.storage import StorageAdapter, check_adapter
 
 if TYPE_CHECKING:
-    from amfs_core.embedding import Embedder
+    from amfs_core.catalog import Embedder
 
 
 class AgentMemory(memory.AgentMemory):

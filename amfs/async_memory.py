@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from amfs.agent_memory import AgentMemory
 from amfs.config import Config
-from amfs_core import aio
+from amfs_core import memory
 from amfs_core.storage import StorageAdapter
 
 if TYPE_CHECKING:
-    from amfs_core.embedding import Embedder
+    from amfs_core.catalog import Embedder
 
 
-class AsyncAgentMemory(aio.AsyncAgentMemory):
+class AsyncAgentMemory(memory.AsyncAgentMemory):
     """The methods of `AgentMemory`, awaitable. Takes the same arguments; an async context manager.
 
     A task that is cancelled stops waiting, and the request that was under way runs to its end: a

@@ -31,9 +31,8 @@ from rich.tree import Tree
 from amfs import AgentMemory
 from amfs.cli.output import compact, grid, plain
 from amfs.config import load, open_store
-from amfs_core.entry import MemoryEntry
 from amfs_core.errors import AMFSError
-from amfs_core.layout import Layout
+from amfs_core.format import Layout, MemoryEntry
 from amfs_core.storage import StorageAdapter
 
 DIRECTORY = ".amfs-demo"

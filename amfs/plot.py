@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from amfs_core import scan
-from amfs_core.entry import MEMORY_TYPES
 from amfs_core.errors import ConfigurationError
-from amfs_core.layout import Layout
+from amfs_core.format import MEMORY_TYPES, Layout
 from amfs_core.memory import AgentMemory
-from amfs_core.store import Store
+from amfs_core.storage import StoreClient
+from amfs_core.upkeep import stats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,8 +68,8 @@ def picture(memory: AgentMemory, entity_path: str | None = None) -> Picture:
     """Collect what is to be drawn: a `list`, and 1 request per 1,000 objects."""
     first: dict[object, datetime] = {}
     times = []
-    store, layout = Store(memory.adapter), Layout(memory.namespace)
-    for one in scan.stored(store, layout, entity_path):
+    store, layout = StoreClient(memory.adapter), Layout(memory.namespace)
+    for one in stats.stored(store, layout, entity_path):
         if one is not None:
             times.append(one.modified)
             first[one.address] = min(one.modified, first.get(one.address, one.modified))

@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from amfs_core import value as values
-from amfs_core.entry import MEMORY_TYPES, Draft
 from amfs_core.errors import ConfigurationError, InvalidValueError
-from amfs_core.layout import MAX_VERSION
-from amfs_core.write_id import new_write_id
-
-WRITE_PARAMETERS = (
-    "entity_path",
-    "key",
-    "value",
-    "confidence",
-    "tags",
-    "memory_type",
-    "ttl",
-    "expires_at",
-    "pattern_refs",
-    "index",
-    "expected_version",
-    "write_id",
-)
+from amfs_core.format import MAX_VERSION, values
 
 
 def text(given: object, what: str) -> str:
@@ -155,67 +135,4 @@ def version(given: object, what: str, least: int = 1) -> int:
             f"{what} must be a whole number from {least} to {MAX_VERSION}, "
             f"not {values.shown(given)}"
         )
-    return given
-
-
-def draft(
-    agent_id: str,
-    session_id: str,
-    value: Any,
-    *,
-    confidence: float = 1.0,
-    tags: Iterable[str] = (),
-    memory_type: str = "fact",
-    ttl: float | timedelta | None = None,
-    expires_at: datetime | None = None,
-    pattern_refs: Iterable[str] = (),
-    write_id: str | None = None,
-    index: bool = True,
-) -> Draft:
-    """Return a checked draft of a version."""
-    value = values.copied(value)
-    if ttl is not None and expires_at is not None:
-        raise InvalidValueError("give ttl or expires_at, not both. Nothing was written.")
-    if type(memory_type) is not str or memory_type not in MEMORY_TYPES:
-        raise InvalidValueError(
-            f"memory_type must be one of {', '.join(MEMORY_TYPES)}, not {values.shown(memory_type)}"
-        )
-    return Draft(
-        new_write_id() if write_id is None else text(write_id, "write_id"),
-        agent_id,
-        session_id,
-        value,
-        fraction(confidence, "confidence"),
-        () if tags == () else texts(tags, "tags"),
-        memory_type,
-        None if ttl is None else lifetime(ttl),
-        None if expires_at is None else moment(expires_at, "expires_at"),
-        () if pattern_refs == () else texts(pattern_refs, "pattern_refs"),
-        index=flag(index, "index"),
-    )
-
-
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the nearest known name, nothing when none is near."""
-    close = difflib.get_close_matches(given, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def items(given: object) -> list[dict[str, Any]]:
-    """Return what `write_many` takes: dicts with the names of `write`'s parameters."""
-    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise InvalidValueError(f"items must be a list of dicts, not {type(given).__name__}")
-    return [_item(one, index) for index, one in enumerate(given)]
-
-
-def _item(given: object, index: int) -> dict[str, Any]:
-    if type(given) is not dict:
-        raise InvalidValueError(f"item {index} must be a dict, not {type(given).__name__}")
-    for name in given:
-        if name not in WRITE_PARAMETERS:
-            meant = did_you_mean(str(name), WRITE_PARAMETERS)
-            raise InvalidValueError(f"item {index} has an unknown field {name!r}{meant}")
-    for name in ("entity_path", "key", "value"):
-        if name not in given:
-            raise InvalidValueError(f"item {index} has no {name!r}")
     return given

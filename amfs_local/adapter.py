@@ -16,7 +16,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from amfs_core.arguments import expanded
-from amfs_core.doorbell import ListeningDoorbell
 from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
@@ -25,14 +24,14 @@ from amfs_core.errors import (
     PermissionDeniedError,
     StorageFullError,
 )
-from amfs_core.layout import checked_prefix
-from amfs_core.storage import Doorbell, ObjectInfo
+from amfs_core.format import checked_prefix
+from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
 from amfs_local.directories import Directories
-from amfs_local.flushing import FlushEach, flush_each
-from amfs_local.scratch import NoHardLinksError, Scratch
+from amfs_local.flush import FlushEach, flush_each
+from amfs_local.temporary import NoHardLinksError, Scratch
 
 if TYPE_CHECKING:
-    from amfs_core.diagnosis import Check
+    from amfs_core.doctor import Check
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO must not block it
 _NO_FILE = (errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP)

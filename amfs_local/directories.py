@@ -9,7 +9,7 @@ import errno
 import os
 from collections.abc import Iterable
 
-from amfs_local.flushing import FlushEach
+from amfs_local.flush import FlushEach
 
 _MAX_KNOWN = 100_000
 _ATTEMPTS = 10

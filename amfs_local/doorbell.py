@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 
 import watchfiles
 
-from amfs_core.doorbell import NoDoorbell
 from amfs_core.flag import Flag
+from amfs_core.storage import NoDoorbell
 
 _STEP_MS = 20
 """How often watchfiles looks whether the system said something. A change rings after one or two

@@ -10,11 +10,10 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from amfs_core import fork
-from amfs_core.doorbell import ListeningDoorbell
 from amfs_core.errors import AMFSError, ConfigurationError
-from amfs_core.layout import checked_prefix
+from amfs_core.format import checked_prefix
 from amfs_core.parallel import each
-from amfs_core.storage import Doorbell, ObjectInfo
+from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
 from amfs_s3.client_options import checked
 from amfs_s3.connection import Connection, Connector
 from amfs_s3.failures import RequestFailed, redacted, redacted_cause, translate
@@ -22,7 +21,7 @@ from amfs_s3.inheritance import keep_forever
 from amfs_s3.settings import AddressingStyle, Settings
 
 if TYPE_CHECKING:
-    from amfs_core.diagnosis import Check
+    from amfs_core.doctor import Check
     from amfs_s3.transport import Transport
 
 T = TypeVar("T")
@@ -204,7 +203,7 @@ class S3Adapter:
 
     def checks(self) -> Iterator[Check]:
         """Yield what `amfs doctor` looks at: about 19 requests; a scratch object is removed."""
-        from amfs_s3.checks import S3Checks
+        from amfs_s3.doctor.checks import S3Checks
 
         return S3Checks(self, self._connection, self._client_options, self.prefix).all()
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from amfs_core.arguments import did_you_mean
 from amfs_core.errors import ConfigurationError
+from amfs_core.spelling import did_you_mean
 from amfs_s3.url import fault
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2

@@ -24,7 +24,7 @@ from minio.credentials.credentials import Credentials
 from minio.credentials.providers import Provider
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from amfs_core.doorbell import NoDoorbell
+from amfs_core.storage import NoDoorbell
 from amfs_s3.endpoint import Endpoint
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from amfs_core.arguments import did_you_mean
 from amfs_core.errors import ConfigurationError
+from amfs_core.spelling import did_you_mean
 
 AddressingStyle = Literal["auto", "path", "virtual"]
 

@@ -35,7 +35,7 @@ from benchmarks.peer import AMFS, CannotError
 from benchmarks.scale import FULL, QUICK, Scale
 from benchmarks.tables import shown
 from benchmarks.workplace import clear
-from tests.servers import ServerUnavailableError
+from tests.support.servers import ServerUnavailableError
 
 RESULTS = Path("bench-results")
 DOCS = Path("docs")

@@ -21,7 +21,7 @@ from benchmarks.peer import (
 )
 from benchmarks.scale import Scale
 from benchmarks.workplace import serving
-from tests.servers import MINIO, Server
+from tests.support.servers import MINIO, Server
 
 ABILITIES = "durability"
 AWAY = f"{MILLISECONDS} ms"

@@ -25,7 +25,7 @@ from benchmarks.peer import (
 )
 from benchmarks.scale import Scale
 from benchmarks.workplace import serving
-from tests.servers import MINIO
+from tests.support.servers import MINIO
 
 SECTION = "contention"
 PROCESSES = 8

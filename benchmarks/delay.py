@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests import servers
-from tests.servers import STOP_SECONDS, ServerUnavailableError, free_port, locate
+from tests.support import servers
+from tests.support.servers import STOP_SECONDS, ServerUnavailableError, free_port, locate
 
 MILLISECONDS = 20
 """Added to every answer, so to every round trip."""

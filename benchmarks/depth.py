@@ -24,7 +24,7 @@ from benchmarks.peer import (
 )
 from benchmarks.scale import Scale
 from benchmarks.workplace import serving
-from tests.servers import MINIO
+from tests.support.servers import MINIO
 
 SECTION = "depth"
 DISK, S3 = "write at depth, on a directory", "write at depth, on a bucket"

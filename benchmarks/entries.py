@@ -24,7 +24,7 @@ from benchmarks.peer import (
 )
 from benchmarks.scale import Scale
 from benchmarks.workplace import serving
-from tests.servers import MINIO
+from tests.support.servers import MINIO
 
 SECTION = "entries"
 _ON_DISK = (AMFS, RIVAL, GRAPH, GRAPH_MEMORY, AGENTFS, SQLITE, FILES)

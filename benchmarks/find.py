@@ -32,7 +32,7 @@ from benchmarks.peers import peak
 from benchmarks.s3 import raw_store
 from benchmarks.scale import Scale
 from benchmarks.workplace import serving
-from tests.servers import MINIO, REGION, Server
+from tests.support.servers import MINIO, REGION, Server
 
 THREADS = 32
 PATHS = 100
@@ -75,7 +75,7 @@ Open = Bucket | Directory
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class StoreClient:
     """A store, and by what means its objects are listed and got without AMFS."""
 
     name: str
@@ -115,7 +115,7 @@ def _local(root: Path, count: int, repetitions: int) -> Iterator[Figure]:
             with open(root / key, "rb") as file:
                 file.read()
 
-    store = Store("directory", opened, lambda: adapter.list(""), read)
+    store = StoreClient("directory", opened, lambda: adapter.list(""), read)
     yield from _measured(store, count, repetitions)
 
 
@@ -135,7 +135,7 @@ def _s3(server: Server, count: int, repetitions: int) -> Iterator[Figure]:
         with ThreadPoolExecutor(THREADS) as threads:
             list(threads.map(one, keys, chunksize=1))
 
-    yield from _measured(Store("bucket", opened, listing, get), count, repetitions)
+    yield from _measured(StoreClient("bucket", opened, listing, get), count, repetitions)
 
 
 def _fill(adapter: StorageAdapter, count: int) -> None:
@@ -143,7 +143,7 @@ def _fill(adapter: StorageAdapter, count: int) -> None:
         memory.write_many(memories(count))
 
 
-def _measured(store: Store, count: int, repetitions: int) -> Iterator[Figure]:
+def _measured(store: StoreClient, count: int, repetitions: int) -> Iterator[Figure]:
     adapter = store.opened()
     keys = [info.key for info in adapter.list("default/entries/")]
     name = f"{store.name}, {count:,} memories"
@@ -196,7 +196,7 @@ def _measured(store: Store, count: int, repetitions: int) -> Iterator[Figure]:
 
 
 def _refreshed(
-    store: Store, memory: AgentMemory, count: int, pairs: list[tuple[Sample, Sample]]
+    store: StoreClient, memory: AgentMemory, count: int, pairs: list[tuple[Sample, Sample]]
 ) -> dict[str, int]:
     """Compare a refresh with the raw listing, each first in one of two turns, after a listing that
     warms up: the gets left other things in the caches. Return the requests up to the first refresh.

@@ -19,7 +19,7 @@ from benchmarks.peer import places
 from benchmarks.s3 import BODY, READ, THREADS, WRITE, Works, gets, puts, raw_store
 from benchmarks.scale import Scale
 from benchmarks.workplace import serving
-from tests.servers import MINIO
+from tests.support.servers import MINIO
 
 SECTION = "interpreter"
 SPENT = (20, 40, 60)

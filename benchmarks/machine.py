@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.peer import AGENTFS, AMFS, GRAPH, MEM0, RIVAL, Peer
-from tests.servers import MODULES
+from tests.support.servers import MODULES
 
 _PACKAGES = ("amfs", "obstore", "boto3", "minio")
 _OF_PEERS: dict[Peer, tuple[str, ...]] = {

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.workplace import workplace
-from tests.servers import REGION, Server
+from tests.support.servers import REGION, Server
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parent / ".peers"

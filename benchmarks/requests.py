@@ -10,8 +10,8 @@ from benchmarks.figure import Figure
 from benchmarks.peer import ON_S3, CannotError, Driver, Peer, drivers, places
 from benchmarks.scale import Scale
 from benchmarks.workplace import serving
-from tests.proxy import FaultProxy
-from tests.servers import MINIO, Server
+from tests.support.proxy import FaultProxy
+from tests.support.servers import MINIO, Server
 
 SECTION = "requests"
 TIMES = 10

@@ -20,7 +20,7 @@ from benchmarks.figure import Figure
 from benchmarks.measure import Work, compare
 from benchmarks.scale import Scale
 from benchmarks.workplace import serving
-from tests.servers import MINIO, REGION, Server
+from tests.support.servers import MINIO, REGION, Server
 
 VALUE = {"text": "what the agent learnt " * 22, "steps": list(range(20)), "source": "run-17"}
 BODY = b"x" * 1000

@@ -16,8 +16,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from amfs_core import fulltext, ranking, stems, text
-from tests.recall import (
+from amfs_core.catalog.sqlite import fulltext
+from amfs_core.ranking import bm25, stems, terms
+from tests.support.recall import (
     Conversation,
     Representation,
     corpus,
@@ -36,15 +37,15 @@ DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "loco
 
 ABLATIONS: dict[str, list[Change]] = {
     "all of it": [],
-    "no neighbours": [(ranking, "NEAR", (0.0, 0.0))],
-    "only the next neighbours": [(ranking, "NEAR", (0.4, 0.0))],
-    "no stems": [(text, "stem", lambda word: word)],
+    "no neighbours": [(bm25, "NEAR", (0.0, 0.0))],
+    "only the next neighbours": [(bm25, "NEAR", (0.4, 0.0))],
+    "no stems": [(terms, "stem", lambda word: word)],
     "no irregular forms": [(stems, "_IRREGULAR", {})],
-    "question words count": [(text, "_QUESTION_WORDS", frozenset())],
-    "lengths do not count (b = 0)": [(ranking, "B", 0.0)],
-    "lengths as usual (b = 0.75)": [(ranking, "B", 0.75)],
-    "presence only (k1 = 0.01)": [(ranking, "K1", 0.01)],
-    "all terms equally rare": [(ranking, "rarity", lambda holders, memories: 1.0)],
+    "question words count": [(terms, "_QUESTION_WORDS", frozenset())],
+    "lengths do not count (b = 0)": [(bm25, "B", 0.0)],
+    "lengths as usual (b = 0.75)": [(bm25, "B", 0.75)],
+    "presence only (k1 = 0.01)": [(bm25, "K1", 0.01)],
+    "all terms equally rare": [(bm25, "rarity", lambda holders, memories: 1.0)],
 }
 GRID = {
     "K1": (0.8, 1.2, 1.6),
@@ -65,8 +66,8 @@ def changed(changes: Sequence[Change]) -> Iterator[None]:
 
 
 def _forget_terms() -> None:
-    text._terms_of_word.cache_clear()
-    text._terms_of_token.cache_clear()
+    terms._terms_of_word.cache_clear()
+    terms._terms_of_token.cache_clear()
 
 
 def recalls(
@@ -124,13 +125,13 @@ def left_out(conversations: list[Conversation], progress: Callable[[str], None])
     tried: dict[tuple[Any, ...], list[float]] = {}
     for values in product(*GRID.values()):
         progress(f"trying {values} …")
-        with changed([(ranking, name, value) for name, value in zip(GRID, values, strict=True)]):
+        with changed([(bm25, name, value) for name, value in zip(GRID, values, strict=True)]):
             pairs = zip(corpora, conversations, strict=True)
             tried[values] = [mean(recall(made, one)) for made, one in pairs]
     table = Table(title="constants chosen on the other conversations")
     for name in ("conversation", *GRID, "recall with these", "with ours", "worst in the grid"):
         table.add_column(name)
-    ours = tried[ranking.K1, ranking.B, ranking.NEAR]
+    ours = tried[bm25.K1, bm25.B, bm25.NEAR]
     for at, one in enumerate(conversations):
 
         def others(values: tuple[Any, ...], at: int = at) -> float:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from amfs_core import fulltext
+from amfs_core.catalog.sqlite import fulltext
 from benchmarks.search_quality import DATA
-from tests.recall import UNDER, Conversation, connect, load, plain
+from tests.support.recall import UNDER, Conversation, connect, load, plain
 
 BYTES = 500
 PER_PATH = 500

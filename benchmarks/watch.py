@@ -24,7 +24,7 @@ from benchmarks.peer import (
 )
 from benchmarks.scale import Scale
 from benchmarks.workplace import serving
-from tests.servers import MINIO_PUSHING
+from tests.support.servers import MINIO_PUSHING
 
 SECTION = "watch"
 DELIVERY, IDLE = "write to delivery", "waiting"

@@ -9,7 +9,7 @@ import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tests.servers import Program, Server, running
+from tests.support.servers import Program, Server, running
 
 
 @functools.cache

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests import servers
-from tests.proxy import FaultProxy
-from tests.servers import NotCoveredWarning, Server
+from tests.support import servers
+from tests.support.proxy import FaultProxy
+from tests.support.servers import NotCoveredWarning, Server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOT_COVERED = "NOT COVERED:"
@@ -31,11 +31,30 @@ ProxyFactory = Callable[[Server], FaultProxy]
 
 def pytest_configure(config: pytest.Config) -> None:
     # A server that can't be had is to be shown, even where all other warnings are errors.
-    config.addinivalue_line("filterwarnings", "always::tests.servers.NotCoveredWarning")
+    config.addinivalue_line("filterwarnings", "always::tests.support.servers.NotCoveredWarning")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # As a shell leaves it for what runs in the background: what the tests start would ignore
         # Ctrl-C too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make quick` leaves out: by the fixtures that a test asks for, and by its name."""
+    for item in items:
+        folder = Path(str(item.path)).parent.name
+        asked = set(getattr(item, "fixturenames", ()))
+        if asked & _SERVERS or folder == "s3":
+            item.add_marker("server")
+        if folder in _SLOW_FOLDERS or any(name in item.nodeid for name in _SLOW):
+            item.add_marker("slow")
+        if any(name in item.nodeid for name in _FORKING):
+            item.add_marker("fork")
+
+
+_SERVERS = {"minio", "versity", "s3_server", "bucket", "european_minio", "ceph"}
+_SLOW_FOLDERS = {"system", "testing", "docs"}
+_SLOW = ("machine", "damage", "quality", "oracle", "load", "Machine", "hostile", "demo", "eager")
+_FORKING = ("fork", "process", "signal", "killed", "workers", "crash", "race", "exit")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

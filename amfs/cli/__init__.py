@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from amfs.cli.program import Program
-from amfs.cli.session import Session
+from amfs.cli.options import Session
+from amfs.cli.run import Program
 
 _EPILOG = """\b
 Examples:

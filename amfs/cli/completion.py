@@ -6,7 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from amfs.cli import output
-from amfs.cli.program import Command
+from amfs.cli.run import Command
 
 
 @click.command(

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from amfs.cli import output
-from amfs.cli.program import Command
-from amfs.cli.session import Session
+from amfs.cli.options import Session
+from amfs.cli.run import Command
 
 if TYPE_CHECKING:
-    from amfs_core.diagnosis import Diagnosis
+    from amfs_core.doctor import Diagnosis
 
 _STYLES = {"ok": "green", "warning": "bold yellow", "problem": "bold red", "skipped": "dim"}
 _NAME_WIDTH, _VERDICT_WIDTH = 18, 7

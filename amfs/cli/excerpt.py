@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from amfs.cli import output
-from amfs_core import text
+from amfs_core.ranking import terms
 
 _LENGTH = 200
 _BEFORE = 24
@@ -21,7 +21,7 @@ class Matches:
     """The words of a query, as the search compares them."""
 
     def __init__(self, query: str) -> None:
-        self._wanted = frozenset(text.query_terms(query))
+        self._wanted = frozenset(terms.query_terms(query))
 
     def spans(self, line: str) -> Iterator[tuple[int, int]]:
         """Yield where a line has words that the query asks for."""
@@ -30,7 +30,7 @@ class Matches:
         for found in _WORD.finditer(line):
             word = found[0].strip(".-'’")
             start = found.start() + found[0].find(word)
-            hits = self._wanted.intersection(text.terms(word))
+            hits = self._wanted.intersection(terms.terms(word))
             # In scripts without spaces a word of the query stands inside a longer run.
             inside = [one for one in hits if not one.isascii() and one in word.lower()]
             if inside:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import click
 
 from amfs.cli import output
-from amfs.cli.program import Command
-from amfs.cli.session import Session
+from amfs.cli.options import Session
+from amfs.cli.run import Command
 from amfs_core.errors import InvalidValueError
-from amfs_core.layout import unescape
-from amfs_core.outcome import Outcome
+from amfs_core.format import Outcome, unescape
 
 
 @click.command(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from amfs_core.entry import MemoryEntry
+    from amfs_core.format import MemoryEntry
 
 # C0, DEL and C1 drive terminals; the rest reorders or hides the text around it (Unicode TR 36).
 _CONTROL = re.compile(

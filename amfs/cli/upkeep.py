@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from amfs.cli import output
-from amfs.cli.program import Command
-from amfs.cli.session import Session
-from amfs_core.entry import time_text
+from amfs.cli.options import Session
+from amfs.cli.run import Command
 from amfs_core.errors import InvalidValueError
+from amfs_core.format import time_text
 
 if TYPE_CHECKING:
     from amfs import AgentMemory
@@ -52,7 +52,7 @@ def stats(session: Session, entity: str | None, plot: str | None) -> None:
 
 def _draw(memory: AgentMemory, entity: str | None, file: str) -> None:
     from amfs import plot
-    from amfs.cli import files
+    from amfs.cli import atomic_file
 
     kind = os.path.splitext(file)[1].removeprefix(".").lower()
     if kind not in plot.FORMATS:
@@ -63,7 +63,7 @@ def _draw(memory: AgentMemory, entity: str | None, file: str) -> None:
     picture = plot.picture(memory, entity)
     if not picture.versions:
         raise InvalidValueError(f"there is nothing to draw{f' under {entity}' if entity else ''}")
-    files.put(file, plot.draw(picture, kind))
+    atomic_file.put(file, plot.draw(picture, kind))
 
 
 @click.command(

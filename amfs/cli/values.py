@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from amfs.cli import streams
-from amfs_core import json_text
 from amfs_core.arguments import expanded
 from amfs_core.errors import InvalidValueError
+from amfs_core.format import strict_json
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhdw]?)", re.ASCII)
@@ -25,8 +25,8 @@ def value(given: str) -> Any:
     """
     text = _content(given)
     try:
-        return json_text.parsed(text)
-    except json_text.NotJSONError as error:
+        return strict_json.parsed(text)
+    except strict_json.NotJSONError as error:
         if text.lstrip().startswith(("{", "[")):
             click.echo(f"amfs: note: written as text, as it is not JSON ({error})", err=True)
         return text

@@ -4,6 +4,6 @@ The adapter says what there is to look at in its kind of store; what holds for a
 is changed but scratch objects, which are removed.
 """
 
-from amfs.doctor.examination import diagnose
+from amfs.doctor.diagnose import diagnose
 
 __all__ = ["diagnose"]

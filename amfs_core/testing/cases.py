@@ -20,7 +20,7 @@ from typing import ClassVar, TypeVar, cast
 
 import pytest
 
-from amfs_core.layout import MAX_OBJECT_KEY_BYTES, MAX_PREFIX_BYTES, Layout
+from amfs_core.format import MAX_OBJECT_KEY_BYTES, MAX_PREFIX_BYTES, Layout
 from amfs_core.storage import BatchingAdapter, StorageAdapter
 
 T = TypeVar("T")

@@ -18,17 +18,17 @@ from typing import Any, cast
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from amfs_core.clock import Clock
-from amfs_core.entry import MemoryEntry
 from amfs_core.errors import (
     BackendUnavailableError,
     VersionConflictError,
     WriteOutcomeUnknownError,
 )
+from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory
 from amfs_core.storage import BatchingAdapter, StorageAdapter
 from amfs_core.testing.faults import Crash, Fault, FaultyAdapter
 from amfs_core.testing.model import ModelAdapter
+from amfs_core.versions import Clock
 
 _DIRECTORIES = ("a", "A", "ab", "a b", "a-", "a0", "%2E", "é", "e\u0301", "\uffee", "😀")
 _FILES = tuple(f"{name}.json" for name in (*_DIRECTORIES, "v1", "v10", "v2"))

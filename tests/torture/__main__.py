@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.servers import ServerUnavailableError
+from tests.support.servers import ServerUnavailableError
 from tests.torture.run import Options, torture
 from tests.torture.stores import NAMES, own_cache
 

@@ -8,16 +8,13 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-import amfs_core.erasure
-import amfs_core.session
-from amfs_core.body import sealed
-from amfs_core.cache import NONE_KNOWN, Head
-from amfs_core.entry import Draft, MemoryEntry, seal
+import amfs_core.memory.session
+import amfs_core.versions.purge
 from amfs_core.errors import OutcomeUnknownError
-from amfs_core.layout import Address
-from amfs_core.storage import Doorbell, ObjectInfo, StorageAdapter
-from amfs_core.store import Store
-from amfs_core.versions import Versions
+from amfs_core.format import Address, Draft, MemoryEntry, seal_entry
+from amfs_core.format.seal import sealed
+from amfs_core.storage import Doorbell, ObjectInfo, StorageAdapter, StoreClient
+from amfs_core.versions import NONE_KNOWN, Head, VersionLog
 
 
 class Overwriting:
@@ -56,7 +53,7 @@ class Overwriting:
         self._inner.close()
 
 
-class Forgetful(Versions):
+class Forgetful(VersionLog):
     """Takes "exists" for another's, after a lost answer too: it forgets which write it retries."""
 
     def append(  # type: ignore[override]
@@ -73,7 +70,7 @@ class Forgetful(Versions):
             if said is None:
                 return None
             entry = self._next(address, said, head, moment or self.clock.now())
-            body, object_key = seal(entry), address.object_key(entry.version)
+            body, object_key = seal_entry(entry), address.object_key(entry.version)
             if self.store.patiently(
                 lambda key=object_key, body=body: self.store.create(key, body),  # type: ignore[misc]
                 (OutcomeUnknownError,),
@@ -84,7 +81,7 @@ class Forgetful(Versions):
             head = Head(winner.version, winner.sha256, winner.provenance.written_at)
 
 
-class Renaming(Store):
+class Renaming(StoreClient):
     """Retries a lost create of a version by itself with a new body, under a new write_id."""
 
     def settle(self, key: str, data: bytes) -> bytes:
@@ -101,7 +98,7 @@ class Renaming(Store):
         return super().settle(key, data)
 
 
-class Trusting(Versions):
+class Trusting(VersionLog):
     """Takes the highest version of a listing for the newest."""
 
     def newest(self, address: Address, max_age: float | None = None) -> MemoryEntry | None:
@@ -110,7 +107,7 @@ class Trusting(Versions):
         return self.get(address, listed) if listed else None
 
 
-def spare(versions: Versions, address: Address, tombstone: Draft) -> int:
+def spare(versions: VersionLog, address: Address, tombstone: Draft) -> int:
     """A purge that stops one version short of its tombstone."""
     order = versions.append(address, tombstone)
     kept = order.version - 1
@@ -121,7 +118,7 @@ def spare(versions: Versions, address: Address, tombstone: Draft) -> int:
     return erased
 
 
-def free(versions: Versions, address: Address, tombstone: Draft) -> int:
+def free(versions: VersionLog, address: Address, tombstone: Draft) -> int:
     """A purge that deletes the objects, so that their numbers are free again."""
     numbers = list(versions.listed(address))
     for number in numbers:
@@ -130,7 +127,7 @@ def free(versions: Versions, address: Address, tombstone: Draft) -> int:
     return len(numbers)
 
 
-def remember(versions: Versions, address: Address, tombstone: Draft) -> int:
+def remember(versions: VersionLog, address: Address, tombstone: Draft) -> int:
     """A purge whose process goes on showing what it had cached."""
     head = versions.newest(address)
     bodies = {
@@ -144,20 +141,20 @@ def remember(versions: Versions, address: Address, tombstone: Draft) -> int:
     return erased
 
 
-def misname(versions: Versions, address: Address, tombstone: Draft) -> int:
+def misname(versions: VersionLog, address: Address, tombstone: Draft) -> int:
     """A purge whose first stub does not say what the content's hash was."""
     erased = _purge(versions, address, tombstone)
     first = versions.get(address, 1)
     if first is not None and first.erased is not None:
-        versions.store.replace(address.object_key(1), seal(replace(first, erased="0" * 64)))
+        versions.store.replace(address.object_key(1), seal_entry(replace(first, erased="0" * 64)))
     return erased
 
 
-_purge = amfs_core.erasure.purge
+_purge = amfs_core.versions.purge.purge
 _PARTS = {
-    "forgets": ("Versions", Forgetful),
-    "renames": ("Store", Renaming),
-    "trusts": ("Versions", Trusting),
+    "forgets": ("VersionLog", Forgetful),
+    "renames": ("StoreClient", Renaming),
+    "trusts": ("VersionLog", Trusting),
 }
 PURGES = {"spares": spare, "frees": free, "remembers": remember, "misnames": misname}
 
@@ -167,7 +164,7 @@ def install(name: str, adapter: StorageAdapter) -> StorageAdapter:
     if name == "overwrites":
         return Overwriting(adapter)
     if name in PURGES:
-        setattr(amfs_core.erasure, "purge", PURGES[name])  # noqa: B010
+        setattr(amfs_core.versions.purge, "purge", PURGES[name])  # noqa: B010
     else:
-        setattr(amfs_core.session, *_PARTS[name])
+        setattr(amfs_core.memory.session, *_PARTS[name])
     return adapter

@@ -23,10 +23,10 @@ import pytest
 
 import amfs_local.adapter
 import amfs_local.directories
-import amfs_local.flushing
-import amfs_local.scratch
+import amfs_local.flush
+import amfs_local.temporary
 
-SCRATCH = amfs_local.scratch.DIRECTORY
+SCRATCH = amfs_local.temporary.DIRECTORY
 
 _MOST_OPEN = 6
 """Of so many calls that may have been lost, all subsets are looked at; of more, some."""
@@ -34,8 +34,8 @@ _MOST_OPEN = 6
 _MODULES: tuple[ModuleType, ...] = (
     amfs_local.adapter,
     amfs_local.directories,
-    amfs_local.flushing,
-    amfs_local.scratch,
+    amfs_local.flush,
+    amfs_local.temporary,
 )
 
 

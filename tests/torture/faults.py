@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from amfs_core.storage import ObjectInfo, StorageAdapter
 from amfs_core.testing import Fault, FaultyAdapter
-from tests import proxy
+from tests.support import proxy
 
 LATE_SECONDS = 2.0
 LAG_SECONDS = 1.0

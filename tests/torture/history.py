@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from amfs_core.entry import MemoryEntry
+from amfs_core.format import MemoryEntry
 
 NEVER = 1 << 62
 """When an operation returned that did not."""

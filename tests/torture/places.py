@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from amfs_core.memory import AgentMemory
 from amfs_core.storage import StorageAdapter
 from amfs_local import LocalAdapter
-from tests.s3_store import Place
+from tests.support.s3_store import Place
 from tests.torture import broken
 from tests.torture.faults import ChaosAdapter
 

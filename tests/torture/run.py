@@ -17,7 +17,7 @@ from tests.torture import checker, final, history, stores
 from tests.torture.faults import LAG_SECONDS
 from tests.torture.places import KEYS, Job, entity_path
 from tests.torture.report import Report, judged
-from tests.torture.stores import Store
+from tests.torture.stores import StoreClient
 from tests.torture.violation import Violation
 from tests.torture.worker import PURGES
 from tests.torture.worker import run as work
@@ -74,7 +74,7 @@ class Torture:
 
     options: Options
     directory: Path
-    store: Store
+    store: StoreClient
     running: list[_Running] = field(default_factory=list)
     kills: int = 0
     crashes: int = 0
@@ -231,7 +231,7 @@ def _described(options: Options, directory: Path) -> Iterator[None]:
         raise
 
 
-def _verified(store: Store) -> Iterator[Violation]:
+def _verified(store: StoreClient) -> Iterator[Violation]:
     """What `verify` finds: no more than what a kill left half done, outcomes that it counts itself
     and purges that it says to repeat."""
     with store.memory() as memory:

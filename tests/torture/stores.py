@@ -13,17 +13,17 @@ from typing import Protocol
 
 from amfs_core.memory import AgentMemory
 from amfs_local import LocalAdapter
-from tests import ceph, servers
-from tests.proxy import FaultProxy
-from tests.s3_store import Place, contents_of
-from tests.servers import Server
+from tests.support import ceph, servers
+from tests.support.proxy import FaultProxy
+from tests.support.s3_store import Place, contents_of
+from tests.support.servers import Server
 from tests.torture import faults
 from tests.torture.places import Bucket, Directory
 
 PREFIX = "amfs/"
 
 
-class Store(Protocol):
+class StoreClient(Protocol):
     """A store under torture."""
 
     @property
@@ -142,7 +142,7 @@ def own_cache() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened(name: str, directory: Path, *, rate: float, seed: int) -> Iterator[Store]:
+def opened(name: str, directory: Path, *, rate: float, seed: int) -> Iterator[StoreClient]:
     """The store of that name: in this directory, or on a server that runs while the block lasts.
 
     Raises `ServerUnavailableError` where the server cannot be had.

@@ -9,7 +9,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from amfs_core.entry import MemoryEntry
 from amfs_core.errors import (
     BackendUnavailableError,
     OutcomePendingError,
@@ -17,8 +16,8 @@ from amfs_core.errors import (
     VersionConflictError,
     WriteOutcomeUnknownError,
 )
+from amfs_core.format import Cause, MemoryEntry, OutcomeType
 from amfs_core.memory import AgentMemory
-from amfs_core.outcome import Cause, OutcomeType
 from amfs_core.testing import FaultyAdapter
 from tests.torture.history import Recorder
 from tests.torture.places import KEYS, ROOT, Job, entity_path

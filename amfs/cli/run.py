@@ -1,0 +1,183 @@
+"""The program: which commands there are, and how every one of them ends."""
+
+from __future__ import annotations
+
+import importlib
+import keyword
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from amfs.cli import streams
+from amfs.cli.options import Session
+from amfs.cli.output import plain
+
+COMMANDS = {
+    "write": ("write", "Write a new version of a memory."),
+    "read": ("read", "Print the newest version of a memory."),
+    "ls": ("read", "List memories."),
+    "namespaces": ("read", "List the namespaces of the store."),
+    "search": ("search", "Find memories by their words."),
+    "watch": ("watch", "Show new versions as they come."),
+    "log": ("read", "Show the history of a memory."),
+    "diff": ("read", "Show what changed between two versions."),
+    "rm": ("write", "Delete a memory; its history stays."),
+    "purge": ("write", "Erase the contents of a memory for good."),
+    "outcome": ("outcome", "Record what happened after memories were used."),
+    "outcomes": ("outcome", "List outcomes."),
+    "import": ("transfer", "Write memories from lines of JSON."),
+    "export": ("transfer", "Print memories as lines of JSON."),
+    "copy": ("transfer", "Copy a store to another one, byte for byte."),
+    "stats": ("upkeep", "Count memories, versions and bytes."),
+    "verify": ("upkeep", "Check every version, chain and outcome."),
+    "health": ("upkeep", "Say whether the store can be read now."),
+    "doctor": ("doctor", "Say what is wrong with a store, and its mend."),
+    "completion": ("completion", "Print the script for shell completion."),
+}
+"""Command: its module in `amfs.cli`, and its line of help, here so that `--help` imports none."""
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+class Command(click.Command):
+    """A command that takes `--json` too, as it reads better at the end of a line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(
+                ["--json"],
+                is_flag=True,
+                expose_value=False,
+                callback=_want_json,
+                help="One JSON document per line.",
+            )
+        )
+
+
+def _want_json(context: click.Context, _: click.Parameter, given: bool) -> None:
+    if given:
+        context.ensure_object(Session).json = True
+
+
+class Program(click.Group):
+    """Finds commands, and turns what goes wrong into one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"amfs.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, cmd_name + "_" if keyword.iskeyword(cmd_name) else cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the first argument names, or say which was meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if args[0].startswith("-"):
+                raise
+            from amfs_core.spelling import did_you_mean
+
+            meant = did_you_mean(args[0], COMMANDS)
+            raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands' lines of help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    @staticmethod
+    def tell(context: click.Context, _: click.Parameter, given: bool) -> None:
+        """Print the version and end."""
+        if given:
+            from amfs import __version__
+
+            click.echo(f"amfs {__version__}")
+            context.exit()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, to the last byte of its output."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough
+            _discard_output()
+            return BROKEN_PIPE
+        return result
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> NoReturn:
+        """Run and exit: 0 done, 1 nothing there, 2 an error, which is one line on stderr."""
+        streams.prepare()
+        if sys.stdout is None:
+            # Not silence: an export would be lost, and a write be done that nobody was told of.
+            sys.exit(_fail("standard output is closed; send it to /dev/null if nobody reads it"))
+        sys.exit(self._run(args, prog_name or "amfs", complete_var, extra))
+
+    def _run(
+        self,
+        args: Sequence[str] | None,
+        prog_name: str,
+        complete_var: str | None,
+        extra: dict[str, Any],
+    ) -> int:
+        try:
+            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            return 2
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else prog_name
+            return _fail(f"{error.format_message()} (see '{path} --help')")
+        except click.ClickException as error:
+            return _fail(error.format_message())
+        except (click.Abort, KeyboardInterrupt):
+            return INTERRUPTED
+        except OSError as error:
+            name = f"{error.filename!r}: " if error.filename else ""
+            return _fail(f"{name}{error.strerror or error}")
+        except Exception as error:
+            return _failed(error)
+        return code if isinstance(code, int) else 0
+
+
+def _failed(error: Exception) -> int:
+    from amfs_core.errors import AMFSError
+
+    if not isinstance(error, AMFSError):
+        traceback.print_exc()
+        return _fail(f"this is a fault of amfs, please report it: {type(error).__name__}: {error}")
+    return _fail(str(error))
+
+
+def _fail(problem: str) -> int:
+    print(f"amfs: {plain(' '.join(problem.split()))}", file=sys.stderr)
+    return 2
+
+
+def _discard_output() -> None:
+    """Have the interpreter's last flush go nowhere instead of failing again."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # not a real file
+        return

@@ -1,0 +1,145 @@
+"""The commands that move memories: import, export, copy."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO
+
+import click
+
+from amfs.cli import output, streams
+from amfs.cli.options import Session
+from amfs.cli.run import Command
+from amfs_core.arguments import expanded
+from amfs_core.errors import ConfigurationError
+from amfs_core.memory import jsonl
+from amfs_core.upkeep.copy import copy as copy_store
+
+
+@click.command(
+    "import",
+    cls=Command,
+    epilog="""\b
+Examples:
+  amfs import memories.jsonl
+  amfs --store old export | amfs --store new import -
+\b
+A line:
+  {"entity_path": "checkout-service", "key": "retry-pattern", "value": {"max_retries": 3}}
+and, if you like, confidence, tags, memory_type, ttl or expires_at, pattern_refs.
+""",
+)
+@click.argument("file", metavar="FILE.jsonl")
+@click.pass_obj
+def import_(session: Session, file: str) -> None:
+    """Write a new version for every line of FILE.jsonl (- for standard input).
+
+    All lines are checked first: one bad line, and nothing is written.
+    """
+    with _input(file) as lines, output.progress("Importing") as progress:
+        report = jsonl.import_lines(session.memory(), lines, progress)
+    if session.json:
+        output.document(asdict(report))
+    else:
+        expired = f", {report.expired} had expired" if report.expired else ""
+        output.line(f"imported {output.counted(report.written, 'memory', 'memories')}{expired}")
+
+
+@contextlib.contextmanager
+def _input(file: str) -> Iterator[IO[bytes]]:
+    if file == "-":
+        yield streams.standard_input()
+    else:
+        with Path(file).open("rb") as lines:
+            yield lines
+
+
+@click.command(
+    cls=Command,
+    epilog="""\b
+Examples:
+  amfs export > memories.jsonl
+  amfs export checkout-service -o checkout.jsonl
+""",
+)
+@click.argument("entity", required=False)
+@click.option("-o", "--output", "file", metavar="FILE", help="Write there instead of printing.")
+@click.pass_obj
+def export(session: Session, entity: str | None, file: str | None) -> None:
+    """Print the newest version of every memory under ENTITY, one JSON object per line.
+
+    What it prints, import reads. Histories are not in it: copy moves them.
+    """
+    count = 0
+    with _output(file) as lines, output.progress("Exporting") as progress:
+        for one in jsonl.export_entries(session.memory(), entity, progress):
+            text = json.dumps(one, ensure_ascii=False)
+            lines.write((output.plain(text) + "\n").encode())
+            count += 1
+    click.echo(f"exported {output.counted(count, 'memory', 'memories')}", err=True)
+
+
+@contextlib.contextmanager
+def _output(file: str | None) -> Iterator[IO[bytes]]:
+    """Give the file to write; one with a name appears whole or not at all."""
+    if file is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if os.path.exists(file) and not os.path.isfile(file):  # such as /dev/stdout
+        with open(file, "wb") as lines:
+            yield lines
+        return
+    temporary = f"{file}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        with open(temporary, "xb") as lines:
+            yield lines
+        os.replace(temporary, file)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+@click.command(
+    cls=Command,
+    epilog="""\b
+Examples:
+  amfs copy .amfs s3://my-bucket/amfs/
+  amfs copy s3://my-bucket/amfs/ backup
+  amfs --namespace production copy .amfs s3://my-bucket/amfs/
+""",
+)
+@click.argument("src")
+@click.argument("dst")
+@click.pass_obj
+def copy(session: Session, src: str, dst: str) -> None:
+    """Copy every version and outcome from store SRC to store DST, byte for byte.
+
+    Both are a directory or s3://BUCKET/PREFIX. All namespaces are copied unless one is given.
+    What is there already is skipped, so after an interruption run it again. Different bytes are
+    never overwritten.
+    """
+    if "://" not in src and not os.path.isdir(expanded(src, "the source")):
+        raise ConfigurationError(f"there is no directory {src!r} to copy from")
+    source, target = session.open(src), session.open(dst)
+    with output.progress("Copying") as progress:
+        report = copy_store(source, target, namespace=session.namespace, progress=progress)
+    if session.json:
+        output.document(asdict(report))
+        return
+    parts = [
+        f"copied {output.counted(report.copied, 'object', 'objects')} ({report.bytes:,} bytes)",
+        f"{report.already_there} were there already",
+    ]
+    if report.erased:
+        parts.append(f"{report.erased} were erased, as in the source")
+    if report.foreign:
+        parts.append(f"{report.foreign} are not AMFS's and were left out")
+    output.line(", ".join(parts))

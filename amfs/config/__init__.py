@@ -1,0 +1,5 @@
+"""Settings from arguments, variables and `amfs.yaml`, and the adapters they name."""
+
+from amfs.config.settings import Config, checked_path, load, open_store
+
+__all__ = ["Config", "checked_path", "load", "open_store"]

@@ -1,0 +1,248 @@
+"""Configuration: arguments over variables over `amfs.yaml` over the defaults.
+
+The file is found from the working directory upwards, or named by `AMFS_CONFIG`. Nothing here sends
+a request; opening an adapter imports it, and only that one.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from amfs.config import adapters
+from amfs_core.arguments import expanded
+from amfs_core.errors import ConfigurationError
+from amfs_core.storage import DEFAULT_PATIENCE, StorageAdapter
+from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES
+
+if TYPE_CHECKING:  # a file is what needs pydantic and yaml, so they wait until there is one
+    from amfs.config.file import ConfigFile
+
+FILE_NAME = "amfs.yaml"
+DEFAULT_ROOT = ".amfs"
+_S3_VARIABLES = {
+    "bucket": "AMFS_S3_BUCKET",
+    "prefix": "AMFS_S3_PREFIX",
+    "endpoint_url": "AMFS_S3_ENDPOINT",
+}
+
+# s3:/bucket and the like. One letter before the colon is a drive of Windows.
+_LIKE_A_URL = re.compile(r"s3:|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+
+_LONGEST_REQUEST = 10.0  # the S3 adapter's own `timeout`, in seconds
+_SHORTEST_REQUEST = 1.0  # less would take a slow answer for none
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings of a memory, resolved.
+
+    `adapter` names a kind of store, `options` are its constructor's arguments. `agent_id` None
+    means user@host. `patience` is for how many seconds a call goes on while the store does not
+    answer; unless it has a `timeout` of its own, a bucket is given no longer for one request, so
+    that a call about one memory ends after twice that at the latest. `cache_dir` is where the
+    catalog of the newest versions is kept, None: in memory. `max_value_bytes` is how large a
+    version may be as JSON.
+    """
+
+    adapter: str = "local"
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may hold secrets
+    namespace: str = "default"
+    agent_id: str | None = None
+    patience: float = DEFAULT_PATIENCE
+    cache_dir: str | None = None
+    max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
+    file: ConfigFile | None = field(default=None, repr=False, compare=False)
+
+    def open_adapter(self) -> StorageAdapter:
+        """Open the store. Raises `ConfigurationError` when no such adapter is installed or an
+        option is unknown, missing or of the wrong type; names the line when a file says it."""
+        options = self.options
+        if self.adapter == "s3" and self.patience < _LONGEST_REQUEST:
+            longest = max(self.patience, _SHORTEST_REQUEST)
+            options = {"timeout": longest, "connect_timeout": min(longest, 3.0), **options}
+        if self.file is None:
+            return adapters.make(self.adapter, options)
+        return self.file.open_adapter(self.adapter, options)
+
+    def signing_agent(self) -> str:
+        """Return the agent that signs what is written, user@host when none is set."""
+        return self.agent_id or _user_at_host()
+
+
+def load(
+    path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None
+) -> Config:
+    """Return the settings that the variables and the file give.
+
+    `path` names the file; by default `AMFS_CONFIG` does, else the nearest `amfs.yaml` from the
+    working directory upwards is read, if there is one. A variable that is empty counts as unset.
+    Raises `ConfigurationError`, which names the variable, or the file and the line.
+    """
+    variables = {
+        name: value for name, value in (os.environ if environ is None else environ).items() if value
+    }
+    file = _file(path, variables)
+    adapter = "s3" if "AMFS_S3_BUCKET" in variables else (file.adapter if file else None) or "local"
+    options = dict(file.options) if file and (file.adapter or "local") == adapter else {}
+    if adapter == "s3":
+        options.update(_s3_options(variables))
+        if options.get("endpoint_url") == "":  # how a file says: AWS
+            options["endpoint_url"] = None
+    elif adapter == "local":
+        options["root"] = _root(options.get("root"), variables, file)
+    settings = file.settings if file else {}
+    return Config(
+        adapter=adapter,
+        options=options,
+        namespace=variables.get("AMFS_NAMESPACE") or settings.get("namespace") or "default",
+        agent_id=variables.get("AMFS_AGENT_ID") or settings.get("agent_id"),
+        patience=_patience(variables, settings.get("patience")),
+        cache_dir=checked_path(
+            _path(settings.get("cache_dir"), variables.get("AMFS_CACHE_DIR"), file), "cache_dir"
+        ),
+        max_value_bytes=_max_value_bytes(variables, settings.get("max_value_bytes")),
+        file=file,
+    )
+
+
+def open_store(place: str, environ: Mapping[str, str] | None = None) -> StorageAdapter:
+    """Open a store by its place: a directory, or `s3://BUCKET/PREFIX`.
+
+    Without a prefix `AMFS_S3_PREFIX` counts, else `amfs/`. The endpoint is `AMFS_S3_ENDPOINT`,
+    else what the `AWS_*` variables and files say. Sends nothing. Raises `ConfigurationError`.
+    """
+    if "://" not in place:
+        if not place:
+            raise ConfigurationError("the store is empty; name a directory or s3://BUCKET/PREFIX")
+        if _LIKE_A_URL.match(place):
+            raise ConfigurationError(
+                f"{place.rpartition('@')[2]!r} is no store; name s3://BUCKET/PREFIX, or a "
+                "directory, with ./ before a name that has such a colon"
+            )
+        return adapters.make("local", {"root": place})
+    url = urlsplit(place)
+    if url.scheme != "s3":
+        raise ConfigurationError(
+            f"a store cannot be at {url.scheme}://; name a directory or s3://BUCKET/PREFIX"
+        )
+    if "@" in url.netloc:
+        raise ConfigurationError("leave credentials out of s3://BUCKET/PREFIX; AWS_* has them")
+    # Not from urlsplit: a bucket or prefix may hold characters that mean something in a URL.
+    bucket, _, prefix = place.partition("://")[2].partition("/")
+    if not bucket:
+        raise ConfigurationError(f"{place!r} names no bucket; it is s3://BUCKET/PREFIX")
+    options = _s3_options(os.environ if environ is None else environ)
+    options["bucket"] = bucket
+    if prefix:
+        options["prefix"] = prefix if prefix.endswith("/") else prefix + "/"
+    return adapters.make("s3", options)
+
+
+def _file(path: str | os.PathLike[str] | None, variables: Mapping[str, str]) -> ConfigFile | None:
+    named, by = checked_path(path, "config"), "config"
+    if named is None and "AMFS_CONFIG" in variables:
+        named, by = checked_path(variables["AMFS_CONFIG"], "AMFS_CONFIG"), "AMFS_CONFIG"
+    if named is not None and not os.path.exists(named):
+        raise ConfigurationError(f"{by} names {named!r}, but there is no such file")
+    if named is not None and os.path.isdir(named):
+        raise ConfigurationError(f"{by} names {named!r}, a directory; name the file in it")
+    found = _found_upwards() if named is None else Path(named)
+    if found is None:
+        return None
+    from amfs.config.file import read
+
+    return read(found)
+
+
+def _found_upwards() -> Path | None:
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # the working directory was removed
+        return None
+    candidates = (directory / FILE_NAME for directory in (here, *here.parents))
+    found = next((one for one in candidates if os.path.lexists(one)), None)
+    if found is not None and not found.is_file():  # to pass over it would be to pass over settings
+        raise ConfigurationError(
+            f"{str(found)!r} is no file that can be read; put one in its place"
+        )
+    return found
+
+
+def _s3_options(variables: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        option: variables[name] for option, name in _S3_VARIABLES.items() if variables.get(name)
+    }
+
+
+def _root(given: object, variables: Mapping[str, str], file: ConfigFile | None) -> object:
+    """Return the local adapter's root."""
+    root = DEFAULT_ROOT if given is None else given
+    if not isinstance(root, str):  # it is refused when it is opened
+        return root
+    return _path(root, variables.get("AMFS_ROOT"), file)
+
+
+def _path(given: str | None, variable: str | None, file: ConfigFile | None) -> str | None:
+    """Return a path that a file gives or a variable. In a file it is relative to that file, so
+    that the same place is meant in every directory below it."""
+    if variable is not None:
+        return expanded(variable, "the path")
+    if file is None or given is None:
+        return given
+    return os.path.join(file.directory, expanded(given, "the path"))
+
+
+def checked_path(given: object, what: str) -> str | None:
+    """Return a path as text with `~` expanded, None for None; `ConfigurationError` names what it
+    is for when it cannot be one."""
+    if given is None:
+        return None
+    if not isinstance(given, str | os.PathLike):
+        raise ConfigurationError(f"{what} must be a path, not {type(given).__name__}")
+    path = os.fsdecode(given)
+    if not path:
+        raise ConfigurationError(f"{what} is empty; name a path, or leave it out")
+    if "\0" in path:
+        raise ConfigurationError(f"{what} has a NUL character, which no path has")
+    return expanded(path, what)
+
+
+def _patience(variables: Mapping[str, str], given: float | None) -> float:
+    text = variables.get("AMFS_PATIENCE")
+    if text is None:
+        return DEFAULT_PATIENCE if given is None else given
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ConfigurationError(f"AMFS_PATIENCE must be seconds, 0 or more, not {text!r:.80}")
+    return seconds
+
+
+def _max_value_bytes(variables: Mapping[str, str], given: int | None) -> int:
+    text = variables.get("AMFS_MAX_VALUE_BYTES")
+    if text is None:
+        return DEFAULT_MAX_VALUE_BYTES if given is None else given
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise ConfigurationError(
+            f"AMFS_MAX_VALUE_BYTES must be a whole number of bytes, 1 or more, not {text!r:.80}"
+        )
+    return int(text)
+
+
+def _user_at_host() -> str:
+    import getpass
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user id without a name
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    return f"{user}@{platform.node() or 'localhost'}"

@@ -1,0 +1,122 @@
+"""Which settings count, and where each comes from. Values that may be secrets are not shown."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator
+
+from amfs.config import Config
+from amfs_core.doctor import Diagnosis, ok, warning
+from amfs_core.storage import StorageAdapter
+
+VARIABLES = {
+    "AMFS_CONFIG": "the file",
+    "AMFS_S3_BUCKET": "bucket",
+    "AMFS_S3_PREFIX": "prefix",
+    "AMFS_S3_ENDPOINT": "endpoint_url",
+    "AMFS_ROOT": "root",
+    "AMFS_NAMESPACE": "namespace",
+    "AMFS_AGENT_ID": "agent_id",
+    "AMFS_PATIENCE": "patience",
+    "AMFS_CACHE_DIR": "cache_dir",
+    "AMFS_MAX_VALUE_BYTES": "max_value_bytes",
+}
+"""The variables that `amfs.config` reads, and the setting that each gives."""
+
+_SHOWN = ("bucket", "prefix", "endpoint_url", "region_name", "profile_name", "root", "durability")
+_IDLE = {"local": ("AMFS_S3_PREFIX", "AMFS_S3_ENDPOINT"), "s3": ("AMFS_ROOT",)}
+_PLACE = ("layers", "primary")
+_NEAR = 0.8
+
+
+def sources(config: Config, place: str | None) -> Diagnosis:
+    """Say which file and variables were read; warn of variables that change nothing.
+
+    `place` is what the option --store names.
+    """
+    file = "no amfs.yaml" if config.file is None else str(config.file.path)
+    names = ", ".join(_set()) or "no AMFS_* variables"
+    found = f"{file}; {names}"
+    for name in os.environ:
+        if name.startswith("AMFS_") and name not in VARIABLES:
+            near = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=_NEAR)
+            if near:
+                return warning(f"{found}; nothing reads {name}", f"did you mean {near[0]}?")
+    idle = [] if place else [name for name in _set() if name in _IDLE.get(config.adapter, ())]
+    if idle:
+        return warning(
+            f"{found}; the store is {config.adapter}, where {', '.join(idle)} changes nothing",
+            "AMFS_S3_BUCKET selects a bucket; without it the store is a directory",
+        )
+    return ok(found)
+
+
+def origins(config: Config, namespace: str | None) -> str:
+    """Say what the store is, with what made it so."""
+    if config.adapter == "s3" and "AMFS_S3_BUCKET" in _set():
+        why = "AMFS_S3_BUCKET"
+    elif config.file is not None and config.file.adapter is not None:
+        why = _line(config, (*_PLACE, "adapter"))
+    else:
+        why = "the default"
+    parts = [f"{config.adapter} ({why})"]
+    parts += _options(config)
+    parts.append(_namespace(config, namespace))
+    return ", ".join(parts)
+
+
+def named(place: str, adapter: StorageAdapter, config: Config, namespace: str | None) -> str:
+    """Say what the store is that the option --store names."""
+    parts = [f"{adapter.backend_type} at {place} (--store)"]
+    if adapter.backend_type == "s3" and "AMFS_S3_ENDPOINT" in _set():
+        parts.append("endpoint_url from AMFS_S3_ENDPOINT")
+    if adapter.backend_type == "s3" and "AMFS_S3_PREFIX" in _set():
+        parts.append("AMFS_S3_PREFIX unless --store has a prefix")
+    parts.append(_namespace(config, namespace))
+    return ", ".join(parts)
+
+
+def _set() -> list[str]:
+    return [name for name in VARIABLES if os.environ.get(name)]
+
+
+def _options(config: Config) -> Iterator[str]:
+    from_variable = {VARIABLES[name]: name for name in _set()}
+    for option, value in config.options.items():
+        if option in from_variable:
+            why = from_variable[option]
+        elif config.file is not None and option in config.file.options:
+            why = _line(config, (*_PLACE, "options", option))
+        else:
+            why = "the default"
+        if option not in _SHOWN:
+            yield f"{option} ({why})"
+        elif value is not None:
+            yield f"{option} {_url(value) if option == 'endpoint_url' else value} ({why})"
+
+
+def _url(value: object) -> str:
+    """Return an endpoint without the secrets that some put into one."""
+    from amfs_s3.url import shown
+
+    return shown(str(value))
+
+
+def _namespace(config: Config, given: str | None) -> str:
+    if given is not None:
+        return f"namespace {given!r} (--namespace)"
+    if "AMFS_NAMESPACE" in _set():
+        why = "AMFS_NAMESPACE"
+    elif config.file is not None and config.file.settings.get("namespace"):
+        why = _line(config, ("namespace",))
+    else:
+        why = "the default"
+    return f"namespace {config.namespace!r} ({why})"
+
+
+def _line(config: Config, place: tuple[str, ...]) -> str:
+    assert config.file is not None
+    name = os.path.basename(config.file.path)
+    line = config.file.lines.get(place)
+    return f"{name} line {line}" if line else name

@@ -1,0 +1,71 @@
+"""One examination: settings, store, memories, catalog, in this order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+
+from amfs.config import Config, load, open_store
+from amfs.doctor import check_cache, check_memories, check_settings
+from amfs_core.doctor import Check, Diagnosable, Diagnosis, Trial, examine, ok
+from amfs_core.storage import StorageAdapter
+
+
+def diagnose(
+    store: str | None = None, namespace: str | None = None, config: str | None = None
+) -> Generator[Diagnosis, None, None]:
+    """Look at the store that these and the configuration name; yield each finding as it is known.
+
+    `store` is a directory or `s3://BUCKET/PREFIX`, `config` a configuration file. About 20 requests
+    for a bucket. Never raises `AMFSError`: that is a finding.
+    """
+    with contextlib.closing(_Examination(store, namespace, config)) as examination:
+        checks = examination.checks()
+        with contextlib.closing(checks):  # also when nobody wants the rest: it removes the scratch
+            yield from examine(checks)
+
+
+class _Examination:
+    def __init__(self, store: str | None, namespace: str | None, config: str | None) -> None:
+        self._place = store
+        self._namespace = namespace
+        self._file = config
+        self._config: Config | None = None
+        self._adapter: StorageAdapter | None = None
+
+    def checks(self) -> Generator[Check, None, None]:
+        yield Check("configuration", self._read_settings)
+        yield Check("store", self._open, ("configuration",))
+        # An iterator goes on when it is asked for the next check: what was to be opened is by then.
+        if self._adapter is not None:
+            yield from self._checks_of(self._adapter)
+        if self._adapter is not None and self._config is not None:
+            namespace = self._namespace or self._config.namespace
+            look = check_memories.Memories(self._adapter, namespace).look
+            needs = ("root", "server", "sign-in", "bucket", "list")
+            yield Check("memories", look, needs)
+        if self._config is not None and self._config.cache_dir is not None:
+            directory = self._config.cache_dir
+            yield Check("cache_dir", lambda: check_cache.look(directory))
+
+    def close(self) -> None:
+        if self._adapter is not None:
+            self._adapter.close()
+
+    def _read_settings(self) -> Diagnosis:
+        self._config = load(self._file)
+        return check_settings.sources(self._config, self._place)
+
+    def _open(self) -> Diagnosis:
+        assert self._config is not None
+        if self._place is None:
+            self._adapter = self._config.open_adapter()
+            return ok(check_settings.origins(self._config, self._namespace))
+        self._adapter = open_store(self._place)
+        return ok(check_settings.named(self._place, self._adapter, self._config, self._namespace))
+
+    @staticmethod
+    def _checks_of(adapter: StorageAdapter) -> Iterator[Check]:
+        if isinstance(adapter, Diagnosable):
+            return adapter.checks()
+        return Trial(adapter).checks()

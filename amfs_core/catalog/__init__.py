@@ -1,0 +1,21 @@
+"""Newest versions kept near, listed and searched; `sqlite/` holds them."""
+
+from typing import TYPE_CHECKING, Any
+
+from amfs_core.catalog.embedder import Embedder
+from amfs_core.catalog.filters import Filters
+from amfs_core.catalog.hit import SearchHit
+
+if TYPE_CHECKING:
+    from amfs_core.catalog.search import Search
+
+__all__ = ["Embedder", "Filters", "Search", "SearchHit"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs SQLite when it is asked for: not every program searches."""
+    if name == "Search":
+        from amfs_core.catalog.search import Search
+
+        return Search
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

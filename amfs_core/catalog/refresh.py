@@ -1,0 +1,226 @@
+"""One refresh of a catalog: compare a listing with what is held, and get what is new.
+
+It runs beside writers and other refreshes. What is held is replaced only by what is newer, so the
+order in which they end does not matter.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from amfs_core.catalog.sqlite.tables import Known, Listed, row
+from amfs_core.errors import CorruptEntryError, PermissionDeniedError
+from amfs_core.format import Address
+from amfs_core.parallel import ahead
+from amfs_core.storage import PAGE, ObjectInfo, refusals
+from amfs_core.versions import is_foreign, reached
+
+if TYPE_CHECKING:
+    from amfs_core.catalog.sqlite.catalog import Catalog
+
+Progress = Callable[[int, int], None]
+Page = dict[str, Listed]
+"""The newest version, by the prefix of its memory, in about 1,000 listed objects."""
+
+_FETCH = 10 * PAGE
+"""Versions asked for in one go: it bounds what is held of the listing."""
+
+_STORE = 500
+"""Bodies stored in one transaction, while others are on their way: it bounds memory."""
+
+_PROGRESS_EVERY = 100
+_log = logging.getLogger("amfs")
+
+
+class Refresh:
+    """What one refresh has found so far."""
+
+    def __init__(
+        self, catalog: Catalog, entity_path: str | None, progress: Progress | None
+    ) -> None:
+        self._catalog = catalog
+        self._versions = catalog.versions
+        self._entity_path = entity_path
+        self._progress = progress or (lambda _done, _total: None)
+        self._wanted: Page = {}
+        self._behind: dict[str, int] = {}  # listed in a version older than the one held
+        self._stamps: list[tuple[float, int]] = []  # written by this process, and listed now
+        self._refused: dict[tuple[Address, int], PermissionDeniedError] = {}
+        self._counts: dict[str, int] = {}  # listed so far, of memories with more than v1
+        self._own: Page = {}
+        self._done = 0
+
+    def run(self) -> None:
+        """List, compare and fetch. 1 request per 1,000 objects, and 1 per version that is new.
+
+        What may not be read is left out as long as something else may, else that is raised.
+        """
+        catalog = self._catalog
+        confirmed = bytearray(catalog.last_id() + 1)  # by id: the listing has it as it is held
+        for page in self._pages():
+            self._compare(page, confirmed)
+            if len(self._wanted) - len(page) >= _FETCH:
+                # A memory on this page may have a newer version on the next one.
+                self._fetch({name: self._wanted.pop(name) for name in self._wanted.keys() - page})
+        self._fetch(self._wanted)
+        catalog.stamp(self._stamps)
+        if suspects := catalog.others(confirmed, self._entity_path):
+            self._look_at(suspects)
+        if self._refused:
+            self._leave_out()
+        catalog.stored_own(self._own)
+
+    def take_own(self) -> None:
+        """Take in what this process wrote under the path. No request, as long as it is cached."""
+        own = self._catalog.take_own(self._entity_path)
+        if own:
+            self._compare(own, bytearray(self._catalog.last_id() + 1))
+            self._fetch(self._wanted)
+            self._catalog.stored_own(own)
+
+    def _pages(self) -> Iterator[Page]:
+        """Yield what is listed under the path; then what this process wrote, which a listing that
+        lags behind may not have."""
+        root = self._versions.layout.entity_prefix(self._entity_path)
+        lists = self._versions.store.pages(root)
+        # Where a page is a request, the next one comes while this one is compared.
+        for infos in ahead(lists) if self._versions.store.paged else lists:
+            yield self._newest(infos, root)
+        self._own = self._catalog.take_own(self._entity_path)
+        yield self._own
+
+    def _newest(self, infos: Sequence[ObjectInfo], root: str) -> Page:
+        page: Page = {}
+        split = self._versions.layout.split
+        for info in infos:
+            key = info.key
+            if key.endswith("/v1.json"):  # all that most memories have, and the first of any
+                page[key[:-7]] = 1, info.size, info.modified.timestamp()
+                continue
+            place = split(key)
+            if place is None:
+                continue
+            prefix, version = place
+            self._counts[prefix] = self._counts.get(prefix, 1) + 1
+            if prefix not in page or version > page[prefix][0]:
+                page[prefix] = version, info.size, info.modified.timestamp()
+        page.pop(root, None)  # the memory e/k lists with the path e/k
+        return page
+
+    def _compare(self, page: Page, confirmed: bytearray) -> None:
+        """Note what is new in a page, and which of the memories held it confirms."""
+        known = self._catalog.known_of_page(page)
+        ids = len(confirmed)
+        different: dict[str, Known] = {}
+        listed_as = page.get
+        for held in known:
+            if held[2:] == listed_as(held[0]):  # as nearly all are, mostly
+                if held[1] < ids:
+                    confirmed[held[1]] = 1
+            else:
+                different[held[0]] = held
+        if len(known) - len(different) == len(page):
+            return
+        held_too = {held[0] for held in known} - different.keys()
+        for prefix, listed in page.items():
+            if prefix in held_too or (
+                prefix in different and self._is_held(different[prefix], listed, confirmed)
+            ):
+                continue
+            earlier = self._wanted.get(prefix)
+            if earlier is None or listed[0] > earlier[0]:
+                self._wanted[prefix] = listed
+
+    def _is_held(self, held: Known, listed: Listed, confirmed: bytearray) -> bool:
+        """True when what is held is as new as what is listed, in spite of a difference."""
+        prefix, id, version, size, modified = held
+        if listed[0] < version:
+            self._behind[prefix] = max(listed[0], self._behind.get(prefix, 0))
+            return True
+        _confirm(confirmed, id)
+        if listed[0] > version:
+            return False
+        if modified is None and listed[2] is not None and listed[1] == size:
+            self._stamps.append((listed[2], id))
+            return True
+        return listed[2] is None
+
+    def _fetch(self, wanted: Page) -> None:
+        """Get versions and store them, all but the damaged."""
+        places: dict[tuple[Address, int], Listed] = {}
+        for prefix, listed in wanted.items():
+            parsed = self._versions.layout.parse(f"{prefix}v{listed[0]}.json")
+            if parsed is None:  # a name that AMFS would not have made
+                continue
+            if listed[2] is not None and is_foreign(listed[0], self._counts.get(prefix, 1)):
+                newest = self._below(*parsed)
+                places[parsed[0], newest] = newest, 0, None
+            else:
+                places[parsed] = listed
+        total = self._done + len(places) + len(self._wanted if self._wanted is not wanted else ())
+        rows = []
+        for (address, version), body in self._versions.get_bodies(places, self._refuse):
+            try:
+                if body is None:
+                    self._versions.missing(address, version)
+                entry = self._versions.decode(address, version, body)
+            except CorruptEntryError as damage:
+                self._catalog.report(address, version, damage)
+                continue
+            self._versions.cache.keep(address, entry, body)
+            modified = places[address, version][2]
+            rows.append((row(address, entry, len(body), modified), body))
+            if len(rows) == _STORE:
+                self._catalog.put(rows)
+                rows = []
+            self._done += 1
+            if self._done % _PROGRESS_EVERY == 0:
+                self._progress(self._done, total)
+        self._catalog.put(rows)
+        if places:
+            self._progress(self._done, total)
+
+    def _below(self, address: Address, foreign: int) -> int:
+        """Return the newest version that writers can have reached, below a number that another
+        tool put there; of a memory that is nothing else, that one."""
+        newest = reached(self._versions.listed(address))
+        if newest:
+            object_key = address.object_key(foreign)
+            self._catalog.note(
+                object_key,
+                f"{object_key}: no writer can have reached its number; move it out of the store",
+            )
+        return newest or foreign
+
+    def _refuse(self, address: Address, version: int, refusal: PermissionDeniedError) -> None:
+        self._refused[address, version] = refusal
+
+    def _leave_out(self) -> None:
+        """Leave out what may not be read, if anything else under the path may, now."""
+        others = self._catalog.newest(
+            self._entity_path, {address.prefix for address, _ in self._refused}
+        )
+        if not refusals.holds(self._versions.store, others):
+            raise next(iter(self._refused.values()))
+        for (address, version), refusal in self._refused.items():
+            self._catalog.report(address, version, refusal)
+
+    def _look_at(self, suspects: list[str]) -> None:
+        """Look at memories that the listing does not have as they are held: ask for what is held.
+
+        Listings may lag behind, so only its absence proves that this is another store under the
+        same name. Such memories are dropped, for what the listing has in their place.
+        """
+        known = {held[0]: held for held in self._catalog.known(suspects)}
+        keys = {f"{prefix}v{held[2]}.json": prefix for prefix, held in known.items()}
+        answers = self._versions.store.get_many(keys)
+        gone = [keys[key] for key, body in answers if body is None]
+        self._catalog.drop([known[prefix] for prefix in gone])
+        self._fetch({one: (self._behind[one], 0, None) for one in gone if one in self._behind})
+
+
+def _confirm(confirmed: bytearray, id: int) -> None:
+    if id < len(confirmed):
+        confirmed[id] = 1

@@ -1,0 +1,1 @@
+"""The catalog in SQLite: in memory, or a file that processes share."""

@@ -1,0 +1,234 @@
+"""Turning texts into vectors: what an embedder is, and the vectors of the newest versions.
+
+A vector is derived from content that never changes, so each is computed once per version and kept
+in the catalog. An embedder with another name makes them all anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from amfs_core.catalog.embedder import Embedder
+from amfs_core.catalog.sqlite.database import Database
+from amfs_core.errors import AMFSError, ConfigurationError
+from amfs_core.ranking import terms
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    Ids = NDArray[numpy.int64]
+    Matrix = NDArray[numpy.float32]
+
+SCHEMA = """CREATE TABLE vector (
+  memory INTEGER PRIMARY KEY, version INTEGER NOT NULL, embedder TEXT NOT NULL, data BLOB NOT NULL
+)"""
+
+_NUMBER_BYTES = 4
+_BATCH = 256
+"""Texts given to the embedder at once."""
+
+
+def remove(connection: sqlite3.Connection, ids: list[int]) -> None:
+    """Drop the vectors of memories that change or go."""
+    connection.executemany("DELETE FROM vector WHERE memory = ?", [(one,) for one in ids])
+
+
+class Compared:
+    """Memories, newest first, and the cosine of the angle between each one's vector and a text's:
+    from -1 to 1, higher is nearer."""
+
+    def __init__(self, np: Any, ids: Ids, cosines: Matrix) -> None:
+        self._np = np
+        self._ids = ids
+        self._cosines = cosines
+
+    def nearest(self, limit: int) -> list[tuple[int, float]]:
+        """Return the nearest, nearest first."""
+        best = self._np.argsort(-self._cosines, kind="stable")[:limit]
+        return [(int(self._ids[one]), float(self._cosines[one])) for one in best]
+
+    def of(self, ids: set[int]) -> dict[int, float]:
+        """Return the cosines of those of these memories that were compared, newest first."""
+        chosen = self._np.flatnonzero(self._np.isin(self._ids, list(ids)))
+        return {int(self._ids[one]): float(self._cosines[one]) for one in chosen}
+
+    @property
+    def average(self) -> float:
+        """The mean of all cosines, 0 when there are none."""
+        return float(self._cosines.mean()) if len(self._cosines) else 0.0
+
+
+class Vectors:
+    """The vectors that one embedder makes, and the exact search over them."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._np = _numpy()
+        self._embedder = embedder
+        self._name = _name_of(embedder)
+        self._held: tuple[object, Ids, Matrix] | None = None
+
+    def compare(
+        self, database: Database, query: str, condition: str, parameters: Sequence[Any]
+    ) -> Compared:
+        """Return how near to a text the memories are that satisfy a condition.
+
+        Those that have no vector yet are embedded first. All are compared: nothing is estimated.
+        """
+        np = self._np
+        self._embed_missing(database)
+        wanted = self._embedded([query])[0]
+
+        def compare(connection: sqlite3.Connection) -> Compared:
+            with database.snapshot(connection):
+                ids, vectors = self._all(connection)
+                # In the order in which equal scores are to come.
+                allowed = connection.execute(
+                    f"SELECT id FROM memory WHERE {condition} AND searchable = 1 "
+                    "ORDER BY written_at DESC, prefix",
+                    parameters,
+                ).fetchall()
+                asked = np.array([id for (id,) in allowed], dtype=np.int64)
+                places = np.searchsorted(ids, asked)
+                held = np.isin(asked, ids)
+                # Others may have stored memories since, without a vector of this embedder.
+                late = self._embedded_now(connection, asked[~held])
+            cosines = np.zeros(len(asked), dtype=np.float32)
+            for chosen, matrix in ((held, vectors[places[held]]), (~held, late)):
+                if len(matrix):
+                    if matrix.shape[1] != len(wanted):
+                        raise self._wrong(
+                            f"it gave {len(wanted)} numbers, and {matrix.shape[1]} before"
+                        )
+                    cosines[chosen] = matrix @ wanted
+            return Compared(np, asked, cosines)
+
+        return database.run(compare)
+
+    def _embed_missing(self, database: Database) -> None:
+        """Embed the live memories that have no vector of this embedder, in batches."""
+        missing = (
+            "SELECT id, memory.version, key, body.data FROM memory "
+            "JOIN body ON body.memory = memory.id "
+            "LEFT JOIN vector ON vector.memory = memory.id AND vector.embedder = ? "
+            f"WHERE vector.memory IS NULL AND memory.searchable = 1 LIMIT {_BATCH}"
+        )
+        while True:
+            rows = database.run(
+                lambda connection: connection.execute(missing, (self._name,)).fetchall()
+            )
+            if not rows:
+                return
+            # Outside the database: a model takes its time, and other threads may search meanwhile.
+            vectors = self._embedded([_text(key, body) for _, _, key, body in rows])
+            made = [
+                (id, version, self._name, vector.tobytes())
+                for (id, version, _, _), vector in zip(rows, vectors, strict=True)
+            ]
+
+            def put(connection: sqlite3.Connection, made: list[Any] = made) -> None:
+                with database.transaction(connection):
+                    self._check_length(connection, len(made[0][3]))
+                    connection.executemany(
+                        "INSERT OR REPLACE INTO vector SELECT ?1, ?2, ?3, ?4 "
+                        "FROM memory WHERE id = ?1 AND version = ?2",
+                        made,
+                    )
+
+            database.run(put)
+
+    def _embedded_now(self, connection: sqlite3.Connection, ids: Ids) -> Matrix:
+        """Return vectors of memories for this one answer: the next search will keep them."""
+        body = "SELECT key, body.data FROM memory JOIN body ON body.memory = memory.id WHERE id = ?"
+        found = [connection.execute(body, (int(id),)).fetchone() for id in ids]
+        parts = [
+            self._embedded([_text(*row) for row in found[first : first + _BATCH]])
+            for first in range(0, len(found), _BATCH)
+        ]
+        none: Matrix = self._np.zeros((0, 0), dtype=self._np.float32)
+        return self._np.concatenate(parts) if parts else none
+
+    def _check_length(self, connection: sqlite3.Connection, size: int) -> None:
+        """Refuse vectors of another length than those that are kept under the same name."""
+        kept = "SELECT length(data) FROM vector WHERE embedder = ? LIMIT 1"
+        for (before,) in connection.execute(kept, (self._name,)):
+            if before != size:
+                raise self._wrong(
+                    f"it gave {size // _NUMBER_BYTES} numbers, and {before // _NUMBER_BYTES} "
+                    "before; a model that is another one needs a name of its own"
+                )
+
+    def _all(self, connection: sqlite3.Connection) -> tuple[Ids, Matrix]:
+        """Return all ids, rising, and their vectors, one per row."""
+        np = self._np
+        ((version,),) = connection.execute("PRAGMA data_version")  # what other connections wrote
+        state = (id(connection), version, connection.total_changes)
+        if self._held is None or self._held[0] != state:
+            rows = connection.execute(
+                "SELECT memory, data FROM vector WHERE embedder = ? ORDER BY memory", (self._name,)
+            ).fetchall()
+            ids = np.array([id for id, _ in rows], dtype=np.int64)
+            joined = np.frombuffer(b"".join(data for _, data in rows), dtype=np.float32)
+            self._held = state, ids, joined.reshape(len(rows), -1 if rows else 0)
+        return self._held[1], self._held[2]
+
+    def _embedded(self, texts: list[str]) -> Matrix:
+        """Return the vectors of texts, each of length 1 (0 for a vector of zeros)."""
+        np = self._np
+        try:
+            given = self._embedder(texts)
+            rows = given if hasattr(given, "__len__") else list(given)
+            made: Matrix = np.array(rows, dtype=np.float32)
+        except AMFSError:
+            raise
+        except Exception as error:
+            raise self._wrong(f"it failed: {error!r:.200}") from error
+        if made.ndim != 2 or len(made) != len(texts) or not made.shape[1]:
+            raise self._wrong(
+                f"it must give one vector for each of {len(texts)} texts, all of one length; "
+                f"its answer has the shape {made.shape}"
+            )
+        if not np.isfinite(made).all():
+            raise self._wrong("its vectors have numbers that are not finite")
+        lengths = np.linalg.norm(made, axis=1, keepdims=True)
+        made /= np.where(lengths == 0, 1, lengths)
+        return made
+
+    def _wrong(self, problem: str) -> ConfigurationError:
+        return ConfigurationError(f"embedder {self._name!r}: {problem}")
+
+
+def _name_of(embedder: Embedder) -> str:
+    """Return under which name an embedder's vectors are kept.
+
+    One that has no `name` is known by where it is defined. That says nothing of a lambda, of a
+    function within another one, or of an object, which may have been made in many ways: their
+    vectors are kept for this one alone.
+    """
+    name = getattr(embedder, "name", None)
+    if name is not None:
+        return str(name)
+    kind = embedder if hasattr(embedder, "__qualname__") else type(embedder)
+    place = f"{kind.__module__}.{kind.__qualname__}"
+    return f"{place} {uuid.uuid4()}" if kind is not embedder or "<" in place else place
+
+
+def _text(key: str, body: bytes) -> str:
+    """Return what a memory is embedded as: the text in its value, else its key."""
+    content, _ = terms.texts(msgspec.json.decode(body)["value"])
+    return content or key
+
+
+def _numpy() -> Any:
+    try:
+        import numpy
+    except ImportError as error:
+        raise ConfigurationError(
+            "an embedder needs the extra 'embeddings': pip install 'amfs[embeddings]'"
+        ) from error
+    return numpy

@@ -1,0 +1,27 @@
+"""What a check is, and the probe of any store."""
+
+from amfs_core.doctor.check import (
+    Check,
+    Diagnosable,
+    Diagnosis,
+    examine,
+    ok,
+    problem,
+    refused,
+    skipped,
+    warning,
+)
+from amfs_core.doctor.probe import Trial
+
+__all__ = [
+    "Check",
+    "Diagnosable",
+    "Diagnosis",
+    "Trial",
+    "examine",
+    "ok",
+    "problem",
+    "refused",
+    "skipped",
+    "warning",
+]

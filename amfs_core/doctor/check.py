@@ -1,0 +1,161 @@
+"""Checks of a store and what they found: what `amfs doctor` runs.
+
+For adapters: one with a method `checks`, a `Diagnosable`, says what there is to look at in its kind
+of store; `amfs_core.doctor.probe` is what can be tried with any.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from amfs_core.errors import AMFSError, PermissionDeniedError
+
+DEADLINE = 10.0
+"""Seconds that a check may take."""
+
+ALL_SECONDS = 60.0
+"""Seconds after which no further check is begun."""
+
+
+_USER_INFO = re.compile(r"(?<=://)[^/\s'\"@]*@")  # of a URL: RFC 3986, section 3.2.1
+
+
+class Verdict(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a check found, and what mends it. `name` is the check's, given by `examine`.
+
+    `blocks` says that what needs this check makes no sense now; a problem always does.
+    """
+
+    verdict: Verdict
+    found: str
+    mend: str = ""
+    blocks: bool = False
+    name: str = ""
+
+
+def ok(found: str) -> Diagnosis:
+    """Return that all is well."""
+    return Diagnosis(Verdict.OK, found)
+
+
+def warning(found: str, mend: str, *, blocks: bool = False) -> Diagnosis:
+    """Return that something works less well than it could, or not as one may expect."""
+    return Diagnosis(Verdict.WARNING, found, mend, blocks)
+
+
+def problem(found: str, mend: str) -> Diagnosis:
+    """Return that something does not work."""
+    return Diagnosis(Verdict.PROBLEM, found, mend, blocks=True)
+
+
+def skipped(why: str) -> Diagnosis:
+    """Return that nothing was looked at."""
+    return Diagnosis(Verdict.SKIPPED, why, blocks=True)
+
+
+def refused(error: AMFSError) -> Diagnosis:
+    """Return an error as a problem. Its message ends with the mend."""
+    found, _, mend = str(error).rpartition("; ")
+    return problem(found or mend, mend if found else "")
+
+
+def reads_only(error: PermissionDeniedError) -> Diagnosis:
+    """Return that nothing may be written, which is how some agents are meant to be."""
+    found = refused(error)
+    return warning(f"this store may only be read: {found.found}", found.mend, blocks=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing to look at. `needs` are the names of checks without which it makes no sense.
+
+    `look` is called in a thread of its own, and given up after `seconds`. It may raise `AMFSError`.
+    """
+
+    name: str
+    look: Callable[[], Diagnosis]
+    needs: tuple[str, ...] = ()
+    seconds: float = DEADLINE
+
+
+@runtime_checkable
+class Diagnosable(Protocol):
+    """An adapter that says what there is to look at in its kind of store."""
+
+    def checks(self) -> Iterator[Check]:
+        """Yield the checks in order. What they left behind is removed when the iterator ends or
+        is closed. A scratch object is all that they may make."""
+
+
+def examine(checks: Iterable[Check]) -> Iterator[Diagnosis]:
+    """Run checks and yield what each found, as soon as it is known; never raises `AMFSError`.
+
+    A user and password in a URL are left out.
+    """
+    blocked: set[str] = set()
+    end = time.monotonic() + ALL_SECONDS
+    for check in checks:
+        missing = next((name for name in check.needs if name in blocked), None)
+        if missing is not None:
+            found = skipped(f"because of: {missing}")
+        elif time.monotonic() > end:
+            found = skipped("because the checks before took too long")
+        else:
+            found = _looked(check)
+        if found.blocks:
+            blocked.add(check.name)
+        yield replace(
+            found,
+            name=check.name,
+            found=_USER_INFO.sub("", found.found),
+            mend=_USER_INFO.sub("", found.mend),
+        )
+
+
+def _looked(check: Check) -> Diagnosis:
+    """Return what a check found, or that it found nothing in time."""
+    found: list[Diagnosis] = []
+
+    def look() -> None:
+        found.append(_guarded(check))
+
+    # Not a pool: what waits for a silent server or a dead mount must not keep the process alive.
+    thread = threading.Thread(target=look, name=f"amfs-check-{check.name}", daemon=True)
+    thread.start()
+    thread.join(check.seconds)
+    if found:
+        return found[0]
+    return problem(f"no answer within {check.seconds:.0f} seconds", "see what the store waits for")
+
+
+def _guarded(check: Check) -> Diagnosis:
+    try:
+        return check.look()
+    except AMFSError as error:
+        return refused(error)
+    except OSError as error:
+        found = error.strerror or type(error).__name__
+        return problem(f"the operating system says: {found}", "see what it means by that")
+    except Exception as error:
+        # Without its text: nobody has looked whether that has a secret in it.
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        where = f" at {place.tb_frame.f_code.co_name}:{place.tb_lineno}" if place else ""
+        return problem(f"the check itself failed: {type(error).__name__}{where}", "report it")

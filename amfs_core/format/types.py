@@ -1,0 +1,83 @@
+"""The shapes of bodies: which types the fields of the format have, and in which ranges.
+
+A seal says that a body is whole, not that it makes sense: whoever may write to the store can seal
+anything. What has another shape is refused where it is read, before it is somebody's surprise.
+Fields that are not named here are a newer writer's, and are not looked at.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from amfs_core.format.names import MAX_VERSION
+
+Time = Annotated[datetime, Meta(tz=True)]
+Count = Annotated[float, Meta(ge=0)]
+Number = Annotated[int, Meta(ge=0, le=2**53)] | Count
+"""The same, and an int stays one: each writes itself as it was."""
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Version = Annotated[int, Meta(ge=1, le=MAX_VERSION)]
+
+
+class ProvenanceShape(Struct):
+    """Who wrote a version, and when."""
+
+    agent_id: str
+    session_id: str
+    written_at: Time
+    write_id: str
+    pattern_refs: list[str]
+    outcome_ref: str | None = None
+
+
+class EvidenceShape(Struct):
+    """What outcomes said."""
+
+    successes: Count
+    failures: Count
+    prior: Fraction | None = None
+
+
+class VersionShape(Struct):
+    """A version; its value may be anything."""
+
+    namespace: str
+    entity_path: str
+    key: str
+    version: Version
+    confidence: Fraction
+    tags: list[str]
+    memory_type: str
+    expires_at: Time | None
+    deleted: bool
+    provenance: ProvenanceShape
+    evidence: EvidenceShape
+    previous: str | None
+    erased: str | None = None
+    purges: bool = False
+    claim: Version | None = None
+    index: bool = True
+
+
+class CauseShape(Struct):
+    """The version that an outcome is about."""
+
+    entity_path: str
+    key: str
+    version: Version
+
+
+class OutcomeShape(Struct):
+    """An outcome."""
+
+    namespace: str
+    ref: str
+    type: str
+    agent_id: str
+    session_id: str
+    committed_at: Time
+    write_id: str
+    causes: list[CauseShape]

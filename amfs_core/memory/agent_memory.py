@@ -1,0 +1,140 @@
+"""`AgentMemory`: the shared memory as one agent uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from amfs_core import arguments
+from amfs_core.format import Cause, MemoryEntry, Outcome, OutcomeType
+from amfs_core.memory.reading import Reading
+from amfs_core.memory.session import THREADS
+from amfs_core.memory.writing import Writing
+from amfs_core.storage import one_call
+from amfs_core.upkeep import health, stats, verify
+
+if TYPE_CHECKING:
+    from amfs_core.watch import Callback, Watch
+
+
+class AgentMemory(Writing, Reading):
+    """The memory of a namespace, as one agent reads and writes it.
+
+    Safe to share between threads and usable after a fork. A context manager: `close` ends the
+    threads it started, and closes the adapter when `owns_adapter` is true.
+
+    `agent_id` signs what is written, `session_id` (default: a new UUID) groups it. `patience` is
+    how long, in seconds, a call goes on while the store does not answer (see
+    `docs/design/patience.md`). `embedder`
+    turns a list of texts into vectors, for `semantic_search`. `cache_dir`
+    is a directory in which the catalog of the newest versions is kept, shared by the processes of
+    this machine; without it each process has one of its own, in memory. `max_value_bytes` is how
+    large a version may be as JSON (default: 16 MiB); what is larger is read all the same.
+    """
+
+    def commit_outcome(
+        self,
+        outcome_ref: str,
+        outcome_type: OutcomeType | str,
+        *,
+        entries: Iterable[MemoryEntry | Cause | tuple[str, str]] | None = None,
+    ) -> Outcome:
+        """Record what happened after memories were used, and move their confidence; return it.
+
+        `outcome_ref` names it, once in the namespace: 1 to 250 bytes. `entries` are the memories
+        that were used: an entry (or a `Cause`) stands for its version, an `(entity_path, key)`
+        pair for the newest live version now. None stands for the newest version of each memory
+        that `read` returned in this session, of the last 10,000; listing and searching are looking
+        around and do not count.
+
+        Each memory is moved exactly once, by one more version of it, unless it was written anew,
+        deleted or has expired since it was used: that is a claim which was not used. Commit again
+        with the same reference and type to resume after a failure: what is recorded is returned,
+        and what is still to be moved is moved.
+
+        1 request, and 1 per memory that this process knows, else a read more; about 2 log2(n) more
+        for a memory that got n versions meanwhile. Raises
+        `InvalidKeyError`, `InvalidValueError`, `OutcomeConflictError` when something else is
+        recorded under the reference, `CommitUnknownError` when patience ends before it is known
+        whether it was recorded, and `OutcomePendingError` when it is recorded and some memories
+        could not be moved.
+        """
+        return self._outcomes.commit(
+            outcome_ref,
+            outcome_type,
+            entries,
+            agent_id=self.agent_id,
+            session_id=self.session_id,
+            reads=self._reads.newest(),
+            threads=THREADS,
+        )
+
+    @one_call
+    def read_outcome(self, outcome_ref: str) -> Outcome | None:
+        """Return the outcome recorded under a reference, or None when there is none.
+
+        1 request, 0 once it is known.
+        """
+        return self._outcomes.read(outcome_ref)
+
+    def list_outcomes(self, entity_path: str | None = None) -> list[Outcome]:
+        """Return all outcomes, oldest first; with an entity path, those about memories under it.
+
+        One that is damaged is left out and named in the log (logger "amfs"); `verify` names it too.
+        1 request per 1,000 outcomes, and 1 for each that is not known yet, whatever it is about.
+        """
+        return self._outcomes.list(entity_path)
+
+    def watch(
+        self,
+        entity_path: str | None = None,
+        callback: Callback | None = None,
+        *,
+        interval: float | None = None,
+        since: str | None = None,
+    ) -> Watch:
+        """Follow every new version of every memory under an entity path (None: of all).
+
+        Iterate what is returned, with `for` or `async for`, or give a `callback`, which is called
+        with each entry in one background thread until `cancel` or `close`. A callback that raises
+        is logged (logger "amfs") and ends nothing: its entry counts as delivered. `since` is where
+        to begin: None, with what is written after this call; "beginning", with all versions there
+        are; or the `cursor` of an earlier watch of the same path. `interval` is how many seconds
+        (above 0, default 5) are between two polls where no doorbell rings. See `Watch`.
+
+        1 request per 1,000 objects under the path for `since=None`, else none before the first
+        entry is asked for. Raises `InvalidValueError` for a cursor of another path or a damaged
+        one.
+        """
+        from amfs_core.watch import Watch
+
+        watch = Watch(self._versions, entity_path, callback, interval=interval, since=since)
+        with self._lock:
+            self._watches.add(watch)
+        return watch
+
+    def stats(self, entity_path: str | None = None) -> stats.Stats:
+        """Count memories, versions and bytes. 1 request per 1,000 objects."""
+        return stats.stats(self._versions, entity_path)
+
+    def verify(
+        self,
+        entity_path: str | None = None,
+        *,
+        repair: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> verify.VerifyReport:
+        """Read every version and outcome and check its bytes, its place, the chain of versions,
+        and that every outcome was counted into the memories it names; report what is wrong.
+
+        `repair` finishes outcomes that were not, as a crash may leave them; nothing else is
+        changed. `progress(done, total)` is called along the way. 1 request per 1,000 objects, and
+        1 per version and outcome.
+        """
+        if progress is not None:
+            arguments.function(progress, "progress")
+        return verify.verify(self._versions, entity_path, progress, repair=repair)
+
+    def health(self) -> health.Health:
+        """Say whether the store can be read now, and how quickly. 1 request; never raises."""
+        return health.check(self._versions)

@@ -1,0 +1,186 @@
+"""Memories as lines of JSON, in and out: `{"entity_path", "key", "value", …}`, one per line."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import IO, Any
+
+from amfs_core import arguments
+from amfs_core.errors import AMFSError, InvalidKeyError, InvalidValueError, WriteManyError
+from amfs_core.format import MemoryEntry, strict_json, time_text
+from amfs_core.memory import drafts
+from amfs_core.memory.agent_memory import AgentMemory
+from amfs_core.spelling import did_you_mean
+
+BATCH = 500
+"""Lines written at a time."""
+
+_IGNORED = ("version", "agent_id", "written_at")
+_FIELDS = (*drafts.WRITE_PARAMETERS, *_IGNORED)
+
+Progress = Callable[[int, int], None]
+"""Told `(done, total)` lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """How many lines were written, and how many were not because they had expired already."""
+
+    written: int
+    expired: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    number: int
+    item: dict[str, Any] | None
+    """What `write_many` takes; None when it has expired."""
+
+
+# -- out -------------------------------------------------------------------------------------
+
+
+def export_entries(
+    memory: AgentMemory, entity_path: str | None = None, progress: Progress | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the newest live version of every memory under an entity path, as `import_lines` takes
+    it, in the order of names. Costs what `AgentMemory.list` costs."""
+    entries = memory.list(entity_path)
+    for done, entry in enumerate(entries, start=1):
+        yield _exported(entry)
+        if progress:
+            progress(done, len(entries))
+
+
+def _exported(entry: MemoryEntry) -> dict[str, Any]:
+    return {
+        "entity_path": entry.entity_path,
+        "key": entry.key,
+        "value": entry.value,
+        "confidence": entry.confidence,
+        "tags": list(entry.tags),
+        "memory_type": entry.memory_type,
+        "expires_at": entry.expires_at and time_text(entry.expires_at),
+        "pattern_refs": list(entry.provenance.pattern_refs),
+        **({} if entry.index else {"index": False}),
+        "version": entry.version,
+        "agent_id": entry.provenance.agent_id,
+        "written_at": time_text(entry.provenance.written_at),
+    }
+
+
+# -- in --------------------------------------------------------------------------------------
+
+
+def import_lines(
+    memory: AgentMemory, lines: IO[bytes], progress: Progress | None = None
+) -> ImportReport:
+    """Write every line as a new version, signed by `memory`'s agent.
+
+    A line has the names of `write`'s parameters; one whose `expires_at` (ISO 8601) is over is
+    skipped and counted. `version`, `agent_id` and `written_at`, which `export_entries` adds, are
+    ignored. Blank lines are allowed.
+
+    All lines are checked before the first is written; `InvalidValueError` or `InvalidKeyError`
+    names the line. So the input is read twice, and spooled to a temporary file when it can't be.
+    Then 500 lines are written at a time, at what `write_many` costs; `AMFSError` says which line
+    failed and how many were written.
+    """
+    if not lines.seekable():
+        with tempfile.TemporaryFile() as spool:
+            shutil.copyfileobj(lines, spool)
+            spool.seek(0)
+            return import_lines(memory, spool, progress)
+    start = lines.tell()
+    total = sum(1 for _ in _checked(memory, lines))
+    lines.seek(start)
+    written = expired = 0
+    batch: list[_Line] = []
+    for line in _checked(memory, lines):
+        if line.item is None:
+            expired += 1
+        else:
+            batch.append(line)
+        if len(batch) == BATCH:
+            written += _write(memory, batch, written)
+            batch = []
+            if progress:
+                progress(written + expired, total)
+    written += _write(memory, batch, written)
+    if progress:
+        progress(written + expired, total)
+    return ImportReport(written, expired)
+
+
+def _write(memory: AgentMemory, batch: list[_Line], before: int) -> int:
+    items = [line.item for line in batch if line.item is not None]
+    try:
+        return len(memory.write_many(items))
+    except WriteManyError as error:
+        first = min(error.errors)
+        written = before + sum(entry is not None for entry in error.entries)
+        problem = str(error.errors[first]).removesuffix(" Nothing was written.").removesuffix(".")
+        so_far = "1 line was" if written == 1 else f"{written} lines were"
+        raise AMFSError(
+            f"line {batch[first].number} was not written: {problem} "
+            f"({so_far} written; in its batch of {len(batch)}, {len(error.errors)} were not)"
+        ) from error
+
+
+def _checked(memory: AgentMemory, lines: IO[bytes]) -> Iterator[_Line]:
+    """Yield the lines; the first bad one raises an error that names it."""
+    for number, raw in enumerate(lines, start=1):
+        if not raw.strip():
+            continue
+        try:
+            item = _item(_parsed(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw))
+            if item is not None:
+                memory._item(item)  # the check of `write_many`, which sees one batch at a time
+        except InvalidKeyError as error:
+            raise InvalidKeyError(f"line {number}: {error}") from error
+        except AMFSError as error:
+            problem = str(error).removesuffix(" Nothing was written.")
+            raise InvalidValueError(f"line {number}: {problem}") from error
+        yield _Line(number, item)
+
+
+def _parsed(raw: bytes) -> dict[str, Any]:
+    try:
+        fields = strict_json.parsed(raw.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidValueError(f"byte {error.start + 1} is not UTF-8") from error
+    except strict_json.NotJSONError as error:
+        raise InvalidValueError(f"not JSON: {error}") from error
+    if type(fields) is not dict:
+        raise InvalidValueError('it must be an object such as {"entity_path": …, "key": …}')
+    return fields
+
+
+def _item(fields: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what `write_many` takes; None for a line that has expired."""
+    for name in fields:
+        if name not in _FIELDS:
+            meant = did_you_mean(name, _FIELDS)
+            raise InvalidValueError(f"unknown field {name!r:.80}{meant}")
+    for name in ("entity_path", "key", "value"):
+        if name not in fields:
+            raise InvalidValueError(f"it has no {name!r}")
+    item = {name: fields[name] for name in drafts.WRITE_PARAMETERS if name in fields}
+    if fields.get("expires_at") is None:
+        return item
+    item["expires_at"] = _time(fields["expires_at"])
+    return item if item["expires_at"] > datetime.now(UTC) else None
+
+
+def _time(given: object) -> datetime:
+    if type(given) is not str:
+        raise InvalidValueError(f"expires_at must be text, not {type(given).__name__}")
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError as error:
+        raise InvalidValueError(f"expires_at is not an ISO 8601 time: {given!r:.80}") from error
+    return arguments.moment(moment, "expires_at")

@@ -1,0 +1,63 @@
+"""What a session has read: the versions that an outcome without `entries` is about."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from contextlib import suppress
+
+from amfs_core import fork
+from amfs_core.format import Address
+
+MAX_MEMORIES = 10_000
+"""Memories that are remembered; of more, those not read for longest are forgotten."""
+
+_MOST_WAITING = 1_000
+
+
+class SessionReads:
+    """The newest version that was read of each memory, up to 10,000 memories.
+
+    Safe to share between threads, whose notes wait in a queue, as those of `Meter` do. Empty in a
+    forked child: that is another session of work.
+    """
+
+    def __init__(self) -> None:
+        self.after_fork()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Start empty: the parent may have been changing it at the moment of the fork."""
+        self._lock = threading.RLock()
+        self._waiting: deque[tuple[Address, int]] = deque()
+        self._versions: OrderedDict[str, tuple[Address, int]] = OrderedDict()
+
+    def note(self, address: Address, version: int) -> None:
+        """Remember that a version was read."""
+        self._waiting.append((address, version))
+        if len(self._waiting) > _MOST_WAITING:
+            with self._lock:
+                self._take_in()
+
+    def newest(self) -> dict[Address, int]:
+        """Return the newest version read of each memory."""
+        with self._lock:
+            self._take_in()
+            return dict(self._versions.values())
+
+    def _take_in(self) -> None:
+        for _ in range(len(self._waiting)):
+            # A signal handler that interrupts this takes in the rest, and what is in hand here is
+            # taken in after it: the newest version of each memory is kept in any order.
+            try:
+                address, version = self._waiting.popleft()
+            except IndexError:
+                return
+            prefix = address.prefix
+            known = self._versions.get(prefix)
+            if known is None or version > known[1]:
+                self._versions[prefix] = address, version
+            with suppress(KeyError):
+                self._versions.move_to_end(prefix)
+            if len(self._versions) > MAX_MEMORIES:
+                self._versions.popitem(last=False)

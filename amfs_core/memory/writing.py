@@ -1,0 +1,318 @@
+"""The methods that write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from amfs_core import arguments
+from amfs_core.errors import AMFSError, VersionConflictError
+from amfs_core.format import Address, Draft, MemoryEntry, values
+from amfs_core.memory import drafts
+from amfs_core.memory.session import THREADS, Session
+from amfs_core.outcomes import claim_of
+from amfs_core.storage import named, one_call
+from amfs_core.versions import NONE_KNOWN, Head, batch, new_write_id, purge
+
+
+class Updating(NamedTuple):
+    """An `update` under way: the version that it changes, live or not there, and its `write_id`,
+    which stays the same however often the function is called."""
+
+    address: Address
+    head: Head
+    live: MemoryEntry | None
+    write_id: str
+    losses: int = 0
+
+
+class _Overtaken(Exception):  # never leaves `_try_update`
+    def __init__(self, head: Head) -> None:
+        self.head = head
+
+
+class Writing(Session):
+    """Appending versions to memories."""
+
+    def write(
+        self,
+        entity_path: str,
+        key: str,
+        value: Any,
+        *,
+        confidence: float = 1.0,
+        tags: Iterable[str] = (),
+        memory_type: str = "fact",
+        ttl: float | timedelta | None = None,
+        expires_at: datetime | None = None,
+        pattern_refs: Iterable[str] = (),
+        expected_version: int | None = None,
+        write_id: str | None = None,
+        index: bool = True,
+    ) -> MemoryEntry:
+        """Append a version and return it, exactly as any later read will, once it is durable.
+
+        `value` is any JSON value. `confidence` is between 0 and 1. `ttl` is the time, in seconds
+        or as a `timedelta`, after which reads no longer see it; `expires_at` is the same as a time
+        (an aware `datetime`). With `expected_version` the write happens only if that is the newest
+        version (0: if there is none, not even a tombstone). `write_id` is what `find_write` finds
+        this call by (by default 128 random bits): one of your own lets you ask when the answer
+        never reached you. It must be unique to this call. With `index=False` no search finds the
+        memory by its words or its meaning; `list`, and a search without a query, still show it.
+
+        1 request when this process knows the memory or it is new; otherwise what finding the
+        newest version costs, and 3 more. Raises `InvalidKeyError`, `InvalidValueError`,
+        `VersionConflictError`, or, when patience ends, `WriteOutcomeUnknownError` (it may have
+        been written) or `BackendUnavailableError` (it was not).
+        """
+        # No `one_call`: nearly all writes are one request, and what is shared costs (`speed.md`).
+        try:
+            address = self._layout.address(entity_path, key)
+            draft = drafts.draft(
+                self.agent_id,
+                self.session_id,
+                value,
+                confidence=confidence,
+                tags=tags,
+                memory_type=memory_type,
+                ttl=ttl,
+                expires_at=expires_at,
+                pattern_refs=pattern_refs,
+                write_id=write_id,
+                index=index,
+            )
+            if expected_version is None:
+                return self._versions.append(address, draft)
+            expected = arguments.version(expected_version, "expected_version", least=0)
+            return self._append_to(address, draft, expected)
+        except AMFSError as error:
+            named(error, entity_path, key)
+            raise
+
+    def write_many(self, items: Iterable[Mapping[str, Any]]) -> list[MemoryEntry]:
+        """Write many items, up to 32 at a time; return their entries in the items' order.
+
+        An item is a dict with the names of `write`'s parameters. `written_at` increases in the
+        items' order (a memory whose newest version is from a clock ahead of this one keeps that
+        later time). Items with the same key become versions in their order. All items are
+        checked before the first is written. Costs what the writes cost. Raises `WriteManyError`
+        when some could not be written: it says which, and has the entries of those that were.
+        """
+        work: list[batch.Item] = []
+        for index, given in enumerate(drafts.items(items)):
+            try:
+                work.append(self._item(given))
+            except AMFSError as error:
+                raise _of_item(error, index, given) from error.__cause__
+        return batch.Batch(self._versions, work).write(self._append_item, THREADS)
+
+    @one_call
+    def update(
+        self, entity_path: str, key: str, fn: Callable[[Any], Any], *, ttl: float | None = None
+    ) -> MemoryEntry:
+        """Read, change and write as one step: `fn(value)` gives the new value.
+
+        `fn` gets None when there is no live version. It is called again, with the newer value,
+        whenever another writer came first, so it should have no other effects. The time it takes
+        is the caller's and is not taken from the patience. Confidence, tags,
+        type, expiry and evidence stay as they were: it is the same claim. 1 request when this
+        process knows the newest version, else a read more.
+        """
+        address = self._layout.address(entity_path, key)
+        write_id = new_write_id()
+        lifetime = arguments.lifetime(ttl)
+        arguments.function(fn, "fn")
+
+        def make(head: Head) -> Draft:
+            live = self._live(address, head)
+            with self._patience.callers_time():
+                value = fn(None if live is None else live.value)
+            return self._changed(live, value, lifetime, write_id)
+
+        head = self._versions.cache.head(address) or self._head(address)
+        return self._versions.append(address, make, head=head)
+
+    @one_call
+    def _begin_update(self, entity_path: str, key: str) -> Updating:
+        """Begin an `update` whose function runs elsewhere: return what that is to be called with.
+
+        For `AsyncAgentMemory`, so that no thread waits for a coroutine. A read at most.
+        """
+        address = self._layout.address(entity_path, key)
+        head = self._versions.cache.head(address) or self._head(address)
+        return Updating(address, head, self._live(address, head), new_write_id())
+
+    @one_call
+    def _try_update(
+        self,
+        entity_path: str,
+        key: str,
+        updating: Updating,
+        value: Any,
+        lifetime: timedelta | None,
+    ) -> MemoryEntry | Updating:
+        """Append what an `update` made of a version; when another writer came first, return what
+        the function is to be called with again. 1 request, and more after a lost race."""
+        address = updating.address
+        draft = self._changed(updating.live, value, lifetime, updating.write_id)
+
+        def make(head: Head) -> Draft:
+            if head.version != updating.head.version:
+                raise _Overtaken(head)
+            return draft
+
+        try:
+            return self._versions.append(address, make, head=updating.head)
+        except _Overtaken as overtaken:
+            head = overtaken.head
+        if updating.losses:  # losing twice means being behind, not just late
+            self._versions.climb(address, head.version)
+            head = self._versions.cache.head(address) or head
+        live = self._live(address, head)
+        return Updating(address, head, live, updating.write_id, updating.losses + 1)
+
+    def _live(self, address: Address, head: Head) -> MemoryEntry | None:
+        current = self._versions.get(address, head.version) if head.version else None
+        return current if current is not None and current.is_live() else None
+
+    def _changed(
+        self, live: MemoryEntry | None, value: Any, lifetime: timedelta | None, write_id: str
+    ) -> Draft:
+        """Return the draft of a version that gives a new value to the claim of a live one."""
+        draft = drafts.draft(
+            self.agent_id,
+            self.session_id,
+            value,
+            confidence=1.0 if live is None else live.confidence,
+            tags=() if live is None else live.tags,
+            memory_type="fact" if live is None else live.memory_type,
+            ttl=lifetime,
+            pattern_refs=() if live is None else live.provenance.pattern_refs,
+            write_id=write_id,
+        )
+        if live is None:
+            return draft
+        return replace(
+            draft,
+            expires_at=live.expires_at,
+            evidence=live.evidence,
+            claim=claim_of(live),
+            index=live.index,
+            extra=live.extra,
+        )
+
+    @one_call
+    def delete(self, entity_path: str, key: str) -> MemoryEntry | None:
+        """Append a tombstone and return it; None, and nothing written, when nothing is live.
+
+        All versions stay in the history. A read, and 1 request.
+        """
+        address = self._layout.address(entity_path, key)
+        tombstone = replace(self._nothing(), deleted=True)
+
+        def make(head: Head) -> Draft | None:
+            current = self._versions.get(address, head.version) if head.version else None
+            return tombstone if current is not None and current.is_live() else None
+
+        return self._versions.append(address, make, head=self._head(address))
+
+    def purge(self, entity_path: str, key: str) -> int:
+        """Erase the contents of all versions for good; return how many were erased.
+
+        A tombstone is appended first and the version numbers stay taken. After a crash, call it
+        again: it goes on. A read, and about 2 requests per version.
+        """
+        address = self._layout.address(entity_path, key)
+        tombstone = replace(self._nothing(), deleted=True, purges=True)
+        erased = purge.purge(self._versions, address, tombstone)
+        if self._search is not None or self._cache_dir is not None:
+            purged = (self._versions.cache.head(address) or NONE_KNOWN).purged
+            self._searching().forget(address, purged)
+        return erased
+
+    @one_call
+    def find_write(
+        self, entity_path: str, key: str, write_id: str, *, version: int | None = None
+    ) -> MemoryEntry | None:
+        """Return the version that a write call made, or None when it has not landed (so far).
+
+        For the `write_id` and `version` of a `WriteOutcomeUnknownError`, or a `write_id` that was
+        given to `write`. 1 request with a version; without, the history is searched.
+        """
+        address = self._layout.address(entity_path, key)
+        if version is not None:
+            entry = self._versions.get(address, arguments.version(version, "version"))
+            candidates = [] if entry is None else [entry]
+        else:
+            candidates = self._versions.history(address)
+        return next((one for one in candidates if one.provenance.write_id == write_id), None)
+
+    def _nothing(self) -> Draft:
+        return drafts.draft(self.agent_id, self.session_id, None)
+
+    def _item(self, given: Mapping[str, Any]) -> batch.Item:
+        """Return an item of `write_many`, checked as a whole and ready to be written."""
+        fields = dict(given)
+        address = self._layout.address(fields.pop("entity_path"), fields.pop("key"))
+        expected = fields.pop("expected_version", None)
+        if expected is not None:
+            arguments.version(expected, "expected_version", least=0)
+        draft = drafts.draft(self.agent_id, self.session_id, fields.pop("value"), **fields)
+        moment = self._versions.clock.now()
+        prepared = self._versions.prepare(address, draft, moment)
+        return batch.Item(address, draft, expected, moment, *prepared)
+
+    @one_call
+    def _append_item(
+        self, address: Address, draft: Draft, expected: int | None, moment: datetime
+    ) -> MemoryEntry:
+        if expected is None:
+            return self._versions.append(address, draft, moment=moment)
+        return self._append_to(address, draft, expected, moment)
+
+    @one_call
+    def _append_to(
+        self, address: Address, draft: Draft, expected: int, moment: datetime | None = None
+    ) -> MemoryEntry:
+        """Append a version if the newest is `expected` (0: if there is none)."""
+
+        def conflict(newest: Head) -> VersionConflictError:
+            found = f"version {newest.version} is the newest" if newest.version else "there is none"
+            return VersionConflictError(
+                f"{address} was expected to be at version {expected}, but {found}; "
+                "read it and decide again",
+                expected=expected,
+                actual=newest.version,
+                entity_path=address.entity_path,
+                key=address.key,
+            )
+
+        def make(head: Head) -> Draft:
+            if head.version == expected:
+                return draft
+            raise conflict(self._head(address))  # the winner of a race may be followed by others
+
+        head = self._versions.cache.head(address)
+        if (head or NONE_KNOWN).version != expected:
+            head = self._head(address)
+            if head.version != expected:
+                raise conflict(head)
+        return self._versions.append(address, make, head=head, moment=moment)
+
+    def _head(self, address: Address) -> Head:
+        """Look for the newest version now, and return what the next one builds on."""
+        self._versions.newest(address)
+        return self._versions.cache.head(address) or NONE_KNOWN
+
+
+def _of_item(error: AMFSError, index: int, given: Mapping[str, Any]) -> AMFSError:
+    """Return an error that says which item of several it is about, and that nothing was written."""
+    names = [given.get("entity_path"), given.get("key")]
+    error.entity_path, error.key = (name if type(name) is str else None for name in names)
+    place = ", ".join(values.shown(name) for name in names)
+    problem = str(error).removesuffix(" Nothing was written.").removesuffix(".")
+    error.args = (f"item {index} ({place}): {problem}. Nothing was written.",)
+    return error

@@ -1,0 +1,162 @@
+"""Counting an outcome into the memories that it names: exactly once each, in any order.
+
+For each memory one version is appended, whose `write_id` follows from the outcome and the memory.
+Whoever finds that id among the versions after the one that was used knows that it has been counted.
+Such a version is never older than the outcome's record, so of a fresh outcome only versions since
+the record are looked at.
+`docs/design/outcomes.md` walks through every failure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from amfs_core.errors import AMFSError, OutcomePendingError
+from amfs_core.format import Address, Draft, Layout, MemoryEntry, Outcome
+from amfs_core.outcomes import evidence
+from amfs_core.parallel import mapped
+from amfs_core.versions import NONE_KNOWN, Head, VersionLog
+
+
+def write_id(layout: Layout, outcome_ref: str, address: Address) -> str:
+    """Return the `write_id` of the version that counts an outcome into a memory."""
+    names = f"{layout.outcome_key(outcome_ref)}\n{address.prefix}"
+    return hashlib.sha256(names.encode()).hexdigest()[:32]
+
+
+def finish(
+    versions: VersionLog,
+    outcome: Outcome,
+    looked: Mapping[Address, int],
+    threads: int,
+) -> None:
+    """Count an outcome into every memory that it names; what has been counted stays as it is.
+
+    `looked` says up to which version of a memory it is known that the outcome was not counted: for
+    an outcome that was recorded just now, all that were there before. 1 request per memory when its
+    newest version is known and has been looked at. Raises `OutcomePendingError` when some memories
+    could not be moved; the others were.
+    """
+    used = {versions.layout.address(*name): version for name, version in outcome.memories().items()}
+    errors: dict[Address, AMFSError] = {}
+
+    def count(address: Address) -> None:
+        try:
+            settle(versions, outcome, address, used[address], looked.get(address, 0))
+        except AMFSError as error:
+            errors[address] = error
+
+    if len(used) == 1:  # no thread is needed for one
+        count(*used)
+    elif used:
+        mapped(count, used, threads)
+    if errors:
+        raise _pending(versions.layout, outcome, len(used), errors)
+
+
+def settle(
+    versions: VersionLog, outcome: Outcome, address: Address, used: int, looked: int = 0
+) -> MemoryEntry | None:
+    """Count an outcome about version `used` into one memory; return the version that does it.
+
+    None when it has been counted before, or says nothing about what the memory claims now.
+    """
+    its_id = write_id(versions.layout, outcome.ref, address)
+    fresh, looked = looked > 0, max(looked, used)
+
+    def make(head: Head) -> Draft | None:
+        nonlocal looked
+        newest = versions.get(address, head.version) or versions.missing(address, head.version)
+        if not evidence.can_count(newest, used):
+            return None
+        # The appender may have passed versions without showing them here: one of them may be what
+        # another process appended for this very outcome.
+        between = range(looked + 1, head.version + 1)
+        if fresh:
+            between = _since(versions, outcome, newest, between)
+        if _is_among(versions, address, between, its_id):
+            return None
+        looked = head.version
+        confidence, counted = evidence.counted(newest, outcome.type)
+        return Draft(
+            write_id=its_id,
+            agent_id=outcome.agent_id,
+            session_id=outcome.session_id,
+            value=newest.value,
+            confidence=confidence,
+            tags=newest.tags,
+            memory_type=newest.memory_type,
+            expires_at=newest.expires_at,
+            pattern_refs=newest.provenance.pattern_refs,
+            evidence=counted,
+            outcome_ref=outcome.ref,
+            claim=evidence.claim_of(newest),
+            index=newest.index,
+            extra=newest.extra,
+        )
+
+    # Not before the record, whatever this clock says: `_since` relies on it.
+    moment = max(versions.clock.now(), outcome.committed_at)
+    return versions.append(address, make, head=_head(versions, address, used), moment=moment)
+
+
+def is_owed(versions: VersionLog, outcome: Outcome, address: Address, used: int) -> bool:
+    """True when an outcome about version `used` should be counted into a memory and has not been.
+
+    A read, and 1 request for each version after `used` that is not known yet.
+    """
+    newest = versions.newest(address) or versions.missing(address, used)
+    its_id = write_id(versions.layout, outcome.ref, address)
+    after = range(used + 1, newest.version + 1)
+    return evidence.can_count(newest, used) and not _is_among(versions, address, after, its_id)
+
+
+def _head(versions: VersionLog, address: Address, used: int) -> Head:
+    """Return where to begin: a version that is there, and not before the one that was used."""
+    head = versions.cache.head(address) or NONE_KNOWN
+    if head.version < used:
+        versions.newest(address)
+        head = versions.cache.head(address) or NONE_KNOWN
+    return head if head.version >= used else versions.missing(address, used)
+
+
+def _since(versions: VersionLog, outcome: Outcome, newest: MemoryEntry, numbers: range) -> range:
+    """Return those of the numbers, the last of which is that of `newest`, whose versions may have
+    been appended because of an outcome that was recorded just now.
+
+    Such a version is not older than the record, and times never fall within a memory: so nothing
+    before an older one needs a look. 1 request for each version since, and 1 more.
+    """
+    address = versions.layout.address(newest.entity_path, newest.key)
+    first = numbers.stop
+    entry = newest
+    while first > numbers.start and entry.provenance.written_at >= outcome.committed_at:
+        first -= 1
+        if first > numbers.start:
+            entry = versions.get(address, first - 1) or versions.missing(address, first - 1)
+    return range(first, numbers.stop)
+
+
+def _is_among(versions: VersionLog, address: Address, numbers: range, its_id: str) -> bool:
+    return any(one.provenance.write_id == its_id for one in versions.span(address, numbers))
+
+
+def _pending(
+    layout: Layout, outcome: Outcome, total: int, errors: dict[Address, AMFSError]
+) -> OutcomePendingError:
+    first, *others = sorted(errors, key=str)
+    more = f" and {len(others)} more" if others else ""
+    failure = OutcomePendingError(
+        f"the outcome {outcome.ref!r} is recorded, but the confidence of {len(errors)} of {total} "
+        f"memories has not been moved yet ({first}{more}: {errors[first]}); commit it again, or "
+        "run verify with repair, to finish it",
+        outcome_ref=outcome.ref,
+        outcome=outcome,
+        errors={
+            (address.entity_path, address.key): errors[address] for address in (first, *others)
+        },
+        object_key=layout.outcome_key(outcome.ref),
+    )
+    failure.__cause__ = errors[first]
+    return failure

@@ -1,0 +1,119 @@
+"""What an outcome is about: the `entries` that a caller names, and the versions that they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from amfs_core import arguments
+from amfs_core.errors import InvalidValueError
+from amfs_core.format import Address, Cause, Layout, MemoryEntry, Outcome, values
+from amfs_core.parallel import mapped
+from amfs_core.versions import NONE_KNOWN, VersionLog
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a caller named: exact versions, with the SHA-256 that each should have where that is
+    known, and memories of which the newest version is meant, whichever that is."""
+
+    versions: dict[Cause, str | None] = field(default_factory=dict)
+    memories: dict[tuple[str, str], Address] = field(default_factory=dict)
+
+    def difference(self, outcome: Outcome) -> str | None:
+        """Say how this differs from what a recorded outcome is about; None when it does not.
+
+        A memory without a version matches whichever version of it was recorded: the newest has
+        changed since, because the outcome itself was counted into it.
+        """
+        recorded = set(outcome.causes)
+        for cause in self.versions:
+            if cause not in recorded:
+                return f"it is not about {cause}"
+        about = outcome.memories()
+        for name in self.memories:
+            if name not in about:
+                return f"it is not about {'/'.join(name)}"
+        for cause in outcome.causes:
+            if cause not in self.versions and cause[:2] not in self.memories:
+                return f"it is about {cause} too"
+        return None
+
+
+def named(layout: Layout, entries: Iterable[Any]) -> Named:
+    """Return what `entries` name; sends nothing.
+
+    Raises `InvalidValueError` or `InvalidKeyError`.
+    """
+    if isinstance(entries, str | bytes | Mapping | MemoryEntry | Cause) or not isinstance(
+        entries, Iterable
+    ):
+        raise InvalidValueError(
+            "entries must be a list of entries or (entity_path, key) pairs, "
+            f"not {type(entries).__name__}"
+        )
+    found = Named()
+    for index, given in enumerate(entries):
+        match given:
+            case MemoryEntry():
+                if given.namespace != layout.namespace:
+                    raise InvalidValueError(
+                        f"entries[{index}] is of the namespace {given.namespace!r}, and this is "
+                        f"{layout.namespace!r}"
+                    )
+                cause = Cause(given.entity_path, given.key, given.version)
+                found.versions[cause] = given.erased or given.sha256
+            case Cause():
+                layout.address(given.entity_path, given.key)
+                arguments.version(given.version, f"entries[{index}].version")
+                found.versions.setdefault(given)
+            case (entity_path, key):
+                found.memories[entity_path, key] = layout.address(entity_path, key)
+            case _:
+                raise InvalidValueError(
+                    f"entries[{index}] must be an entry or an (entity_path, key) pair, "
+                    f"not {values.shown(given)}"
+                )
+    return found
+
+
+def resolve(versions: VersionLog, given: Named, threads: int) -> tuple[Cause, ...]:
+    """Return the versions that are meant, sorted by name.
+
+    A read for each memory without a version; for each exact version 1 request, 0 when this process
+    knows the memory.
+    Raises `InvalidValueError` for a memory without a live version, and for a version that does not
+    exist or is not the one that was given.
+    """
+
+    def newest(address: Address) -> Cause:
+        entry = versions.newest(address)
+        if entry is None or not entry.is_live():
+            raise InvalidValueError(
+                f"{address} has no live version that could be used; leave it out of entries, or "
+                "name the version that was used"
+            )
+        return Cause(address.entity_path, address.key, entry.version)
+
+    def exact(cause: Cause) -> Cause:
+        address = versions.layout.address(cause.entity_path, cause.key)
+        head = versions.cache.head(address) or NONE_KNOWN
+        if cause.version <= head.version and versions.cache.body(address, cause.version) is None:
+            return cause  # it exists, and is not fetched only to be compared
+        entry = versions.get(address, cause.version)
+        if entry is None:
+            raise InvalidValueError(f"there is no {cause} in this store")
+        wanted = given.versions[cause]
+        if wanted is not None and wanted not in (entry.sha256, entry.erased):
+            raise InvalidValueError(f"{cause} of this store is not the entry that was given")
+        return cause
+
+    lookups = [
+        *(partial(exact, cause) for cause in given.versions),
+        *(partial(newest, address) for address in given.memories.values()),
+    ]
+    if len(lookups) < 2:  # no thread is needed for one
+        return tuple(look() for look in lookups)
+    return tuple(sorted(set(mapped(lambda look: look(), lookups, threads))))

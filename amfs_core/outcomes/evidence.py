@@ -1,0 +1,57 @@
+"""The arithmetic of evidence: how an outcome moves the confidence of a claim.
+
+Written confidence is a prior, outcomes are observations, and confidence is the mean of the Beta
+posterior. Sums commute, so outcomes that race give the same confidence in any order.
+`docs/design/outcomes.md` says why these numbers.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from amfs_core.format import Evidence, MemoryEntry, OutcomeType
+
+PRIOR_STRENGTH = 4
+"""How many observations the written confidence counts for."""
+
+WEIGHTS: dict[OutcomeType, tuple[float, float]] = {
+    OutcomeType.SUCCESS: (1, 0),
+    OutcomeType.MINOR_FAILURE: (0, 0.5),
+    OutcomeType.FAILURE: (0, 1),
+    OutcomeType.CRITICAL_FAILURE: (0, 2),
+}
+"""What each outcome adds to successes and to failures: multiples of a power of two, whose sums are
+exact in floating point (below 2^52), so that their order leaves no trace."""
+
+
+def confidence(prior: float, successes: float, failures: float) -> float:
+    """Return the mean of the Beta posterior, from 0 to 1."""
+    return (PRIOR_STRENGTH * prior + successes) / (PRIOR_STRENGTH + successes + failures)
+
+
+def claim_of(entry: MemoryEntry) -> int:
+    """Return the version whose write made the claim that an entry carries."""
+    return entry.claim or entry.version
+
+
+def can_count(entry: MemoryEntry, used: int) -> bool:
+    """True when an outcome about version `used` says something about what `entry` claims now.
+
+    Not when it was deleted or has expired, nor when it was written anew since: blame does not pass
+    to a claim that was not used. Once this is False it stays so for every later version.
+    """
+    return entry.is_live() and claim_of(entry) <= used
+
+
+def counted(entry: MemoryEntry, outcome_type: OutcomeType) -> tuple[float, Evidence]:
+    """Return the confidence and evidence of `entry` with one more outcome counted in."""
+    for_it, against_it = WEIGHTS[outcome_type]
+    old = entry.evidence
+    new = replace(
+        old,
+        successes=old.successes + for_it,
+        failures=old.failures + against_it,
+        prior=entry.confidence if old.prior is None else old.prior,
+    )
+    assert new.prior is not None
+    return confidence(new.prior, new.successes, new.failures), new

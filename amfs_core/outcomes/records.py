@@ -1,0 +1,223 @@
+"""Recording outcomes, and reading them back.
+
+The record is created first and is the truth; then it is counted into the memories that it names.
+A crash in between is mended by whoever commits the outcome again, or by `verify`.
+`docs/design/outcomes.md` walks through every failure.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from amfs_core import fork
+from amfs_core.errors import (
+    CommitUnknownError,
+    CorruptEntryError,
+    InvalidValueError,
+    OutcomeConflictError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+)
+from amfs_core.format import (
+    Address,
+    Cause,
+    Outcome,
+    OutcomeType,
+    decode_outcome,
+    seal_outcome,
+    values,
+)
+from amfs_core.outcomes import apply, causes
+from amfs_core.spelling import did_you_mean
+from amfs_core.storage import refusals
+from amfs_core.versions import NONE_KNOWN, VersionLog, new_write_id
+
+MAX_KNOWN_BYTES = 32 * 1024 * 1024
+_log = logging.getLogger("amfs")
+
+
+class Outcomes:
+    """All outcomes of one namespace, as they are in the store.
+
+    Remembers up to 32 MiB of them: they never change.
+    """
+
+    def __init__(self, versions: VersionLog) -> None:
+        self._versions = versions
+        self._store = versions.store
+        self._layout = versions.layout
+        self.after_fork()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Start empty: the parent may have been changing it at the moment of the fork."""
+        self._lock = threading.RLock()
+        self._known: OrderedDict[str, tuple[Outcome, int]] = OrderedDict()
+        self._size = 0
+
+    def commit(
+        self,
+        outcome_ref: str,
+        outcome_type: OutcomeType | str,
+        entries: Iterable[Any] | None,
+        *,
+        agent_id: str,
+        session_id: str,
+        reads: Mapping[Address, int],
+        threads: int,
+    ) -> Outcome:
+        """Record an outcome, or find it recorded, and count it into the memories it is about.
+
+        `reads` is what it is about when there are no `entries`. See `AgentMemory.commit_outcome`.
+        """
+        kind = _type(outcome_type)
+        self._layout.outcome_key(outcome_ref)
+        given = None if entries is None else causes.named(self._layout, entries)
+        try:
+            about = _of(reads) if given is None else causes.resolve(self._versions, given, threads)
+        except InvalidValueError:
+            # Perhaps it was recorded when this could still be said: then it is to be resumed.
+            recorded = self.read(outcome_ref)
+            if recorded is None:
+                raise
+            looked: dict[Address, int] = {}
+        else:
+            # What is there before the record is cannot have been appended because of it.
+            looked = self._looked(about)
+            made = Outcome(
+                namespace=self._layout.namespace,
+                ref=outcome_ref,
+                type=kind,
+                agent_id=agent_id,
+                session_id=session_id,
+                committed_at=self._versions.clock.now(),
+                write_id=new_write_id(),
+                causes=about,
+                sha256="",
+            )
+            recorded = self._create(made)
+            if recorded.write_id != made.write_id:
+                looked = {}
+        self._refuse_another(recorded, kind, given)
+        apply.finish(self._versions, recorded, looked, threads)
+        return recorded
+
+    def read(self, outcome_ref: str) -> Outcome | None:
+        """Return the outcome recorded under a reference, or None. 1 request, 0 once it is known."""
+        object_key = self._layout.outcome_key(outcome_ref)
+        with self._lock:
+            known = self._known.get(outcome_ref)
+        if known:
+            self._store.meter.add("cache_hit")
+            return known[0]
+        body = self._store.get(object_key)
+        return None if body is None else self._decode(outcome_ref, body)
+
+    def list(self, entity_path: str | None = None) -> list[Outcome]:
+        """Return all outcomes, oldest first: of those about memories under an entity path, if one
+        is given. 1 request per 1,000 outcomes, and 1 for each that is not known yet. One that is
+        damaged, or may not be read although others may, is left out, with a warning."""
+        self._layout.entity_prefix(entity_path)
+        refs = {
+            info.key: ref
+            for info in self._store.list(self._layout.outcomes)
+            if (ref := self._layout.parse_outcome(info.key)) is not None
+        }
+        with self._lock:
+            known = {key: self._known[ref][0] for key, ref in refs.items() if ref in self._known}
+        denials: dict[str, PermissionDeniedError] = {}
+        unknown = [key for key in refs if key not in known]
+        for key, body in refusals.get_allowed(self._store, unknown, denials.__setitem__):
+            try:
+                if body is None:
+                    raise CorruptEntryError(
+                        f"{key} is missing although the listing names it; restore it from a copy",
+                        object_key=key,
+                    )
+                known[key] = self._decode(refs[key], body)
+            except CorruptEntryError as damage:
+                _log.warning("left out: %s", damage)
+        if denials and not refusals.holds(self._store, known):
+            raise next(iter(denials.values()))
+        for refusal in denials.values():
+            _log.warning("left out: %s", refusal)
+        found = (one for one in known.values() if entity_path is None or one.is_about(entity_path))
+        return sorted(found, key=lambda one: (one.committed_at, one.ref))
+
+    def _looked(self, about: Iterable[Cause]) -> dict[Address, int]:
+        """Return the newest version of each memory that this process knows of now."""
+        looked: dict[Address, int] = {}
+        for cause in about:
+            address = self._layout.address(cause.entity_path, cause.key)
+            head = self._versions.cache.head(address) or NONE_KNOWN
+            looked[address] = max(head.version, cause.version, looked.get(address, 0))
+        return looked
+
+    def _create(self, made: Outcome) -> Outcome:
+        """Return what is recorded under the reference for good: `made`, or what was there before.
+
+        Tried with the same bytes until one or the other is seen, as `VersionLog` does it.
+        """
+        object_key = self._layout.outcome_key(made.ref)
+        made, body = seal_outcome(made)
+
+        try:
+            found = self._store.settle(object_key, body)
+        except OutcomeUnknownError as error:
+            raise CommitUnknownError(
+                f"it is unknown whether the outcome {made.ref!r} was recorded: {error}. "
+                "Commit it again: that resumes it if it was",
+                outcome_ref=made.ref,
+                object_key=object_key,
+            ) from error
+        return self._decode(made.ref, found)
+
+    def _refuse_another(
+        self, recorded: Outcome, kind: OutcomeType, given: causes.Named | None
+    ) -> None:
+        difference = None if given is None else given.difference(recorded)
+        if recorded.type != kind:
+            difference = f"it is a {recorded.type}, not a {kind}"
+        if difference:
+            raise OutcomeConflictError(
+                f"there is another outcome {recorded.ref!r}, recorded by {recorded.agent_id}: "
+                f"{difference}; use another reference",
+                outcome_ref=recorded.ref,
+                object_key=self._layout.outcome_key(recorded.ref),
+            )
+
+    def _decode(self, outcome_ref: str, body: bytes) -> Outcome:
+        found = decode_outcome(body, self._layout, outcome_ref)
+        with self._lock:
+            if outcome_ref not in self._known:
+                self._known[outcome_ref] = found, len(body)
+                self._size += len(body)
+            while self._known and self._size > MAX_KNOWN_BYTES:
+                _, (_, size) = self._known.popitem(last=False)
+                self._size -= size
+        return found
+
+
+def _of(reads: Mapping[Address, int]) -> tuple[Cause, ...]:
+    if not reads:
+        raise InvalidValueError(
+            "this session has read nothing that the outcome could be about; name what was used "
+            "(entries=[(entity_path, key), …], on the command line --entry ENTITY/KEY), or say "
+            "that it was nothing (entries=[])"
+        )
+    return tuple(sorted(Cause(one.entity_path, one.key, version) for one, version in reads.items()))
+
+
+def _type(given: object) -> OutcomeType:
+    try:
+        return OutcomeType(given)  # type: ignore[arg-type]
+    except ValueError as error:
+        meant = did_you_mean(given, list(map(str, OutcomeType))) if isinstance(given, str) else ""
+        raise InvalidValueError(
+            f"outcome_type must be one of {', '.join(OutcomeType)}, "
+            f"not {values.shown(given)}{meant}"
+        ) from error

@@ -1,0 +1,18 @@
+"""Words to terms to scores: pure functions, no database, no storage."""
+
+from amfs_core.ranking import bm25, fusion, terms
+from amfs_core.ranking.bm25 import NOBODY, Frequencies, Neighbours, Worths
+from amfs_core.ranking.fusion import Ranked
+from amfs_core.ranking.terms import query_terms
+
+__all__ = [
+    "NOBODY",
+    "Frequencies",
+    "Neighbours",
+    "Ranked",
+    "Worths",
+    "bm25",
+    "fusion",
+    "query_terms",
+    "terms",
+]

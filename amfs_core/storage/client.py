@@ -1,0 +1,249 @@
+"""A storage adapter with patience and a meter: how the rest of the core reaches storage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import TypeVar, cast
+
+from amfs_core.errors import AMFSError, BackendUnavailableError, OutcomeUnknownError
+from amfs_core.storage.adapter import BatchingAdapter, ObjectInfo, StorageAdapter
+from amfs_core.storage.breaker import Breaker
+from amfs_core.storage.metrics import Meter
+from amfs_core.storage.retry import DEFAULT_PATIENCE, Patience
+
+T = TypeVar("T")
+
+PAGE = 1000
+"""Keys in one page of a listing (S3's ListObjectsV2 gives no more)."""
+
+
+class StoreClient:
+    """Counts every request, and tries again while the storage is unavailable and the caller's
+    patience lasts; while the storage is known to be down it fails at once.
+
+    A create is different: whether it may be tried again depends on what it means, so `create` is
+    one attempt, and `settle` repeats it until it is seen what the object holds.
+    """
+
+    def __init__(self, adapter: StorageAdapter, patience: float = DEFAULT_PATIENCE) -> None:
+        self.adapter = adapter
+        self.paged: bool = getattr(adapter, "paged", True)
+        self._batching: BatchingAdapter | None = (
+            cast("BatchingAdapter", adapter) if hasattr(adapter, "create_many") else None
+        )
+        self.meter = Meter()
+        self._breaker = Breaker(patience, self.meter)
+        self.patience = Patience(
+            patience, self.meter, self._breaker, getattr(adapter, "timeout", None)
+        )
+
+    @property
+    def batches(self) -> bool:
+        """Whether objects cost less when they are created together."""
+        return self._batching is not None
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Ask once for the object to be created; see `StorageAdapter.create`."""
+        return self._send("create", self.adapter.create, key, data)
+
+    def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+        """Ask once for objects to be created together, where the adapter can, and return the keys
+        of those that were. All others are to be settled one by one. Counts as one request each."""
+        if self._batching is None or self._breaker.is_open:
+            return ()
+        try:
+            created = self._batching.create_many(objects)
+        except AMFSError:
+            return ()
+        for key in created:
+            self.meter.add("create", written=len(objects[key]))
+        return created
+
+    def settle(self, key: str, data: bytes) -> bytes:
+        """Return what the object holds for good: `data`, or what another creator put there.
+
+        Only this key is tried, with these bytes, until it is seen to be taken: a request that is
+        still under way then either landed as ours or can never land. When that is not seen before
+        patience ends, `OutcomeUnknownError` is raised: it may have been created, or yet be. Any
+        other error says that it was not.
+        """
+        started = time.monotonic()
+        try:  # the first attempt has no frame of its own: every write comes here (speed.md)
+            created = self._send("create", self.adapter.create, key, data)
+            return data if created else self._taken(key)
+        except (BackendUnavailableError, OutcomeUnknownError) as error:
+            return self._settle_patiently(key, data, error, started)
+
+    def _settle_patiently(self, key: str, data: bytes, error: AMFSError, started: float) -> bytes:
+        """Go on after a first failure."""
+        unknown = isinstance(error, OutcomeUnknownError)
+
+        def attempt() -> bytes:
+            nonlocal unknown
+            try:
+                return data if self.create(key, data) else self._taken(key)
+            except OutcomeUnknownError:
+                unknown = True
+                raise
+
+        transient = (BackendUnavailableError, OutcomeUnknownError)
+        try:
+            return self.patience.again(attempt, error, transient, started)
+        except AMFSError as last:
+            if unknown and not isinstance(last, OutcomeUnknownError):
+                raise OutcomeUnknownError(str(last), object_key=key) from last
+            raise
+
+    def _taken(self, key: str) -> bytes:
+        """Return what the object holds, as there must be one."""
+        found = self.get(key)
+        if found is None:  # the store reported a conflict (409) and nothing landed
+            raise BackendUnavailableError(
+                f"the store refused to create {key} but has no such object; "
+                "another request for it was under way: try again. If it stays so, something "
+                "that is no object has this name: verify names it",
+                object_key=key,
+            )
+        return found
+
+    def get(self, key: str) -> bytes | None:
+        """Return an object's bytes, or None when there is none. 1 request."""
+        # The first attempt has no frame of its own: every read comes here (`speed.md`).
+        breaker = self._breaker
+        if breaker.failures:
+            breaker.admit()
+        sent = time.monotonic()
+        try:
+            data = self.adapter.get(key)
+        except AMFSError as error:
+            self._failed(error, "get", sent)
+            if not isinstance(error, BackendUnavailableError):
+                raise
+            return self.patience.again(
+                lambda: self._get_once(key), error, (BackendUnavailableError,), sent
+            )
+        self.meter.add("get", 0 if data is None else len(data))
+        if breaker.failures:
+            breaker.answered()
+        return data
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Yield `(key, bytes or None)` for every key, in any order. 1 request each."""
+        pending = dict.fromkeys(keys)
+        while pending:
+            self._breaker.admit()
+            started = time.monotonic()
+            try:
+                for key, data in self.adapter.get_many(list(pending)):
+                    del pending[key]
+                    self.meter.add("get", len(data) if data else 0)
+                    self._breaker.answered()
+                    yield key, data
+                    started = time.monotonic()
+                return
+            except BackendUnavailableError as error:
+                self.meter.add("get")
+                self._breaker.failed(error, started)
+                key = next(iter(pending))
+                data = self.patience.again(
+                    lambda key=key: self._get_once(key),  # type: ignore[misc]
+                    error,
+                    (BackendUnavailableError,),
+                    started,
+                )
+                del pending[key]
+                yield key, data
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects under a prefix in byte order. 1 request per 1,000 objects."""
+        return chain.from_iterable(self.pages(prefix, start_after))
+
+    def pages(self, prefix: str, start_after: str = "") -> Iterator[Sequence[ObjectInfo]]:
+        """Yield the same up to 1,000 at a time, which costs long listings much less. 1 request
+        each, made when it is asked for."""
+        after = start_after
+
+        def fetch(start: str) -> tuple[Iterator[ObjectInfo], ObjectInfo | None]:
+            objects = iter(self.adapter.list(prefix, start))
+            return objects, next(objects, None)
+
+        def resume(error: AMFSError) -> tuple[Iterator[ObjectInfo], ObjectInfo | None]:
+            return self.patience.again(
+                lambda: self._send("list", fetch, after),
+                error,
+                (BackendUnavailableError,),
+                time.monotonic(),
+            )
+
+        objects, info = self.patiently(lambda: self._send("list", fetch, after))
+        while info is not None:
+            page = [info]
+            started = time.monotonic()
+            try:
+                page.extend(islice(objects, PAGE - 1))  # keeps what came before a failure
+            except BackendUnavailableError as error:
+                self._breaker.failed(error, started)
+                after = page[-1].key
+                yield page
+                objects, info = resume(error)
+                continue
+            after = page[-1].key
+            yield page
+            if len(page) < PAGE:
+                return
+            started = time.monotonic()
+            try:
+                info = next(objects, None)
+            except BackendUnavailableError as error:
+                self._breaker.failed(error, started)
+                objects, info = resume(error)
+            else:
+                if info is not None and self.paged:
+                    self.meter.add("list")
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Write an object over the one that is there. 1 request."""
+        replace = self.adapter.replace
+        self.patiently(lambda: self._send("replace", replace, key, data))
+
+    def patiently(
+        self,
+        attempt: Callable[[], T],
+        transient: tuple[type[AMFSError], ...] = (BackendUnavailableError,),
+    ) -> T:
+        """Return `attempt()`, tried again while it raises a transient error and patience lasts."""
+        started = time.monotonic()
+        try:
+            return attempt()
+        except transient as error:
+            return self.patience.again(attempt, error, transient, started)
+
+    def _get_once(self, key: str) -> bytes | None:
+        return self._send("get", self.adapter.get, key)
+
+    def _send(self, kind: str, request: Callable[..., T], key: str, data: bytes | None = None) -> T:
+        """Count and send one request, unless the store is known to be down; note if it answered."""
+        breaker = self._breaker
+        if breaker.failures:
+            breaker.admit()
+        written = 0 if data is None else len(data)
+        sent = time.monotonic()
+        try:  # not `*arguments`: an interpreter within the interpreter runs such a call
+            answer = request(key) if data is None else request(key, data)
+        except AMFSError as error:
+            self._failed(error, kind, sent, written)
+            raise
+        self.meter.add(kind, len(answer) if isinstance(answer, bytes) else 0, written)
+        if breaker.failures:
+            breaker.answered()
+        return answer
+
+    def _failed(self, error: AMFSError, kind: str, sent: float, written: int = 0) -> None:
+        """Count a request that ended with an error, and note whether that was an answer."""
+        self.meter.add(kind, 0, written)
+        if isinstance(error, BackendUnavailableError | OutcomeUnknownError):
+            self._breaker.failed(error, sent)
+        else:
+            self._breaker.answered()

@@ -1,0 +1,37 @@
+"""Whether a store can be used now."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from amfs_core.errors import AMFSError
+from amfs_core.versions import VersionLog
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the store can be read now. `latency` is in seconds; `error` says why not."""
+
+    ok: bool
+    backend_type: str
+    latency: float
+    error: AMFSError | None = None
+
+
+def check(versions: VersionLog) -> Health:
+    """Ask the store for the first object of the namespace. 1 request; never raises."""
+    started = time.monotonic()
+    error: AMFSError | None = None
+    try:
+        next(versions.store.list(versions.layout.root), None)
+    except AMFSError as problem:
+        error = problem
+    except Exception as problem:  # an adapter that breaks the contract, or was closed
+        error = AMFSError(
+            f"the store failed unexpectedly: {str(problem) or type(problem).__name__}"
+        )
+        error.__cause__ = problem
+    latency = time.monotonic() - started
+    kind = getattr(versions.store.adapter, "backend_type", "")
+    return Health(error is None, kind, latency, error)

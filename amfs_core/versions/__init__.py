@@ -1,0 +1,26 @@
+"""Append, find, batch, purge: one namespace's log of versions."""
+
+from amfs_core.versions import batch, purge
+from amfs_core.versions.cache import NONE_KNOWN, Head
+from amfs_core.versions.clock import AHEAD, Clock
+from amfs_core.versions.diff import Change, Diff, diff
+from amfs_core.versions.foreign import is_foreign, reached
+from amfs_core.versions.log import DEFAULT_MAX_VALUE_BYTES, VersionLog
+from amfs_core.versions.write_id import new_write_id
+
+__all__ = [
+    "AHEAD",
+    "DEFAULT_MAX_VALUE_BYTES",
+    "NONE_KNOWN",
+    "Change",
+    "Clock",
+    "Diff",
+    "Head",
+    "VersionLog",
+    "batch",
+    "diff",
+    "is_foreign",
+    "new_write_id",
+    "purge",
+    "reached",
+]

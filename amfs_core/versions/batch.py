@@ -1,0 +1,134 @@
+"""Writing many memories at once: concurrent between memories, in order within each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from amfs_core.errors import AMFSError, WriteManyError
+from amfs_core.format import Address, Draft, MemoryEntry
+from amfs_core.parallel import mapped
+from amfs_core.versions.log import VersionLog, unknown
+
+Append = Callable[[Address, Draft, int | None, datetime], MemoryEntry]
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One write of a batch, checked. `moment` is what its `written_at` will be at least; `entry`
+    and `body` are the version that it makes if nothing comes between."""
+
+    address: Address
+    draft: Draft
+    expected: int | None
+    moment: datetime
+    entry: MemoryEntry
+    body: bytes
+
+
+class Batch:
+    """The items of one call, and what became of each."""
+
+    def __init__(self, versions: VersionLog, items: list[Item]) -> None:
+        self._versions = versions
+        self._items = items
+        self._entries: list[MemoryEntry | None] = [None] * len(items)
+        self._errors: dict[int, AMFSError] = {}
+        by_memory: dict[Address, list[int]] = {}
+        for index in reversed(range(len(items))):
+            by_memory.setdefault(items[index].address, []).append(index)
+        self._waiting = list(by_memory.values())  # indexes of one memory, the first at the end
+        self._tried: set[int] = set()  # and not surely created
+        self._together = [one for one in self._waiting if items[one[-1]].expected is None]
+
+    def write(self, append: Append, threads: int) -> list[MemoryEntry]:
+        """Append every item and return the entries in the items' order.
+
+        What the store can create together is; `append` does all the rest, in so many `threads`.
+        Raises `WriteManyError` when some could not be written. After a failure the later items of
+        the same memory are not tried, so that its versions stay in the items' order.
+        """
+        while self._create_together():
+            pass
+        waiting = [indexes for indexes in self._waiting if indexes]
+        if waiting:
+            mapped(lambda indexes: self._append_in_order(append, indexes), waiting, threads)
+        if self._errors:
+            raise self._failure()
+        return [entry for entry in self._entries if entry is not None]
+
+    def _create_together(self) -> bool:
+        """Try the next item of each memory at once; True when there is more to be tried so.
+
+        Only what was surely created is settled here. A memory of which something was not goes the
+        usual way from there on, which finds out why: with the same draft, and so under the same
+        `write_id`, which tells a version of its own from another's.
+        """
+        tried: dict[str, list[int]] = {}
+        bodies: dict[str, bytes] = {}
+        for indexes in self._together:
+            item = self._items[indexes[-1]]
+            object_key = item.address.object_key(item.entry.version)
+            tried[object_key], bodies[object_key] = indexes, item.body
+        if len(bodies) < 2:
+            return False
+        self._tried.update(indexes[-1] for indexes in self._together)
+        self._together = []
+        created = self._versions.store.create_many(bodies)
+        for object_key in created:
+            indexes = tried[object_key]
+            index = indexes.pop()
+            self._tried.remove(index)
+            item = self._items[index]
+            self._versions.cache.keep(item.address, item.entry, item.body, newest=True)
+            self._entries[index] = item.entry
+            if indexes and self._prepare(indexes[-1]):
+                self._together.append(indexes)
+        return bool(self._together)
+
+    def _prepare(self, index: int) -> bool:
+        """Make ready what follows a version of the same batch; False when the usual way has to."""
+        item = self._items[index]
+        try:
+            prepared = self._versions.prepare(item.address, item.draft, item.moment)
+        except AMFSError:
+            return False
+        self._items[index] = replace(item, entry=prepared[0], body=prepared[1])
+        return item.expected is None
+
+    def _append_in_order(self, append: Append, indexes: list[int]) -> None:
+        while indexes:
+            item = self._items[indexes[-1]]
+            try:
+                entry = append(item.address, item.draft, item.expected, item.moment)
+            except AMFSError as error:
+                failure = self._seen(item, error) if indexes[-1] in self._tried else error
+                self._errors.update(dict.fromkeys(indexes, failure))
+                return
+            self._entries[indexes.pop()] = entry
+
+    def _seen(self, item: Item, error: AMFSError) -> AMFSError:
+        """Return the error of an item that was tried before: "nothing was written" is only true
+        if nothing of that is there."""
+        object_key = item.address.object_key(item.entry.version)
+        try:
+            if self._versions.store.get(object_key) != item.body:
+                return error
+        except AMFSError:
+            pass
+        failure = unknown(item.address, item.entry, object_key, error)
+        failure.__cause__ = error
+        return failure
+
+    def _failure(self) -> WriteManyError:
+        first = min(self._errors)
+        failure = WriteManyError(
+            f"{len(self._errors)} of {len(self._items)} items were not written; "
+            f"the first is item {first} ({self._items[first].address}): {self._errors[first]}",
+            entries=tuple(self._entries),
+            errors=dict(sorted(self._errors.items())),
+        )
+        failure.__cause__ = self._errors[first]
+        return failure

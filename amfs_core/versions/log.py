@@ -1,0 +1,444 @@
+"""Appending versions and finding the newest: the concurrency heart.
+
+A version is created by one atomic create-if-absent, and its number is never free again. Two things
+follow, and everything here rests on them:
+
+- `exists(v)` is monotone: a guess of the newest version can be too low, never wrong.
+- Whoever finds v taken may go on to v + 1; whoever does not know must not.
+
+`docs/design/exactly-once.md` walks through every failure.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import NoReturn, overload
+
+from amfs_core.errors import (
+    AMFSError,
+    CorruptEntryError,
+    InvalidValueError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    WriteOutcomeUnknownError,
+)
+from amfs_core.format import (
+    MAX_VERSION,
+    Address,
+    Draft,
+    Layout,
+    MemoryEntry,
+    Provenance,
+    decode_entry,
+    seal_entry,
+)
+from amfs_core.storage import PAGE, StoreClient, refusals
+from amfs_core.versions.cache import NONE_KNOWN, Cache, Head
+from amfs_core.versions.clock import AHEAD, Clock
+from amfs_core.versions.foreign import reached
+
+DEFAULT_MAX_VALUE_BYTES = 16 * 1024 * 1024
+"""Largest body that is written. A body is one request, which has to end within its timeout, and
+readers hold many at a time: what is larger belongs beside the memory, and its address into it."""
+
+
+def _room(version: int, previous: str | None) -> int:
+    """Return how many bytes of a body its number, and the SHA-256 of the one before it, take."""
+    return len(f'{version}"{previous}"' if previous else f"{version}null")
+
+
+_MOST_ROOM = _room(MAX_VERSION, "0" * 64)
+_MOST_WARNINGS = 1000
+_log = logging.getLogger("amfs")
+
+
+class VersionLog:
+    """All versions of all memories of one namespace, as they are in the store."""
+
+    def __init__(
+        self, store: StoreClient, layout: Layout, max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
+    ) -> None:
+        self.store = store
+        self.max_value_bytes = max_value_bytes
+        self.layout = layout
+        self.cache = Cache()
+        self.clock = Clock()
+        self._warned: set[Address] = set()
+
+    # -- appending ---------------------------------------------------------------------------
+
+    @overload
+    def append(
+        self,
+        address: Address,
+        draft: Draft | Callable[[Head], Draft],
+        *,
+        head: Head | None = None,
+        moment: datetime | None = None,
+    ) -> MemoryEntry: ...
+
+    @overload
+    def append(
+        self,
+        address: Address,
+        draft: Callable[[Head], Draft | None],
+        *,
+        head: Head | None = None,
+        moment: datetime | None = None,
+    ) -> MemoryEntry | None: ...
+
+    def append(
+        self,
+        address: Address,
+        draft: Draft | Callable[[Head], Draft | None],
+        *,
+        head: Head | None = None,
+        moment: datetime | None = None,
+    ) -> MemoryEntry | None:
+        """Append one version and return it once it is durable.
+
+        `draft` is what to write, or a function that gives it. That is called with the head which
+        the version will stand on, again after every lost race, and gives None to append nothing.
+        `head` is where to start: by default what this process knows, or a guess that there is none,
+        which a create of v1 either proves or refutes. `moment` is the time of the call: by default
+        now.
+
+        1 request when the head is right. Raises `WriteOutcomeUnknownError` when patience ends
+        before it is known whether the version landed.
+        """
+        started, shares, losses = time.monotonic(), False, 0
+        head = head or self.cache.head(address)
+        guessed = head is None
+        try:
+            while True:
+                head = head or NONE_KNOWN
+                said = draft if isinstance(draft, Draft) else draft(head)
+                if said is None:
+                    return None
+                entry = self._next(address, said, head, moment or self.clock.now())
+                body = seal_entry(entry)
+                if len(body) > self.max_value_bytes and said.outcome_ref is None:
+                    self._refuse(address, len(body))
+                object_key = address.object_key(entry.version)
+                try:
+                    found = self.store.settle(object_key, body)
+                except OutcomeUnknownError as error:
+                    raise unknown(address, entry, object_key, error) from error
+                if found is body:
+                    self.cache.keep(address, entry, body, newest=True)
+                    return entry
+                entry = self._remember(address, entry.version, found)
+                if entry.provenance.write_id == said.write_id:
+                    self.cache.note_appended(address, entry.version)
+                    return entry
+                # More requests follow, which have one patience: it began with the first.
+                shares = self.store.patience.share(started) or shares
+                losses += 1
+                self.store.meter.add("conflict")
+                if guessed:
+                    entry, guessed = self._locate(address) or entry, False
+                elif losses > 1:  # losing twice means being behind, not just late
+                    _back_off(losses)
+                    entry = self.climb(address, entry.version) or entry
+                head = Head(entry.version, entry.sha256, entry.provenance.written_at)
+        finally:
+            if shares:
+                self.store.patience.unshare()
+
+    def prepare(
+        self, address: Address, draft: Draft, moment: datetime
+    ) -> tuple[MemoryEntry, bytes]:
+        """Return what a draft makes of the version after the newest that is known, and its body.
+
+        Raises `InvalidValueError` when it could be too large: whatever version it makes in the end.
+        """
+        head = self.cache.head(address) or NONE_KNOWN
+        entry = self._next(address, draft, head, moment)
+        body = seal_entry(entry)
+        size = len(body) - _room(entry.version, entry.previous) + _MOST_ROOM
+        if size > self.max_value_bytes:
+            self._refuse(address, size)
+        return entry, body
+
+    def _warn(self, address: Address, head: Head) -> None:
+        """Say once of each memory that its time stands still until a time in the future."""
+        if address not in self._warned and len(self._warned) < _MOST_WARNINGS:
+            self._warned.add(address)
+            _log.warning(
+                "%s v%d is from %s, which is in the future: the clock of its writer was wrong, or "
+                "that of this machine is. New versions get that same time until then, so at= does "
+                "not tell them apart. Set the clock; `amfs verify` names every such memory",
+                address,
+                head.version,
+                head.written_at.isoformat(timespec="seconds"),
+            )
+
+    def _refuse(self, address: Address, size: int) -> NoReturn:
+        raise InvalidValueError(
+            f"{address} would take {size:,} bytes as JSON; the limit is {self.max_value_bytes:,} "
+            "(max_value_bytes). Keep it elsewhere and write where it is. Nothing was written.",
+            entity_path=address.entity_path,
+            key=address.key,
+        )
+
+    def _next(self, address: Address, draft: Draft, head: Head, moment: datetime) -> MemoryEntry:
+        """Return the version after `head`, still without its seal."""
+        written_at = moment
+        if moment < head.written_at:
+            written_at = head.written_at
+            if written_at - moment > AHEAD:
+                self._warn(address, head)
+        if head.version >= MAX_VERSION:
+            raise AMFSError(
+                f"{address} is at version {head.version}, and no version can follow; if another "
+                "tool put that there, move it out of the store, else use another key. Nothing was "
+                "written.",
+                entity_path=address.entity_path,
+                key=address.key,
+                version=head.version,
+            )
+        return MemoryEntry(
+            namespace=self.layout.namespace,
+            entity_path=address.entity_path,
+            key=address.key,
+            version=head.version + 1,
+            value=draft.value,
+            confidence=draft.confidence,
+            tags=draft.tags,
+            memory_type=draft.memory_type,
+            expires_at=draft.expires_at if draft.ttl is None else _end(written_at, draft.ttl),
+            deleted=draft.deleted,
+            provenance=Provenance(
+                draft.agent_id,
+                draft.session_id,
+                written_at,
+                draft.write_id,
+                draft.pattern_refs,
+                outcome_ref=draft.outcome_ref,
+            ),
+            evidence=draft.evidence,
+            previous=head.sha256,
+            sha256="",
+            purges=draft.purges,
+            claim=draft.claim,
+            index=draft.index,
+            extra=draft.extra,
+        )
+
+    # -- finding -----------------------------------------------------------------------------
+
+    def newest(self, address: Address, max_age: float | None = None) -> MemoryEntry | None:
+        """Return the newest version, tombstones included, or None when there is none.
+
+        1 request for a memory that this process knows (none within `max_age` seconds of the last
+        check), else 3 in two round trips for up to 1,000 versions, and about 2 log2(n) more above.
+        """
+        head = self.cache.head(address)
+        if head is None:
+            return self._locate(address)
+        if max_age is not None and time.monotonic() - head.checked <= max_age:
+            return self.get(address, head.version) if head.version else None
+        return self.climb(address, head.version)
+
+    def get(self, address: Address, version: int) -> MemoryEntry | None:
+        """Return one version, or None when there is no such version. 1 request, 0 once it is known.
+
+        Raises `CorruptEntryError` when the object is not what was written.
+        """
+        body = self.cache.body(address, version)
+        if body is not None:
+            self.store.meter.add("cache_hit")
+            return self.decode(address, version, body)
+        body = self.store.get(address.object_key(version))
+        return None if body is None else self._remember(address, version, body)
+
+    def as_of(self, address: Address, moment: datetime) -> MemoryEntry | None:
+        """Return the version that was newest at a time: a search by halves, as times never fall."""
+        newest = self.newest(address)
+        if newest is None or newest.provenance.written_at <= moment:
+            return newest
+        found, low, high = None, 0, newest.version
+        while high - low > 1:
+            middle = self._must_get(address, (low + high) // 2)
+            if middle.provenance.written_at <= moment:
+                found, low = middle, middle.version
+            else:
+                high = middle.version
+        return found
+
+    def history(self, address: Address) -> list[MemoryEntry]:
+        """Return all versions, oldest first. 1 request per 1,000 versions to list them, and 1 for
+        each that is not known yet. Raises `CorruptEntryError` when one is missing or damaged."""
+        listed = max(self.listed(address), default=0)
+        last = max(listed, (self.cache.head(address) or NONE_KNOWN).version)
+        return list(self.span(address, range(1, last + 1)))
+
+    def span(self, address: Address, numbers: range) -> Iterator[MemoryEntry]:
+        """Yield the versions with these numbers in their order. 1 request for each that is not
+        known yet, many at a time. Raises `CorruptEntryError` when one is missing or damaged."""
+        for first in range(0, len(numbers), PAGE):  # a number that is a forgery may be a huge one
+            page = numbers[first : first + PAGE]
+            found = dict(self.get_each((address, version) for version in page))
+            for version in page:
+                yield found.get((address, version)) or self.missing(address, version)
+
+    def get_each(
+        self, wanted: Iterable[tuple[Address, int]]
+    ) -> Iterator[tuple[tuple[Address, int], MemoryEntry]]:
+        """Yield those of the wanted versions that exist, in any order. 1 request for each that is
+        not known yet, many at a time."""
+        for (address, version), body in self.get_bodies(wanted):
+            if body is not None:
+                yield (address, version), self._remember(address, version, body)
+
+    def get_bodies(
+        self,
+        wanted: Iterable[tuple[Address, int]],
+        refused: Callable[[Address, int, PermissionDeniedError], None] | None = None,
+    ) -> Iterator[tuple[tuple[Address, int], bytes | None]]:
+        """Yield the bytes of the wanted versions, unchecked, in any order; None where there is no
+        object. 1 request for each that is not known yet, many at a time. What may not be read is
+        left out and told to `refused`, or raises when that is not given."""
+        known: list[tuple[Address, int]] = []
+        unknown: dict[str, tuple[Address, int]] = {}
+        for address, version in wanted:
+            if self.cache.body(address, version) is None:
+                unknown[address.object_key(version)] = address, version
+            else:
+                known.append((address, version))
+        if refused is None:
+            bodies = self.store.get_many(unknown)
+        else:
+            bodies = refusals.get_allowed(
+                self.store, unknown, lambda key, refusal: refused(*unknown[key], refusal)
+            )
+        for object_key, body in bodies:
+            yield unknown[object_key], body
+        # After the others: among them may be an order to erase, which makes these forgotten.
+        for address, version in known:
+            held = self.cache.body(address, version)
+            if held is not None:
+                self.store.meter.add("cache_hit")
+            yield (address, version), held or self.store.get(address.object_key(version))
+
+    def _locate(self, address: Address) -> MemoryEntry | None:
+        """Find the newest version of a memory that this process has not seen.
+
+        The listing is only a hint: that the version after it is absent is the proof. So whoever
+        may not list pays with about 2 log2(n) requests.
+        """
+        hint = 0
+        try:
+            if self.store.paged:
+                hint = reached(islice(self.listed(address), PAGE))
+        except PermissionDeniedError:
+            return self.climb(address, 0)
+        pair = [(address, version) for version in (hint, hint + 1) if version]
+        found = dict(self.get_each(pair))
+        if (address, hint + 1) in found:
+            return self.climb(address, hint + 1)
+        if hint and (address, hint) not in found:
+            self.missing(address, hint)
+        self.cache.checked(address, hint)
+        return found.get((address, hint))
+
+    def climb(self, address: Address, known: int) -> MemoryEntry | None:
+        """Return the newest version, given that `known` exists (0: nothing is known to).
+
+        Gallops up until a version is absent, then halves the gap: 1 request when nothing is new,
+        about 2 log2(n) when n versions are.
+        """
+        newest, low, high = None, known, 0
+        while not high:
+            step = max(1, low - known)
+            probe = self.get(address, low + step)
+            if probe is None:
+                high = low + step
+            else:
+                newest, low = probe, low + step
+        while high - low > 1:
+            middle = (low + high) // 2
+            probe = self.get(address, middle)
+            if probe is None:
+                high = middle
+            else:
+                newest, low = probe, middle
+        self.cache.checked(address, low)
+        return newest or (self._must_get(address, low) if low else None)
+
+    def listed(self, address: Address) -> Iterator[int]:
+        """Yield the version numbers in a listing, in the byte order of their names.
+
+        Names of deeper entity paths may stand among them; the listing starts and ends as near to
+        the versions as the order allows.
+        """
+        end = f"{address.prefix}v:"  # ":" follows "9"
+        for info in self.store.list(address.prefix, f"{address.prefix}v"):
+            if info.key >= end:
+                return
+            parsed = self.layout.parse(info.key)
+            if parsed is not None and parsed[0] == address:
+                yield parsed[1]
+
+    # -- reading bodies ----------------------------------------------------------------------
+
+    def decode(self, address: Address, version: int, body: bytes) -> MemoryEntry:
+        """Return the entry in a body; `CorruptEntryError` unless it is that version, whole."""
+        return decode_entry(body, self.layout.namespace, address, version)
+
+    def _remember(self, address: Address, version: int, body: bytes) -> MemoryEntry:
+        entry = decode_entry(body, self.layout.namespace, address, version)
+        self.cache.keep(address, entry, body)
+        return entry
+
+    def _must_get(self, address: Address, version: int) -> MemoryEntry:
+        return self.get(address, version) or self.missing(address, version)
+
+    def missing(self, address: Address, version: int) -> NoReturn:
+        """Raise the error for a version that must be there and is not."""
+        object_key = address.object_key(version)
+        raise CorruptEntryError(
+            f"{object_key} is missing although a later version or a listing names it; "
+            "restore it from a copy, or move the later one away if another tool put it there",
+            entity_path=address.entity_path,
+            key=address.key,
+            version=version,
+            object_key=object_key,
+        )
+
+
+def unknown(
+    address: Address, entry: MemoryEntry, object_key: str, error: AMFSError
+) -> WriteOutcomeUnknownError:
+    """Return the error for a version of which it is not known whether it was written."""
+    write_id = entry.provenance.write_id
+    return WriteOutcomeUnknownError(
+        f"it is unknown whether version {entry.version} of {address} was written: {error}. "
+        f"Ask with find_write({address.entity_path!r}, {address.key!r}, {write_id!r})",
+        write_id=write_id,
+        version=entry.version,
+        entity_path=address.entity_path,
+        key=address.key,
+        object_key=object_key,
+    )
+
+
+def _end(written_at: datetime, ttl: timedelta) -> datetime:
+    """Return when a version expires. Not counted from a `written_at` that is ahead of the clock, as
+    it is after a version whose writer's clock was."""
+    try:
+        return min(written_at, datetime.now(UTC)) + ttl
+    except OverflowError as error:
+        raise InvalidValueError(
+            f"a ttl of {ttl} from {written_at} ends after the year 9999. Nothing was written."
+        ) from error
+
+
+def _back_off(losses: int) -> None:
+    """Wait a random time, up to 2, 4, 8 … 64 ms, so that writers who collided spread out."""
+    time.sleep(random.uniform(0, 0.001 * 2 ** min(losses, 6)))

@@ -1,0 +1,156 @@
+"""Purging: the contents of a memory are gone, its version numbers stay taken.
+
+`docs/design/erasure.md` says what a stub keeps and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from amfs_core.errors import CorruptEntryError, PermissionDeniedError
+from amfs_core.format import Address, Draft, Evidence, MemoryEntry, Provenance, encode_entry
+from amfs_core.versions.cache import NONE_KNOWN, Head
+from amfs_core.versions.foreign import reached
+from amfs_core.versions.log import VersionLog
+
+_WINDOW = 64
+"""Versions that are read, many at a time, before they are erased: it bounds memory."""
+
+_UNKNOWN_HASH = "0" * 64
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def purge(versions: VersionLog, address: Address, tombstone: Draft) -> int:
+    """Replace every version by a stub, after a tombstone that says so; return how many.
+
+    Safe to call again after a crash: it goes on where it stopped. About 2 requests per version. A
+    number that no writer can have reached (`numbering`) is erased too, and none below it is filled.
+    """
+    listed = _listed(versions, address)
+    order = _order(versions, address, tombstone, listed)
+    if order is None:
+        return 0
+    earlier = sorted({*range(1, order.version), *listed} - {order.version})
+    versions.cache.forget_before(address, order.version)
+    erased = 0
+    before: MemoryEntry | None = None
+    for version, entry in _read_many(versions, address, earlier):
+        if entry is not None and entry.erased is not None:
+            before = entry
+            continue
+        before = _stub(versions, address, version, entry, before)
+        versions.store.replace(address.object_key(version), encode_entry(before))
+        erased += 1
+    versions.cache.forget_before(address, earlier[-1] + 1 if earlier else order.version)
+    return erased
+
+
+def _listed(versions: VersionLog, address: Address) -> frozenset[int]:
+    """Return the numbers that are listed: none where listing is not allowed, as the newest version
+    can be found without, and all before it are there."""
+    try:
+        return frozenset(versions.listed(address))
+    except PermissionDeniedError:
+        return frozenset()
+
+
+def _order(
+    versions: VersionLog, address: Address, tombstone: Draft, listed: frozenset[int]
+) -> MemoryEntry | None:
+    """Return the newest version if it orders the erasure already, else one appended to do so.
+
+    None when there is nothing to erase. A damaged version is stood upon: erasing mends it. The
+    listing may lag behind: what comes after it is looked for.
+    """
+    damaged: Head | None = None
+    while True:
+        try:
+            head = damaged
+            if head is None:
+                newest = versions.climb(address, reached(listed))
+                if newest is None and not listed:
+                    return None
+                if newest is not None and newest.purges:
+                    return newest
+                head = _head(newest)
+            return versions.append(address, tombstone, head=head)
+        except CorruptEntryError as damage:
+            if damage.version is None or (damaged and damage.version <= damaged.version):
+                raise
+            damaged = Head(damage.version, _UNKNOWN_HASH)
+
+
+def _head(newest: MemoryEntry | None) -> Head:
+    """Return what the tombstone stands on. Not what the cache has: that may be a foreign number."""
+    if newest is None:
+        return NONE_KNOWN
+    return Head(newest.version, newest.sha256, newest.provenance.written_at)
+
+
+def _read_many(
+    versions: VersionLog, address: Address, numbers: list[int]
+) -> Iterator[tuple[int, MemoryEntry | None]]:
+    """Yield the versions in the order of their numbers; None for one whose object is damaged or
+    missing: it is erased all the same. They are not kept: what is erased is to be forgotten, and a
+    foreign number must not pass for the newest."""
+    for first in range(0, len(numbers), _WINDOW):
+        window = numbers[first : first + _WINDOW]
+        wanted = ((address, version) for version in window)
+        bodies = {version: body for (_, version), body in versions.get_bodies(wanted)}
+        for version in window:
+            yield version, _decoded(versions, address, version, bodies[version])
+
+
+def _decoded(
+    versions: VersionLog, address: Address, version: int, body: bytes | None
+) -> MemoryEntry | None:
+    try:
+        return None if body is None else versions.decode(address, version, body)
+    except CorruptEntryError:
+        return None
+
+
+def _named_by_next(versions: VersionLog, address: Address, version: int) -> str:
+    """Return the hash of a damaged version as the chain knows it."""
+    ((_, following),) = _read_many(versions, address, [version + 1])
+    return (following.previous if following else None) or _UNKNOWN_HASH
+
+
+def _stub(
+    versions: VersionLog,
+    address: Address,
+    version: int,
+    entry: MemoryEntry | None,
+    before: MemoryEntry | None,
+) -> MemoryEntry:
+    """Return what stands in for an erased version; `before` stands in for the one before it.
+
+    It keeps the time, which `at=` searches by, and the write_id, by which a writer whose answer
+    was lost still recognises its version. A damaged version has neither: times must not fall, so
+    it gets the time of the one before.
+    """
+    if entry is not None:
+        content, previous = entry.sha256, entry.previous
+        written_at, write_id = entry.provenance.written_at, entry.provenance.write_id
+    else:
+        content = _named_by_next(versions, address, version)
+        previous = before.erased if before else None
+        written_at, write_id = before.provenance.written_at if before else _EPOCH, ""
+    return MemoryEntry(
+        namespace=versions.layout.namespace,
+        entity_path=address.entity_path,
+        key=address.key,
+        version=version,
+        value=None,
+        confidence=0.0,
+        tags=(),
+        memory_type="fact",
+        expires_at=None,
+        deleted=True,
+        provenance=Provenance("", "", written_at, write_id),
+        evidence=Evidence(),
+        previous=previous,
+        sha256="",
+        erased=content,
+    )

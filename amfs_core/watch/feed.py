@@ -1,0 +1,215 @@
+"""The feed: which versions under an entity path were delivered, and which come next.
+
+Versions are contiguous and never disappear, so one number for each memory says exactly what was
+delivered, and a listing says how far it goes: all between are new. A listing that lags only delays.
+No thread, clock or doorbell here: `amfs_core.watch` has those. `docs/design/watch.md` says why.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from amfs_core.errors import AMFSError, CorruptEntryError, PermissionDeniedError
+from amfs_core.format import Address, MemoryEntry
+from amfs_core.storage import refusals
+from amfs_core.versions import VersionLog
+from amfs_core.watch import cursor
+
+BATCH = 1000
+"""Versions that are fetched, put in order of time and held at once."""
+
+BEGINNING = "beginning"
+
+_log = logging.getLogger("amfs")
+
+
+class _Coming(NamedTuple):
+    prefix: str
+    entry: MemoryEntry
+
+
+class Feed:
+    """The new versions of every memory under an entity path, each once, in order for each memory.
+
+    `since` is a cursor, "beginning", or None for what comes after this call, which then lists:
+    1 request per 1,000 objects. Raises `InvalidValueError` for a cursor that is damaged or belongs
+    to something else.
+
+    One thread at a time may call `fetch`; `first`, `deliver` and `cursor` are safe from any.
+    """
+
+    def __init__(self, versions: VersionLog, entity_path: str | None, since: str | None) -> None:
+        self._versions = versions
+        self._scope = versions.layout.namespace, entity_path
+        self.prefix = versions.layout.entity_prefix(entity_path)
+        self._delivered: dict[str, int] = {}  # by the memories' prefixes
+        self._behind: dict[str, int] = {}  # newest versions listed of memories not yet fetched
+        self._waiting: dict[str, str] = {}  # memories that wait, and what was reported
+        self.after_fork()
+        if since is None:
+            self._delivered = self._list()
+        elif since != BEGINNING:
+            known = cursor.decode(since, *self._scope)
+            self._delivered = {f"{self.prefix}{name}/": one for name, one in known.items()}
+
+    def after_fork(self) -> None:
+        """Take a new lock in a forked child, and fetch anew what was not delivered."""
+        self._lock = threading.RLock()
+        self._coming: deque[_Coming] = deque()
+        self._behind.clear()
+
+    @property
+    def cursor(self) -> str:
+        """What was delivered, as text that a later feed goes on from."""
+        with self._lock:
+            delivered = dict(self._delivered)
+        skip = len(self.prefix)
+        return cursor.encode(*self._scope, {name[skip:-1]: one for name, one in delivered.items()})
+
+    def first(self) -> MemoryEntry | None:
+        """Return what is to be delivered next; None when something must be fetched first."""
+        with self._lock:
+            coming = next(iter(self._coming), None)
+            return None if coming is None else coming.entry
+
+    def deliver(self) -> MemoryEntry | None:
+        """Take what is next, which counts as delivered from now on; None as with `first`."""
+        with self._lock:
+            try:
+                prefix, entry = self._coming.popleft()
+            except IndexError:
+                return None
+            self._delivered[prefix] = max(entry.version, self._delivered.get(prefix, 0))
+            return entry
+
+    def fetch(self) -> bool:
+        """Get what comes next, once all before was delivered; False when nothing new is there.
+
+        1 request per 1,000 objects to list them, and 1 for each new version that this process has
+        not seen; at most 1,000 versions in one call. After an error, or the death of this process,
+        nothing is lost: what was not delivered is listed again.
+        """
+        if self._coming:
+            return True
+        if not self._behind:
+            self._behind = self._list()
+        try:
+            self._fetch()
+        except BaseException:
+            self._behind = {}
+            raise
+        return bool(self._coming or self._behind)
+
+    def _list(self) -> dict[str, int]:
+        """Return the newest version of each memory that has one beyond what was delivered."""
+        layout = self._versions.layout
+        found: dict[str, int] = {}
+        for info in self._versions.store.list(self.prefix):
+            place = layout.split(info.key)
+            # Of the path e/k, a listing has the versions of the memory e/k too: it is not under it.
+            if place is None or place[0] == self.prefix:
+                continue
+            prefix, version = place
+            known = found.get(prefix) or self._delivered.get(prefix, 0)
+            if version > known and (known or layout.parse(info.key) is not None):
+                found[prefix] = version
+        return found
+
+    def _fetch(self) -> None:
+        wanted = self._next_wanted()
+        found: dict[tuple[Address, int], MemoryEntry] = {}
+        faults: dict[tuple[Address, int], AMFSError] = {}
+
+        def refuse(address: Address, version: int, refusal: PermissionDeniedError) -> None:
+            faults[address, version] = refusal
+
+        for (address, version), body in self._versions.get_bodies(wanted, refuse):
+            try:
+                if body is None:
+                    self._versions.missing(address, version)
+                entry = self._versions.decode(address, version, body)
+            except CorruptEntryError as damage:
+                faults[address, version] = damage
+            else:
+                self._versions.cache.keep(address, entry, body)
+                found[address, version] = entry
+        self._raise_refusal(found, faults)
+        coming = self._in_order(wanted, found, faults)
+        with self._lock:
+            self._coming.extend(coming)
+
+    def _raise_refusal(
+        self,
+        found: Mapping[tuple[Address, int], MemoryEntry],
+        faults: Mapping[tuple[Address, int], AMFSError],
+    ) -> None:
+        """Raise what may not be read, unless something else may be."""
+        denials = [one for one in faults.values() if isinstance(one, PermissionDeniedError)]
+        if not denials or found:
+            return
+        refused = {address.prefix for address, _ in faults}
+        others = (one for one in reversed(self._delivered.items()) if one[0] not in refused)
+        delivered = (f"{prefix}v{version}.json" for prefix, version in others)
+        if not refusals.holds(self._versions.store, delivered):
+            raise denials[0]
+
+    def _next_wanted(self) -> list[tuple[Address, int]]:
+        """Return up to `BATCH` versions, those of one memory without gaps; a memory whose newest
+        is among them is no longer behind."""
+        wanted: list[tuple[Address, int]] = []
+        done: list[str] = []
+        for prefix, newest in self._behind.items():
+            first = self._delivered.get(prefix, 0) + 1
+            last = min(newest, first + BATCH - len(wanted) - 1)
+            if prefix in self._waiting:  # the rest of it waits until this one is mended
+                last = first
+            parsed = self._versions.layout.parse(f"{prefix}v{newest}.json")
+            assert parsed is not None, "the listing had it, and its name was looked at then"
+            wanted += [(parsed[0], version) for version in range(first, last + 1)]
+            if last == newest:
+                done.append(prefix)
+            if len(wanted) >= BATCH:
+                break
+        for prefix in done:
+            del self._behind[prefix]
+        return wanted
+
+    def _in_order(
+        self,
+        wanted: list[tuple[Address, int]],
+        found: dict[tuple[Address, int], MemoryEntry],
+        faults: dict[tuple[Address, int], AMFSError],
+    ) -> list[_Coming]:
+        """Return what was found, by time, and of each memory only what has no gap before it."""
+        ordered: list[tuple[datetime, str, int, MemoryEntry]] = []
+        stopped: set[str] = set()
+        times: dict[str, datetime] = {}
+        for address, version in wanted:
+            prefix = address.prefix
+            if prefix in stopped:
+                continue
+            entry = found.get((address, version))
+            if entry is None:
+                stopped.add(prefix)
+                self._behind.pop(prefix, None)
+                self._report(prefix, faults[address, version])
+                continue
+            self._waiting.pop(prefix, None)
+            # Within a memory the number decides, whatever the writers' clocks said.
+            written_at = entry.provenance.written_at
+            times[prefix] = max(written_at, times.get(prefix, written_at))
+            ordered.append((times[prefix], prefix, version, entry))
+        ordered.sort(key=lambda one: one[:3])
+        return [_Coming(prefix, entry) for _, prefix, _, entry in ordered]
+
+    def _report(self, prefix: str, fault: AMFSError) -> None:
+        """Say once that a version is damaged or may not be read: its memory waits for it, and no
+        other does."""
+        if self._waiting.get(prefix) != str(fault):
+            self._waiting[prefix] = str(fault)
+            _log.warning("a watch waits with the later versions of this memory: %s", fault)

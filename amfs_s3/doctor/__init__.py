@@ -1,0 +1,1 @@
+"""What `amfs doctor` looks at in a bucket."""

@@ -1,0 +1,329 @@
+"""Processes that share a catalog's file while others damage, remove and replace it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from amfs_core.catalog.sqlite import database as database_module
+from amfs_core.memory import AgentMemory
+from amfs_core.testing import FaultyAdapter, ModelAdapter
+from amfs_local import LocalAdapter
+
+SECONDS = float(os.environ.get("AMFS_DAMAGE_SECONDS", "4"))
+"""For how long each kind of damage goes on; minutes, in a thorough run."""
+
+MEMORIES = 300
+
+
+def files(cache: Path) -> list[Path]:
+    return [path for path in cache.iterdir() if path.is_file()]
+
+
+def unlink(cache: Path) -> None:
+    for path in files(cache):
+        path.unlink(missing_ok=True)
+
+
+def unlink_the_database(cache: Path) -> None:
+    for path in cache.glob("*.sqlite"):
+        path.unlink(missing_ok=True)
+
+
+def truncate(cache: Path) -> None:
+    for path in files(cache):
+        with open(path, "r+b") as file:
+            file.truncate(random.choice((0, 100, 4096, 5000)))
+
+
+def garbage(cache: Path) -> None:
+    for path in files(cache):
+        with open(path, "r+b") as file:
+            file.write(random.randbytes(max(1, path.stat().st_size)))
+
+
+def nothing(cache: Path) -> None:
+    pass
+
+
+def read(root: Path, number: int, upgraded: bool, until: float, told: Any) -> None:
+    """List and search until some time; tell what is wrong, or how often all was right."""
+    if upgraded:
+        from amfs_core.catalog.sqlite import tables
+
+        tables.SCHEMA += f";\nCREATE TABLE later_{number % 2} (id INTEGER)"
+    rounds = 0
+    try:
+        adapter = LocalAdapter(root / "store", durability="none")
+        while time.time() < until:
+            with AgentMemory(f"p{number}", adapter=adapter, cache_dir=root / "cache") as memory:
+                for _ in range(random.randrange(1, 5)):
+                    listed = len(memory.list())
+                    assert listed == MEMORIES, f"{listed} are listed"
+                    found = len(memory.search("pelican", limit=MEMORIES))
+                    assert found == MEMORIES, f"{found} are found"
+                    rounds += 1
+        told.send(rounds)
+    except BaseException:
+        told.send(traceback.format_exc())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [unlink, unlink_the_database, truncate, garbage, nothing],
+    ids=lambda one: one.__name__,
+)
+def test_eight_processes_see_everything_whatever_becomes_of_the_file(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    with AgentMemory("w", adapter=LocalAdapter(tmp_path / "store", durability="none")) as writer:
+        writer.write_many(
+            [{"entity_path": "e", "key": f"k{n}", "value": f"pelican {n}"} for n in range(MEMORIES)]
+        )
+    (tmp_path / "cache").mkdir()
+    context = multiprocessing.get_context("spawn")
+    until = time.time() + SECONDS + 2
+    children = []
+    for number in range(8):
+        mine, theirs = context.Pipe(duplex=False)
+        child = context.Process(target=read, args=(tmp_path, number, number >= 6, until, theirs))
+        child.start()
+        theirs.close()
+        children.append((child, mine))
+    while time.time() < until:
+        try:
+            damage(tmp_path / "cache")
+        except OSError:  # it went while it was looked at
+            continue
+        time.sleep(random.uniform(0.05, 0.3))  # between two blows, or nobody would get anywhere
+    for child, mine in children:
+        assert mine.poll(120), "it hangs"
+        outcome = mine.recv()
+        assert isinstance(outcome, int) and outcome > 0, outcome
+        child.join()
+
+
+# -- interrupts ------------------------------------------------------------------------------
+
+
+class Located(FaultyAdapter):
+    location = "model://interrupted"
+
+
+USES: dict[str, Callable[[AgentMemory], object]] = {
+    "list": lambda memory: memory.list(),
+    "search": lambda memory: memory.search("pelican", limit=100),
+    "list of own writes": lambda memory: memory.list(max_age=60),
+    "purge": lambda memory: memory.purge("e", "k1"),
+}
+
+
+class InterruptAt:
+    """Raises KeyboardInterrupt, as Ctrl-C does, just before or after the n-th call of SQLite."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def __call__(self, _frame: FrameType, event: str, called: Any) -> None:
+        if event in ("c_call", "c_return") and called.__name__.startswith(("execute", "fetch")):
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["file", "memory"])
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_an_interrupt_at_any_statement_leaves_no_transaction_and_loses_nothing(
+    tmp_path: Path, use: Callable[[AgentMemory], object], cached: bool
+) -> None:
+    for step in range(1, 400):
+        cache = tmp_path / f"cache-{step}"
+        adapter = Located(ModelAdapter())
+        memory = AgentMemory("a", adapter=adapter, cache_dir=cache if cached else None)
+        for number in range(5):
+            memory.write("e", f"k{number}", f"pelican {number}")
+        memory.search("pelican")
+        memory.write("e", "k1", "pelican again")
+        memory.write("e", "new", "pelican too")
+        assert memory._search is not None
+        database = memory._search._catalog.database
+        interrupt = InterruptAt(step)
+        sys.setprofile(interrupt)
+        try:
+            use(memory)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(None)
+        assert database._connection is not None and not database._connection.in_transaction
+        if cached:
+            assert database.path is not None
+            other = sqlite3.connect(database.path, timeout=0, isolation_level=None)
+            other.execute("BEGIN EXCLUSIVE")  # nobody holds a lock
+            other.close()
+        gone = int(any(entry.deleted for entry in memory.history("e", "k1")))
+        assert len(memory.list(max_age=60)) == 6 - gone
+        assert len(memory.search("pelican", limit=100)) == 6 - gone
+        memory.close()
+        if interrupt.left > 0:
+            assert step > 10
+            return
+    pytest.fail("it has more than 400 statements")
+
+
+def test_ctrl_c_does_not_wait_for_another_process_that_writes(tmp_path: Path) -> None:
+    memory = AgentMemory("a", adapter=Located(ModelAdapter()), cache_dir=tmp_path)
+    memory.write("e", "k", "pelican")
+    memory.list()
+    memory.write("e", "k2", "pelican")
+    assert memory._search is not None
+    path = memory._search._catalog.database.path
+    assert path is not None
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    interrupting = threading.Timer(0.3, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+    interrupting.start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        memory.list()
+    assert time.monotonic() - started < 10  # the lock is waited for 30 s
+    other.execute("ROLLBACK")
+    other.close()
+    assert len(memory.list()) == 2
+    assert len(memory.search("pelican")) == 2
+
+
+# -- own writes ------------------------------------------------------------------------------
+
+
+def test_more_own_writes_than_are_remembered_are_seen_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from amfs_core.versions import cache as cache_module
+
+    monkeypatch.setattr(cache_module, "MAX_APPENDED", 50)
+    memory = AgentMemory("a", adapter=ModelAdapter())
+    memory.list()
+    for number in range(120):
+        memory.write("e", f"k{number}", number)
+    assert len(memory.list(max_age=60)) == 120
+
+
+def test_a_refresh_that_failed_forgets_no_own_writes() -> None:
+    from amfs_core.errors import BackendUnavailableError
+
+    class Down(ModelAdapter):
+        down = False
+
+        def list(self, prefix: str, start_after: str = "") -> Iterator[Any]:
+            if self.down:
+                raise BackendUnavailableError("down")
+            return super().list(prefix, start_after)
+
+    adapter = Down()
+    memory = AgentMemory("a", adapter=adapter, patience=0)
+    memory.list()
+    memory.write("e", "k", 1)
+    adapter.down = True
+    with pytest.raises(BackendUnavailableError):
+        memory.list()
+    assert len(memory.list(max_age=60)) == 1
+
+
+# -- erasure ---------------------------------------------------------------------------------
+
+
+def test_what_was_fetched_before_a_purge_is_not_stored_after_it(tmp_path: Path) -> None:
+    adapter = LocalAdapter(tmp_path / "store")
+    cache = tmp_path / "cache"
+    with (
+        AgentMemory("slow", adapter=LocalAdapter(tmp_path / "store"), cache_dir=cache) as slow,
+        AgentMemory("eraser", adapter=adapter, cache_dir=cache) as eraser,
+    ):
+        slow.list()
+        eraser.write("people", "ann", "xyzzyplugh")
+        catalog = slow._searching()._catalog
+        genuine = catalog.put
+
+        def late(memories: list[Any]) -> None:
+            eraser.purge("people", "ann")  # while this process has what it fetched in its hands
+            genuine(memories)
+
+        catalog.put = late  # type: ignore[method-assign]
+        slow._searching()._catalog.fresh(None, lambda database: None)
+        kept = b"".join(path.read_bytes() for path in cache.iterdir())
+        assert b"xyzzyplugh" not in kept
+
+
+def test_a_purge_removes_the_catalogs_of_other_releases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = LocalAdapter(tmp_path / "store")
+    cache = tmp_path / "cache"
+    with monkeypatch.context() as patch:
+        from amfs_core.catalog.sqlite import tables
+
+        patch.setattr(tables, "SCHEMA", f"{tables.SCHEMA};\nCREATE TABLE former (id INTEGER)")
+        with AgentMemory("old", adapter=adapter, cache_dir=cache) as old:
+            old.write("people", "ann", "xyzzyplugh")
+            assert old.search("xyzzyplugh")
+    with AgentMemory("new", adapter=adapter, cache_dir=cache) as new:
+        assert new.search("xyzzyplugh")
+        assert len(list(cache.glob("*.sqlite"))) == 2
+        new.purge("people", "ann")
+        assert len(list(cache.glob("*.sqlite"))) == 1
+    assert not any(b"xyzzyplugh" in path.read_bytes() for path in cache.iterdir())
+
+
+def test_a_file_that_is_destroyed_again_and_again_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(database_module, "_MOST_LOSSES", 3)
+    memory = AgentMemory("a", adapter=Located(ModelAdapter()), cache_dir=tmp_path)
+    memory.write("e", "k", 1)
+    for _ in range(6):
+        assert len(memory.list()) == 1
+        unlink(tmp_path)
+    assert "using a private one" in caplog.text
+    assert len(memory.list()) == 1
+
+
+def test_a_killed_process_leaves_a_file_that_others_use(tmp_path: Path) -> None:
+    program = f"""
+import os, signal, threading, time, random
+from amfs import AgentMemory
+from amfs_local import LocalAdapter
+adapter = LocalAdapter({str(tmp_path / "store")!r})
+memory = AgentMemory("a", adapter=adapter, cache_dir={str(tmp_path / "cache")!r})
+threading.Timer(random.uniform(0.2, 0.8), os.kill, (os.getpid(), signal.SIGKILL)).start()
+number = 0
+while True:
+    number += 1
+    memory.write("e", f"k{{os.getpid()}}-{{number}}", "pelican")
+    memory.search("pelican", limit=1)
+"""
+    for _ in range(4):
+        killed = subprocess.run([sys.executable, "-c", program], capture_output=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    adapter = LocalAdapter(tmp_path / "store")
+    with (
+        AgentMemory("b", adapter=adapter, cache_dir=tmp_path / "cache") as shared,
+        AgentMemory("c", adapter=adapter) as alone,
+    ):
+        assert shared.list() == alone.list()
+        found = {hit.entry.key for hit in shared.search("pelican", limit=10_000)}
+        assert found == {entry.key for entry in alone.list()}

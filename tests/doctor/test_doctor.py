@@ -1,0 +1,379 @@
+"""`amfs doctor` on directories and adapters of third parties, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from amfs import AgentMemory
+from amfs.config import settings
+from amfs.doctor import diagnose
+from amfs.doctor.check_settings import VARIABLES
+from amfs_core.doctor import Check, Diagnosis, Trial, examine, ok
+from amfs_core.errors import PermissionDeniedError
+from amfs_core.storage import ObjectInfo
+from amfs_core.testing.model import ModelAdapter
+from amfs_local import LocalAdapter, checks, mounts
+from tests.cli.test_cli import empty_surroundings, on_a_terminal, refused, run  # noqa: F401
+from tests.conftest import NOT_COVERED
+
+TRIAL = (
+    *("list", "get", "create", "conditional create", "listing"),
+    *("replace", "latency", "delete", "doorbell"),
+)
+LOCAL = (
+    *("configuration", "store", "root", "file system", "space", "writing", "hard links", "locks"),
+    *("fsync", "unnamed files", "letter case", *TRIAL, "inotify", "memories"),
+)
+
+
+def by_name(found: Iterable[Diagnosis]) -> dict[str, Diagnosis]:
+    return {one.name: one for one in found}
+
+
+def problems(found: Iterable[Diagnosis]) -> list[str]:
+    return [one.name for one in found if one.verdict == "problem"]
+
+
+def everything_under(directory: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None
+        for path in directory.rglob("*")
+    }
+
+
+# --- a directory ---------------------------------------------------------------------------------
+
+
+def test_a_directory_is_fine_and_nothing_is_left_in_it(tmp_path: Path) -> None:
+    with AgentMemory("a") as memory:
+        memory.write("e", "k", 1)
+    before = everything_under(tmp_path)
+    found = list(diagnose())
+    assert tuple(one.name for one in found) == LOCAL
+    assert not problems(found)
+    assert "e/k v1 is whole" in by_name(found)["memories"].found
+    assert everything_under(tmp_path) == before
+
+
+def test_a_root_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    found = by_name(diagnose(store=str(tmp_path / "a/b")))
+    assert not problems(found.values())
+    assert f"the first write makes it in {tmp_path}" in found["root"].found
+    assert everything_under(tmp_path) == {}
+
+
+def test_what_was_made_is_removed_when_nobody_wants_the_rest(tmp_path: Path) -> None:
+    findings = diagnose()
+    assert next(one for one in findings if one.name == "conditional create").verdict == "ok"
+    assert everything_under(tmp_path)
+    findings.close()
+    assert everything_under(tmp_path) == {}
+
+
+@pytest.mark.parametrize("root", ["file", "file/below/it"])
+def test_a_root_that_is_a_file_is_a_problem_and_the_rest_is_skipped(
+    tmp_path: Path, root: str
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    found = by_name(diagnose(store=root))
+    assert problems(found.values()) == ["root"]
+    assert f"{tmp_path}/file is not a directory" in found["root"].found
+    assert found["memories"].verdict == found["fsync"].verdict == "skipped"
+    assert found["create"].found == "because of: root"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=1m", "amfs-test", str(place)]
+    if subprocess.run(["mount", *options], capture_output=True).returncode:
+        pytest.skip(f"{NOT_COVERED} doctor on a full disk: no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_is_a_problem(small_disk: Path) -> None:
+    store = small_disk / "store"
+    store.mkdir()
+    with open(small_disk / "filler", "wb", buffering=0) as file, pytest.raises(OSError):
+        while True:
+            file.write(bytes(4096))
+    found = by_name(diagnose(store=str(store)))
+    assert {"space", "writing"} <= set(problems(found.values()))
+    assert found["file system"].verdict == "warning"  # it is in memory
+    assert found["create"].found == "because of: writing"
+    assert found["memories"].verdict == "ok"  # reading is not writing
+    assert list(store.iterdir()) == []
+
+
+@pytest.fixture
+def sealed_root(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A root with one memory that this user may only read."""
+    is_superuser = os.geteuid() == 0  # whom modes do not keep from writing
+    disk = request.getfixturevalue("small_disk") if is_superuser else tmp_path
+    root = disk / "store"
+    with AgentMemory("a", adapter=LocalAdapter(root)) as memory:
+        memory.write("e", "k", 1)
+    if is_superuser:
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    else:
+        root.chmod(0o555)
+    yield root
+    if not is_superuser:
+        root.chmod(0o755)
+
+
+def test_a_root_that_may_only_be_read_is_a_warning(sealed_root: Path) -> None:
+    found = by_name(diagnose(store=str(sealed_root)))
+    assert not problems(found.values())
+    assert found["writing"].verdict == "warning"
+    assert "may only be read" in found["writing"].found
+    assert found["create"].verdict == "skipped"
+    assert found["list"].verdict == found["memories"].verdict == "ok"
+
+
+def test_without_hard_links_it_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", link)
+    found = by_name(diagnose())
+    assert problems(found.values()) == ["hard links", "create"]
+    assert "ext4" in found["hard links"].mend
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict", "words"),
+    [
+        ("server:/x {root} nfs4 rw,relatime 0 0", "warning", "NFSv4 keeps creates exclusive"),
+        ("host:/y {root} fuse.sshfs rw 0 0", "warning", "bucket for several machines"),
+        ("overlay {root} overlay rw 0 0", "warning", "use a volume"),
+        ("/dev/sda1 {root} ext4 rw 0 0", "ok", ""),
+    ],
+)
+def test_a_file_system_is_known_by_its_type(
+    line: str, verdict: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "with space"
+    root.mkdir()
+    table = tmp_path / "mounts"
+    here = str(root).replace(" ", "\\040")
+    table.write_text(f"/dev/root / ext4 rw 0 0\ngarbage\n{line.format(root=here)}\n")
+    monkeypatch.setattr(mounts, "_TABLE", str(table))
+    found = by_name(diagnose(store=str(root)))["file system"]
+    assert found.verdict == verdict
+    assert words in found.mend
+    assert f"mounted at {root}" in found.found
+
+
+def test_few_watches_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "limit").write_text("100\n")
+    monkeypatch.setattr(checks, "_INOTIFY", str(tmp_path / "limit"))
+    found = by_name(diagnose())["inotify"]
+    assert (found.verdict, found.found[:9]) == ("warning", "up to 100")
+
+
+# --- any adapter ---------------------------------------------------------------------------------
+
+
+def tried(adapter: ModelAdapter) -> dict[str, Diagnosis]:
+    return by_name(examine(Trial(adapter).checks()))
+
+
+def test_an_adapter_without_checks_is_tried_and_left_as_it_was() -> None:
+    adapter = ModelAdapter()
+    found = tried(adapter)
+    assert tuple(found) == TRIAL
+    assert {one.verdict for one in found.values()} == {"ok"}
+    assert list(adapter.list("")) == []
+
+
+def test_a_create_that_overwrites_is_a_problem() -> None:
+    class Overwrites(ModelAdapter):
+        def create(self, key: str, data: bytes) -> bool:
+            self.replace(key, data)
+            return True
+
+    adapter = Overwrites()
+    found = tried(adapter)
+    assert problems(found.values()) == ["conditional create"]
+    assert "overwrite each other" in found["conditional create"].found
+    assert list(adapter.list("")) == []
+
+
+def test_a_listing_that_comes_late_is_a_problem() -> None:
+    class Late(ModelAdapter):
+        def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+            return iter(())
+
+    assert problems(tried(Late()).values()) == ["listing"]
+
+
+def test_what_may_not_be_deleted_is_named() -> None:
+    class Keeps(ModelAdapter):
+        def delete(self, key: str) -> None:
+            raise PermissionDeniedError("no; ask for it")
+
+    found = tried(Keeps())["delete"]
+    assert found.verdict == "warning"
+    assert "/scratch'" in found.mend
+
+
+def test_a_check_that_hangs_or_breaks_is_a_problem_and_the_others_go_on() -> None:
+    never = threading.Event()
+
+    def hang() -> Diagnosis:
+        never.wait()
+        return ok("")
+
+    def crash() -> Diagnosis:
+        raise ValueError("with a secret in it")
+
+    names = ("hang", "crash", "follows")
+    given = (
+        Check("hang", hang, seconds=0.05),
+        Check("crash", crash),
+        Check("follows", lambda: ok(""), needs=("hang",)),
+        Check("goes on", lambda: ok("")),
+    )
+    found = by_name(examine(given))
+    never.set()
+    assert [found[name].verdict for name in names] == ["problem", "problem", "skipped"]
+    assert "ValueError" in found["crash"].found
+    assert "secret" not in found["crash"].found
+    assert found["goes on"].verdict == "ok"
+
+
+# --- configuration and memories ------------------------------------------------------------------
+
+
+def test_a_mistake_in_the_file_is_a_problem_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "amfs.yaml").write_text("namespase: x\n")
+    found = list(diagnose())
+    assert problems(found) == ["configuration"]
+    assert "amfs.yaml line 1" in found[0].found
+    (tmp_path / "amfs.yaml").write_text("layers: {primary: {adapter: local, options: {rot: x}}}\n")
+    found = list(diagnose())
+    assert problems(found) == ["store"]
+    assert "'rot'" in found[1].found
+
+
+def test_every_setting_is_said_to_come_from_where_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "amfs.yaml"
+    file.write_text(
+        "namespace: production\nlayers:\n  primary:\n    adapter: local\n"
+        "    options:\n      root: there\n      durability: none\n"
+    )
+    found = by_name(diagnose())
+    assert str(file) in found["configuration"].found
+    for part in (
+        "local (amfs.yaml line 4)",
+        f"root {tmp_path}/there (amfs.yaml line 6)",
+        "'production' (amfs.yaml line 1)",
+    ):
+        assert part in found["store"].found
+    monkeypatch.setenv("AMFS_ROOT", "elsewhere")
+    monkeypatch.setenv("AMFS_NAMESPACE", "staging")
+    told = by_name(diagnose())["store"].found
+    assert "root elsewhere (AMFS_ROOT)" in told and "'staging' (AMFS_NAMESPACE)" in told
+    told = by_name(diagnose(store="third", namespace="mine"))["store"].found
+    assert "local at third (--store)" in told and "'mine' (--namespace)" in told
+
+
+def test_doctor_knows_every_variable_of_the_configuration() -> None:
+    source = Path(settings.__file__).read_text()
+    assert set(VARIABLES) == set(re.findall(r"\bAMFS_[A-Z0-9_]*[A-Z0-9]\b", source))
+
+
+def test_a_variable_that_nobody_reads_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMFS_S3_BUKCET", "b")
+    found = next(diagnose())
+    assert found.verdict == "warning"
+    assert found.mend == "did you mean AMFS_S3_BUCKET?"
+
+
+def test_an_endpoint_without_a_bucket_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMFS_S3_ENDPOINT", "http://localhost:9000")
+    found = next(diagnose())
+    assert found.verdict == "warning"
+    assert "AMFS_S3_ENDPOINT changes nothing" in found.found
+    assert "AMFS_S3_BUCKET" in found.mend
+    assert next(diagnose(store="there")).verdict == "ok"
+
+
+def test_an_empty_namespace_beside_a_full_one_is_a_warning(tmp_path: Path) -> None:
+    with AgentMemory("a", namespace="production") as memory:
+        memory.write("e", "k", 1)
+    found = by_name(diagnose(namespace="prodcution"))["memories"]
+    assert found.verdict == "warning"
+    assert "--namespace production" in found.mend
+
+
+def test_a_damaged_newest_version_is_a_problem(tmp_path: Path) -> None:
+    with AgentMemory("a") as memory:
+        memory.write("e", "k", 1)
+    (tmp_path / ".amfs/default/entries/e/k/v1.json").write_text("{}")
+    assert problems(diagnose()) == ["memories"]
+
+
+def test_a_cache_dir_that_cannot_be_one_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    for place, verdict in ((tmp_path / "file", "warning"), (tmp_path / "new/one", "ok")):
+        monkeypatch.setenv("AMFS_CACHE_DIR", str(place))
+        assert by_name(diagnose())["cache_dir"].verdict == verdict
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_json_is_a_document_per_finding_and_the_code_says_whether_one_is_a_problem(
+    tmp_path: Path,
+) -> None:
+    done = run("doctor", "--json")
+    assert done.exit_code == 0
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["name"] for one in told] == list(LOCAL)
+    assert {tuple(one) for one in told} == {("name", "verdict", "found", "mend")}
+    assert {one["verdict"] for one in told} <= {"ok", "warning"}
+    assert all((one["mend"] is None) == (one["verdict"] == "ok") for one in told)
+    (tmp_path / "file").write_text("")
+    done = run("--store", "file", "doctor")
+    assert done.exit_code == 1
+    assert "root\tproblem\t" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("1 problem")
+    assert "no such option" in refused("doctor", "--fast").lower()
+
+
+def test_on_a_terminal_verdicts_have_colour_and_hostile_names_drive_nothing(tmp_path: Path) -> None:
+    (tmp_path / "evil\x1b[2J").write_text("")
+    seen = on_a_terminal("--store", "evil\x1b[2J", "doctor")
+    assert "\x1b[1;31mproblem" in seen
+    assert "\x1b[32mok" in seen
+    assert "→" in seen
+    assert "\x1b[2J" not in seen
+
+
+def test_help_names_doctor_and_imports_none_of_it() -> None:
+    code = (
+        "import sys\nfrom amfs.cli import amfs\ntry:\n    amfs.main(['--help'])\n"
+        "except SystemExit:\n    print([one for one in sys.modules if 'doctor' in one])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "  doctor " in done.stdout
+    assert done.stdout.endswith("[]\n")

@@ -1,0 +1,92 @@
+"""What a store must pass to be in the table of servers: `tests.support.portability` runs it.
+
+The variable `PORTABILITY_PLACE` says which store: a directory, or a bucket as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from amfs_core.memory import AgentMemory
+from amfs_core.storage import StorageAdapter
+from amfs_core.testing.cases import StorageAdapterCases
+from amfs_core.testing.machine import AdapterMachine, VersionsMachine
+from amfs_local import LocalAdapter
+from tests.support.s3_store import Place, Worker, write_numbers
+
+WRITERS, WRITES = 8, 25
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory, as `Place` is a bucket."""
+
+    root: str
+
+    def adapter(self, prefix: str = "") -> StorageAdapter:
+        return LocalAdapter(self.root, prefix=prefix)
+
+    def memory(self, agent_id: str = "tester", patience: float = 10.0) -> AgentMemory:
+        return AgentMemory(agent_id, adapter=self.adapter(), patience=patience, owns_adapter=True)
+
+
+def _place() -> Directory | Place:
+    given = os.environ["PORTABILITY_PLACE"]
+    return Place(**json.loads(given)) if given.startswith("{") else Directory(given)
+
+
+PLACE = _place()
+
+
+class TestContract(StorageAdapterCases):
+    rings = isinstance(PLACE, Directory)
+
+    @pytest.fixture
+    def adapter(self) -> StorageAdapter:
+        return PLACE.adapter(prefix=f"cases/{uuid.uuid4().hex}")
+
+
+class _Anew:
+    def make_adapter(self) -> StorageAdapter:
+        return PLACE.adapter(prefix=f"runs/{uuid.uuid4().hex}")
+
+
+class _Adapter(_Anew, AdapterMachine):
+    pass
+
+
+class _Versions(_Anew, VersionsMachine):
+    pass
+
+
+@pytest.mark.parametrize("machine", [_Adapter, _Versions], ids=["adapter", "versions"])
+def test_random_programs(machine: Any) -> None:
+    case = machine.TestCase
+    case.settings = settings(
+        max_examples=12,
+        stateful_step_count=25,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    case().runTest()
+
+
+def test_processes_that_write_at_once_lose_double_and_skip_nothing(tmp_path: Path) -> None:
+    workers = [Worker(write_numbers, PLACE, f"w{n}", "one", WRITES) for n in range(WRITERS)]
+    told = [one for worker in workers for one in worker.result()]
+    with PLACE.memory(patience=60) as memory:
+        history = memory.history("load", "one")
+        assert [entry.version for entry in history] == list(range(1, WRITERS * WRITES + 1))
+        found = {(entry.version, entry.provenance.write_id) for entry in history}
+        assert found == set(told)
+        assert len(told) == WRITERS * WRITES
+        assert len(memory.list("load")) == 1
+        assert memory.verify("load").ok
