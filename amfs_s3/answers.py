@@ -35,11 +35,16 @@ class NotFromS3(Exception):  # never leaves the adapter
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer, whole. Header names are in lower case."""
+    """One HTTP answer, whole. Header names are in lower case.
+
+    `sent_twice` is True when the request may have been sent before, on a connection that was lost:
+    then a refusal may be the answer to the second one, because the first was applied.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    sent_twice: bool = False
 
     @property
     def error(self) -> Mapping[str, str] | None:

@@ -52,16 +52,17 @@ class Curl:
 
     def __init__(self, options: Callable[[pycurl.Curl], None]) -> None:
         self._options = options
-        self._idle: deque[pycurl.Curl] = deque()
+        self._idle: deque[tuple[pycurl.Curl, bool]] = deque()  # and whether it is connected
 
     def request(
         self, method: str, url: str, headers: list[str], body: bytes, *, user: str, password: str
     ) -> Answer:
         """Send a request and return its answer, whatever it says. Raises `Unanswered`."""
         try:
-            handle = self._idle.pop()  # the one used last: its connection is the likeliest to live
+            # The one used last: its connection is the likeliest to live.
+            handle, is_connected = self._idle.pop()
         except IndexError:
-            handle = self._new()
+            handle, is_connected = self._new(), False
         received = BytesIO()
         lines: list[bytes] = []
         handle.setopt(pycurl.URL, url)
@@ -83,23 +84,28 @@ class Curl:
         try:
             handle.perform()
             status = handle.getinfo(pycurl.RESPONSE_CODE)
+            connects = handle.getinfo(pycurl.NUM_CONNECTS)
         except pycurl.error as error:
             handle.close()
             raise _unanswered(error) from None
         except BaseException:  # from a signal handler: what became of the request is not known
             handle.close()
             raise
+        answered = _headers(lines)
         if len(self._idle) < _MOST_IDLE:
-            self._idle.append(handle)
+            self._idle.append((handle, answered.get("connection", "").lower() != "close"))
         else:
             handle.close()
-        return Answer(status, _headers(lines), received.getvalue())
+        # When a connection that was kept turns out to be lost before any answer, libcurl connects
+        # again and repeats the request, with nothing to forbid it.
+        sent_twice = connects > (0 if is_connected else 1)
+        return Answer(status, answered, received.getvalue(), sent_twice)
 
     def close(self) -> None:
         """Close the idle connections. Requests under way go on, and later ones connect again."""
         while self._idle:
             try:
-                handle = self._idle.pop()
+                handle, _ = self._idle.pop()
             except IndexError:
                 return
             handle.close()

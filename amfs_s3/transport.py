@@ -69,9 +69,15 @@ class Transport:
         self._refreshing = Background(endpoint.frozen_credentials)
 
     def create(self, key: str, data: bytes) -> bool:
-        """PUT with `If-None-Match: *`; False for 412 and 409."""
+        """PUT with `If-None-Match: *`; False for 412 and 409.
+
+        A refusal of a request that was perhaps sent twice may be the work of its first sending: the
+        outcome is unknown then, as if the first answer had been lost.
+        """
         answer = self._send("PUT", self._path(key), data, "If-None-Match: *")
         if answer.status in _REFUSED and (answer.error is not None or not answer.body):
+            if answer.sent_twice:
+                raise RequestFailed(Failure("sent", text="the connection was lost on the way"))
             return False
         self._require_applied(answer)
         return True

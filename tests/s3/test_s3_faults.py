@@ -459,3 +459,23 @@ def test_a_proof_that_gives_up_is_unavailable_and_leaves_nothing(
         memory.write("e", "k", 1)
     assert type(caught.value) is BackendUnavailableError
     assert left() == []
+
+
+def test_a_request_that_was_sent_again_on_its_own_is_not_said_to_be_unwritten(
+    place: Place, direct: AgentMemory, wire: FaultProxy
+) -> None:
+    """A connection that was kept is lost after the create was applied: the client repeats it, is
+    refused because of its own first one, and cannot read back whose it is."""
+    namespace = direct.namespace
+    with place.memory("w", namespace=namespace, patience=0.5) as memory:
+        memory.write("e", "warm", 1)
+        wire.inject(Fault.LOST_ANSWER, creates)
+        wire.inject(Fault.ERROR_503, lambda request: request.kind == "get", times=None)
+        wire.inject(Fault.ERROR_503, lambda request: request.kind == "list", times=None)
+        try:
+            memory.write("e", "k", "mine")
+        except WriteOutcomeUnknownError:
+            pass
+        finally:
+            wire.quiet()
+        assert [entry.value for entry in direct.history("e", "k")] == ["mine"]
