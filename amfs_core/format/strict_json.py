@@ -73,9 +73,13 @@ def _exactly(text: str) -> float:
     written = repr(number)  # the shortest that reads as the same double
     if text == written:
         return number
-    from decimal import Decimal  # which takes long to import
+    from decimal import Decimal, InvalidOperation  # which takes long to import
 
-    if not isfinite(number) or Decimal(text) != Decimal(written):
+    try:
+        is_exact = isfinite(number) and Decimal(text) == Decimal(written)
+    except InvalidOperation:  # an exponent beyond all bounds, of which only zero is nothing
+        is_exact = not re.search("[1-9]", re.split("[eE]", text)[0])
+    if not is_exact:
         raise _NotKeptError(
             f"the number {text:.80} would be rounded to {written}; as a text it keeps every digit"
         )
