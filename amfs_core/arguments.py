@@ -117,10 +117,16 @@ def moment(given: object, what: str) -> datetime:
 
 
 def expanded(path: str, what: str) -> str:
-    """Return a path with `~` replaced by the home directory; `ConfigurationError` where nobody
-    knows it, as without `HOME` in a container: a directory named `~` is not what was meant."""
+    """Return a path with `~` at its beginning replaced by the home directory.
+
+    Raises `ConfigurationError` where nobody knows that, as in a container without `HOME`, or where
+    `HOME` is empty or a relative path: `./~/mem`, `/mem` and `./home/mem` are not what was meant.
+    """
+    if not path.startswith("~"):
+        return path
     found = os.path.expanduser(path)
-    if found.startswith("~"):
+    own = path.partition(os.sep)[0] == "~"
+    if not os.path.isabs(found) or (own and os.environ.get("HOME") == ""):
         raise ConfigurationError(
             f"{what} {path!r} begins with a home directory that this system does not know; set "
             "HOME, or give the whole path"

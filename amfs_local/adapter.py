@@ -28,7 +28,8 @@ from amfs_core.format import checked_prefix
 from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
 from amfs_local.directories import Directories
 from amfs_local.flush import FlushEach, flush_each
-from amfs_local.temporary import NoHardLinksError, Scratch
+from amfs_local.root import Root
+from amfs_local.temporary import NoHardLinksError, Scratch, UnknownLinkError
 
 if TYPE_CHECKING:
     from amfs_core.doctor import Check
@@ -37,6 +38,7 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO mus
 _NO_FILE = (errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ATTEMPTS = 10
+_MOST_WARNINGS = 100
 _OPEN_FILES = 256  # at a time, a quarter of what a process may have by default
 _Found = list[tuple[bytes, "os.DirEntry[str]"]]
 
@@ -71,10 +73,11 @@ class LocalAdapter:
         self.durability = durability
         durable = durability == "fsync"
         self._base = os.path.join(self.root, self.prefix)  # ends with a slash
-        self._real_base = self._real()
+        self._root = Root(self.root)
         self._directories = Directories(self.root, durable=durable)
-        self._scratch = Scratch(self.root, durable=durable)
+        self._scratch = Scratch(self._root, durable=durable)
         self._late = False  # the last create came after another's
+        self._links: set[str] = set()  # to directories, that were warned of
 
     @property
     def location(self) -> str:
@@ -101,7 +104,8 @@ class LocalAdapter:
         except OSError as error:
             self._directories.forget(directory)
             failed = self._translated(error, key, "write")
-            if created:  # it has its name, and may or may not survive a crash of the machine
+            # It has its name and may not survive a crash of the machine; or it may have its name.
+            if created or isinstance(error, UnknownLinkError):
                 raise OutcomeUnknownError(str(failed), object_key=key) from error
             raise failed from error
         return created
@@ -131,9 +135,9 @@ class LocalAdapter:
     def get(self, key: str) -> bytes | None:
         """Return the file's bytes, or None when there is no such file.
 
-        What is there and no file (a link, a pipe, a directory) has no bytes, and neither has what a
-        link below the root leads to: no object is empty, so whoever reads it finds that it is
-        broken, and nobody waits for it.
+        What is there and no file (a link, a pipe, a directory) has no bytes: no object is empty, so
+        whoever reads it finds that it is broken, and nobody waits for it. A file that a link to a
+        directory led to, below the root, is refused.
         """
         path = self._path(key)
         try:
@@ -151,8 +155,9 @@ class LocalAdapter:
             raise self._translated(error, key, "read") from error
         try:
             status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or not self._is_in_place(fd, key):
+            if not stat.S_ISREG(status.st_mode):
                 return b""
+            self._root.require_file(fd, path)
             data = os.read(fd, status.st_size + 1)
             if len(data) == status.st_size:  # else a file too big for one read
                 return data
@@ -162,20 +167,6 @@ class LocalAdapter:
             raise self._translated(error, key, "read") from error
         finally:
             os.close(fd)
-
-    def _is_in_place(self, fd: int, key: str) -> bool:
-        """True unless a symbolic link below the root led to the file: the kernel knows the way that
-        it went. What is above the root may be links."""
-        try:
-            if os.readlink(f"/proc/self/fd/{fd}") == self._real_base + key:
-                return True
-        except OSError:  # no /proc: not Linux
-            pass
-        self._real_base = self._real()  # the root may have been moved
-        return os.path.realpath(self._path(key)) == self._real_base + key
-
-    def _real(self) -> str:
-        return os.path.join(os.path.realpath(self.root), self.prefix)
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield `(key, bytes or None)`. One after the other: a local read waits for nothing."""
@@ -190,6 +181,7 @@ class LocalAdapter:
         its first file is yielded.
         """
         try:
+            self._root.require_directory(self._path(prefix))
             yield from self._walk(prefix, start_after.encode())
         except OSError as error:
             raise self._translated(error, prefix, "list") from error
@@ -208,8 +200,10 @@ class LocalAdapter:
 
     def delete(self, key: str) -> None:
         """Remove the file if there is one."""
+        path = self._path(key)
         try:
-            os.unlink(self._path(key))
+            self._root.require_directory(os.path.dirname(path))
+            os.unlink(path)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -273,8 +267,22 @@ class LocalAdapter:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:  # replaced or removed since the directory was read
                 continue
+            if stat.S_ISLNK(status.st_mode):
+                self._warn_of_link(key)
             modified = datetime.fromtimestamp(status.st_mtime, UTC)
             yield ObjectInfo(key, status.st_size, modified)
+
+    def _warn_of_link(self, key: str) -> None:
+        """Say once of each link to a directory that what it leads to is not listed."""
+        path = self._path(key)
+        if key in self._links or len(self._links) >= _MOST_WARNINGS or not os.path.isdir(path):
+            return
+        self._links.add(key)
+        _log.warning(
+            "%s is a symbolic link, which is not followed below the root of a store: the memories "
+            "that it leads to are not listed, found or read. Move the directory back to its place",
+            path,
+        )
 
     def _directory(self, prefix: str, after: bytes) -> _Found:
         """Return what is in a directory and can come after a key, in falling order."""
@@ -319,6 +327,18 @@ class LocalAdapter:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return PermissionDeniedError(
                 f"{what}; give this user access to it, or name another root", object_key=key
+            )
+        if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ):
+            return ConfigurationError(
+                f"{what}; the file system of {self.root!r} does not take such a name: use a "
+                "shorter root, shorter or plainer entity paths and keys, or another file system",
+                object_key=key,
+            )
+        if error.errno == errno.EFBIG:
+            return StorageFullError(
+                f"{what}; raise the limit on the size of a file (ulimit -f), or use a file system "
+                "that takes larger ones. Nothing was written",
+                object_key=key,
             )
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StorageFullError(

@@ -17,9 +17,11 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from amfs_core import fork
 from amfs_local.flush import FlushEach
+from amfs_local.root import Root
 
 DIRECTORY = ".amfs-tmp"
 """Under the root. No escaped name begins with a dot, so no object is ever in it."""
@@ -31,6 +33,14 @@ _NO_LINKS = (
 )
 """What `link` says where there are no hard links: file systems do not agree (link(2))."""
 
+_NOT_LINKED = (
+    *_NO_LINKS,
+    *(errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EILSEQ),
+)
+"""After these the file has no name. After others, as EIO and ETIMEDOUT of a network file system or
+EINTR of one that can be interrupted, it may have: the request may have been carried out."""
+
 _ATTEMPTS = 100
 _SELDOM = 1.0
 """Seconds between two looks for leftovers while this process makes none: only an erasure that was
@@ -41,11 +51,16 @@ class NoHardLinksError(OSError):
     """The file system cannot give a file a second name."""
 
 
+class UnknownLinkError(OSError):
+    """The file may have its name, or not: what another machine or a broken disk did is unknown."""
+
+
 class Scratch:
     """Writes the files of one adapter and gives them their names."""
 
-    def __init__(self, root: str, *, durable: bool) -> None:
-        self._directory = os.path.join(root, DIRECTORY)
+    def __init__(self, root: Root, *, durable: bool) -> None:
+        self._root = root
+        self._directory = os.path.join(root.path, DIRECTORY)
         self._durable = durable
         self._unnamed = hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd")
         self._looked = -_SELDOM
@@ -63,7 +78,7 @@ class Scratch:
         failed: OSError | None = None
         if self._unnamed:
             try:
-                fd = _unnamed_file(data, path)
+                fd = self._unnamed_file(data, path)
                 try:
                     if self._durable:
                         os.fsync(fd)
@@ -77,8 +92,9 @@ class Scratch:
                     raise
                 failed = error
         with self._named(data) as temporary:
+            self._root.require_directory(os.path.dirname(path))
             try:
-                os.link(temporary, path)
+                _link(temporary, path)
             except OSError as error:
                 if error.errno in _NO_LINKS and _takes_files(os.path.dirname(path)):
                     raise NoHardLinksError(error.errno, error.strerror, path) from error
@@ -97,7 +113,7 @@ class Scratch:
         try:
             for path, data in files.items():
                 try:
-                    opened[_unnamed_file(data, path)] = path
+                    opened[self._unnamed_file(data, path)] = path
                 except OSError:
                     continue
             for fd in flush_each(list(opened)):
@@ -115,9 +131,23 @@ class Scratch:
         """Make `path` a file that holds `data`, in place of one that is there."""
         self._remove_leftovers()
         with self._named(data) as temporary:
+            self._root.require_directory(os.path.dirname(path))
             os.rename(temporary, path)
         with contextlib.suppress(OSError):  # others may be using it; then it stays
             os.rmdir(self._directory)
+
+    def _unnamed_file(self, data: bytes, path: str) -> int:
+        """Return a new file that holds `data`, in the directory where `path` is to be."""
+        directory = path.rpartition(os.sep)[0]
+        flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
+        fd = os.open(directory, flags, 0o666)  # less the umask, as any file is
+        try:
+            self._root.require_unnamed(fd, directory)
+            _fill(fd, data)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
     @contextlib.contextmanager
     def _named(self, data: bytes) -> Iterator[str]:
@@ -133,7 +163,7 @@ class Scratch:
                 os.fsync(fd)
             yield path
         finally:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # else it is removed as that of a crash is
                 os.unlink(path)
             os.close(fd)
 
@@ -160,18 +190,6 @@ class Scratch:
                 _remove_if_abandoned(os.path.join(self._directory, name))
 
 
-def _unnamed_file(data: bytes, path: str) -> int:
-    """Return a new file that holds `data`, in the directory where `path` is to be."""
-    flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
-    fd = os.open(path.rpartition(os.sep)[0], flags, 0o666)  # less the umask, as any file is
-    try:
-        _fill(fd, data)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
 def _fill(fd: int, data: bytes) -> None:
     written = os.write(fd, data)
     while written < len(data):
@@ -180,7 +198,16 @@ def _fill(fd: int, data: bytes) -> None:
 
 def _name(fd: int, path: str) -> None:
     # With a directory fd os.link is linkat(2), which follows the link of /proc.
-    os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+    _link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+
+
+def _link(source: str, path: str, **options: Any) -> None:
+    try:
+        os.link(source, path, **options)
+    except OSError as error:
+        if error.errno in _NOT_LINKED:
+            raise
+        raise UnknownLinkError(error.errno, error.strerror, path) from error
 
 
 def _takes_files(directory: str) -> bool:

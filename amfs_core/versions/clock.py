@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 
+_log = logging.getLogger("amfs")
 _TICK = timedelta(microseconds=1)
 
 AHEAD = timedelta(minutes=10)
@@ -11,7 +13,11 @@ AHEAD = timedelta(minutes=10)
 
 
 class Clock:
-    """The time of day in UTC, never the same twice and never going back within this process."""
+    """The time of day in UTC, never the same twice and not going back within this process.
+
+    When the time of day falls by more than `AHEAD`, it was wrong before and has been set right:
+    then this follows it, so that not everything which is written from here on is from the future.
+    """
 
     def __init__(self) -> None:
         self._last = datetime.min.replace(tzinfo=UTC)
@@ -23,6 +29,16 @@ class Clock:
         # threads might get the same time, as two processes may.
         now, last = datetime.now(UTC), self._last
         if now <= last:
-            now = last + _TICK
+            now = last + _TICK if last - now <= AHEAD else self._set_back(last, now)
         self._last = now
+        return now
+
+    @staticmethod
+    def _set_back(last: datetime, now: datetime) -> datetime:
+        _log.warning(
+            "the clock of this machine was set back from %s to %s: what was written before keeps "
+            "the time that it was given, and `amfs verify` names memories from the future",
+            last.isoformat(timespec="seconds"),
+            now.isoformat(timespec="seconds"),
+        )
         return now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -14,10 +15,11 @@ import pytest
 
 from amfs import AgentMemory as ConfiguredMemory
 from amfs_core.errors import (
-    AMFSError,
     ConfigurationError,
-    CorruptEntryError,
     PermissionDeniedError,
+    StorageFullError,
+    WriteManyError,
+    WriteOutcomeUnknownError,
 )
 from amfs_core.memory import AgentMemory
 from amfs_local import LocalAdapter, temporary
@@ -35,23 +37,68 @@ def memory(tmp_path: Path) -> AgentMemory:
 # -- links -----------------------------------------------------------------------------------
 
 
+def move_and_link(tmp_path: Path, below: str) -> Path:
+    """Move a directory of the store out of it, put a link in its place, and return where it is."""
+    inside, outside = tmp_path / "store" / below, tmp_path / "outside"
+    shutil.move(inside, outside)
+    inside.symlink_to(outside, target_is_directory=True)
+    return outside
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("depth", ["default/entries/e/k", "default/entries/e", "default/entries"])
 def test_a_directory_link_below_the_root_is_not_followed(
     memory: AgentMemory, tmp_path: Path, depth: str
 ) -> None:
-    inside = tmp_path / "store" / depth
-    outside = tmp_path / "outside"
-    shutil.move(inside, outside)
-    inside.symlink_to(outside, target_is_directory=True)
-    adapter = LocalAdapter(tmp_path / "store")
-    assert adapter.get(KEY) == b""  # what is no file has no bytes
-    stranger = AgentMemory("b", adapter=adapter)
-    with pytest.raises(CorruptEntryError):
-        stranger.read("e", "k", version=1)
-    with pytest.raises(AMFSError):
-        stranger.history("e", "k")
-        stranger.read("e", "k")
-    assert memory.adapter.get(KEY) == b""  # nor by who read it before
+    outside = move_and_link(tmp_path, depth)
+    before = contents(outside)
+    stranger = AgentMemory("b", adapter=LocalAdapter(tmp_path / "store"))
+    calls: list[Callable[[], object]] = [
+        lambda: stranger.read("e", "k", version=1),
+        lambda: stranger.read("e", "k"),
+        lambda: stranger.history("e", "k"),
+        lambda: stranger.write("e", "k", "yours"),
+        lambda: stranger.purge("e", "k"),
+        lambda: list(stranger.adapter.list("default/entries/e/k/")),
+        lambda: stranger.adapter.delete(KEY),
+        lambda: memory.adapter.get(KEY),  # nor by who read it before
+    ]
+    for call in calls:
+        with pytest.raises(ConfigurationError, match="symbolic link"):
+            call()
+    assert contents(outside) == before
+
+
+def test_who_knew_a_directory_does_not_write_beyond_the_link_in_its_place(
+    memory: AgentMemory, tmp_path: Path
+) -> None:
+    """Such a write was acknowledged, and no read found it."""
+    outside = move_and_link(tmp_path, "default/entries/e")
+    before = contents(outside)
+    for unnamed in (True, False):
+        adapter = LocalAdapter(tmp_path / "store")
+        adapter._scratch._unnamed = unnamed
+        adapter._directories._known.add(f"{adapter.root}/default/entries/e/k")
+        with pytest.raises(ConfigurationError, match="symbolic link"):
+            adapter.create("default/entries/e/k/v2.json", b"x")
+    with pytest.raises(WriteManyError, match="symbolic link"):
+        memory.write_many([{"entity_path": "e", "key": "k", "value": 1}])
+    with pytest.raises(ConfigurationError, match="symbolic link"):
+        memory.adapter.replace(KEY, b"x")
+    assert contents(outside) == before
+
+
+def test_a_listing_says_once_that_it_leaves_out_what_a_link_leads_to(
+    memory: AgentMemory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    move_and_link(tmp_path, "default/entries/e")
+    stranger = AgentMemory("b", adapter=LocalAdapter(tmp_path / "store"))
+    assert stranger.list() == [] and stranger.search("mine") == []
+    told = [text for text in caplog.messages if "entries/e is a symbolic link" in text]
+    assert len(told) == 1
 
 
 def test_links_above_the_root_are_followed(memory: AgentMemory, tmp_path: Path) -> None:
@@ -147,6 +194,79 @@ def test_a_directory_that_may_not_be_written_to_is_a_matter_of_permission(tmp_pa
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+# -- answers that are misjudged ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unnamed", [True, False], ids=["unnamed", "named"])
+@pytest.mark.parametrize(
+    "number",
+    [errno.EIO, errno.ETIMEDOUT, errno.EINTR, errno.ESTALE],
+    ids=lambda number: errno.errorcode[number],
+)
+def test_a_link_whose_answer_was_lost_leaves_the_outcome_unknown(
+    tmp_path: Path, number: int, unnamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS with `soft`, where the server did what its answer no longer says."""
+    adapter = LocalAdapter(tmp_path)
+    adapter._scratch._unnamed = unnamed
+    genuine = os.link
+
+    def link(source: str, target: str, **options: object) -> None:
+        genuine(source, target, **options)  # type: ignore[arg-type]
+        raise OSError(number, os.strerror(number), target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scratch.os, "link", link)
+        with pytest.raises(WriteOutcomeUnknownError) as caught:
+            AgentMemory("a", adapter=adapter, patience=0).write("e", "k", 1)
+        assert AgentMemory("b", adapter=adapter).write("e", "k2", 1).version == 1  # settled
+    found = AgentMemory("c", adapter=adapter).find_write("e", "k", caught.value.write_id)
+    assert found is not None and found.value == 1
+
+
+def test_a_temporary_file_that_cannot_be_removed_does_not_make_a_write_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = LocalAdapter(tmp_path)
+    adapter._scratch._unnamed = False
+    genuine = os.unlink
+
+    def unlink(path: str) -> None:
+        if scratch.DIRECTORY in path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        genuine(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scratch.os, "unlink", unlink)
+        assert adapter.create("a/b.json", b"one") is True
+    assert LocalAdapter(tmp_path).get("a/b.json") == b"one"
+
+
+def test_a_name_that_the_file_system_does_not_take_is_no_outage(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    while len(root) < 3_600:  # PATH_MAX is 4,096
+        root += "/" + "y" * 200
+    memory = AgentMemory("a", adapter=LocalAdapter(root), patience=0)
+    path = "/".join(["z" * 200] * 3)
+    for call in (lambda: memory.write(path, "k", 1), lambda: memory.read(path, "k", version=1)):
+        with pytest.raises(ConfigurationError, match="does not take such a name"):
+            call()
+    assert memory.metrics.outages == 0
+
+
+def test_a_version_over_the_limit_of_a_file_is_no_outage(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    memory = AgentMemory("a", adapter=LocalAdapter(tmp_path / "store"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
+    try:
+        with pytest.raises(StorageFullError, match="raise the limit on the size of a file"):
+            memory.write("e", "k", "x" * 5_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert memory.metrics.retries == 0
+    assert memory.write("e", "k", "x" * 5_000).version == 1
+
+
 # -- no home ---------------------------------------------------------------------------------
 
 
@@ -171,6 +291,18 @@ def test_a_root_in_an_unknown_home_is_refused(
     with pytest.raises(ConfigurationError, match="'~/cache' begins with a home directory"):
         ConfiguredMemory("a", cache_dir="~/cache")
     assert not list(homeless.iterdir())
+
+
+@pytest.mark.parametrize("home", ["", "relative", "~"])
+def test_a_home_that_is_no_whole_path_is_not_a_home(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty one would make `/mem` of `~/mem`."""
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="begins with a home directory"):
+        LocalAdapter("~/mem")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user that nobody knows")

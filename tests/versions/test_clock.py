@@ -14,7 +14,7 @@ from amfs_core.versions import Clock
 from amfs_core.versions import clock as clock_module
 
 
-@given(st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=30))
+@given(st.lists(st.integers(-(10**7), 10**7), min_size=1, max_size=30))  # 5 minutes in all
 def test_it_goes_on_while_the_time_of_day_goes_back_or_stands_still(steps: list[int]) -> None:
     wall = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -33,6 +33,16 @@ def test_it_goes_on_while_the_time_of_day_goes_back_or_stands_still(steps: list[
             assert seen[-1] >= wall
             assert seen[-1] <= latest + timedelta(microseconds=len(seen))  # not ahead for long
     assert all(one < next_one for one, next_one in pairwise(seen))
+
+
+def test_a_clock_that_was_years_ahead_and_is_set_right_is_followed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = Clock()
+    clock._last = datetime.now(UTC) + timedelta(days=1000)
+    first, second = clock.now(), clock.now()
+    assert first < second < datetime.now(UTC) + timedelta(minutes=1)
+    assert len(caplog.messages) == 1 and "was set back from" in caplog.messages[0]
 
 
 @pytest.mark.usefixtures("eager_threads")
