@@ -203,9 +203,11 @@ class S3Adapter:
 
     def checks(self) -> Iterator[Check]:
         """Yield what `amfs doctor` looks at: about 19 requests; a scratch object is removed."""
+        from amfs_core.doctor import DEADLINE
         from amfs_s3.doctor.checks import S3Checks
 
-        return S3Checks(self, self._connection, self._client_options, self.prefix).all()
+        connect = partial(self._connector.connection, DEADLINE)  # there is no patience around it
+        return S3Checks(self, connect, self._client_options, self.prefix).all()
 
     def close(self) -> None:
         """Close the idle connections. The next operation would connect again."""

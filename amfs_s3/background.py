@@ -30,6 +30,12 @@ class Background(Generic[T]):
         self._work = work
         self._under_way: dict[str, _Attempt[T]] = {}  # of one entry: `setdefault` is a single step
 
+    @property
+    def is_late(self) -> bool:
+        """True while work is under way that somebody has waited for as long as they would."""
+        attempt = self._under_way.get("now")
+        return attempt is not None and attempt.is_late and not attempt.is_done
+
     def result(self, seconds: float) -> T:
         """Return what the work gives, or raise what it raises; `StillAtWork` after so long."""
         until = time.monotonic() + seconds
@@ -46,6 +52,7 @@ class Background(Generic[T]):
             attempt.run()
         attempt.wait(until)
         if not attempt.is_done:
+            attempt.is_late = True
             raise StillAtWork
         self._forget(attempt)
         if attempt.error is not None:
@@ -65,6 +72,7 @@ class _Attempt(Generic[T]):
         self._waiting: deque[_thread.LockType] = deque()
         self.error: BaseException | None = None
         self.is_done = False
+        self.is_late = False
 
     @property
     def is_begun(self) -> bool:

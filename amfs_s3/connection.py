@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from amfs_core.errors import BackendUnavailableError
+from amfs_s3 import imports
 from amfs_s3.background import Background, StillAtWork
 from amfs_s3.settings import Settings
 
@@ -44,14 +45,14 @@ class Connector:
         self._resolved_at = 0.0
         self._sources: object = None
 
-    def connection(self) -> Connection:
+    def connection(self, seconds: float | None = None) -> Connection:
         """Return the connection, made when it is first asked for.
 
-        Raises `BackendUnavailableError` when that takes longer than `connect_timeout`; it goes on
-        in the background, and the next call waits for it again.
+        Raises `BackendUnavailableError` when that takes longer than so many seconds, without them
+        `connect_timeout`; it goes on in the background, and the next call waits for it again.
         """
         return self.current or self._wait(
-            self._connecting, self._settings.connect_timeout, "finding its credentials"
+            self._connecting, seconds or self._settings.connect_timeout, "finding its credentials"
         )
 
     def prove(self) -> None:
@@ -83,8 +84,13 @@ class Connector:
 
     def _connect(self) -> Connection:
         # The imports are here because they are slow.
-        from amfs_s3.endpoint import resolve
-        from amfs_s3.transport import Transport
+        with imports.under_way():
+            import boto3.s3.inject  # noqa: F401  (boto3 itself puts that off)
+            import botocore.session  # noqa: F401
+
+            import amfs_s3.proof  # noqa: F401
+            from amfs_s3.endpoint import resolve
+            from amfs_s3.transport import Transport
 
         self._sources, self._resolved_at = _state_of_shared_files(), time.monotonic()
         endpoint = resolve(self._settings)

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from amfs_core.errors import AMFSError, ConfigurationError, PermissionDeniedError
-from amfs_s3.settings import Settings, require_text
+from amfs_core.errors import (
+    AMFSError,
+    BackendUnavailableError,
+    ConfigurationError,
+    PermissionDeniedError,
+)
+from amfs_s3.settings import Settings, require_header, require_text
 from amfs_s3.url import fault, is_address, shown
 
 if TYPE_CHECKING:
     import boto3
+    import botocore.session
+    from botocore.config import _S3Dict
     from botocore.credentials import Credentials, ReadOnlyCredentials
     from mypy_boto3_s3.client import S3Client
 
 _AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _AWS = "https://s3.amazonaws.com"
 _DEFAULT_REGION = "us-east-1"
+_PRIVATE_LINK = "bucket.vpce-"  # "bucket" is a word here, whatever the name of the bucket
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,7 @@ def _resolved(settings: Settings) -> Endpoint:
     import botocore.session
 
     core = botocore.session.Session(profile=settings.profile_name)
+    require_text(core.get_config_variable("profile"), "the name of the profile (AWS_PROFILE)")
     session = boto3.Session(
         botocore_session=core,
         aws_access_key_id=settings.aws_access_key_id,
@@ -100,24 +111,16 @@ def _resolved(settings: Settings) -> Endpoint:
         aws_session_token=settings.aws_session_token,
         region_name=settings.region_name,
     )
-    credentials = session.get_credentials()
-    if credentials is None:
-        raise ConfigurationError(
-            f"no AWS credentials found for bucket {settings.bucket!r}; set "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`, "
-            "or name a profile with AWS_PROFILE"
-        )
-    # Fetched once here so that an expired SSO session, say, is an error with boto3's own words.
-    frozen = credentials.get_frozen_credentials()
+    credentials, frozen = _credentials(session, settings)
     for name in ("access_key", "secret_key", "token"):
-        require_text(getattr(frozen, name), f"the {name} of the AWS credentials")
+        require_header(getattr(frozen, name), f"the {name} of the AWS credentials")
     require_text(session.region_name, "the region (AWS_DEFAULT_REGION or the profile's)")
     virtual_hosted = _is_virtual_hosted(settings, settings.endpoint_url or _AWS)
-    client = _client(session, settings, virtual_hosted=virtual_hosted)
+    client = _client(core, session, settings, virtual_hosted=virtual_hosted)
     url = client.meta.endpoint_url.rstrip("/")
     if virtual_hosted != _is_virtual_hosted(settings, url):  # a variable or profile named it
         virtual_hosted = not virtual_hosted
-        client = _client(session, settings, virtual_hosted=virtual_hosted)
+        client = _client(core, session, settings, virtual_hosted=virtual_hosted)
     _check(url, settings)
     ca_bundle = core.get_config_variable("ca_bundle")
     if ca_bundle and not Path(ca_bundle).is_file():
@@ -136,14 +139,47 @@ def _resolved(settings: Settings) -> Endpoint:
     )
 
 
+def _credentials(
+    session: boto3.Session, settings: Settings
+) -> tuple[Credentials, ReadOnlyCredentials]:
+    """Return boto3's credentials, and what they are now."""
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        credentials = session.get_credentials()
+        # Fetched once here so that an expired SSO session, say, is an error with boto3's own words.
+        frozen = None if credentials is None else credentials.get_frozen_credentials()
+    except BotoCoreError:
+        raise
+    except Exception as error:  # what a process prints, or that there is none, raises many kinds
+        raise _no_credentials(error, settings) from error
+    if credentials is None or frozen is None:
+        raise ConfigurationError(
+            f"no AWS credentials found for bucket {settings.bucket!r}; set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`, "
+            "or name a profile with AWS_PROFILE"
+        )
+    return credentials, frozen
+
+
+def _no_credentials(error: Exception, settings: Settings) -> AMFSError:
+    problem = " ".join(str(error).split())
+    message = f"cannot get the credentials for bucket {settings.bucket!r}: {problem}"
+    if isinstance(error, OSError) and error.errno in _SHORTAGES:
+        return BackendUnavailableError(message)
+    return ConfigurationError(
+        f"{message}; check credential_process and what it prints, and the profile that names it"
+    )
+
+
 def _check(url: str, settings: Settings) -> None:
     """Raise `ConfigurationError` for a URL that is no endpoint's."""
     if problem := fault(url):
         raise ConfigurationError(f"endpoint_url {shown(url)!r} {problem}")
     parts = urlsplit(url)
-    if _is_aws(url) and (
-        (parts.hostname or "").startswith(f"{settings.bucket.lower()}.") or parts.path.strip("/")
-    ):
+    host = parts.hostname or ""
+    in_host = host.startswith(f"{settings.bucket.lower()}.") and not host.startswith(_PRIVATE_LINK)
+    if _is_aws(url) and (in_host or parts.path.strip("/")):
         raise ConfigurationError(
             f"endpoint_url {shown(url)!r} contains the bucket; give the URL of the service alone, "
             "such as https://s3.eu-west-1.amazonaws.com, or leave it out"
@@ -155,10 +191,20 @@ def _check(url: str, settings: Settings) -> None:
         )
 
 
-def _client(session: boto3.Session, settings: Settings, *, virtual_hosted: bool) -> S3Client:
+def _client(
+    core: botocore.session.Session,
+    session: boto3.Session,
+    settings: Settings,
+    *,
+    virtual_hosted: bool,
+) -> S3Client:
     """Make boto3's client. Left to itself it may put the bucket in the name of any host."""
     from botocore.config import Config
 
+    s3: _S3Dict = {"addressing_style": "virtual" if virtual_hosted else "path"}
+    if core.get_config_variable("use_fips_endpoint"):
+        # There is no global endpoint with FIPS, but botocore makes up the name of one.
+        s3["us_east_1_regional_endpoint"] = "regional"
     return session.client(
         "s3",
         region_name=session.region_name or _DEFAULT_REGION,
@@ -169,7 +215,7 @@ def _client(session: boto3.Session, settings: Settings, *, virtual_hosted: bool)
             retries={"total_max_attempts": 1},
             max_pool_connections=settings.max_concurrency,
             request_checksum_calculation="when_required",
-            s3={"addressing_style": "virtual" if virtual_hosted else "path"},
+            s3=s3,
         ),
     )
 
@@ -201,6 +247,8 @@ def _translated(error: Exception, settings: Settings) -> AMFSError:
     import botocore.exceptions as botocore
 
     bucket = settings.bucket
+    if isinstance(error, botocore.ConfigParseError):
+        return ConfigurationError(f"{error}; see what `aws configure list` says of that file")
     if isinstance(error, botocore.ProfileNotFound):
         return ConfigurationError(f"{error}; name one that is in ~/.aws/config")
     if isinstance(error, (botocore.SSOTokenLoadError, botocore.UnauthorizedSSOTokenError)):
@@ -212,5 +260,5 @@ def _translated(error: Exception, settings: Settings) -> AMFSError:
     problem = " ".join(str(error).split())
     return ConfigurationError(
         f"cannot set up bucket {bucket!r}: {problem}; check endpoint_url and AWS_ENDPOINT_URL, or "
-        "region_name and AWS_REGION"
+        "region_name and AWS_DEFAULT_REGION"
     )

@@ -109,7 +109,8 @@ def _is_found(transport: Transport, scratch: str) -> bool:
 
 def _mark(endpoint: Endpoint) -> Path | None:
     """Return the file that says that it was proved; None where there is no place for it."""
-    identity = f"{endpoint.url}\n{endpoint.settings.bucket}".encode()
+    # "listed": earlier releases left marks of a proof that did not list.
+    identity = f"listed\n{endpoint.url}\n{endpoint.settings.bucket}".encode()
     name = hashlib.sha256(identity).hexdigest()[:32]
     try:
         directory = Path(platformdirs.user_cache_dir("amfs"))

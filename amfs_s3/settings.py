@@ -19,9 +19,10 @@ ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 _BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST = 86_400.0
-_TEXTS = (
-    *("endpoint_url", "region_name", "profile_name", "sse_kms_key_id"),
+_TEXTS = ("endpoint_url", "region_name", "profile_name")
+_HEADERS = (
     *("aws_access_key_id", "aws_secret_access_key", "aws_session_token"),
+    "sse_kms_key_id",
 )
 
 
@@ -58,6 +59,8 @@ class Settings:
             )
         for name in _TEXTS:
             require_text(getattr(self, name), name)
+        for name in _HEADERS:
+            require_header(getattr(self, name), name)
         for name in ("timeout", "connect_timeout"):
             _require_seconds(getattr(self, name), name)
         if type(self.max_concurrency) is not int or self.max_concurrency < 1:
@@ -70,7 +73,7 @@ class Settings:
 
 
 def require_text(given: object, name: str) -> None:
-    """Raise `ConfigurationError` for what is neither None nor text that a header can carry."""
+    """Raise `ConfigurationError` for what is neither None nor text on one line."""
     if given is None:
         return
     if type(given) is not str:
@@ -78,6 +81,15 @@ def require_text(given: object, name: str) -> None:
     if _CONTROL.search(given):
         raise ConfigurationError(
             f"{name} has a line break or another control character; give it without"
+        )
+
+
+def require_header(given: object, name: str) -> None:
+    """Raise `ConfigurationError` for what is neither None nor text that a header can carry."""
+    require_text(given, name)
+    if given is not None and not str(given).isascii():
+        raise ConfigurationError(
+            f"{name} has a character that is not ASCII, which none of them has; copy it again"
         )
 
 

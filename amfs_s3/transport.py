@@ -174,6 +174,9 @@ class Transport:
         try:
             if not credentials.refresh_needed():
                 return self._endpoint.known[-1]
+            # Waited for once: while a refresh hangs, requests go on with what is still good.
+            if self._refreshing.is_late and not credentials.refresh_needed(_STILL_GOOD_SECONDS):
+                return self._endpoint.known[-1]
             return self._refreshing.result(self._endpoint.settings.connect_timeout)
         except StillAtWork:
             if not credentials.refresh_needed(_STILL_GOOD_SECONDS):

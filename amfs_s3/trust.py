@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,13 +56,13 @@ class TrustedCertificates:
         if self._more is not None:
             handle.setopt(pycurl.CAINFO_BLOB, self._more)
         elif self._file:
-            handle.setopt(pycurl.CAINFO, self._file)
+            handle.setopt(pycurl.CAINFO, os.fsencode(self._file))
         if self._directory:
-            handle.setopt(pycurl.CAPATH, self._directory)
+            handle.setopt(pycurl.CAPATH, os.fsencode(self._directory))
         if self._proxy is not None:
             handle.setopt(pycurl.PROXY_CAINFO_BLOB, self._proxy)
         elif self._file:
-            handle.setopt(pycurl.PROXY_CAINFO, self._file)
+            handle.setopt(pycurl.PROXY_CAINFO, os.fsencode(self._file))
 
 
 def _require_certificates(path: str) -> None:

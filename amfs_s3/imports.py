@@ -1,0 +1,41 @@
+"""Imports in the background, which a fork waits for.
+
+A child would inherit modules that are imported by half, and no thread that finishes them: whatever
+it imports of them later fails, for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_LONGEST_SECONDS = 10.0
+_PAUSE_SECONDS = 0.005
+
+_threads: deque[int] = deque()  # that import; no lock, as a signal handler may fork
+
+
+@contextmanager
+def under_way() -> Iterator[None]:
+    """Have forks of other threads wait until the block ends."""
+    own = threading.get_ident()
+    _threads.append(own)
+    try:
+        yield
+    finally:
+        _threads.remove(own)
+
+
+def _wait() -> None:
+    own = threading.get_ident()
+    until = time.monotonic() + _LONGEST_SECONDS
+    while any(thread != own for thread in list(_threads)) and time.monotonic() < until:
+        time.sleep(_PAUSE_SECONDS)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(before=_wait, after_in_child=_threads.clear)
