@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import stat
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import certifi
 import pytest
 
 from amfs_core.errors import (
@@ -132,6 +134,50 @@ def test_a_refresh_that_hangs_holds_nobody_up_while_the_credentials_are_good(
     assert time.monotonic() - started < 10
 
 
+def test_a_refresh_that_hangs_is_waited_for_once_and_not_by_every_request(
+    home: Path, minio: Server
+) -> None:
+    ends = datetime.now(UTC) + timedelta(seconds=600)
+    script = home / "process"
+    script.write_text(
+        "#!/bin/sh\nif [ -e twice ]; then sleep 60; fi\n"
+        "if [ -e once ]; then touch twice; fi\ntouch once\n"  # when it is resolved, two times
+        f'echo \'{{"Version": 1, "AccessKeyId": "{minio.access_key}", '
+        f'"SecretAccessKey": "{minio.secret_key}", "Expiration": "{ends.isoformat()}"}}\'\n'
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    (home / "config").write_text(f"[default]\ncredential_process = {script}\n")
+    store = adapter(minio, minio.new_bucket(), connect_timeout=2.0)
+    started = time.monotonic()
+    assert [store.get(f"x{number}") for number in range(12)] == [None] * 12
+    assert time.monotonic() - started < 15  # 2 seconds for each would be 24
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("/nowhere/tool --quick", "No such file or directory: '/nowhere/tool'"),
+        ("/bin/echo hello", "Expecting value"),
+        ("/bin/echo [1]", "'list' object"),
+        ("'/bin/echo", "No closing quotation"),
+    ],
+)
+def test_a_credential_process_that_cannot_be_used_is_an_error_that_names_it(
+    home: Path, command: str, problem: str
+) -> None:
+    (home / "config").write_text(f"[default]\ncredential_process = {command}\n")
+    store = S3Adapter("a-bucket", endpoint_url="http://127.0.0.1:9", region_name="us-east-1")
+    with pytest.raises(ConfigurationError, match="check credential_process") as raised:
+        store.get("x")
+    assert problem in str(raised.value) and "endpoint_url" not in str(raised.value)
+
+
+def test_a_doctor_waits_longer_for_credentials_than_a_call_does(home: Path, minio: Server) -> None:
+    credential_process(home, minio, "sleep 1")
+    checks = adapter(minio, minio.new_bucket(), connect_timeout=0.1).checks()
+    assert "credential_process" in next(checks).look().found
+
+
 # -- credentials that are renewed ------------------------------------------------------------
 
 
@@ -212,6 +258,60 @@ def test_a_region_with_a_line_break_is_refused_in_one_line(
     assert "egion" in str(raised.value) and "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["access_key_id", "secret_access_key", "session_token"])
+@pytest.mark.parametrize("value", ["sécret", "ключ", "a\u200b"])
+def test_credentials_that_are_not_ascii_are_refused_and_not_shown(
+    home: Path, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A header carries none of it: the client's own error would show the text, and be bare."""
+    keys = {"aws_access_key_id": "k", "aws_secret_access_key": "s"} | {f"aws_{name}": value}
+    with pytest.raises(ConfigurationError, match=f"aws_{name} has a character that is not ASCII"):
+        S3Adapter("a-bucket", **keys)  # type: ignore[arg-type]
+    for key, text in keys.items():
+        monkeypatch.setenv(key.upper(), text)
+    store = S3Adapter("a-bucket", endpoint_url="http://127.0.0.1:9", region_name="us-east-1")
+    with pytest.raises(ConfigurationError, match="is not ASCII") as raised:
+        store.create("x", b"")
+    assert value not in str(raised.value)
+
+
+def test_a_profile_with_a_line_break_is_refused_in_one_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "default\n")
+    with pytest.raises(ConfigurationError, match=r"AWS_PROFILE.*line break") as raised:
+        S3Adapter("a-bucket", endpoint_url="http://127.0.0.1:9").get("x")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_of_certificates_may_have_any_name(
+    home: Path, minio: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = home / "autorité.pem"
+    bundle.write_bytes(Path(certifi.where()).read_bytes())
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    write_credentials(home, minio.access_key, minio.secret_key)
+    assert adapter(minio, minio.new_bucket()).get("x") is None
+
+
+def test_with_fips_the_endpoint_of_every_region_is_one_of_the_region(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_credentials(home, "key", "secret")
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+    for region in ("us-east-1", "us-west-2"):
+        place = S3Adapter("my-bucket", region_name=region).location
+        assert place == f"https://s3-fips.{region}.amazonaws.com/my-bucket/amfs/"
+
+
+def test_an_endpoint_of_private_link_may_serve_a_bucket_named_bucket(home: Path) -> None:
+    write_credentials(home, "key", "secret")
+    url = "https://bucket.vpce-1a2b-5e6f.s3.us-east-1.vpce.amazonaws.com"
+    assert S3Adapter("bucket", endpoint_url=url).location == f"{url}/bucket/amfs/"
+    with pytest.raises(ConfigurationError, match="contains the bucket"):
+        S3Adapter("mine", endpoint_url=url.replace("bucket.", "mine.bucket.")).get("x")
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -243,6 +343,21 @@ def test_an_endpoint_of_a_real_server_that_contains_the_bucket_is_refused(
     assert "Contents" not in s3_server.boto3_client().list_objects_v2(Bucket=bucket)
     with pytest.raises(AMFSError):
         memory.list()
+
+
+def test_a_proof_by_a_release_that_did_not_list_is_made_again(
+    home: Path, minio: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    bucket = minio.new_bucket()
+    write_credentials(home, minio.access_key, minio.secret_key)
+    url = f"{minio.endpoint_url}/{bucket}"
+    marks = home / "cache" / "amfs" / "conditional-writes"
+    marks.mkdir(parents=True)
+    (marks / hashlib.sha256(f"{url}\n{bucket}".encode()).hexdigest()[:32]).touch()
+    store = S3Adapter(bucket, endpoint_url=url, region_name="us-east-1")
+    with pytest.raises(ConfigurationError, match="bucket a part of endpoint_url already"):
+        store.create("x", b"")
 
 
 def test_a_bucket_with_a_default_retention_takes_objects_with_a_checksum(

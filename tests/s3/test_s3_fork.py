@@ -202,3 +202,37 @@ def test_the_parent_goes_on_after_its_children(memory: AgentMemory, place: Place
         Worker(read_and_write, memory, "child", 1, method="fork").result()
     assert memory.read("fork", "from-parent") == written
     assert memory.write("fork", "from-parent", "again").version == 2
+
+
+FIRST_USE = """
+import os, sys, threading, time
+from amfs_s3 import S3Adapter
+
+bucket, endpoint, key, secret, module = sys.argv[1:]
+store = S3Adapter(bucket, endpoint_url=endpoint, region_name="us-east-1",
+                  aws_access_key_id=key, aws_secret_access_key=secret)
+thread = threading.Thread(target=store.get, args=("x",))
+thread.start()
+while module not in sys.modules:
+    time.sleep(0)
+child = os.fork()
+if child == 0:
+    store.get("x")
+    os._exit(0)
+thread.join()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("module", ["boto3", "botocore.session", "amfs_s3.transport"])
+def test_a_child_forked_while_another_thread_imports_for_the_first_use_has_whole_modules(
+    minio: Server, module: str
+) -> None:
+    arguments = (minio.new_bucket(), minio.endpoint_url, minio.access_key, minio.secret_key)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FIRST_USE, *arguments, module],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
