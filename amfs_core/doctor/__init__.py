@@ -1,6 +1,7 @@
 """What a check is, and the probe of any store."""
 
 from amfs_core.doctor.check import (
+    DEADLINE,
     Check,
     Diagnosable,
     Diagnosis,
@@ -14,6 +15,7 @@ from amfs_core.doctor.check import (
 from amfs_core.doctor.probe import Trial
 
 __all__ = [
+    "DEADLINE",
     "Check",
     "Diagnosable",
     "Diagnosis",
