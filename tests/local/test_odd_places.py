@@ -216,7 +216,7 @@ def test_a_link_whose_answer_was_lost_leaves_the_outcome_unknown(
         raise OSError(number, os.strerror(number), target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scratch.os, "link", link)
+        patch.setattr(temporary.os, "link", link)
         with pytest.raises(WriteOutcomeUnknownError) as caught:
             AgentMemory("a", adapter=adapter, patience=0).write("e", "k", 1)
         assert AgentMemory("b", adapter=adapter).write("e", "k2", 1).version == 1  # settled
@@ -232,12 +232,12 @@ def test_a_temporary_file_that_cannot_be_removed_does_not_make_a_write_fail(
     genuine = os.unlink
 
     def unlink(path: str) -> None:
-        if scratch.DIRECTORY in path:
+        if temporary.DIRECTORY in path:
             raise OSError(errno.EIO, os.strerror(errno.EIO), path)
         genuine(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scratch.os, "unlink", unlink)
+        patch.setattr(temporary.os, "unlink", unlink)
         assert adapter.create("a/b.json", b"one") is True
     assert LocalAdapter(tmp_path).get("a/b.json") == b"one"
 

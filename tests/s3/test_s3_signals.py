@@ -1,6 +1,6 @@
 """A signal handler that uses a bucket while the very first operation on it is under way.
 
-That one imports, resolves, finds credentials and proves conditional writes; `test_signals.py`
+That one imports, resolves, finds credentials and proves conditional writes; `tests/memory/test_signals.py`
 interrupts what comes later.
 """
 
@@ -15,7 +15,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.servers import Server
+from tests.support.servers import Server
 
 SIGNALS = int(os.environ.get("AMFS_TEST_SIGNALS", "12"))  # 200 in the long form
 END_SECONDS = 60.0
