@@ -50,6 +50,7 @@ class Refresh:
         self._refused: dict[tuple[Address, int], PermissionDeniedError] = {}
         self._counts: dict[str, int] = {}  # listed so far, of memories with more than v1
         self._own: Page = {}
+        self._purges = False
         self._done = 0
 
     def run(self) -> None:
@@ -70,6 +71,7 @@ class Refresh:
             self._look_at(suspects)
         if self._refused:
             self._leave_out()
+        self._follow_purges()
         catalog.stored_own(self._own)
 
     def take_own(self) -> None:
@@ -78,6 +80,9 @@ class Refresh:
         if own:
             self._compare(own, bytearray(self._catalog.last_id() + 1))
             self._fetch(self._wanted)
+            if self._refused:
+                self._leave_out()
+            self._follow_purges()
             self._catalog.stored_own(own)
 
     def _pages(self) -> Iterator[Page]:
@@ -170,6 +175,7 @@ class Refresh:
                 self._catalog.report(address, version, damage)
                 continue
             self._versions.cache.keep(address, entry, body)
+            self._purges = self._purges or entry.purges
             modified = places[address, version][2]
             rows.append((row(address, entry, len(body), modified), body))
             if len(rows) == _STORE:
@@ -181,6 +187,12 @@ class Refresh:
         self._catalog.put(rows)
         if places:
             self._progress(self._done, total)
+
+    def _follow_purges(self) -> None:
+        """Erase what other files of the catalog may hold, when a purge is met that another machine
+        did, or a process without this directory."""
+        if self._purges:
+            self._catalog.database.remove_others()
 
     def _below(self, address: Address, foreign: int) -> int:
         """Return the newest version that writers can have reached, below a number that another

@@ -6,8 +6,8 @@ import json
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ from amfs_core.catalog.sqlite import fulltext, vectors
 from amfs_core.catalog.sqlite.catalog import Catalog
 from amfs_core.catalog.sqlite.database import Database
 from amfs_core.catalog.sqlite.vectors import Vectors
-from amfs_core.errors import ConfigurationError, CorruptEntryError
+from amfs_core.errors import ConfigurationError, CorruptEntryError, InvalidKeyError
 from amfs_core.format import Address, MemoryEntry
 from amfs_core.ranking import Ranked, fusion, terms
 from amfs_core.versions import VersionLog
@@ -47,7 +47,7 @@ class Search:
     ) -> None:
         self._versions = versions
         self._at_work: set[int] = set()  # threads
-        self._is_closing = False
+        self._is_closing = is_for_one_call
         self._to_forget: deque[tuple[Address, int]] = deque()
         self._vectors = None if embedder is None else Vectors(embedder)
         self._catalog = Catalog(
@@ -155,27 +155,35 @@ class Search:
         """
         self._to_forget.append((address, below))
         if not self.is_at_work_here():
-            with self._working():
-                pass
+            self._at_work_on(lambda: None)
 
-    @contextmanager
-    def _working(self) -> Iterator[None]:
+    def _at_work_on(self, work: Callable[[], T]) -> T:
+        """Return `work()`, during which this thread is at work here; then forget what is to be
+        forgotten, and close if that was asked for.
+
+        Not a context manager: an interrupt that comes in the middle of its own steps would leave
+        the thread at work for ever.
+        """
         thread = threading.get_ident()
-        self._at_work.add(thread)
         try:
-            yield
-        finally:
+            self._at_work.add(thread)
             try:
-                while self._to_forget:
-                    self._catalog.forget(*self._to_forget[0])
-                    self._to_forget.popleft()
-            except IndexError:  # another thread was quicker
-                pass
+                return work()
             finally:
-                self._at_work.discard(thread)
-                if self._is_closing:
-                    self._is_closing = False
-                    self._catalog.close()
+                self._forget_all()
+        finally:
+            self._at_work.discard(thread)
+            if self._is_closing:
+                self._is_closing = False
+                self._catalog.close()
+
+    def _forget_all(self) -> None:
+        with suppress(IndexError):  # another thread was quicker
+            while True:
+                order = self._to_forget[0]
+                self._catalog.forget(*order)
+                with suppress(ValueError):  # the same
+                    self._to_forget.remove(order)  # not before it is done, as it may be interrupted
 
     def _fresh(
         self,
@@ -184,10 +192,11 @@ class Search:
         max_age: float | None,
         progress: Progress | None = None,
     ) -> T:
-        with self._working():
-            return self._catalog.fresh(
+        return self._at_work_on(
+            lambda: self._catalog.fresh(
                 filters.entity_path, work, max_age=max_age, progress=progress
             )
+        )
 
     def close(self) -> None:
         """Close the catalog; from a signal handler that came in the middle of a search, once that
@@ -208,10 +217,10 @@ class Search:
 
     def _entry(self, row: tuple[str, str, int, bytes]) -> MemoryEntry:
         entity_path, key, version, body = row
-        address = self._versions.layout.address(entity_path, key)
         try:
+            address = self._versions.layout.address(entity_path, key)
             return self._versions.decode(address, version, body)
-        except CorruptEntryError as damage:  # it was whole when it was stored
+        except (CorruptEntryError, InvalidKeyError) as damage:  # it was whole when it was stored
             raise sqlite3.DatabaseError("a memory in it is damaged") from damage
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,9 +24,10 @@ import pytest
 from amfs_core.catalog.sqlite import database as database_module
 from amfs_core.memory import AgentMemory
 from amfs_core.testing import FaultyAdapter, ModelAdapter
+from amfs_core.testing.cases import together
 from amfs_local import LocalAdapter
 
-SECONDS = float(os.environ.get("AMFS_DAMAGE_SECONDS", "4"))
+SECONDS = float(os.environ.get("AMFS_DAMAGE_SECONDS", "2"))
 """For how long each kind of damage goes on; minutes, in a thorough run."""
 
 MEMORIES = 300
@@ -56,27 +59,46 @@ def garbage(cache: Path) -> None:
             file.write(random.randbytes(max(1, path.stat().st_size)))
 
 
+def scribble(cache: Path) -> None:
+    """Overwrite some bytes, which may leave rows that SQLite sees nothing wrong with."""
+    for path in files(cache):
+        with open(path, "r+b") as file:
+            for _ in range(3):
+                file.seek(random.randrange(max(1, path.stat().st_size)))
+                file.write(random.randbytes(random.choice((1, 8, 100, 4096))))
+
+
+def remove_the_directory(cache: Path) -> None:
+    shutil.rmtree(cache, ignore_errors=True)
+
+
 def nothing(cache: Path) -> None:
     pass
 
 
 def read(root: Path, number: int, upgraded: bool, until: float, told: Any) -> None:
-    """List and search until some time; tell what is wrong, or how often all was right."""
+    """List and search until some time, every other process in three threads at once; tell what is
+    wrong, or how often all was right."""
     if upgraded:
         from amfs_core.catalog.sqlite import tables
 
         tables.SCHEMA += f";\nCREATE TABLE later_{number % 2} (id INTEGER)"
     rounds = 0
+
+    def look(memory: AgentMemory) -> None:
+        listed = len(memory.list(max_age=random.choice((None, 60))))
+        assert listed == MEMORIES, f"{listed} are listed"
+        found = len(memory.search("pelican", limit=MEMORIES, max_age=random.choice((None, 60))))
+        assert found == MEMORIES, f"{found} are found"
+
     try:
         adapter = LocalAdapter(root / "store", durability="none")
         while time.time() < until:
             with AgentMemory(f"p{number}", adapter=adapter, cache_dir=root / "cache") as memory:
-                for _ in range(random.randrange(1, 5)):
-                    listed = len(memory.list())
-                    assert listed == MEMORIES, f"{listed} are listed"
-                    found = len(memory.search("pelican", limit=MEMORIES))
-                    assert found == MEMORIES, f"{found} are found"
+                for _ in range(random.randrange(1, 10)):
+                    together([partial(look, memory)] * (1 + 2 * (number % 2)))
                     rounds += 1
+                assert memory._searching()._catalog.database.path, "it gave up the file"
         told.send(rounds)
     except BaseException:
         told.send(traceback.format_exc())
@@ -84,7 +106,7 @@ def read(root: Path, number: int, upgraded: bool, until: float, told: Any) -> No
 
 @pytest.mark.parametrize(
     "damage",
-    [unlink, unlink_the_database, truncate, garbage, nothing],
+    [unlink, unlink_the_database, remove_the_directory, truncate, garbage, scribble, nothing],
     ids=lambda one: one.__name__,
 )
 def test_eight_processes_see_everything_whatever_becomes_of_the_file(
@@ -269,6 +291,63 @@ def test_what_was_fetched_before_a_purge_is_not_stored_after_it(tmp_path: Path) 
         assert b"xyzzyplugh" not in kept
 
 
+def test_a_purge_removes_a_file_that_was_replaced(tmp_path: Path) -> None:
+    memory = AgentMemory("a", adapter=Located(ModelAdapter()), cache_dir=tmp_path / "cache")
+    memory.write("people", "ann", "xyzzyplugh")
+    memory.list()
+    (orphan,) = (tmp_path / "cache").glob("*.sqlite")
+    content = orphan.read_bytes()
+    unlink(tmp_path / "cache")
+    memory.list()
+    orphan.write_bytes(content)  # as a process that was killed leaves one
+    memory.purge("people", "ann")
+    assert not any(b"xyzzyplugh" in path.read_bytes() for path in (tmp_path / "cache").iterdir())
+
+
+def test_a_file_that_nothing_points_at_any_more_is_not_left_behind(tmp_path: Path) -> None:
+    memory = AgentMemory("a", adapter=Located(ModelAdapter()), cache_dir=tmp_path)
+    memory.write("people", "ann", "xyzzyplugh")
+    for _ in range(5):
+        assert len(memory.list()) == 1
+        for path in tmp_path.glob("*.current"):
+            path.unlink()
+    assert len(memory.list()) == 1
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_purge_by_another_machine_is_followed_in_files_of_other_releases_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, cache = Located(ModelAdapter()), tmp_path / "cache"
+    with monkeypatch.context() as patch:
+        from amfs_core import rows
+
+        patch.setattr(rows, "SCHEMA", f"{rows.SCHEMA};\nCREATE TABLE former (id INTEGER)")
+        with AgentMemory("old", adapter=adapter, cache_dir=cache) as old:
+            old.write("people", "ann", "xyzzyplugh")
+            old.list()
+    with AgentMemory("new", adapter=adapter, cache_dir=cache) as new:
+        new.list()
+        AgentMemory("elsewhere", adapter=adapter).purge("people", "ann")
+        assert new.list() == []
+    assert not any(b"xyzzyplugh" in path.read_bytes() for path in cache.iterdir())
+
+
+def test_a_purge_by_a_process_that_had_to_do_without_the_file_erases_it(tmp_path: Path) -> None:
+    adapter = Located(ModelAdapter())
+    with (
+        AgentMemory("other", adapter=adapter, cache_dir=tmp_path) as other,
+        AgentMemory("eraser", adapter=adapter, cache_dir=tmp_path) as eraser,
+    ):
+        other.write("people", "ann", "xyzzyplugh")
+        other.list()
+        database = eraser._searching()._catalog.database
+        database._use_private(OSError("the disk was full once"))
+        eraser.purge("people", "ann")
+        assert not any(b"xyzzyplugh" in path.read_bytes() for path in tmp_path.iterdir())
+        assert other.list() == []
+
+
 def test_a_purge_removes_the_catalogs_of_other_releases(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,17 +368,140 @@ def test_a_purge_removes_the_catalogs_of_other_releases(
     assert not any(b"xyzzyplugh" in path.read_bytes() for path in cache.iterdir())
 
 
-def test_a_file_that_is_destroyed_again_and_again_is_done_without(
+def test_a_file_that_is_destroyed_during_every_attempt_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Destroying(ModelAdapter):
+        location = "model://destroying"
+
+        def list(self, prefix: str, start_after: str = "") -> Iterator[Any]:
+            unlink(tmp_path)
+            return super().list(prefix, start_after)
+
+    monkeypatch.setattr(database_module, "_MOST_LOSSES", 3)
+    memory = AgentMemory("a", adapter=Destroying(), cache_dir=tmp_path)
+    memory.write("e", "k", 1)
+    assert len(memory.list()) == 1
+    assert "using a private one" in caplog.text
+    assert len(memory.list()) == 1
+
+
+def test_a_file_that_goes_now_and_then_is_made_again_however_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(database_module, "_MOST_LOSSES", 3)
-    memory = AgentMemory("a", adapter=Located(ModelAdapter()), cache_dir=tmp_path)
+    memory = AgentMemory("a", adapter=Located(ModelAdapter()), cache_dir=tmp_path / "cache")
     memory.write("e", "k", 1)
-    for _ in range(6):
+    for turn in range(10):
         assert len(memory.list()) == 1
-        unlink(tmp_path)
-    assert "using a private one" in caplog.text
+        if turn % 2:
+            unlink(tmp_path / "cache")
+        else:
+            shutil.rmtree(tmp_path / "cache")
     assert len(memory.list()) == 1
+    assert list((tmp_path / "cache").glob("*.sqlite"))
+    assert "using a private one" not in caplog.text
+
+
+def test_the_cache_directory_may_be_removed_while_a_file_is_made_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache, genuine, removals = tmp_path / "cache", database_module.Database._create, []
+
+    def create(self: database_module.Database, connection: sqlite3.Connection) -> None:
+        genuine(self, connection)
+        if len(removals) < 3:
+            removals.append(shutil.rmtree(cache))
+
+    monkeypatch.setattr(database_module.Database, "_create", create)
+    memory = AgentMemory("a", adapter=Located(ModelAdapter()), cache_dir=cache)
+    memory.write("e", "k", 1)
+    assert len(memory.list()) == 1
+    assert len(removals) == 3
+    assert len(list(cache.glob("*.sqlite"))) == 1
+    assert "using a private one" not in caplog.text
+
+
+# -- threads ---------------------------------------------------------------------------------
+
+
+def test_a_list_whose_file_another_thread_finds_gone_is_complete(tmp_path: Path) -> None:
+    memory = AgentMemory("a", adapter=Located(ModelAdapter()), cache_dir=tmp_path)
+    for number in range(5):
+        memory.write("e", f"k{number}", number)
+    assert len(memory.list()) == 5
+    catalog = memory._searching()._catalog
+    genuine, losses = catalog._refresh_since, []
+
+    def refresh(*arguments: Any) -> None:
+        genuine(*arguments)
+        if not losses:  # it is about to ask what was refreshed
+            unlink(tmp_path)
+            losses.append(threading.Thread(target=catalog.database.current))
+            losses[0].start()
+            losses[0].join()
+
+    catalog._refresh_since = refresh  # type: ignore[method-assign]
+    assert len(memory.list(max_age=60)) == 5
+    assert losses
+
+
+def test_a_refresh_in_two_files_counts_for_neither(tmp_path: Path) -> None:
+    """What was compared with the old file is not in the new one."""
+    adapter = Located(ModelAdapter())
+    memory = AgentMemory("a", adapter=adapter, cache_dir=tmp_path)
+    for number in range(1500):  # two pages
+        adapter.create(
+            *_object(memory, f"k{number:04}", number)  # not an own write, which is noted
+        )
+    assert len(memory.list()) == 1500
+    catalog = memory._searching()._catalog
+    genuine, losses = catalog.known_of_page, []
+
+    def known(prefixes: Any) -> Any:
+        held = genuine(prefixes)
+        if not losses:  # after the first page
+            unlink(tmp_path)
+            losses.append(threading.Thread(target=catalog.database.current))
+            losses[0].start()
+            losses[0].join()
+        return held
+
+    catalog.known_of_page = known  # type: ignore[method-assign]
+    assert len(memory.list()) == 1500
+    assert losses
+    assert len(memory.list(max_age=60)) == 1500
+
+
+def _object(memory: AgentMemory, key: str, value: int) -> tuple[str, bytes]:
+    """Return the key and the bytes of an object that another agent wrote."""
+    model = ModelAdapter()
+    AgentMemory("other", adapter=model).write("e", key, value)
+    ((object_key, body),) = model.get_many([f"default/entries/e/{key}/v1.json"])
+    assert body is not None
+    return object_key, body
+
+
+def test_purges_at_the_same_time_are_all_carried_out_in_the_catalog(tmp_path: Path) -> None:
+    memory = AgentMemory("a", adapter=Located(ModelAdapter()), cache_dir=tmp_path)
+    words = [f"xyzzy{number}" for number in range(4)]
+    for word in words:
+        memory.write("people", f"person {word[-1]}", word)
+    memory.search("anything")
+    search = memory._searching()
+    genuine, meeting = search._catalog.forget, threading.Barrier(len(words))
+    met = threading.local()
+
+    def forget(*order: Any) -> None:
+        genuine(*order)
+        if not hasattr(met, "once"):  # all have done one, and none has noted it
+            met.once = True
+            meeting.wait(30)
+
+    search._catalog.forget = forget  # type: ignore[method-assign]
+    together([partial(memory.purge, "people", f"person {word[-1]}") for word in words])
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert [word for word in words if word.encode() in kept] == []
 
 
 def test_a_killed_process_leaves_a_file_that_others_use(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A signal handler that uses a bucket while the very first operation on it is under way.
 
-That one imports, resolves, finds credentials and proves conditional writes; `tests/memory/test_signals.py`
-interrupts what comes later.
+That one imports, resolves, finds credentials and proves conditional writes;
+`tests/memory/test_signals.py` interrupts what comes later.
 """
 
 from __future__ import annotations

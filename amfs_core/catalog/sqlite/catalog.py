@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import sqlite3
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -76,7 +76,8 @@ class Catalog:
     def after_fork(self) -> None:
         """Take a new lock in a forked child, and look at everything again."""
         self._refreshing = threading.Lock()
-        self._refreshed: OrderedDict[str | None, float] = OrderedDict()  # when each was begun
+        # When each refresh was begun, and the number of the database that it filled.
+        self._refreshed: OrderedDict[str | None, tuple[float, int]] = OrderedDict()
 
     def fresh(
         self,
@@ -94,14 +95,12 @@ class Catalog:
         """
         asked = time.monotonic() - (max_age or 0.0)
         while True:
-            try:
-                self.database.require_current()
-                self._refresh_since(asked, entity_path, progress)
+            with suppress(DatabaseLost):
+                number = self.database.current()
+                self._refresh_since(asked, entity_path, progress, number)
                 answer = work(self.database)
-                self.database.require_current()  # else it may have been emptied in between
+                self.database.require(number)  # else it may have been emptied in between
                 return answer
-            except DatabaseLost:
-                self._refreshed.clear()
 
     def forget(self, address: Address, below: int = 0) -> None:
         """Drop a memory and all that is derived from it: its content is to be gone.
@@ -116,43 +115,43 @@ class Catalog:
                     connection.execute(_ERASED, (address.prefix, below))
 
         while True:
-            try:
+            with suppress(DatabaseLost):
+                number = self.database.current()
                 self.database.run(drop)
-                self.database.require_current()
+                self.database.require(number)
                 break
-            except DatabaseLost:
-                self._refreshed.clear()
         if below:
             self.database.remove_others()
 
     def close(self) -> None:
         """Close the database. A refresh under way is waited for."""
         with self._refreshing:
-            self._refreshed.clear()
             self.database.close()
 
     def _refresh_since(
-        self, moment: float, entity_path: str | None, progress: Progress | None
+        self, moment: float, entity_path: str | None, progress: Progress | None, number: int
     ) -> None:
-        """Refresh unless that was begun, for this path or one above it, after `moment`; then take
-        in what this process wrote since, which costs no request."""
-        if self._is_fresh(moment, entity_path) and not self._has_own():
+        """Refresh unless that was begun, for this path or one above it, after `moment` and in the
+        database with this number; then take in what this process wrote since, which costs no
+        request."""
+        if self._is_fresh(moment, entity_path, number) and not self._has_own():
             return
         with self._refreshing:
-            if self._is_fresh(moment, entity_path) and self._note_own():
+            if self._is_fresh(moment, entity_path, number) and self._note_own():
                 Refresh(self, entity_path, progress).take_own()
                 return
             begun = time.monotonic()
             Refresh(self, entity_path, progress).run()
-            self._refreshed[entity_path] = begun
+            self._refreshed[entity_path] = begun, number
             self._refreshed.move_to_end(entity_path)
             if len(self._refreshed) > _MAX_SCOPES:
                 self._refreshed.popitem(last=False)
 
-    def _is_fresh(self, moment: float, entity_path: str | None) -> bool:
+    def _is_fresh(self, moment: float, entity_path: str | None, number: int) -> bool:
         names = [] if entity_path is None else entity_path.split("/")
         above = ["/".join(names[:length]) for length in range(1, len(names) + 1)]
-        return any(self._refreshed.get(scope, -math.inf) > moment for scope in (None, *above))
+        refreshed = (self._refreshed.get(scope) for scope in (None, *above))
+        return any(one is not None and one[0] > moment and one[1] == number for one in refreshed)
 
     def _has_own(self) -> bool:
         return bool(self._own) or self.versions.cache.has_appended

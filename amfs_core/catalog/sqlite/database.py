@@ -18,16 +18,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from amfs_core import fork
-from amfs_core.errors import ConfigurationError
+from amfs_core.errors import AMFSError, ConfigurationError
 
 T = TypeVar("T")
 
 _BUSY_SECONDS = 30.0
 _INTERRUPTIBLE_MILLISECONDS = 50  # SQLite waits for a lock in one piece, deaf to Ctrl-C
 _CACHE_KIB = 64 * 1024
-_MOST_LOSSES = 50  # of one process; then somebody keeps destroying the file
+_MOST_LOSSES = 50  # without one answer in between; then somebody keeps destroying the file
+_MOST_ODDITIES = 3  # errors that may come from damage, or be a mistake of ours
 _SYSTEM_FAULTS = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM)
+_ODDITIES = (ValueError, TypeError, LookupError, ArithmeticError, msgspec.MsgspecError)
 _log = logging.getLogger("amfs")
 _parents: list[sqlite3.Connection] = []
 """Connections of a parent process: a child must neither use nor close them."""
@@ -49,12 +53,13 @@ class Database:
         self._schema = schema
         self._version = int.from_bytes(hashlib.sha256(schema.encode()).digest()[:3]) + 1
         self._identity = identity
-        self._directory = directory
+        self._wanted = self._directory = directory
         self._store = hashlib.sha256(identity.encode()).hexdigest()[:32]
         self._name = f"{self._store}-{self._version:07x}"
         self.path: Path | None = None
+        self.number = 0  # of the databases that were opened in turn
         self._inode: tuple[int, int] | None = None
-        self._losses = 0
+        self._losses = self._oddities = 0
         self._connection: sqlite3.Connection | None = None
         self.lock = threading.RLock()
         fork.register(self)
@@ -74,6 +79,7 @@ class Database:
         However the work ends, by Ctrl-C too, no transaction is left open.
         """
         with self.lock:
+            connection: sqlite3.Connection | None = None
             try:
                 connection = self._open()
                 try:
@@ -81,8 +87,8 @@ class Database:
                     return work(connection)
                 finally:
                     _end_transaction(connection)
-            except sqlite3.DatabaseError as error:
-                if _is_mistake(error):
+            except Exception as error:
+                if not self._is_damage(error, connection):
                     raise
                 if self._directory is None:
                     raise ConfigurationError(
@@ -92,20 +98,53 @@ class Database:
                 self._lose(error)
                 raise DatabaseLost from error
 
-    def require_current(self) -> None:
-        """Raise `DatabaseLost` when the file that is open is not the one that everybody uses: it
-        was removed, emptied, or replaced because somebody found it damaged."""
+    def current(self) -> int:
+        """Return the number of the database that is in use, opened if none is.
+
+        Another thread may lose it at any moment, and what follows then happens on an empty one with
+        another number. So whoever does more than one thing asks `require` in the end.
+        """
         with self.lock:
-            if self._directory is None or self._connection is None:
-                return
-            try:
-                status = os.stat(self.path or "")
-                is_current = (status.st_dev, status.st_ino) == self._inode and status.st_size > 0
-            except OSError:
-                is_current = False
-            if not is_current or self._pointed_at() != self.path:
+            if self._connection is not None and not self._is_current():
                 self._lose(None)
+            self._open()
+            return self.number
+
+    def require(self, number: int) -> None:
+        """Raise `DatabaseLost` when the database with this number is not in use any more, or is not
+        the file that everybody uses: it was removed, emptied, or replaced as it was damaged."""
+        with self.lock:
+            if self._connection is None or self.number != number or not self._is_current():
                 raise DatabaseLost
+            self._losses = self._oddities = 0
+
+    def _is_damage(self, error: Exception, connection: sqlite3.Connection | None) -> bool:
+        """Whether an error comes from what is in the database, or where that is kept."""
+        if isinstance(error, sqlite3.ProgrammingError | AMFSError | DatabaseLost):
+            return False
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            # A file that was emptied has no tables. Else it is a statement that is wrong, or
+            # another oddity.
+            if str(error).startswith("no such table"):
+                return True
+        elif isinstance(error, sqlite3.DatabaseError):
+            return True
+        # Bytes that were overwritten may pass for rows: with too few columns, text that is no JSON.
+        is_odd = isinstance(error, (sqlite3.OperationalError, *_ODDITIES))
+        if not is_odd or self._directory is None or connection is None:
+            return False
+        self._oddities += 1
+        return self._oddities <= _MOST_ODDITIES or not _is_whole(connection)
+
+    def _is_current(self) -> bool:
+        if self._directory is None:
+            return True
+        try:
+            status = os.stat(self.path or "")
+        except OSError:
+            return False
+        is_whole = (status.st_dev, status.st_ino) == self._inode and status.st_size > 0
+        return is_whole and self._pointed_at() == self.path
 
     @contextmanager
     def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
@@ -132,16 +171,24 @@ class Database:
         connection.execute("COMMIT")
 
     def remove_others(self) -> None:
-        """Remove the files of other releases, which nobody may ever open again, and those that were
-        replaced: what is to be erased may be in them. Whoever uses one makes another."""
+        """Remove all files of this store but the one that everybody uses: those of other releases
+        and those that were replaced. What is to be erased may be in them, and nobody who looks for
+        it ever opens them again. Whoever uses one makes another.
+
+        A process that had to do without the file removes that too: it cannot erase anything in it.
+        """
         with self.lock:
-            if self._directory is None:
+            if self._wanted is None:
                 return
-            kept = {self.path, self._pointer()}
+            kept = set()
+            if self._directory is not None and self.path is not None:
+                name = self.path.name
+                kept = {name, f"{name}-journal", self._pointer().name}
             with suppress(OSError):
-                for path in self._directory.glob(f"{self._store}*"):
-                    if path not in kept and not path.name.startswith(f"{self._name}-"):
-                        path.unlink(missing_ok=True)
+                for path in self._wanted.glob(f"{self._store}*"):
+                    if path.name not in kept:
+                        with suppress(OSError):
+                            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the connection; the next use would open it again."""
@@ -154,30 +201,33 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            if self._directory is None:
-                self._connection = self._private()
-            else:
+            connection = None
+            if self._directory is not None:
                 try:
-                    self._connection = self._shared()
+                    connection = self._shared()
                 except (sqlite3.DatabaseError, OSError) as error:
                     self._use_private(error)
-                    self._connection = self._private()
+            self.number += 1
+            self._connection = connection or self._private()
         return self._connection
 
-    def _lose(self, error: sqlite3.DatabaseError | None) -> None:
+    def _lose(self, error: Exception | None) -> None:
         """Let go of the file. The next one is made beside it, so whoever has this one open finds
         out by itself, and no journal of one file is ever taken for that of another."""
         self.close()
         self._losses += 1
-        code = getattr(error, "sqlite_errorcode", None)
-        if (code is not None and code & 0xFF in _SYSTEM_FAULTS) or self._losses > _MOST_LOSSES:
+        if _is_of_the_system(error) or self._losses > _MOST_LOSSES:
             self._use_private(error or OSError("it is removed again and again"))
             return
-        if error is not None and self.path is not None:
-            _log.warning("the catalog %s is made again: %s", self.path, error)
+        path, self.path = self.path, None
+        if path is None:
+            return
+        if error is not None:
+            _log.warning("the catalog %s is made again: %s", path, error)
+        if error is not None or self._pointed_at() != path:
+            # Nobody opens it again, and what is to be erased one day may be in it.
             with suppress(OSError):
-                self.path.unlink(missing_ok=True)
-        self.path = None
+                path.unlink(missing_ok=True)
 
     def _use_private(self, error: Exception) -> None:
         _log.warning(
@@ -187,22 +237,27 @@ class Database:
 
     def _shared(self) -> sqlite3.Connection:
         """Return a connection to the file that the pointer names, made if there is none that is
-        whole."""
+        whole. Others may be destroying files, or the directory, at the same time."""
         assert self._directory is not None
-        self._directory.mkdir(parents=True, exist_ok=True)
+        trouble: Exception | None = None
         for _ in range(_MOST_LOSSES):
-            path = self._pointed_at()
-            if path is not None:
-                try:
-                    return self._connected(path)
-                except (sqlite3.DatabaseError, OSError) as error:
-                    code = getattr(error, "sqlite_errorcode", 0) or 0
-                    if code & 0xFF in _SYSTEM_FAULTS:
-                        raise
-                    if not isinstance(error, FileNotFoundError):
-                        _log.warning("the catalog %s is made again: %s", path, error)
-            self._make(instead_of=path)
-        raise OSError("the file is destroyed again and again")
+            try:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                path = self._pointed_at()
+                if path is not None:
+                    try:
+                        return self._connected(path)
+                    except (sqlite3.DatabaseError, FileNotFoundError) as error:
+                        if _is_of_the_system(error):
+                            raise
+                        if not isinstance(error, FileNotFoundError):
+                            _log.warning("the catalog %s is made again: %s", path, error)
+                self._make(instead_of=path)
+            except (sqlite3.DatabaseError, FileNotFoundError) as error:
+                if _is_of_the_system(error):
+                    raise
+                trouble = error
+        raise OSError("the file is destroyed again and again") from trouble
 
     def _pointer(self) -> Path:
         assert self._directory is not None
@@ -222,19 +277,23 @@ class Database:
         """Make a file, whole before anybody can find it, and point at it."""
         assert self._directory is not None
         path = self._directory / f"{self._name}-{secrets.token_hex(4)}.sqlite"
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # may be private
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        is_in_use = False
         try:
-            with self.transaction(connection):
-                self._create(connection)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # may be private
+            connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            try:
+                with self.transaction(connection):
+                    self._create(connection)
+            finally:
+                connection.close()
+            if self._pointed_at() == instead_of:  # else somebody made one meanwhile
+                beside = self._pointer().with_suffix(f".{secrets.token_hex(4)}")
+                beside.write_bytes(path.name.encode())
+                os.replace(beside, self._pointer())
+                is_in_use = True
         finally:
-            connection.close()
-        if self._pointed_at() != instead_of:  # somebody else made one meanwhile
-            path.unlink(missing_ok=True)
-            return
-        beside = self._pointer().with_suffix(f".{secrets.token_hex(4)}")
-        beside.write_bytes(path.name.encode())
-        os.replace(beside, self._pointer())
+            if not is_in_use:
+                path.unlink(missing_ok=True)
         if instead_of is not None:
             with suppress(OSError):
                 instead_of.unlink(missing_ok=True)
@@ -242,6 +301,8 @@ class Database:
     def _connected(self, path: Path) -> sqlite3.Connection:
         """Return a connection to a file that has this schema and identity."""
         status = os.stat(path)
+        if not os.access(path, os.R_OK | os.W_OK):  # another user's: both would make it, in turn
+            raise PermissionError(f"{path} belongs to another user")
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=rw",  # never an empty one in place of one that went
             uri=True,
@@ -319,10 +380,14 @@ def _end_transaction(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-def _is_mistake(error: sqlite3.DatabaseError) -> bool:
-    """True for what a new file would not change: statements that are wrong."""
-    if isinstance(error, sqlite3.ProgrammingError):
-        return True
+def _is_whole(connection: sqlite3.Connection) -> bool:
+    try:
+        return connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
+    except sqlite3.Error:
+        return False
+
+
+def _is_of_the_system(error: Exception | None) -> bool:
+    """True for what another file in the same place would not change."""
     code = getattr(error, "sqlite_errorcode", None)
-    # A file that was emptied has no tables.
-    return code == sqlite3.SQLITE_ERROR and not str(error).startswith("no such table")
+    return code is not None and code & 0xFF in _SYSTEM_FAULTS

@@ -86,7 +86,7 @@ class Vectors:
 
         def compare(connection: sqlite3.Connection) -> Compared:
             with database.snapshot(connection):
-                ids, vectors = self._all(connection)
+                ids, vectors = self._all(connection, database.number)
                 # In the order in which equal scores are to come.
                 allowed = connection.execute(
                     f"SELECT id FROM memory WHERE {condition} AND searchable = 1 "
@@ -163,11 +163,11 @@ class Vectors:
                     "before; a model that is another one needs a name of its own"
                 )
 
-    def _all(self, connection: sqlite3.Connection) -> tuple[Ids, Matrix]:
+    def _all(self, connection: sqlite3.Connection, database: int) -> tuple[Ids, Matrix]:
         """Return all ids, rising, and their vectors, one per row."""
         np = self._np
         ((version,),) = connection.execute("PRAGMA data_version")  # what other connections wrote
-        state = (id(connection), version, connection.total_changes)
+        state = (database, version, connection.total_changes)
         if self._held is None or self._held[0] != state:
             rows = connection.execute(
                 "SELECT memory, data FROM vector WHERE embedder = ? ORDER BY memory", (self._name,)
