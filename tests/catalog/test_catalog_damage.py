@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -291,6 +292,56 @@ def test_what_was_fetched_before_a_purge_is_not_stored_after_it(tmp_path: Path) 
         assert b"xyzzyplugh" not in kept
 
 
+class Pausing(LocalAdapter):
+    """Has fetched, and gives what it fetched only when it is told to go on."""
+
+    def __init__(self, root: Path, fetched: Any, go_on: Any) -> None:
+        super().__init__(root)
+        self._fetched, self._go_on = fetched, go_on
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        bodies = list(super().get_many(keys))
+        self._fetched.set()
+        assert self._go_on.wait(60)
+        yield from bodies
+
+
+def store_late(root: Path, fetched: Any, go_on: Any, how: str) -> None:
+    adapter = Pausing(root / "store", fetched, go_on)
+    memory = AgentMemory("slow", adapter=adapter, cache_dir=root / "cache")
+    catalog = memory._searching()._catalog
+    if how == "killed":  # as soon as it has stored what it fetched
+        genuine = catalog.put
+
+        def put(memories: list[Any]) -> None:
+            genuine(memories)
+            os._exit(0)
+
+        catalog.put = put  # type: ignore[method-assign]
+    memory.list()
+    memory.close()
+
+
+@pytest.mark.parametrize("how", ["ends", "killed"])
+def test_a_process_that_fetched_before_a_purge_leaves_nothing_in_the_file(
+    tmp_path: Path, how: str
+) -> None:
+    adapter = LocalAdapter(tmp_path / "store")
+    AgentMemory("w", adapter=adapter).write("people", "ann", "xyzzyplugh")
+    context = multiprocessing.get_context("spawn")
+    fetched, go_on = context.Event(), context.Event()
+    slow = context.Process(target=store_late, args=(tmp_path, fetched, go_on, how))
+    slow.start()
+    assert fetched.wait(60)
+    with AgentMemory("eraser", adapter=adapter, cache_dir=tmp_path / "cache") as eraser:
+        assert eraser.purge("people", "ann") == 1
+    go_on.set()
+    slow.join(60)
+    assert slow.exitcode == 0
+    assert list((tmp_path / "cache").glob("*.sqlite"))
+    assert not any(b"xyzzyplugh" in path.read_bytes() for path in files(tmp_path / "cache"))
+
+
 def test_a_purge_removes_a_file_that_was_replaced(tmp_path: Path) -> None:
     memory = AgentMemory("a", adapter=Located(ModelAdapter()), cache_dir=tmp_path / "cache")
     memory.write("people", "ann", "xyzzyplugh")
@@ -489,16 +540,23 @@ def test_purges_at_the_same_time_are_all_carried_out_in_the_catalog(tmp_path: Pa
         memory.write("people", f"person {word[-1]}", word)
     memory.search("anything")
     search = memory._searching()
-    genuine, meeting = search._catalog.forget, threading.Barrier(len(words))
+    genuine, done, taken = search._catalog.forget, *(threading.Barrier(4) for _ in range(2))
     met = threading.local()
 
     def forget(*order: Any) -> None:
         genuine(*order)
-        if not hasattr(met, "once"):  # all have done one, and none has noted it
+        if not hasattr(met, "once"):  # all have carried out one, and none has noted it
             met.once = True
-            meeting.wait(30)
+            done.wait(30)
+
+    class Orders(deque[Any]):
+        def popleft(self) -> Any:  # one that is taken off so may be another than was carried out
+            order = super().popleft()
+            taken.wait(30)
+            return order
 
     search._catalog.forget = forget  # type: ignore[method-assign]
+    search._to_forget = Orders()
     together([partial(memory.purge, "people", f"person {word[-1]}") for word in words])
     kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert [word for word in words if word.encode() in kept] == []

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from traceback import clear_frames
 from typing import TypeVar
 
 import msgspec
@@ -85,6 +86,11 @@ class Database:
                 try:
                     _end_transaction(connection)  # a second Ctrl-C may have come while one ended
                     return work(connection)
+                except BaseException as error:
+                    # A cursor that was not read to its end keeps the file locked for as long as
+                    # the frames do that a traceback holds.
+                    clear_frames(error.__traceback__)
+                    raise
                 finally:
                     _end_transaction(connection)
             except Exception as error:

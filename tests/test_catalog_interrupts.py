@@ -1,0 +1,177 @@
+"""Interrupts and signal handlers at every place of the catalog where Python lets one in."""
+
+from __future__ import annotations
+
+import dis
+import os
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+
+from amfs_core import catalog, database, refresh, search
+from amfs_core.memory import AgentMemory
+from amfs_core.testing import FaultyAdapter, ModelAdapter
+from amfs_core.testing.cases import together
+
+STRIDE = int(os.environ.get("AMFS_INTERRUPT_STRIDE", "5"))
+"""How many places are passed over for each that is tried: 1 tries all, in a few minutes."""
+
+FILES = {module.__file__ for module in (catalog, database, refresh, search)}
+
+Place = tuple[CodeType, int]
+
+
+def _lets_in(name: str) -> bool:
+    """Whether the interpreter looks for signals once it has done an instruction."""
+    return name in ("RESUME", "CALL", "CALL_FUNCTION_EX") or "JUMP_BACKWARD" in name
+
+
+class Places:
+    """Calls `action` the first time that a thread is at one place; notes all that it comes past.
+
+    A trace function may raise and call whatever it likes there, as a signal handler may.
+    """
+
+    def __init__(self, wanted: Place | None, action: Callable[[], object]) -> None:
+        self.seen: dict[Place, None] = {}
+        self.came = False
+        self._wanted = wanted
+        self._action = action
+        self._last: dict[FrameType, str] = {}
+        self._names: dict[CodeType, dict[int, str]] = {}
+
+    def during(self, use: Callable[[], object]) -> object:
+        sys.settrace(self)
+        try:
+            return use()
+        finally:
+            sys.settrace(None)
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if frame.f_code.co_filename not in FILES:
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        return self._step
+
+    def _step(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if event == "return":
+            self._last.pop(frame, None)
+        if event != "opcode":
+            return self._step
+        code = frame.f_code
+        if code not in self._names:
+            self._names[code] = {one.offset: one.opname for one in dis.get_instructions(code)}
+        name = self._names[code][frame.f_lasti]
+        before = self._last.get(frame)
+        self._last[frame] = name
+        if before is not None and _lets_in(before):
+            place = code, frame.f_lasti
+            self.seen[place] = None
+            if place == self._wanted and not self.came:
+                self.came = True
+                self._action()
+        return self._step
+
+
+class Located(FaultyAdapter):
+    location = "model://interrupted"
+
+
+def opened(directory: Path) -> AgentMemory:
+    """Return a memory of six, the last two of which its catalog has not stored yet."""
+    memory = AgentMemory("a", adapter=Located(ModelAdapter()), cache_dir=directory)
+    for number in range(5):
+        memory.write("e", f"k{number}", f"pelican {number}")
+    memory.search("pelican")
+    memory.write("e", "k1", "pelican again")
+    memory.write("e", "new", "pelican too")
+    return memory
+
+
+USES: dict[str, Callable[[AgentMemory], object]] = {
+    "list": lambda memory: len(memory.list()),
+    "list of own writes": lambda memory: len(memory.list(max_age=60)),
+    "search": lambda memory: len(memory.search("pelican", limit=100)),
+    "purge": lambda memory: memory.purge("e", "k0"),
+    "first list": lambda memory: (memory.close(), len(memory.list()))[1],
+}
+
+
+def places(directory: Path, use: Callable[[AgentMemory], object]) -> list[Place]:
+    all_of_them = Places(None, lambda: None)
+    memory = opened(directory)
+    all_of_them.during(lambda: use(memory))
+    found = list(all_of_them.seen)
+    assert len(found) > 20
+    return found[::STRIDE]
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_an_interrupt_at_any_place_leaves_nothing_open(
+    tmp_path: Path, use: Callable[[AgentMemory], object]
+) -> None:
+    for number, place in enumerate(places(tmp_path / "first", use)):
+        memory = opened(tmp_path / str(number))
+        interrupting, kept = Places(place, interrupt), None
+        try:
+            interrupting.during(lambda memory=memory: use(memory))
+        except KeyboardInterrupt as error:
+            kept = error  # and with it all frames, as a debugger or a prompt keeps them
+        where = f"interrupted in {place[0].co_name}, instruction {place[1]}: {kept!r}"
+        assert interrupting.came, where
+        assert not memory._searching().is_at_work_here(), where
+        path = memory._searching()._catalog.database.path
+        if path is not None:
+            other = sqlite3.connect(path, timeout=0, isolation_level=None)
+            other.execute("BEGIN EXCLUSIVE")  # nobody has a lock
+            other.close()
+        live = 6 - any(entry.deleted for entry in memory.history("e", "k0"))
+        # In another thread: it waits for any lock that was left taken.
+        (listed,) = together([lambda memory=memory: memory.list(max_age=60)])
+        assert len(listed) == live, where
+        assert len(memory.search("pelican", limit=100)) == live, where
+        memory.purge("e", "k0")
+        memory.close()
+        files = b"".join(one.read_bytes() for one in (tmp_path / str(number)).iterdir())
+        assert b"pelican 0" not in files, where
+
+
+def handle(memory: AgentMemory) -> None:
+    """Do in a handler all that it may want of a memory."""
+    live = len(memory.list())
+    assert live in (5, 6)
+    assert len(memory.search("pelican", limit=100)) == live
+    memory.write("e", "last", "pelican from the handler")
+    assert memory.read("e", "last") is not None
+    assert len(memory.list(max_age=60)) == live + 1
+    memory.purge("e", "k2")
+    assert len(memory.search("pelican", limit=100)) == live
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_handler_may_use_the_memory_at_any_place(
+    tmp_path: Path, use: Callable[[AgentMemory], object]
+) -> None:
+    for number, place in enumerate(places(tmp_path / "first", use)):
+        memory = opened(tmp_path / str(number))
+        handling = Places(place, lambda memory=memory: handle(memory))
+        answer = handling.during(lambda memory=memory: use(memory))
+        where = f"handled in {place[0].co_name}, instruction {place[1]}"
+        assert handling.came, where
+        assert answer in (1, 5, 6, 7), where
+        live = 6 - any(entry.deleted for entry in memory.history("e", "k0"))
+        assert len(memory.list(max_age=60)) == live, where
+        assert len(memory.search("pelican", limit=100)) == live, where
+        memory.close()
+        files = b"".join(one.read_bytes() for one in (tmp_path / str(number)).iterdir())
+        assert b"pelican 2" not in files, where
