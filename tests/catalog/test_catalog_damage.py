@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from amfs_core.catalog.sqlite import database as database_module
+from amfs_core.errors import PermissionDeniedError
 from amfs_core.memory import AgentMemory
 from amfs_core.testing import FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import together
@@ -99,7 +100,6 @@ def read(root: Path, number: int, upgraded: bool, until: float, told: Any) -> No
                 for _ in range(random.randrange(1, 10)):
                     together([partial(look, memory)] * (1 + 2 * (number % 2)))
                     rounds += 1
-                assert memory._searching()._catalog.database.path, "it gave up the file"
         told.send(rounds)
     except BaseException:
         told.send(traceback.format_exc())
@@ -265,6 +265,43 @@ def test_a_refresh_that_failed_forgets_no_own_writes() -> None:
     with pytest.raises(BackendUnavailableError):
         memory.list()
     assert len(memory.list(max_age=60)) == 1
+
+
+class Guarded(ModelAdapter):
+    """Refuses reads once it is told to."""
+
+    refused = ""
+
+    def get(self, key: str) -> bytes | None:
+        if self.refused and self.refused in key:
+            raise PermissionDeniedError("not for you")
+        return super().get(key)
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        for key in keys:
+            yield key, self.get(key)
+
+
+@pytest.mark.parametrize(("refused", "is_all"), [("/k2/", False), ("entries", True)])
+def test_an_own_write_that_may_not_be_read_is_never_passed_over_in_silence(
+    caplog: pytest.LogCaptureFixture, refused: str, is_all: bool
+) -> None:
+    adapter = Guarded()
+    memory = AgentMemory("a", adapter=adapter)
+    memory.write("e", "k1", 1)
+    memory.list()
+    memory.write("e", "k2", 2)
+    memory._versions.cache.forget_before(memory._layout.address("e", "k2"), 2)  # as room is made
+    adapter.refused = refused
+    if is_all:
+        for _ in range(2):
+            with pytest.raises(PermissionDeniedError):
+                memory.list(max_age=60)
+        adapter.refused = ""
+        assert len(memory.list(max_age=60)) == 2
+    else:
+        assert [entry.key for entry in memory.list(max_age=60)] == ["k1"]
+        assert "left out: not for you" in caplog.text
 
 
 # -- erasure ---------------------------------------------------------------------------------
@@ -471,6 +508,37 @@ def test_the_cache_directory_may_be_removed_while_a_file_is_made_in_it(
     assert len(removals) == 3
     assert len(list(cache.glob("*.sqlite"))) == 1
     assert "using a private one" not in caplog.text
+
+
+def test_a_file_of_another_user_is_left_to_that_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else each would make it again after the other."""
+    adapter = Located(ModelAdapter())
+    with AgentMemory("a", adapter=adapter, cache_dir=tmp_path) as first:
+        first.write("e", "k", 1)
+        first.list()
+    before = {path: path.read_bytes() for path in files(tmp_path)}
+    monkeypatch.setattr(database_module.os, "access", lambda path, mode: False)  # root may all
+    assert len(AgentMemory("b", adapter=adapter, cache_dir=tmp_path).list()) == 1
+    assert {path: path.read_bytes() for path in files(tmp_path)} == before
+    assert "belongs to another user" in caplog.text
+
+
+def test_a_mistake_of_ours_is_not_taken_for_damage_for_ever(tmp_path: Path) -> None:
+    memory = AgentMemory("a", adapter=Located(ModelAdapter()), cache_dir=tmp_path)
+    memory.write("e", "k", 1)
+    memory.list()
+    catalog, calls = memory._searching()._catalog, []
+
+    def mistaken(connection: sqlite3.Connection) -> float:
+        calls.append(1)
+        return len(calls) / 0
+
+    with pytest.raises(ZeroDivisionError):
+        catalog.fresh(None, lambda database: database.run(mistaken))
+    assert len(calls) < 10
+    assert len(memory.list()) == 1
 
 
 # -- threads ---------------------------------------------------------------------------------
