@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from amfs_core import catalog, database, refresh, search
+from amfs_core.catalog import refresh, search
+from amfs_core.catalog.sqlite import catalog, database
 from amfs_core.memory import AgentMemory
 from amfs_core.testing import FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import together
