@@ -412,9 +412,9 @@ def test_a_purge_by_another_machine_is_followed_in_files_of_other_releases_too(
 ) -> None:
     adapter, cache = Located(ModelAdapter()), tmp_path / "cache"
     with monkeypatch.context() as patch:
-        from amfs_core import rows
+        from amfs_core.catalog.sqlite import tables
 
-        patch.setattr(rows, "SCHEMA", f"{rows.SCHEMA};\nCREATE TABLE former (id INTEGER)")
+        patch.setattr(tables, "SCHEMA", f"{tables.SCHEMA};\nCREATE TABLE former (id INTEGER)")
         with AgentMemory("old", adapter=adapter, cache_dir=cache) as old:
             old.write("people", "ann", "xyzzyplugh")
             old.list()
