@@ -156,9 +156,12 @@ class S3Adapter:
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects under a prefix in byte order. 1 request per 1,000 objects."""
         after = self.prefix + start_after if start_after else ""
-        connection = self._connection()
+        connector, connection = self._connector, self._connection()
         pages = connection.transport.list(self.prefix + prefix, after)
         while True:
+            if self._connector is not connector:  # forked since: the connections are the parent's
+                connector, connection = self._connector, self._connection()
+                pages = connection.transport.list(self.prefix + prefix, after)
             failed = None
             try:
                 page = next(pages, None)

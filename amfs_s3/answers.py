@@ -97,6 +97,8 @@ def object_in(answer: Answer) -> bytes:
     headers = answer.headers
     whole = (
         answer.status == _OK
+        # Without either the object ends where the connection does, wherever that is.
+        and (headers.get("content-length") or "transfer-encoding" in headers)
         and headers.get("etag")
         and "last-modified" in headers
         and "content-range" not in headers
@@ -115,10 +117,14 @@ def page_in(answer: Answer, bucket: str, prefix: str, after: str) -> Page:
     odd names as S3 does, but a page that brings nothing new would have no end. A page that is not
     the last one names the next.
     """
-    if answer.status != _OK or b"<!DOCTYPE" in answer.body:
+    if answer.status != _OK:
         raise NotFromS3(answer.description)
     try:
-        root = ElementTree.fromstring(answer.body)
+        # As text, or what the document says of its own encoding would count.
+        text = answer.body.decode("utf-8-sig")
+        if "<!DOCTYPE" in text:
+            raise _Wrong("with a document type, which may make much of little")
+        root = ElementTree.fromstring(text)
         return _page(root, bucket, prefix, after)
     except (ElementTree.ParseError, KeyError, ValueError, UnicodeError) as error:
         why = f" ({error})" if isinstance(error, _Wrong) else ""

@@ -55,9 +55,18 @@ class Curl:
         self._idle: deque[tuple[pycurl.Curl, bool]] = deque()  # and whether it is connected
 
     def request(
-        self, method: str, url: str, headers: list[str], body: bytes, *, user: str, password: str
+        self,
+        method: str,
+        url: str,
+        headers: list[str],
+        body: bytes,
+        *,
+        user: str,
+        password: str,
+        most_bytes: int,
     ) -> Answer:
-        """Send a request and return its answer, whatever it says. Raises `Unanswered`."""
+        """Send a request and return its answer, whatever it says, with a body of at most so many
+        bytes. Raises `Unanswered`."""
         try:
             # The one used last: its connection is the likeliest to live.
             handle, is_connected = self._idle.pop()
@@ -71,6 +80,7 @@ class Curl:
         handle.setopt(pycurl.PASSWORD, password)
         handle.setopt(pycurl.WRITEDATA, received)
         handle.setopt(pycurl.HEADERFUNCTION, lines.append)
+        handle.setopt(pycurl.MAXFILESIZE_LARGE, most_bytes)
         if method == "PUT":
             handle.setopt(pycurl.POSTFIELDS, body)
         else:
@@ -91,6 +101,10 @@ class Curl:
         except BaseException:  # from a signal handler: what became of the request is not known
             handle.close()
             raise
+        content = received.getvalue()
+        received.close()  # the handle keeps it, and may be idle for long
+        if method == "PUT":
+            handle.setopt(pycurl.POSTFIELDS, b"")
         answered = _headers(lines)
         if len(self._idle) < _MOST_IDLE:
             self._idle.append((handle, answered.get("connection", "").lower() != "close"))
@@ -99,7 +113,7 @@ class Curl:
         # When a connection that was kept turns out to be lost before any answer, libcurl connects
         # again and repeats the request, with nothing to forbid it.
         sent_twice = connects > (0 if is_connected else 1)
-        return Answer(status, answered, received.getvalue(), sent_twice)
+        return Answer(status, answered, content, sent_twice)
 
     def close(self) -> None:
         """Close the idle connections. Requests under way go on, and later ones connect again."""

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 PAGE = 1000
 """Keys per page: the most that ListObjectsV2 gives."""
 
+_MOST_OBJECT_BYTES = 5 * 1024**3
+"""The most that one PUT can store (Amazon S3, "Uploading objects")."""
+
+_MOST_BYTES = 64 * 1024**2
+"""Of any other answer: a page of 1,000 keys of 1,024 bytes takes 4 MB."""
+
 _MOST_EMPTY_PAGES = 100
 _REFUSED = (409, 412)
 _STILL_GOOD_SECONDS = 60  # botocore refreshes 15 minutes before credentials end
@@ -84,7 +90,7 @@ class Transport:
 
     def get(self, key: str) -> bytes | None:
         """GET; None when the server says that there is no such object."""
-        answer = self._send("GET", self._path(key))
+        answer = self._send("GET", self._path(key), most_bytes=_MOST_OBJECT_BYTES)
         try:
             return object_in(answer)
         except NotFromS3 as error:
@@ -145,7 +151,14 @@ class Transport:
         """Return what an answer means that is not the one that was asked for."""
         return answered(answer) or not_from_s3(str(error), answer)
 
-    def _send(self, method: str, path: str, body: bytes = b"", *headers: str) -> Answer:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *headers: str,
+        most_bytes: int = _MOST_BYTES,
+    ) -> Answer:
         frozen = self._current_credentials()
         sent = [*(self._put_headers if method == "PUT" else self._headers), *headers]
         if frozen.token:
@@ -161,6 +174,7 @@ class Transport:
                 body,
                 user=frozen.access_key or "",
                 password=frozen.secret_key or "",
+                most_bytes=most_bytes,
             )
         except Unanswered as error:
             raise RequestFailed(Failure(error.stage, text=str(error))) from error
@@ -223,6 +237,6 @@ class Transport:
             idle = seconds(options, "pool_idle_timeout", 0.0)
             handle.setopt(pycurl.MAXAGE_CONN, max(1, round(idle)))
         handle.setopt(pycurl.PROXY, self._proxy or "")  # empty: none, whatever the variables say
-        if excluded := options.get("proxy_excludes"):
-            handle.setopt(pycurl.NOPROXY, excluded)
+        # Also when empty: else libcurl would ask NO_PROXY, which `proxy_of` has done where it may.
+        handle.setopt(pycurl.NOPROXY, options.get("proxy_excludes", ""))
         self._certificates.give_to(handle)

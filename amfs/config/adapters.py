@@ -25,7 +25,7 @@ _OWN = {"local": "amfs_local:LocalAdapter", "s3": "amfs_s3:S3Adapter"}
 """This distribution's own. They need no entry point, so a checkout works without installing it,
 and no plugin can stand in for them."""
 
-_NEEDS = {"s3": ("boto3", "obstore")}
+_NEEDS = {"s3": ("boto3", "platformdirs", "pycurl")}
 """What an extra brings. The adapter imports it at its first request only, which is late to hear
 that it is missing."""
 

@@ -592,13 +592,13 @@ def modules_of(*arguments: str) -> set[str]:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = {"boto3", "botocore", "obstore", "pydantic", "yaml", "rich", "amfs_s3"}
+    heavy = {"boto3", "botocore", "pycurl", "pydantic", "yaml", "rich", "amfs_s3"}
     assert not modules_of("--help") & heavy
 
 
 def test_a_local_store_needs_no_cloud_sdk() -> None:
     found = modules_of("--store", "here", "write", "e", "k", "1")
-    assert not found & {"boto3", "botocore", "obstore", "pydantic", "rich", "amfs_s3"}
+    assert not found & {"boto3", "botocore", "pycurl", "pydantic", "rich", "amfs_s3"}
 
 
 def test_help_starts_quickly() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -411,7 +412,7 @@ def imported(code: str, cwd: Path) -> set[str]:
     return {name.partition(".")[0] for name in done.stdout.split()}
 
 
-HEAVY = {"boto3", "botocore", "obstore", "pydantic", "yaml", "click", "rich", "amfs_s3"}
+HEAVY = {"boto3", "botocore", "pycurl", "pydantic", "yaml", "click", "rich", "amfs_s3"}
 
 
 def test_import_amfs_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -426,7 +427,7 @@ def test_a_local_memory_imports_nothing_heavy(tmp_path: Path) -> None:
 def test_a_configuration_file_imports_no_cloud_sdk(tmp_path: Path) -> None:
     write_file(tmp_path / "amfs.yaml", "namespace: x\n")
     found = imported("import amfs; amfs.AgentMemory('a').write('e', 'k', 1)", tmp_path)
-    assert not found & {"boto3", "botocore", "obstore", "amfs_s3"}
+    assert not found & {"boto3", "botocore", "pycurl", "amfs_s3"}
 
 
 def test_the_version_is_the_distributions() -> None:
@@ -442,3 +443,14 @@ def test_everything_announced_is_there() -> None:
     import amfs
 
     assert all(hasattr(amfs, name) for name in amfs.__all__)
+
+
+def test_what_is_looked_for_is_what_the_extra_installs() -> None:
+    import tomllib
+
+    from amfs.config.adapters import _NEEDS
+
+    declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = declared["optional-dependencies"]
+    for extra, modules in _NEEDS.items():
+        assert sorted(modules) == sorted(re.split("[<>=]", one)[0] for one in extras[extra])

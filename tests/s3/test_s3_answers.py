@@ -10,10 +10,13 @@ import base64
 import gzip
 import hashlib
 import multiprocessing
+import os
 import re
 import signal
+import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -117,9 +120,11 @@ def listening(answer: Callable[[str, str, dict[str, str], bytes], Told]) -> Iter
             status, given, content = answer(self.command, self.path, headers, body)
             self.send_response(status)
             for name, text in {"content-length": str(len(content)), **given}.items():
-                self.send_header(name, text)
+                if text:
+                    self.send_header(name, text)
             self.end_headers()
             self.wfile.write(content)
+            self.close_connection = given.get("connection") == "close"
 
         do_GET = do_PUT = do_DELETE = do_POST = serve  # noqa: N815
 
@@ -217,7 +222,17 @@ def anonymous(server: StandIn, key: str, told: Told) -> Told:
     return told[0], {"content-type": "binary/octet-stream"}, told[2]
 
 
-FOR_GET = {"a part": later, "gzip": zipped, "cut off": cut, "without headers": anonymous}
+def until_the_end(server: StandIn, key: str, told: Told) -> Told:
+    return told[0], {**told[1], "content-length": "", "connection": "close"}, told[2][:9]
+
+
+FOR_GET = {
+    "a part": later,
+    "gzip": zipped,
+    "cut off": cut,
+    "without headers": anonymous,
+    "as long as the connection": until_the_end,
+}
 
 
 def listed(**fields: str) -> Trick:
@@ -238,6 +253,11 @@ FOR_LIST: dict[str, Trick] = {
         200,
         told[1],
         b"<!DOCTYPE x [<!ENTITY a 'b'>]>" + told[2],
+    ),
+    "a document type in UTF-16": lambda server, key, told: (
+        200,
+        told[1],
+        ("<!DOCTYPE x [<!ENTITY a 'b'>]>" + told[2].decode()).encode("utf-16"),
     ),
     "half of it": lambda server, key, told: (200, told[1], told[2][:-9]),
     "another document": fixed(200, {"content-type": "application/xml"}, b"<Listing/>"),
@@ -395,6 +415,86 @@ def test_a_listing_that_repeats_its_page_ends(adapter: S3Adapter, server: StandI
     server.tricks["list"] = trick
     with pytest.raises(BackendUnavailableError, match="a page that was there before"):
         list(adapter.list("default/"))
+
+
+def test_no_variable_takes_a_request_past_a_proxy_that_was_given(
+    server: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "*")
+    adapter = S3Adapter(
+        "bucket",
+        endpoint_url="http://bucket.invalid",
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="the-secret",
+        client_options={"proxy_url": server.address},
+    )
+    adapter.get("default/x")
+    assert server.heard[0][1].startswith("http://bucket.invalid/bucket/")
+
+
+@pytest.mark.parametrize("kind", ["create", "list", "delete"])
+def test_an_answer_that_is_far_too_long_ends(
+    adapter: S3Adapter, server: StandIn, kind: str
+) -> None:
+    adapter.create("default/x", b"body")
+    server.tricks[kind] = lambda server, key, told: (200, told[1], bytes(80 * 1024**2))
+    requests: dict[str, Callable[[], object]] = {
+        "create": lambda: adapter.create("default/y", b"body"),
+        "list": lambda: list(adapter.list("default/")),
+        "delete": lambda: adapter.delete("default/x"),
+    }
+    with pytest.raises((BackendUnavailableError, OutcomeUnknownError), match="file size"):
+        requests[kind]()
+
+
+def test_what_was_sent_and_received_is_not_kept_by_idle_connections(
+    adapter: S3Adapter, server: StandIn
+) -> None:
+    body = bytes(1024**2)
+    given, taken = sys.getrefcount(body), []
+    adapter.create("default/x", body)
+    assert sys.getrefcount(body) == given
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        taken.append(adapter.get("default/x"))
+        taken.clear()
+        assert tracemalloc.get_traced_memory()[0] - before < len(body) / 2
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_listing_goes_on_in_a_forked_child_on_connections_of_its_own(
+    adapter: S3Adapter, server: StandIn
+) -> None:
+    def paged(server: StandIn, key: str, told: Told) -> Told:
+        query = parse_qs(urlsplit(server.heard[-1][1]).query)
+        prefix = query["prefix"][0]
+        last = int(query.get("continuation-token", query.get("start-after", ["0"]))[0][-1])
+        if last == 3:
+            return told[0], told[1], page(prefix, [])
+        fields = {"IsTruncated": "true", "NextContinuationToken": f"t{last + 1}"}
+        return told[0], told[1], page(prefix, [f"{prefix}{last + 1}"], **fields)
+
+    server.tricks["list"] = paged
+    listing = adapter.list("default/")
+    assert next(listing).key == "default/1"
+    inherited = adapter._connector
+    assert inherited.current is not None
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            del inherited.current.transport._curl  # whoever asks it fails
+            os.write(write, repr([info.key for info in listing]).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    assert os.read(read, 1000).decode() == repr(["default/2", "default/3"])
+    assert [info.key for info in listing] == ["default/2", "default/3"]
 
 
 def _in_child(adapter: S3Adapter, told: Any) -> None:
