@@ -32,6 +32,13 @@ _S3_VARIABLES = {
     "endpoint_url": "AMFS_S3_ENDPOINT",
 }
 
+_VARIABLES = (
+    *_S3_VARIABLES.values(),
+    *("AMFS_CONFIG", "AMFS_NAMESPACE", "AMFS_AGENT_ID", "AMFS_ROOT", "AMFS_CACHE_DIR"),
+    *("AMFS_PATIENCE", "AMFS_MAX_VALUE_BYTES"),
+)
+"""All that is read: to copy the whole environment would take most of the time of a handle."""
+
 # s3:/bucket and the like. One letter before the colon is a drive of Windows.
 _LIKE_A_URL = re.compile(r"s3:|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
@@ -85,9 +92,8 @@ def load(
     working directory upwards is read, if there is one. A variable that is empty counts as unset.
     Raises `ConfigurationError`, which names the variable, or the file and the line.
     """
-    variables = {
-        name: value for name, value in (os.environ if environ is None else environ).items() if value
-    }
+    given = os.environ if environ is None else environ
+    variables = {name: text for name in _VARIABLES if (text := given.get(name))}
     file = _file(path, variables)
     adapter = "s3" if "AMFS_S3_BUCKET" in variables else (file.adapter if file else None) or "local"
     options = dict(file.options) if file and (file.adapter or "local") == adapter else {}
@@ -163,16 +169,17 @@ def _file(path: str | os.PathLike[str] | None, variables: Mapping[str, str]) -> 
 
 def _found_upwards() -> Path | None:
     try:
-        here = Path.cwd()
+        directory = os.getcwd()
     except FileNotFoundError:  # the working directory was removed
         return None
-    candidates = (directory / FILE_NAME for directory in (here, *here.parents))
-    found = next((one for one in candidates if os.path.lexists(one)), None)
-    if found is not None and not found.is_file():  # to pass over it would be to pass over settings
-        raise ConfigurationError(
-            f"{str(found)!r} is no file that can be read; put one in its place"
-        )
-    return found
+    while not os.path.lexists(path := os.path.join(directory, FILE_NAME)):
+        above = os.path.dirname(directory)
+        if above == directory:
+            return None
+        directory = above
+    if not os.path.isfile(path):  # to pass over it would be to pass over settings
+        raise ConfigurationError(f"{path!r} is not a file that can be read; put one in its place")
+    return Path(path)
 
 
 def _s3_options(variables: Mapping[str, str]) -> dict[str, Any]:

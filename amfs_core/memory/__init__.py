@@ -1,14 +1,15 @@
-"""What users call: `AgentMemory` and its asynchronous twin."""
+"""What users call: `AgentMemory`, its asynchronous twin, and the engine under them."""
 
 from typing import TYPE_CHECKING, Any
 
 from amfs_core.memory import jsonl
 from amfs_core.memory.agent_memory import AgentMemory
+from amfs_core.memory.namespace import Namespace
 
 if TYPE_CHECKING:
     from amfs_core.memory.async_memory import AsyncAgentMemory
 
-__all__ = ["AgentMemory", "AsyncAgentMemory", "jsonl"]
+__all__ = ["AgentMemory", "AsyncAgentMemory", "Namespace", "jsonl"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ class AgentMemory(Writing, Reading):
         whether it was recorded, and `OutcomePendingError` when it is recorded and some memories
         could not be moved.
         """
-        return self._outcomes.commit(
+        return self._engine.outcomes.commit(
             outcome_ref,
             outcome_type,
             entries,
@@ -75,7 +76,7 @@ class AgentMemory(Writing, Reading):
 
         1 request, 0 once it is known.
         """
-        return self._outcomes.read(outcome_ref)
+        return self._engine.outcomes.read(outcome_ref)
 
     def list_outcomes(self, entity_path: str | None = None) -> list[Outcome]:
         """Return all outcomes, oldest first; with an entity path, those about memories under it.
@@ -83,7 +84,7 @@ class AgentMemory(Writing, Reading):
         One that is damaged is left out and named in the log (logger "amfs"); `verify` names it too.
         1 request per 1,000 outcomes, and 1 for each that is not known yet, whatever it is about.
         """
-        return self._outcomes.list(entity_path)
+        return self._engine.outcomes.list(entity_path)
 
     def watch(
         self,
@@ -109,8 +110,9 @@ class AgentMemory(Writing, Reading):
         from amfs_core.watch import Watch
 
         watch = Watch(self._versions, entity_path, callback, interval=interval, since=since)
-        with self._lock:
-            self._watches.add(watch)
+        if self._watches is None:
+            self._watches = weakref.WeakSet()
+        self._watches.add(watch)
         return watch
 
     def stats(self, entity_path: str | None = None) -> stats.Stats:

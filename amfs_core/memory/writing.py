@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from amfs_core import arguments
-from amfs_core.errors import AMFSError, VersionConflictError
+from amfs_core.errors import AMFSError, InvalidValueError, VersionConflictError
 from amfs_core.format import Address, Draft, MemoryEntry, values
 from amfs_core.memory import drafts
 from amfs_core.memory.session import THREADS, Session
@@ -98,13 +98,22 @@ class Writing(Session):
         An item is a dict with the names of `write`'s parameters. `written_at` increases in the
         items' order (a memory whose newest version is from a clock ahead of this one keeps that
         later time). Items with the same key become versions in their order. All items are
-        checked before the first is written. Costs what the writes cost. Raises `WriteManyError`
-        when some could not be written: it says which, and has the entries of those that were.
+        checked before the first is written; no two of one memory may have the same `write_id`.
+        Costs what the writes cost. Raises `WriteManyError` when some could not be written: it says
+        which, and has the entries of those that were.
         """
         work: list[batch.Item] = []
+        names: dict[tuple[Address, str], int] = {}
         for index, given in enumerate(drafts.items(items)):
             try:
-                work.append(self._item(given))
+                item = self._item(given)
+                first = names.setdefault((item.address, item.draft.write_id), index)
+                if first != index:
+                    raise InvalidValueError(
+                        f"its write_id is also that of item {first}, so nobody could tell which of "
+                        "the two find_write means; give each write its own"
+                    )
+                work.append(item)
             except AMFSError as error:
                 raise _of_item(error, index, given) from error.__cause__
         return batch.Batch(self._versions, work).write(self._append_item, THREADS)
@@ -228,7 +237,7 @@ class Writing(Session):
         address = self._layout.address(entity_path, key)
         tombstone = replace(self._nothing(), deleted=True, purges=True)
         erased = purge.purge(self._versions, address, tombstone)
-        if self._search is not None or self._cache_dir is not None:
+        if self._engine.keeps_catalog:
             purged = (self._versions.cache.head(address) or NONE_KNOWN).purged
             self._searching().forget(address, purged)
         return erased

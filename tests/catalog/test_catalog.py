@@ -457,8 +457,8 @@ def test_processes_share_a_file_while_all_of_them_write(tmp_path: Path) -> None:
 def test_a_full_private_catalog_says_what_to_do(mem: AgentMemory) -> None:
     mem.write("e", "k", "x" * 10_000)
     mem.list()
-    assert mem._search is not None
-    mem._search._catalog.database.run(
+    assert mem._engine._search is not None
+    mem._engine._search._catalog.database.run(
         lambda connection: connection.execute("PRAGMA max_page_count = 1")
     )
     mem.write("e", "k2", "x" * 1_000_000)

@@ -186,8 +186,8 @@ def test_an_interrupt_at_any_statement_leaves_no_transaction_and_loses_nothing(
         memory.search("pelican")
         memory.write("e", "k1", "pelican again")
         memory.write("e", "new", "pelican too")
-        assert memory._search is not None
-        database = memory._search._catalog.database
+        assert memory._engine._search is not None
+        database = memory._engine._search._catalog.database
         interrupt = InterruptAt(step)
         sys.setprofile(interrupt)
         try:
@@ -217,8 +217,8 @@ def test_ctrl_c_does_not_wait_for_another_process_that_writes(tmp_path: Path) ->
     memory.write("e", "k", "pelican")
     memory.list()
     memory.write("e", "k2", "pelican")
-    assert memory._search is not None
-    path = memory._search._catalog.database.path
+    assert memory._engine._search is not None
+    path = memory._engine._search._catalog.database.path
     assert path is not None
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -79,8 +79,8 @@ def at_each_step(tmp_path: Path, ask: Ask, embeds: bool) -> Iterator[list[Memory
                 other.list()
 
             intruder = Intruder(catalog_file(cache), step, write)
-            assert memory._search is not None
-            connection = memory._search._catalog.database.run(lambda connection: connection)
+            assert memory._engine._search is not None
+            connection = memory._engine._search._catalog.database.run(lambda connection: connection)
             connection.set_trace_callback(intruder)
             found = ask(memory)
             connection.set_trace_callback(None)

@@ -222,7 +222,7 @@ def test_a_directory_is_no_configuration_file(
     with pytest.raises(ConfigurationError, match="config names 'absent', but there is no such"):
         load("absent")
     (tmp_path / "amfs.yaml").mkdir()
-    with pytest.raises(ConfigurationError, match=r"amfs\.yaml' is no file"):
+    with pytest.raises(ConfigurationError, match=r"amfs\.yaml' is not a file"):
         load()
 
 

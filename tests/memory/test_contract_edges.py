@@ -13,13 +13,23 @@ from pathlib import Path
 
 import pytest
 
-from amfs_core.errors import AMFSError, ConfigurationError
+from amfs_core.errors import AMFSError, ConfigurationError, InvalidValueError
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory
 from amfs_core.memory.async_memory import AsyncAgentMemory
 from amfs_core.storage import ObjectInfo
 from amfs_core.testing import ModelAdapter
 from tests.conftest import REPOSITORY
+
+
+def test_write_many_refuses_a_write_id_twice_for_one_memory() -> None:
+    memory = AgentMemory("a", adapter=ModelAdapter())
+    twice = [{"entity_path": "e", "key": "k", "value": n, "write_id": "mine"} for n in (1, 2)]
+    with pytest.raises(InvalidValueError, match=r"item 1 \('e', 'k'\): its write_id is also"):
+        memory.write_many(twice)
+    assert memory.list() == []
+    twice[1]["key"] = "another"
+    assert len(memory.write_many(twice)) == 2
 
 
 def test_write_many_takes_a_write_id_for_each_item() -> None:

@@ -127,6 +127,7 @@ class TestOneTimeForACall:
         writer = AgentMemory("agent", adapter=adapter, patience=10)
         for number in range(5):
             writer.write("e", f"k{number}", number)
+        writer.close()  # the engine ends with it, and with that all that it knew
         started = clock.now
 
         assert len(AgentMemory("agent", adapter=adapter, patience=10).list()) == 5

@@ -1,0 +1,141 @@
+"""`Namespace`: the engine under all handles that work in one namespace of one store."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+import weakref
+from collections.abc import Hashable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from amfs_core import arguments, fork
+from amfs_core.errors import InvalidValueError
+from amfs_core.format import Layout
+from amfs_core.outcomes import Outcomes
+from amfs_core.parallel import mapped
+from amfs_core.storage import (
+    DEFAULT_PATIENCE,
+    Metrics,
+    StorageAdapter,
+    StoreClient,
+    check_adapter,
+)
+from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, VersionLog
+
+if TYPE_CHECKING:
+    from amfs_core.catalog import Embedder, Search
+
+
+class Namespace:
+    """What a process knows of one namespace, and what it reaches it with.
+
+    It has the client of the store, the log of versions with its cache, the catalog that lists and
+    searches run on, and the records of outcomes. `AgentMemory` is a handle on it: a thousand agents
+    in one process are a thousand handles on one engine, so what one of them has read costs the
+    others nothing.
+
+    Safe to share between threads, and usable after a fork. It closes when the last handle on it
+    does; an adapter that it owns closes with it. The arguments are those of `AgentMemory`.
+    """
+
+    def __init__(
+        self,
+        adapter: StorageAdapter,
+        name: str = "default",
+        *,
+        patience: float = DEFAULT_PATIENCE,
+        owns_adapter: bool = False,
+        embedder: Embedder | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES,
+    ) -> None:
+        check_adapter(adapter)
+        self.adapter = adapter
+        self.owns_adapter = owns_adapter
+        self.name = name
+        self.layout = Layout(name)
+        self.versions = VersionLog(
+            StoreClient(adapter, arguments.seconds(patience, "patience")),
+            self.layout,
+            arguments.count(max_value_bytes, "max_value_bytes"),
+        )
+        self.patience = self.versions.store.patience
+        self.outcomes = Outcomes(self.versions)
+        if embedder is not None and not callable(embedder):
+            raise InvalidValueError(
+                "embedder must be callable: from a list of texts to a list of vectors"
+            )
+        self.embedder = embedder
+        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self.is_closed = False
+        self._search: Search | None = None
+        self._handles: weakref.WeakSet[Hashable] = weakref.WeakSet()
+        self.after_fork()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Take a new lock in a forked child."""
+        # Re-entrant, as all locks here: a signal handler that uses the memory may interrupt the
+        # thread that has it.
+        self._lock = threading.RLock()
+
+    @property
+    def metrics(self) -> Metrics:
+        """Requests by kind, bytes, retries, lost races and cache hits so far, of all handles."""
+        return self.versions.store.meter.snapshot()
+
+    @property
+    def keeps_catalog(self) -> bool:
+        """Whether there is a catalog, of this process or on disk, that may hold contents."""
+        return self._search is not None or self.cache_dir is not None
+
+    def join(self, handle: Hashable) -> bool:
+        """Count a handle; False, and nothing done, when the last one has closed this engine."""
+        with self._lock:
+            if self.is_closed:
+                return False
+            self._handles.add(handle)
+            return True
+
+    def leave(self, handle: Hashable) -> None:
+        """Count a handle no more; with the last one the engine closes. Twice is fine.
+
+        A handle that is used after that still works: what it needs is opened again.
+        """
+        with self._lock:
+            self._handles.discard(handle)
+            if self._handles:
+                return
+            self.is_closed = True
+            search, self._search = self._search, None
+        if search is not None:
+            search.close()
+        if self.owns_adapter:
+            self.adapter.close()
+
+    def search(self) -> Search:
+        """Return the catalog's search, made when it is first asked for."""
+        search = self._search
+        if search is not None and search.is_at_work_here():
+            # A signal handler came in the middle of a search of this very thread, which cannot go
+            # on before the handler has ended. It gets a catalog of its own.
+            from amfs_core.catalog import Search
+
+            return Search(self.versions, None, self.embedder, is_for_one_call=True)
+        if search is None:
+            # By another thread: a signal handler that interrupts an import of its own thread gets
+            # half of the module, but it can wait for the import of another.
+            mapped(importlib.import_module, ["amfs_core.catalog.search"], 1)
+        with self._lock:
+            if self._search is None:
+                from amfs_core.catalog import Search  # SQLite: not before it is needed
+
+                made = Search(self.versions, self.cache_dir, self.embedder)
+                if self._search is None:  # a signal handler may have been quicker
+                    self._search = made
+            return self._search
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.adapter!r}, {self.name!r})"
