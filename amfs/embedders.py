@@ -100,13 +100,17 @@ class OpenAIEmbedder:
             raise BackendUnavailableError(f"no answer from {where}: {error}") from error
         if answer.status_code in (401, 403):
             raise PermissionDeniedError(
-                f"{where} refuses the key (status {answer.status_code}); set OPENAI_API_KEY"
+                f"{where} refuses the key (status {answer.status_code})",
+                hint="set OPENAI_API_KEY",
             )
         problem = f"{where} answers with status {answer.status_code}"
         if answer.status_code in _TRANSIENT:
             raise BackendUnavailableError(problem)
         if not answer.is_success:
-            raise ConfigurationError(f"{problem}; check base_url and the model {self.name!r}")
+            raise ConfigurationError(
+                problem,
+                hint=f"check base_url and the model {self.name!r}",
+            )
         try:
             data = sorted(answer.json()["data"], key=lambda one: one["index"])
             return [one["embedding"] for one in data]

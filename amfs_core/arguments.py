@@ -16,7 +16,10 @@ def text(given: object, what: str) -> str:
     if type(given) is not str:
         raise InvalidValueError(f"{what} must be text, not {type(given).__name__}")
     if not given:
-        raise InvalidValueError(f"{what} is empty; give it at least one character")
+        raise InvalidValueError(
+            f"{what} is empty",
+            hint="give it at least one character",
+        )
     found: str = values.copied(given, what)
     return found
 
@@ -108,7 +111,8 @@ def moment(given: object, what: str) -> datetime:
         raise InvalidValueError(f"{what} must be a datetime, not {type(given).__name__}")
     if given.tzinfo is None:
         raise InvalidValueError(
-            f"{what} has no time zone; pass an aware datetime such as datetime.now(UTC)"
+            f"{what} has no time zone",
+            hint="pass an aware datetime such as datetime.now(UTC)",
         )
     try:
         return given.astimezone(UTC)
@@ -128,8 +132,8 @@ def expanded(path: str, what: str) -> str:
     own = path.partition(os.sep)[0] == "~"
     if not os.path.isabs(found) or (own and os.environ.get("HOME") == ""):
         raise ConfigurationError(
-            f"{what} {path!r} begins with a home directory that this system does not know; set "
-            "HOME, or give the whole path"
+            f"{what} {path!r} begins with a home directory that this system does not know",
+            hint="set HOME, or give the whole path",
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Every error AMFS raises. All derive from `AMFSError`, name what they are about, and say the mend.
+"""Every error AMFS raises. All derive from `AMFSError`, name what they are about, and give a hint.
 
 Errors survive pickling, so that they can cross process pools, and keep the original exception as
 their cause. They never carry credentials.
@@ -6,34 +6,71 @@ their cause. They never carry credentials.
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal, Self
+
+Written = Literal["nothing", "unknown", "some"]
+"""What a call that failed has written: nothing, nobody knows, or a part of it."""
+
 
 class AMFSError(Exception):
     """Base of every error here; catch it to catch them all.
 
-    The attributes that do not apply are None. `retry_after` is how many seconds the store asked
-    to be left alone, when it did.
+    `problem` says what is wrong, `hint` what to do about it, and the error's text is both. `code`
+    names the kind of error for programs and never changes; `written` says what the call that failed
+    has written. `retry_after` is how many seconds the store asked to be left alone, when it did.
+    Attributes that do not apply are None.
     """
+
+    code: ClassVar[str] = "error"
+    written: Written = "nothing"
 
     def __init__(
         self,
-        message: str,
+        problem: str,
         *,
+        hint: str | None = None,
+        says_written: bool = False,
         entity_path: str | None = None,
         key: str | None = None,
         version: int | None = None,
         object_key: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
+        self.problem = problem
+        self.hint = hint
+        self._says_written = says_written
+        super().__init__(self._text())
         self.entity_path = entity_path
         self.key = key
         self.version = version
         self.object_key = object_key
         self.retry_after = retry_after
 
+    def at(self, place: str, *, says_written: bool | None = None) -> Self:
+        """Put a place, such as "line 7", before the problem, and return this error.
+
+        `says_written` is whether the text ends with "Nothing was written."; None: as before.
+        """
+        self.problem = f"{place}: {self.problem}"
+        if says_written is not None:
+            self._says_written = says_written
+        self.args = (self._text(),)
+        return self
+
+    @property
+    def reason(self) -> str:
+        """The problem and the hint, without a word about what was written."""
+        return self.problem if self.hint is None else f"{self.problem}; {self.hint}"
+
+    def _text(self) -> str:
+        reason = self.reason
+        return f"{reason.removesuffix('.')}. Nothing was written." if self._says_written else reason
+
 
 class InvalidKeyError(AMFSError):
     """A namespace, entity path or key that cannot be a name in every store."""
+
+    code = "invalid_key"
 
 
 class InvalidValueError(AMFSError):
@@ -42,6 +79,8 @@ class InvalidValueError(AMFSError):
     Nothing was written.
     """
 
+    code = "invalid_value"
+
 
 class VersionConflictError(AMFSError):
     """`expected_version` was not the newest version. Nothing was written.
@@ -49,22 +88,28 @@ class VersionConflictError(AMFSError):
     `expected` is what the caller gave, `actual` the newest version there is (0: none).
     """
 
+    code = "version_conflict"
+
     def __init__(
         self,
-        message: str,
+        problem: str,
         *,
+        hint: str | None = None,
         expected: int = 0,
         actual: int = 0,
         entity_path: str | None = None,
         key: str | None = None,
     ) -> None:
-        super().__init__(message, entity_path=entity_path, key=key, version=actual)
+        super().__init__(problem, hint=hint, entity_path=entity_path, key=key, version=actual)
         self.expected = expected
         self.actual = actual
 
 
 class OutcomeUnknownError(AMFSError):
     """An adapter sent a create and cannot say whether it was applied; it may still land later."""
+
+    code = "outcome_unknown"
+    written = "unknown"
 
 
 class WriteOutcomeUnknownError(OutcomeUnknownError):
@@ -73,10 +118,13 @@ class WriteOutcomeUnknownError(OutcomeUnknownError):
     `write_id` and `version` say what to ask for: `AgentMemory.find_write` tells whether it landed.
     """
 
+    code = "write_outcome_unknown"
+
     def __init__(
         self,
-        message: str,
+        problem: str,
         *,
+        hint: str | None = None,
         write_id: str = "",
         version: int = 0,
         entity_path: str | None = None,
@@ -84,7 +132,12 @@ class WriteOutcomeUnknownError(OutcomeUnknownError):
         object_key: str | None = None,
     ) -> None:
         super().__init__(
-            message, entity_path=entity_path, key=key, version=version, object_key=object_key
+            problem,
+            hint=hint,
+            entity_path=entity_path,
+            key=key,
+            version=version,
+            object_key=object_key,
         )
         self.write_id = write_id
 
@@ -96,14 +149,18 @@ class WriteManyError(AMFSError):
     that was not written to its error. The first of them is the cause.
     """
 
+    code = "write_many"
+    written = "some"
+
     def __init__(
         self,
-        message: str,
+        problem: str,
         *,
+        hint: str | None = None,
         entries: tuple[object | None, ...] = (),
         errors: dict[int, AMFSError] | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(problem, hint=hint)
         self.entries = entries
         self.errors = errors or {}
 
@@ -114,10 +171,17 @@ class OutcomeConflictError(AMFSError):
     `outcome_ref` is the reference. Nothing was written.
     """
 
+    code = "outcome_conflict"
+
     def __init__(
-        self, message: str, *, outcome_ref: str = "", object_key: str | None = None
+        self,
+        problem: str,
+        *,
+        hint: str | None = None,
+        outcome_ref: str = "",
+        object_key: str | None = None,
     ) -> None:
-        super().__init__(message, object_key=object_key)
+        super().__init__(problem, hint=hint, object_key=object_key)
         self.outcome_ref = outcome_ref
 
 
@@ -128,16 +192,20 @@ class OutcomePendingError(AMFSError):
     still to be moved to its error. The first of them is the cause.
     """
 
+    code = "outcome_pending"
+    written = "some"
+
     def __init__(
         self,
-        message: str,
+        problem: str,
         *,
+        hint: str | None = None,
         outcome_ref: str = "",
         outcome: object | None = None,
         errors: dict[tuple[str, str], AMFSError] | None = None,
         object_key: str | None = None,
     ) -> None:
-        super().__init__(message, object_key=object_key)
+        super().__init__(problem, hint=hint, object_key=object_key)
         self.outcome_ref = outcome_ref
         self.outcome = outcome
         self.errors = errors or {}
@@ -150,23 +218,36 @@ class CommitUnknownError(OutcomeUnknownError):
     `outcome_ref` is its reference: commit it again, which resumes it if it is there.
     """
 
+    code = "commit_unknown"
+
     def __init__(
-        self, message: str, *, outcome_ref: str = "", object_key: str | None = None
+        self,
+        problem: str,
+        *,
+        hint: str | None = None,
+        outcome_ref: str = "",
+        object_key: str | None = None,
     ) -> None:
-        super().__init__(message, object_key=object_key)
+        super().__init__(problem, hint=hint, object_key=object_key)
         self.outcome_ref = outcome_ref
 
 
 class CorruptEntryError(AMFSError):
     """An object's bytes are not what was written: damaged, foreign, or at the wrong place."""
 
+    code = "corrupt_entry"
+
 
 class ConditionalWritesUnsupportedError(AMFSError):
     """The endpoint ignores or refuses `If-None-Match: *`, so writing to it would lose memories."""
 
+    code = "conditional_writes_unsupported"
+
 
 class BackendUnavailableError(AMFSError):
     """The storage cannot be reached or used now; nothing was changed by the failed request."""
+
+    code = "backend_unavailable"
 
 
 class CircuitOpenError(BackendUnavailableError):
@@ -176,18 +257,28 @@ class CircuitOpenError(BackendUnavailableError):
     be sent again, to find out.
     """
 
+    code = "circuit_open"
+
 
 class StorageFullError(AMFSError):
     """The storage has no space left, or none that is this user's. Nothing was written."""
+
+    code = "storage_full"
 
 
 class PermissionDeniedError(AMFSError):
     """The storage refused the credentials or the operation."""
 
+    code = "permission_denied"
+
 
 class BucketNotFoundError(AMFSError):
     """The bucket does not exist at the endpoint."""
 
+    code = "bucket_not_found"
+
 
 class ConfigurationError(AMFSError):
     """A setting is missing, misspelt or impossible."""
+
+    code = "configuration"

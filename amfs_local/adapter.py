@@ -319,43 +319,65 @@ class LocalAdapter:
         what = f"cannot {verb} {self._path(key)!r}: {error.strerror or error}"
         if isinstance(error, NoHardLinksError):
             return ConfigurationError(
-                f"{what}; the file system of {self.root!r} has no hard links, without which two "
-                "writers could overwrite each other. Nothing was written: name a root on ext4, "
-                "XFS, Btrfs, tmpfs, APFS or NFS",
+                what,
+                hint=(
+                    f"the file system of {self.root!r} has no hard links, without which two "
+                    "writers could overwrite each other. Nothing was written: name a root on ext4, "
+                    "XFS, Btrfs, tmpfs, APFS or NFS"
+                ),
                 object_key=key,
             )
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return PermissionDeniedError(
-                f"{what}; give this user access to it, or name another root", object_key=key
+                what,
+                hint="give this user access to it, or name another root",
+                object_key=key,
             )
         if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ):
             return ConfigurationError(
-                f"{what}; the file system of {self.root!r} does not take such a name: use a "
-                "shorter root, shorter or plainer entity paths and keys, or another file system",
+                what,
+                hint=(
+                    f"the file system of {self.root!r} does not take such a name: use a "
+                    "shorter root, shorter or plainer entity paths and keys, or another file system"
+                ),
                 object_key=key,
             )
         if error.errno == errno.EFBIG:
             return StorageFullError(
-                f"{what}; raise the limit on the size of a file (ulimit -f), or use a file system "
-                "that takes larger ones. Nothing was written",
+                what,
+                hint=(
+                    "raise the limit on the size of a file (ulimit -f), or use a file system "
+                    "that takes larger ones"
+                ),
+                says_written=True,
                 object_key=key,
             )
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StorageFullError(
-                f"{what}; free some space there, or raise the quota. Nothing was written",
+                what,
+                hint="free some space there, or raise the quota",
+                says_written=True,
                 object_key=key,
             )
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            what += "; raise the limit (ulimit -n), or find out what keeps so many files open"
+            return BackendUnavailableError(
+                what,
+                hint="raise the limit (ulimit -n), or find out what keeps so many files open",
+                object_key=key,
+            )
         if error.errno == errno.ENOENT and not os.path.isdir(self.root):
             return ConfigurationError(
-                f"{what}; the root {self.root!r} cannot be made there, name another one",
+                what,
+                hint=f"the root {self.root!r} cannot be made there, name another one",
                 object_key=key,
             )
         if error.errno in (errno.ENOTDIR, errno.EXDEV, errno.EISDIR, errno.ELOOP):
             return ConfigurationError(
-                f"{what}; the root {self.root!r} must be a directory of one file system, "
-                "with nothing in it but AMFS's own files",
+                what,
+                hint=(
+                    f"the root {self.root!r} must be a directory of one file system, "
+                    "with nothing in it but AMFS's own files"
+                ),
                 object_key=key,
             )
         return BackendUnavailableError(what, object_key=key)
@@ -369,11 +391,17 @@ def _root(given: object) -> str:
     if not isinstance(path, str):
         raise ConfigurationError("root must be a path of text, not of bytes")
     if not path:
-        raise ConfigurationError('root is empty; name a directory, "." for the working directory')
+        raise ConfigurationError(
+            "root is empty",
+            hint=('name a directory, "." for the working directory'),
+        )
     if "\0" in path:
         raise ConfigurationError("root has a NUL character, which no path has")
     if _URL.match(path):
-        raise ConfigurationError("root must be a directory, not a URL; S3Adapter opens a bucket")
+        raise ConfigurationError(
+            "root must be a directory, not a URL",
+            hint="S3Adapter opens a bucket",
+        )
     return expanded(path, "root")
 
 

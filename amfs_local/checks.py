@@ -113,10 +113,10 @@ class LocalChecks:
                     "see what the disk or its quota says",
                 )
             found = f"{self._base} may not be written ({error.strerror})"
-            mend = "give this user write access to it, or name another root"
+            hint = "give this user write access to it, or name another root"
             if self._base != self._root:  # so there is nothing to read either
-                return problem(found, mend)
-            return warning(f"this store may only be read: {found}", mend, blocks=True)
+                return problem(found, hint)
+            return warning(f"this store may only be read: {found}", hint, blocks=True)
         return ok(f"files can be made in {self._base}")
 
 

@@ -44,7 +44,8 @@ def checked(given: Mapping[str, Any] | None) -> dict[str, Any]:
         if name in _ONLY_OTHER_CLIENTS:
             raise ConfigurationError(
                 f"client_options.{name} is not an option any more: every request is HTTP/1.1, on "
-                "connections that are kept; leave it out"
+                "connections that are kept",
+                hint="leave it out",
             )
         if name not in _KINDS:
             meant = did_you_mean(str(name), _KINDS) or f"; known are {', '.join(_KINDS)}"

@@ -108,11 +108,13 @@ class Connector:
         try:
             return work.result(seconds)
         except StillAtWork:
-            message = (
+            problem = (
                 f"bucket {self._settings.bucket!r} cannot be used yet: {what} takes longer than "
-                f"{seconds:g} s; check the profile's credential_process, SSO or metadata service"
+                f"{seconds:g} s"
             )
-        raise BackendUnavailableError(message)
+        raise BackendUnavailableError(
+            problem, hint="check the profile's credential_process, SSO or metadata service"
+        )
 
 
 def _state_of_shared_files() -> object:

@@ -155,9 +155,12 @@ def _credentials(
         raise _no_credentials(error, settings) from error
     if credentials is None or frozen is None:
         raise ConfigurationError(
-            f"no AWS credentials found for bucket {settings.bucket!r}; set "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`, "
-            "or name a profile with AWS_PROFILE"
+            f"no AWS credentials found for bucket {settings.bucket!r}",
+            hint=(
+                "set "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`, "
+                "or name a profile with AWS_PROFILE"
+            ),
         )
     return credentials, frozen
 
@@ -168,7 +171,8 @@ def _no_credentials(error: Exception, settings: Settings) -> AMFSError:
     if isinstance(error, OSError) and error.errno in _SHORTAGES:
         return BackendUnavailableError(message)
     return ConfigurationError(
-        f"{message}; check credential_process and what it prints, and the profile that names it"
+        message,
+        hint="check credential_process and what it prints, and the profile that names it",
     )
 
 
@@ -181,13 +185,17 @@ def _check(url: str, settings: Settings) -> None:
     in_host = host.startswith(f"{settings.bucket.lower()}.") and not host.startswith(_PRIVATE_LINK)
     if _is_aws(url) and (in_host or parts.path.strip("/")):
         raise ConfigurationError(
-            f"endpoint_url {shown(url)!r} contains the bucket; give the URL of the service alone, "
-            "such as https://s3.eu-west-1.amazonaws.com, or leave it out"
+            f"endpoint_url {shown(url)!r} contains the bucket",
+            hint=(
+                "give the URL of the service alone, "
+                "such as https://s3.eu-west-1.amazonaws.com, or leave it out"
+            ),
         )
     if settings.addressing_style == "virtual" and is_address(url):
         raise ConfigurationError(
             f"addressing_style 'virtual' puts the bucket before a host's name, and {shown(url)!r} "
-            "has an address; use 'path'"
+            "has an address",
+            hint="use 'path'",
         )
 
 
@@ -248,17 +256,29 @@ def _translated(error: Exception, settings: Settings) -> AMFSError:
 
     bucket = settings.bucket
     if isinstance(error, botocore.ConfigParseError):
-        return ConfigurationError(f"{error}; see what `aws configure list` says of that file")
+        return ConfigurationError(
+            str(error),
+            hint="see what `aws configure list` says of that file",
+        )
     if isinstance(error, botocore.ProfileNotFound):
-        return ConfigurationError(f"{error}; name one that is in ~/.aws/config")
+        return ConfigurationError(
+            str(error),
+            hint="name one that is in ~/.aws/config",
+        )
     if isinstance(error, (botocore.SSOTokenLoadError, botocore.UnauthorizedSSOTokenError)):
-        return PermissionDeniedError(f"{error}; run `aws sso login`")
+        return PermissionDeniedError(
+            str(error),
+            hint="run `aws sso login`",
+        )
     if isinstance(error, botocore.PartialCredentialsError):
-        return ConfigurationError(f"{error}; set both the access key id and the secret key")
+        return ConfigurationError(
+            str(error),
+            hint="set both the access key id and the secret key",
+        )
     if isinstance(error, botocore.CredentialRetrievalError):
         return PermissionDeniedError(f"credentials for bucket {bucket!r}: {error}")
     problem = " ".join(str(error).split())
     return ConfigurationError(
-        f"cannot set up bucket {bucket!r}: {problem}; check endpoint_url and AWS_ENDPOINT_URL, or "
-        "region_name and AWS_DEFAULT_REGION"
+        f"cannot set up bucket {bucket!r}: {problem}",
+        hint="check endpoint_url and AWS_ENDPOINT_URL, or region_name and AWS_DEFAULT_REGION",
     )

@@ -31,15 +31,21 @@ Stage = Literal["credentials", "connect", "tls", "sent", "answered", "foreign"]
 _REGION = re.compile(r"expecting '([\w-]+)'")
 _ENCRYPTION = re.compile(r"encryption|KMS", re.IGNORECASE)
 
-_CREDENTIAL_MENDS = {
-    "SignatureDoesNotMatch": "the secret access key is wrong; check AWS_SECRET_ACCESS_KEY",
-    "InvalidAccessKeyId": "the access key id is unknown there; check AWS_ACCESS_KEY_ID",
-    "XAdminUserNotFound": "the access key id is unknown there; check AWS_ACCESS_KEY_ID",  # Versity
-    "ExpiredToken": "the session token has expired; sign in again",
-    "InvalidToken": "the session token is not valid; sign in again",
-    "TokenRefreshRequired": "the session token must be refreshed; sign in again",
-    "RequestTimeTooSkewed": "this machine's clock is off by more than 15 minutes; set the clock",
-    "RequestExpired": "this machine's clock is off by more than 15 minutes; set the clock",
+_CREDENTIAL_CODES = {
+    "SignatureDoesNotMatch": ("the secret access key is wrong", "check AWS_SECRET_ACCESS_KEY"),
+    "InvalidAccessKeyId": ("the access key id is unknown there", "check AWS_ACCESS_KEY_ID"),
+    "XAdminUserNotFound": (
+        "the access key id is unknown there",
+        "check AWS_ACCESS_KEY_ID",
+    ),  # Versity
+    "ExpiredToken": ("the session token has expired", "sign in again"),
+    "InvalidToken": ("the session token is not valid", "sign in again"),
+    "TokenRefreshRequired": ("the session token must be refreshed", "sign in again"),
+    "RequestTimeTooSkewed": (
+        "this machine's clock is off by more than 15 minutes",
+        "set the clock",
+    ),
+    "RequestExpired": ("this machine's clock is off by more than 15 minutes", "set the clock"),
 }
 _REGION_CODES = (
     "PermanentRedirect",
@@ -79,7 +85,7 @@ class Failure:
     @property
     def is_about_credentials(self) -> bool:
         """True when the server refused the credentials themselves, which others may be had for."""
-        return self.code in _CREDENTIAL_MENDS or self.stage == "credentials"
+        return self.code in _CREDENTIAL_CODES or self.stage == "credentials"
 
     @property
     def is_absent_object(self) -> bool:
@@ -138,28 +144,33 @@ def translate(failure: Failure, verb: str, where: str, object_key: str) -> AMFSE
     what = f"cannot {verb} {object_key!r} in {where}"
     if failure.stage == "credentials":
         return PermissionDeniedError(
-            f"{what}: the credentials cannot be refreshed ({failure.text}); sign in again",
+            f"{what}: the credentials cannot be refreshed ({failure.text})",
+            hint="sign in again",
             object_key=object_key,
         )
     if failure.stage == "tls":
         return ConfigurationError(
-            f"{what}: TLS failed ({failure.text}); check that the endpoint speaks https and that "
-            "its certificate is trusted (AWS_CA_BUNDLE names a private authority's)",
+            f"{what}: TLS failed ({failure.text})",
+            hint=(
+                "check that the endpoint speaks https and that "
+                "its certificate is trusted (AWS_CA_BUNDLE names a private authority's)"
+            ),
             object_key=object_key,
         )
     if failure.stage == "connect":
         return BackendUnavailableError(
-            f"{what}: no connection ({failure.text}); check endpoint_url and that it is up",
+            f"{what}: no connection ({failure.text})",
+            hint="check endpoint_url and that it is up",
             object_key=object_key,
         )
     if failure.stage == "sent":
         return _unanswered(f"{what}: no whole answer ({failure.text})", verb, object_key)
     if failure.stage == "foreign":
         return _unanswered(
-            f"{what}: something that is not S3 answered ({failure.text}); check endpoint_url, and "
-            "whether a proxy or a network's sign-in page is in between",
+            f"{what}: something that is not S3 answered ({failure.text})",
             verb,
             object_key,
+            hint="check endpoint_url, and what is in between: a proxy, or a network's sign-in page",
         )
     return _answered(failure, what, verb, where, object_key)
 
@@ -189,42 +200,45 @@ def _answered(failure: Failure, what: str, verb: str, where: str, object_key: st
     said = f"{status} {code}" if code else str(status)
     if code == "NoSuchBucket":
         return BucketNotFoundError(
-            f"{where} does not exist; create it (`aws s3 mb`) or check its name and endpoint_url",
+            f"{where} does not exist",
+            hint="create it (`aws s3 mb`) or check its name and endpoint_url",
             object_key=object_key,
         )
     if code in _REGION_CODES or status in (301, 307):
         named = _REGION.search(failure.text)
         region = failure.region or (named[1] if named else None)
-        mend = f"set region_name to {region!r}" if region else "set region_name"
+        hint = f"set region_name to {region!r}" if region else "set region_name"
         return ConfigurationError(
-            f"{what}: it is in another region ({said}); {mend}", object_key=object_key
+            f"{what}: it is in another region ({said})", hint=hint, object_key=object_key
         )
     if code in _FULL_CODES:
         return StorageFullError(
-            f"{what}: it is full ({said}); free some space there, or raise the quota. "
-            "Nothing was written",
+            f"{what}: it is full ({said})",
+            hint="free some space there, or raise the quota",
+            says_written=True,
             object_key=object_key,
         )
-    if code in _CREDENTIAL_MENDS:
+    if code in _CREDENTIAL_CODES:
+        problem, hint = _CREDENTIAL_CODES[code]
         return PermissionDeniedError(
-            f"{what}: {_CREDENTIAL_MENDS[code]} ({said})", object_key=object_key
+            f"{what}: {problem} ({said})", hint=hint, object_key=object_key
         )
     if status in (401, 403):
         return PermissionDeniedError(
-            f"{what}: these credentials have no permission for it ({said}); "
-            "ask for s3:GetObject, s3:PutObject and s3:ListBucket on it",
+            f"{what}: these credentials have no permission for it ({said})",
+            hint="ask for s3:GetObject, s3:PutObject and s3:ListBucket on it",
             object_key=object_key,
         )
     if status in (400, 501) and _ENCRYPTION.search(failure.text):
         return ConfigurationError(
-            f"{what}: the server cannot encrypt as asked ({said}); give it a key service, "
-            "or leave out server_side_encryption",
+            f"{what}: the server cannot encrypt as asked ({said})",
+            hint="give it a key service, or leave out server_side_encryption",
             object_key=object_key,
         )
     if status == 501 and verb in ("create", "write"):
         return ConditionalWritesUnsupportedError(
-            f"{where} does not implement If-None-Match ({said}), so writes could be lost there; "
-            "use a server with conditional writes",
+            f"{where} does not implement If-None-Match ({said}), so writes could be lost there",
+            hint="use a server with conditional writes",
             object_key=object_key,
         )
     if status >= _SERVER_ERROR or status in (408, 429):
@@ -235,14 +249,14 @@ def _answered(failure: Failure, what: str, verb: str, where: str, object_key: st
         return failed
     if status == 404:
         return BackendUnavailableError(
-            f"{what}: the server answered {said} without saying that the object is absent; "
-            "is endpoint_url that of an S3 service?",
+            f"{what}: the server answered {said} without saying that the object is absent",
+            hint="is endpoint_url that of an S3 service?",
             object_key=object_key,
         )
     words = f": {failure.text}" if failure.text else ""
     return ConfigurationError(f"{what}: the server answered {said}{words}", object_key=object_key)
 
 
-def _unanswered(message: str, verb: str, object_key: str) -> AMFSError:
+def _unanswered(problem: str, verb: str, object_key: str, *, hint: str | None = None) -> AMFSError:
     kind = OutcomeUnknownError if verb == "create" else BackendUnavailableError
-    return kind(message, object_key=object_key)
+    return kind(problem, hint=hint, object_key=object_key)

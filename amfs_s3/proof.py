@@ -56,20 +56,27 @@ def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix:
     _remove(transport, scratch, time.monotonic())  # it answers, however long that took
     if not created:  # a conflict (409): that the second create succeeds proves nothing then
         raise BackendUnavailableError(
-            f"{endpoint.where} reported a conflict on a new scratch object; try again",
+            f"{endpoint.where} reported a conflict on a new scratch object",
+            hint="try again",
             object_key=scratch,
         )
     if not refused:
         raise ConditionalWritesUnsupportedError(
             f"{endpoint.where} accepts If-None-Match but ignores it, so concurrent writers would "
-            "overwrite each other; nothing was written. Use a server with conditional writes "
-            "(AWS S3, MinIO, Ceph, Versity, R2)"
+            "overwrite each other",
+            hint=(
+                "nothing was written. Use a server with conditional writes "
+                "(AWS S3, MinIO, Ceph, Versity, R2)"
+            ),
         )
     if not found:
         raise ConfigurationError(
             f"an object just created in {endpoint.where} is in no listing there, or has other "
-            "contents; nothing was written. Is the bucket a part of endpoint_url already? Give the "
-            "URL of the service alone",
+            "contents",
+            hint=(
+                "nothing was written. Is the bucket a part of endpoint_url already? Give the "
+                "URL of the service alone"
+            ),
             object_key=scratch,
         )
     if mark is None:

@@ -80,7 +80,8 @@ def require_text(given: object, name: str) -> None:
         raise ConfigurationError(f"{name} must be text, not {type(given).__name__}")
     if _CONTROL.search(given):
         raise ConfigurationError(
-            f"{name} has a line break or another control character; give it without"
+            f"{name} has a line break or another control character",
+            hint="give it without",
         )
 
 
@@ -89,7 +90,8 @@ def require_header(given: object, name: str) -> None:
     require_text(given, name)
     if given is not None and not str(given).isascii():
         raise ConfigurationError(
-            f"{name} has a character that is not ASCII, which none of them has; copy it again"
+            f"{name} has a character that is not ASCII, which none of them has",
+            hint="copy it again",
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from amfs import documents
 from amfs.cli import output
 from amfs.cli.options import Session
 from amfs.cli.run import Command
@@ -25,14 +26,14 @@ _NAME_WIDTH, _VERDICT_WIDTH = 18, 7
 Examples:
   amfs doctor
   amfs --store s3://my-bucket/amfs/ doctor
-  amfs doctor --json | jq -r 'select(.verdict == "problem") | .mend'
+  amfs doctor --json | jq -r 'select(.verdict == "problem") | .hint'
 """,
 )
 @click.pass_obj
 def doctor(session: Session) -> int:
     """Look at the configuration, the way to the store, and all that AMFS needs of it.
 
-    Each finding is ok, a warning or a problem, with its mend, or skipped. Scratch objects are made
+    Each finding is ok, a warning or a problem, with a hint, or skipped. Scratch objects are made
     and removed; nothing else is changed. Exit code 1 when something is a problem.
     """
     from amfs.doctor import diagnose
@@ -51,20 +52,13 @@ def doctor(session: Session) -> int:
 def _show(session: Session, finding: Diagnosis) -> None:
     verdict = str(finding.verdict)
     if session.json:
-        output.document(
-            {
-                "name": finding.name,
-                "verdict": verdict,
-                "found": finding.found,
-                "mend": finding.mend or None,
-            }
-        )
+        output.document(documents.diagnosis(finding))
     elif output.is_terminal():
         _paint(finding)
     else:
         output.line(
             "\t".join(
-                output.plain(one) for one in (finding.name, verdict, finding.found, finding.mend)
+                output.plain(one) for one in (finding.name, verdict, finding.found, finding.hint)
             ).rstrip("\t")
         )
 
@@ -79,8 +73,8 @@ def _paint(finding: Diagnosis) -> None:
     row.add_column(width=_VERDICT_WIDTH)
     row.add_column(overflow="fold")
     found = Text(output.plain(finding.found))
-    if finding.mend:
-        found.append(f"\n→ {output.plain(finding.mend)}", style="cyan")
+    if finding.hint:
+        found.append(f"\n→ {output.plain(finding.hint)}", style="cyan")
     verdict = str(finding.verdict)
     row.add_row(finding.name, Text(verdict, style=_STYLES[verdict]), found)
     output.console().print(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from amfs import documents
 from amfs.cli import output
 from amfs.cli.options import Session
 from amfs.cli.run import Command
@@ -44,7 +45,7 @@ def outcome(session: Session, ref: str, type: str | None, entries: tuple[str, ..
         named = [_pair(entry) for entry in entries] or None
         found = session.memory().commit_outcome(ref, type, entries=named)
     if session.json:
-        output.document(found and found.to_dict())
+        output.document(found and documents.outcome(found))
     elif found is None:
         click.echo(f"amfs: there is no outcome {output.plain(ref)}", err=True)
     elif type is None:
@@ -71,7 +72,7 @@ def outcomes(session: Session, entity: str | None) -> None:
     found = session.memory().list_outcomes(entity)
     if session.json:
         for one in found:
-            output.document(one.to_dict())
+            output.document(documents.outcome(one))
         return
     _print(found)
     output.faint(output.counted(len(found), "outcome", "outcomes"))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 import click
 
+from amfs import documents
 from amfs.cli import output, values
 from amfs.cli.options import MANY, Session
 from amfs.cli.run import Command
 from amfs_core.errors import InvalidValueError
 from amfs_core.format import MemoryEntry
-from amfs_core.versions import Change, Diff
+from amfs_core.versions import Change
 
 _COLOURS = {"added": "green", "removed": "red", "changed": "yellow"}
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
@@ -57,7 +57,7 @@ def read(
     if entry is None:
         return _absent(session, entity, key)
     if session.json:
-        output.document(entry.to_dict())
+        output.document(documents.entry(entry))
         return 0
     output.faint(_headline(entry))
     if entry.deleted:
@@ -112,7 +112,7 @@ def ls(session: Session, entity: str | None, paths: bool) -> None:
         entries = memory.list(entity, progress=progress)
     if session.json:
         for entry in entries:
-            output.document(entry.to_dict())
+            output.document(documents.entry(entry))
     else:
         rows = (
             (
@@ -173,7 +173,7 @@ def log(session: Session, entity: str, key: str) -> int:
     entries = session.memory().history(entity, key)
     if session.json:
         for entry in entries:
-            output.document(entry.to_dict())
+            output.document(documents.entry(entry))
     elif entries:
         rows = (
             (
@@ -219,7 +219,7 @@ def diff(session: Session, entity: str, key: str, old: int | None, new: int | No
             raise
         return _absent(session, entity, key)
     if session.json:
-        output.document(_document(found))
+        output.document(documents.difference(found))
         return 0
     before = found.old.version if found.old else 0
     output.faint(f"{entity}/{key} v{before} → v{found.new.version}")
@@ -229,19 +229,6 @@ def diff(session: Session, entity: str, key: str, old: int | None, new: int | No
     if not found:
         output.faint("nothing changed")
     return 0
-
-
-def _document(found: Diff) -> dict[str, Any]:
-    return {
-        "entity_path": found.new.entity_path,
-        "key": found.new.key,
-        "old": found.old.version if found.old else None,
-        "new": found.new.version,
-        "changes": [
-            {"kind": one.kind, "path": one.path, "old": one.old, "new": one.new}
-            for one in found.changes
-        ],
-    }
 
 
 def _lines(change: Change) -> Iterator[str]:

@@ -35,7 +35,7 @@ COMMANDS = {
     "stats": ("upkeep", "Count memories, versions and bytes."),
     "verify": ("upkeep", "Check every version, chain and outcome."),
     "health": ("upkeep", "Say whether the store can be read now."),
-    "doctor": ("doctor", "Say what is wrong with a store, and its mend."),
+    "doctor": ("doctor", "Say what is wrong with a store, and what to do."),
     "completion": ("completion", "Print the script for shell completion."),
 }
 """Command: its module in `amfs.cli`, and its line of help, here so that `--help` imports none."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from amfs import documents
 from amfs.cli import output, values
 from amfs.cli.excerpt import Matches
 from amfs.cli.options import Session
@@ -79,7 +80,7 @@ def search(
     )
     if session.json:
         for hit in hits:
-            output.document({**hit.entry.to_dict(), "score": hit.score})
+            output.document(documents.hit(hit))
     elif not hits:
         click.echo("amfs: nothing is found", err=True)
     elif output.is_terminal():

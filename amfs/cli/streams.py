@@ -22,7 +22,10 @@ def standard_input() -> IO[bytes]:
     """Return standard input; `ConfigurationError` when it is closed, which is not the same as
     empty."""
     if sys.stdin is None:
-        raise ConfigurationError("standard input is closed; name a file, or send something into it")
+        raise ConfigurationError(
+            "standard input is closed",
+            hint="name a file, or send something into it",
+        )
     return sys.stdin.buffer
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from amfs import documents
 from amfs.cli import output
 from amfs.cli.options import Session
 from amfs.cli.run import Command
@@ -39,7 +39,7 @@ def stats(session: Session, entity: str | None, plot: str | None) -> None:
     memory = session.memory()
     if plot is not None:
         _draw(memory, entity, plot)
-    found = asdict(memory.stats(entity))
+    found = documents.stats(memory.stats(entity))
     shown = {
         name: time_text(one) if isinstance(one, datetime) else one for name, one in found.items()
     }
@@ -86,14 +86,14 @@ def verify(session: Session, entity: str | None, repair: bool) -> int:
     with output.progress("Verifying") as progress:
         report = session.memory().verify(entity, repair=repair, progress=progress)
     if session.json:
-        output.document({"ok": report.ok, **asdict(report)})
+        output.document(documents.verify(report))
         return 0 if report.ok else 1
     rows = [
         *((one.object_key, one.problem, "repaired") for one in report.repaired),
-        *((one.object_key, one.problem, one.mend) for one in report.findings),
+        *((one.object_key, one.problem, one.hint) for one in report.findings),
     ]
     if rows:
-        output.table(("object", "problem", "mend"), rows)
+        output.table(("object", "problem", "hint"), rows)
     verdict = "all is well" if report.ok else f"{len(report.findings)} findings"
     parts = [output.counted(report.versions, "version", "versions")]
     parts.append(f"of {output.counted(report.memories, 'memory', 'memories')}")
@@ -119,14 +119,7 @@ def health(session: Session) -> int:
     """
     found = session.memory().health()
     if session.json:
-        output.document(
-            {
-                "ok": found.ok,
-                "backend_type": found.backend_type,
-                "latency": found.latency,
-                "error": None if found.error is None else str(found.error),
-            }
-        )
+        output.document(documents.health(found))
     elif found.ok:
         output.line(f"the {found.backend_type} store answers in {found.latency * 1000:.0f} ms")
     else:

@@ -45,7 +45,8 @@ def _decoded(data: bytes, name: str) -> str:
         return data.decode("utf-8-sig")  # the signature of some editors is no part of the text
     except UnicodeDecodeError as error:
         raise InvalidValueError(
-            f"{name} is not UTF-8 text; encode it, for example with base64"
+            f"{name} is not UTF-8 text",
+            hint="encode it, for example with base64",
         ) from error
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from amfs import documents
 from amfs.cli import atomic_file, output, values
 from amfs.cli.options import Session
 from amfs.cli.run import Command
@@ -195,7 +196,7 @@ def _termination_as_interrupt() -> Iterator[None]:
 
 
 def _print_document(entry: MemoryEntry) -> None:
-    output.document(entry.to_dict())
+    output.document(documents.entry(entry))
 
 
 def _print_line(entry: MemoryEntry) -> None:

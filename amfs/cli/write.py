@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import click
 
+from amfs import documents
 from amfs.cli import output, streams, values
 from amfs.cli.options import Session
 from amfs.cli.run import Command
@@ -71,7 +72,7 @@ def write(
         index=not no_index,
     )
     if session.json:
-        output.document(entry.to_dict())
+        output.document(documents.entry(entry))
     else:
         output.line(f"wrote {output.plain(f'{entity}/{key}')} v{entry.version}")
 
@@ -94,7 +95,7 @@ def rm(session: Session, entity: str, key: str) -> int:
     """
     entry = session.memory().delete(entity, key)
     if session.json:
-        output.document(entry.to_dict() if entry else None)
+        output.document(documents.entry(entry) if entry else None)
     elif entry:
         output.line(f"deleted {output.plain(f'{entity}/{key}')} (v{entry.version})")
     else:
@@ -123,7 +124,10 @@ def purge(session: Session, entity: str, key: str, yes: bool) -> int:
     name = output.plain(f"{entity}/{key}")
     if not yes:
         if not streams.somebody_types():
-            raise ConfigurationError("purge erases for good; confirm with --yes")
+            raise ConfigurationError(
+                "purge erases for good",
+                hint="confirm with --yes",
+            )
         if not click.confirm(f"Erase every version of {name} for good?", err=True):
             return 1
     erased = session.memory().purge(entity, key)

@@ -58,7 +58,8 @@ def find(name: str) -> AdapterClass:
     if getattr(found, "backend_type", None) != name:
         raise ConfigurationError(
             f"the adapter {name!r} is a class whose backend_type is "
-            f"{getattr(found, 'backend_type', None)!r}; its package must make them the same"
+            f"{getattr(found, 'backend_type', None)!r}",
+            hint="its package must make them the same",
         )
     return cast(AdapterClass, found)
 

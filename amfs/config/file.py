@@ -122,7 +122,7 @@ class ConfigFile:
 
 
 def read(path: Path) -> ConfigFile:
-    """Read a configuration file; `ConfigurationError` names the file, the line and the mend."""
+    """Read a configuration file; `ConfigurationError` names the file, the line and a hint."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

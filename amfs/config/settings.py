@@ -126,24 +126,37 @@ def open_store(place: str, environ: Mapping[str, str] | None = None) -> StorageA
     """
     if "://" not in place:
         if not place:
-            raise ConfigurationError("the store is empty; name a directory or s3://BUCKET/PREFIX")
+            raise ConfigurationError(
+                "the store is empty",
+                hint="name a directory or s3://BUCKET/PREFIX",
+            )
         if _LIKE_A_URL.match(place):
             raise ConfigurationError(
-                f"{place.rpartition('@')[2]!r} is no store; name s3://BUCKET/PREFIX, or a "
-                "directory, with ./ before a name that has such a colon"
+                f"{place.rpartition('@')[2]!r} is no store",
+                hint=(
+                    "name s3://BUCKET/PREFIX, or a "
+                    "directory, with ./ before a name that has such a colon"
+                ),
             )
         return adapters.make("local", {"root": place})
     url = urlsplit(place)
     if url.scheme != "s3":
         raise ConfigurationError(
-            f"a store cannot be at {url.scheme}://; name a directory or s3://BUCKET/PREFIX"
+            f"a store cannot be at {url.scheme}://",
+            hint="name a directory or s3://BUCKET/PREFIX",
         )
     if "@" in url.netloc:
-        raise ConfigurationError("leave credentials out of s3://BUCKET/PREFIX; AWS_* has them")
+        raise ConfigurationError(
+            "leave credentials out of s3://BUCKET/PREFIX",
+            hint="AWS_* has them",
+        )
     # Not from urlsplit: a bucket or prefix may hold characters that mean something in a URL.
     bucket, _, prefix = place.partition("://")[2].partition("/")
     if not bucket:
-        raise ConfigurationError(f"{place!r} names no bucket; it is s3://BUCKET/PREFIX")
+        raise ConfigurationError(
+            f"{place!r} names no bucket",
+            hint="it is s3://BUCKET/PREFIX",
+        )
     options = _s3_options(os.environ if environ is None else environ)
     options["bucket"] = bucket
     if prefix:
@@ -158,7 +171,10 @@ def _file(path: str | os.PathLike[str] | None, variables: Mapping[str, str]) -> 
     if named is not None and not os.path.exists(named):
         raise ConfigurationError(f"{by} names {named!r}, but there is no such file")
     if named is not None and os.path.isdir(named):
-        raise ConfigurationError(f"{by} names {named!r}, a directory; name the file in it")
+        raise ConfigurationError(
+            f"{by} names {named!r}, a directory",
+            hint="name the file in it",
+        )
     found = _found_upwards() if named is None else Path(named)
     if found is None:
         return None
@@ -178,7 +194,10 @@ def _found_upwards() -> Path | None:
             return None
         directory = above
     if not os.path.isfile(path):  # to pass over it would be to pass over settings
-        raise ConfigurationError(f"{path!r} is not a file that can be read; put one in its place")
+        raise ConfigurationError(
+            f"{path!r} is not a file that can be read",
+            hint="put one in its place",
+        )
     return Path(path)
 
 
@@ -215,7 +234,10 @@ def checked_path(given: object, what: str) -> str | None:
         raise ConfigurationError(f"{what} must be a path, not {type(given).__name__}")
     path = os.fsdecode(given)
     if not path:
-        raise ConfigurationError(f"{what} is empty; name a path, or leave it out")
+        raise ConfigurationError(
+            f"{what} is empty",
+            hint="name a path, or leave it out",
+        )
     if "\0" in path:
         raise ConfigurationError(f"{what} has a NUL character, which no path has")
     return expanded(path, what)

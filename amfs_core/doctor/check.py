@@ -44,7 +44,7 @@ class Diagnosis:
 
     verdict: Verdict
     found: str
-    mend: str = ""
+    hint: str = ""
     blocks: bool = False
     name: str = ""
 
@@ -54,14 +54,14 @@ def ok(found: str) -> Diagnosis:
     return Diagnosis(Verdict.OK, found)
 
 
-def warning(found: str, mend: str, *, blocks: bool = False) -> Diagnosis:
+def warning(found: str, hint: str, *, blocks: bool = False) -> Diagnosis:
     """Return that something works less well than it could, or not as one may expect."""
-    return Diagnosis(Verdict.WARNING, found, mend, blocks)
+    return Diagnosis(Verdict.WARNING, found, hint, blocks)
 
 
-def problem(found: str, mend: str) -> Diagnosis:
+def problem(found: str, hint: str) -> Diagnosis:
     """Return that something does not work."""
-    return Diagnosis(Verdict.PROBLEM, found, mend, blocks=True)
+    return Diagnosis(Verdict.PROBLEM, found, hint, blocks=True)
 
 
 def skipped(why: str) -> Diagnosis:
@@ -70,15 +70,14 @@ def skipped(why: str) -> Diagnosis:
 
 
 def refused(error: AMFSError) -> Diagnosis:
-    """Return an error as a problem. Its message ends with the mend."""
-    found, _, mend = str(error).rpartition("; ")
-    return problem(found or mend, mend if found else "")
+    """Return an error as a problem."""
+    return problem(error.problem, error.hint or "")
 
 
 def reads_only(error: PermissionDeniedError) -> Diagnosis:
     """Return that nothing may be written, which is how some agents are meant to be."""
     found = refused(error)
-    return warning(f"this store may only be read: {found.found}", found.mend, blocks=True)
+    return warning(f"this store may only be read: {found.found}", found.hint, blocks=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ def examine(checks: Iterable[Check]) -> Iterator[Diagnosis]:
             found,
             name=check.name,
             found=_USER_INFO.sub("", found.found),
-            mend=_USER_INFO.sub("", found.mend),
+            hint=_USER_INFO.sub("", found.hint),
         )
 
 

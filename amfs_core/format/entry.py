@@ -261,7 +261,8 @@ def _decode_closely(body: bytes, namespace: str, address: Address, version: int)
 
     def corrupt(problem: str) -> NoReturn:
         raise CorruptEntryError(
-            f"{object_key}: {problem}; restore this object from a copy, or purge the memory",
+            f"{object_key}: {problem}",
+            hint="restore this object from a copy, or purge the memory",
             entity_path=address.entity_path,
             key=address.key,
             version=version,
@@ -272,8 +273,8 @@ def _decode_closely(body: bytes, namespace: str, address: Address, version: int)
         entry = _from_fields(opened(body, "a version", corrupt))
     except DAMAGES as error:
         raise CorruptEntryError(
-            f"{object_key}: it is not a version as the format describes it ({error!r:.200}); "
-            "restore this object from a copy, or purge the memory",
+            f"{object_key}: it is not a version as the format describes it ({error!r:.200})",
+            hint="restore this object from a copy, or purge the memory",
             entity_path=address.entity_path,
             key=address.key,
             version=version,

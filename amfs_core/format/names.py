@@ -55,7 +55,10 @@ def escape(segment: str, what: str = "key") -> str:
     over 255 bytes once escaped. `what` names the segment in that error.
     """
     if not segment:
-        raise InvalidKeyError(f"the {what} is empty; give it at least one character")
+        raise InvalidKeyError(
+            f"the {what} is empty",
+            hint="give it at least one character",
+        )
     if len(segment) <= MAX_SEGMENT_BYTES and not segment.lstrip(_PLAIN):  # what most names are
         return segment
     escaped = _ESCAPED.sub(_percent, segment)
@@ -73,8 +76,8 @@ def escape(segment: str, what: str = "key") -> str:
         ) from error
     if size > MAX_SEGMENT_BYTES:
         raise InvalidKeyError(
-            f"the {what} {_shortened(segment)} takes {size} bytes once escaped; "
-            f"the limit is {MAX_SEGMENT_BYTES}"
+            f"the {what} {_shortened(segment)} takes {size} bytes once escaped",
+            hint=f"the limit is {MAX_SEGMENT_BYTES}",
         )
     return escaped
 
@@ -174,7 +177,8 @@ class Layout:
         if size > MAX_SEGMENT_BYTES:
             raise InvalidKeyError(
                 f"the outcome reference {_shortened(outcome_ref)} takes {size} bytes once escaped, "
-                f"{_OUTCOME_SUFFIX} included; the limit is {MAX_SEGMENT_BYTES}"
+                f"{_OUTCOME_SUFFIX} included",
+                hint=f"the limit is {MAX_SEGMENT_BYTES}",
             )
         return f"{self.outcomes}{name}{_OUTCOME_SUFFIX}"
 
@@ -205,9 +209,11 @@ class Layout:
         size = len(prefix.encode()) - 1 + _VERSION_NAME_BYTES
         if size > MAX_OBJECT_KEY_BYTES - MAX_PREFIX_BYTES:
             raise InvalidKeyError(
-                f"the object key of {_shortened(f'{entity_path}/{key}')} could take {size} bytes; "
-                f"the limit is {MAX_OBJECT_KEY_BYTES - MAX_PREFIX_BYTES} "
-                f"({MAX_OBJECT_KEY_BYTES} less {MAX_PREFIX_BYTES} kept for the store's prefix)",
+                f"the object key of {_shortened(f'{entity_path}/{key}')} could take {size} bytes",
+                hint=(
+                    f"the limit is {MAX_OBJECT_KEY_BYTES - MAX_PREFIX_BYTES} "
+                    f"({MAX_OBJECT_KEY_BYTES} less {MAX_PREFIX_BYTES} kept for the store's prefix)"
+                ),
                 entity_path=entity_path,
                 key=key,
             )

@@ -114,7 +114,9 @@ def decode_outcome(body: bytes, layout: Layout, ref: str) -> Outcome:
 
     def corrupt(problem: str, cause: Exception | None = None) -> NoReturn:
         raise CorruptEntryError(
-            f"{object_key}: {problem}; restore this object from a copy", object_key=object_key
+            f"{object_key}: {problem}",
+            hint="restore this object from a copy",
+            object_key=object_key,
         ) from cause
 
     try:

@@ -49,19 +49,25 @@ def parsed(text: str) -> Any:
         raise NotJSONError(f"{error.msg} at column {error.colno}") from error
     except _NotKeptError as error:
         problem: str = str(error)
+        hint: str | None = error.hint
         cause: Exception = error
     except RecursionError as error:
-        problem, cause = f"it is nested deeper than {MAX_DEPTH} levels", error
+        problem, hint, cause = f"it is nested deeper than {MAX_DEPTH} levels", None, error
     except ValueError as error:  # of int()
-        problem, cause = "a whole number in it has more digits than can be read back", error
+        problem, hint = "a whole number in it has more digits than can be read back", None
+        cause = error
     # Further on it may turn out to be no JSON: what comes first says nothing about the rest.
     if not _follows_the_grammar(text):
         raise NotJSONError("it does not follow the grammar of JSON") from cause
-    raise InvalidValueError(f"{problem}. Nothing was written.") from cause
+    raise InvalidValueError(problem, hint=hint, says_written=True) from cause
 
 
 class _NotKeptError(Exception):
     """Something in the text is JSON, and would be lost."""
+
+    def __init__(self, problem: str, *, hint: str | None = None) -> None:
+        super().__init__(problem)
+        self.hint = hint
 
 
 def _refuse_word(word: str) -> NoReturn:
@@ -81,7 +87,8 @@ def _exactly(text: str) -> float:
         is_exact = not re.search("[1-9]", re.split("[eE]", text)[0])
     if not is_exact:
         raise _NotKeptError(
-            f"the number {text:.80} would be rounded to {written}; as a text it keeps every digit"
+            f"the number {text:.80} would be rounded to {written}",
+            hint="as a text it keeps every digit",
         )
     return number
 

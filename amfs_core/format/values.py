@@ -21,7 +21,7 @@ _TOO_SMALL = -_TOO_LARGE
 
 _LONG = 16  # items in a list that is worth a look at all of them at once
 
-_MENDS = {
+_HINTS = {
     "bytes": "encode it as text, for example with base64",
     "bytearray": "encode it as text, for example with base64",
     "tuple": "make it a list",
@@ -123,8 +123,8 @@ def _scalar_fault(node: object) -> str | None:
     if kind is int:
         fits = _TOO_SMALL < node < _TOO_LARGE
         return None if fits else f"is a whole number of more than {_MAX_DIGITS} digits"
-    mend = _MENDS.get(kind.__name__, "convert it to plain JSON types first")
-    return f"is of type {kind.__module__}.{kind.__qualname__}; {mend}".replace("builtins.", "")
+    hint = _HINTS.get(kind.__name__, "convert it to plain JSON types first")
+    return f"is of type {kind.__module__}.{kind.__qualname__}; {hint}".replace("builtins.", "")
 
 
 def _refuse(value: object, what: str) -> NoReturn:
@@ -168,4 +168,4 @@ def _refuse(value: object, what: str) -> NoReturn:
         problem = fault(value, what)
     except RecursionError:
         problem = f"{what} is nested too deep for the interpreter's limit of {limit} calls"
-    raise InvalidValueError(f"{problem}. Nothing was written.")
+    raise InvalidValueError(problem or f"{what} cannot be JSON", says_written=True)

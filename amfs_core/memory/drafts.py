@@ -45,7 +45,7 @@ def draft(
     """Return a checked draft of a version."""
     value = values.copied(value)
     if ttl is not None and expires_at is not None:
-        raise InvalidValueError("give ttl or expires_at, not both. Nothing was written.")
+        raise InvalidValueError("give ttl or expires_at, not both", says_written=True)
     if type(memory_type) is not str or memory_type not in MEMORY_TYPES:
         raise InvalidValueError(
             f"memory_type must be one of {', '.join(MEMORY_TYPES)}, not {values.shown(memory_type)}"

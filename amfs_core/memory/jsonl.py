@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import IO, Any
 
 from amfs_core import arguments
-from amfs_core.errors import AMFSError, InvalidKeyError, InvalidValueError, WriteManyError
+from amfs_core.errors import AMFSError, InvalidValueError, WriteManyError
 from amfs_core.format import MemoryEntry, strict_json, time_text
 from amfs_core.memory import drafts
 from amfs_core.memory.agent_memory import AgentMemory
@@ -123,11 +123,11 @@ def _write(memory: AgentMemory, batch: list[_Line], before: int) -> int:
     except WriteManyError as error:
         first = min(error.errors)
         written = before + sum(entry is not None for entry in error.entries)
-        problem = str(error.errors[first]).removesuffix(" Nothing was written.").removesuffix(".")
+        reason = error.errors[first].reason.removesuffix(".")
         so_far = "1 line was" if written == 1 else f"{written} lines were"
         raise AMFSError(
-            f"line {batch[first].number} was not written: {problem} "
-            f"({so_far} written; in its batch of {len(batch)}, {len(error.errors)} were not)"
+            f"line {batch[first].number} was not written: {reason} ({so_far} written; "
+            f"in its batch of {len(batch)}, {len(error.errors)} were not)",
         ) from error
 
 
@@ -140,11 +140,9 @@ def _checked(memory: AgentMemory, lines: IO[bytes]) -> Iterator[_Line]:
             item = _item(_parsed(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw))
             if item is not None:
                 memory._item(item)  # the check of `write_many`, which sees one batch at a time
-        except InvalidKeyError as error:
-            raise InvalidKeyError(f"line {number}: {error}") from error
         except AMFSError as error:
-            problem = str(error).removesuffix(" Nothing was written.")
-            raise InvalidValueError(f"line {number}: {problem}") from error
+            error.at(f"line {number}", says_written=False)
+            raise
         yield _Line(number, item)
 
 

@@ -63,7 +63,10 @@ class Session:
         self._reads = SessionReads()
         self._watches: weakref.WeakSet[Watch] | None = None  # made with the first: few have any
         if not engine.join(self):
-            raise InvalidValueError("the engine is closed; make another")
+            raise InvalidValueError(
+                "the engine is closed",
+                hint="make another",
+            )
 
     @property
     def namespace(self) -> str:

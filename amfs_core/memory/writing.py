@@ -111,7 +111,8 @@ class Writing(Session):
                 if first != index:
                     raise InvalidValueError(
                         f"its write_id is also that of item {first}, so nobody could tell which of "
-                        "the two find_write means; give each write its own"
+                        "the two find_write means",
+                        hint="give each write its own",
                     )
                 work.append(item)
             except AMFSError as error:
@@ -291,8 +292,8 @@ class Writing(Session):
         def conflict(newest: Head) -> VersionConflictError:
             found = f"version {newest.version} is the newest" if newest.version else "there is none"
             return VersionConflictError(
-                f"{address} was expected to be at version {expected}, but {found}; "
-                "read it and decide again",
+                f"{address} was expected to be at version {expected}, but {found}",
+                hint="read it and decide again",
                 expected=expected,
                 actual=newest.version,
                 entity_path=address.entity_path,
@@ -322,6 +323,4 @@ def _of_item(error: AMFSError, index: int, given: Mapping[str, Any]) -> AMFSErro
     names = [given.get("entity_path"), given.get("key")]
     error.entity_path, error.key = (name if type(name) is str else None for name in names)
     place = ", ".join(values.shown(name) for name in names)
-    problem = str(error).removesuffix(" Nothing was written.").removesuffix(".")
-    error.args = (f"item {index} ({place}): {problem}. Nothing was written.",)
-    return error
+    return error.at(f"item {index} ({place})", says_written=True)

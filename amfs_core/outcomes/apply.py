@@ -149,8 +149,8 @@ def _pending(
     more = f" and {len(others)} more" if others else ""
     failure = OutcomePendingError(
         f"the outcome {outcome.ref!r} is recorded, but the confidence of {len(errors)} of {total} "
-        f"memories has not been moved yet ({first}{more}: {errors[first]}); commit it again, or "
-        "run verify with repair, to finish it",
+        f"memories has not been moved yet ({first}{more}: {errors[first]})",
+        hint="commit it again, or run verify with repair, to finish it",
         outcome_ref=outcome.ref,
         outcome=outcome,
         errors={

@@ -92,8 +92,8 @@ def resolve(versions: VersionLog, given: Named, threads: int) -> tuple[Cause, ..
         entry = versions.newest(address)
         if entry is None or not entry.is_live():
             raise InvalidValueError(
-                f"{address} has no live version that could be used; leave it out of entries, or "
-                "name the version that was used"
+                f"{address} has no live version that could be used",
+                hint="leave it out of entries, or name the version that was used",
             )
         return Cause(address.entity_path, address.key, entry.version)
 

@@ -135,7 +135,8 @@ class Outcomes:
             try:
                 if body is None:
                     raise CorruptEntryError(
-                        f"{key} is missing although the listing names it; restore it from a copy",
+                        f"{key} is missing although the listing names it",
+                        hint="restore it from a copy",
                         object_key=key,
                     )
                 known[key] = self._decode(refs[key], body)
@@ -185,7 +186,8 @@ class Outcomes:
         if difference:
             raise OutcomeConflictError(
                 f"there is another outcome {recorded.ref!r}, recorded by {recorded.agent_id}: "
-                f"{difference}; use another reference",
+                f"{difference}",
+                hint="use another reference",
                 outcome_ref=recorded.ref,
                 object_key=self._layout.outcome_key(recorded.ref),
             )
@@ -205,9 +207,12 @@ class Outcomes:
 def _of(reads: Mapping[Address, int]) -> tuple[Cause, ...]:
     if not reads:
         raise InvalidValueError(
-            "this session has read nothing that the outcome could be about; name what was used "
-            "(entries=[(entity_path, key), …], on the command line --entry ENTITY/KEY), or say "
-            "that it was nothing (entries=[])"
+            "this session has read nothing that the outcome could be about",
+            hint=(
+                "name what was used "
+                "(entries=[(entity_path, key), …], on the command line --entry ENTITY/KEY), or say "
+                "that it was nothing (entries=[])"
+            ),
         )
     return tuple(sorted(Cause(one.entity_path, one.key, version) for one, version in reads.items()))
 

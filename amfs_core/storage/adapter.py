@@ -104,13 +104,13 @@ def check_adapter(given: object) -> None:
     else:
         raise ConfigurationError(
             f"adapter {type(given).__name__} lacks {', '.join(missing)}: a store has all methods "
-            "of amfs_core.storage.StorageAdapter; derive from that to inherit those that may be "
-            "left out (doorbell, close)"
+            "of amfs_core.storage.StorageAdapter",
+            hint="derive from that to inherit those that may be left out (doorbell, close)",
         )
     if missing or isinstance(given, type):
         raise ConfigurationError(
-            f"adapter must be an open store such as LocalAdapter('memories'), not {kind}; "
-            "amfs.yaml and AMFS_S3_BUCKET choose one by its name"
+            f"adapter must be an open store such as LocalAdapter('memories'), not {kind}",
+            hint="amfs.yaml and AMFS_S3_BUCKET choose one by its name",
         )
 
 

@@ -66,8 +66,8 @@ class Breaker:
             last, wait, down = self._last, probe_at - now, now - self._since
         self._meter.add("refused")
         raise CircuitOpenError(
-            f"{last}. It has been so for {down:.0f} s, so it was not asked again this time; "
-            f"it will be in {wait:.1f} s",
+            f"{last}. It has been so for {down:.0f} s, so it was not asked again this time",
+            hint=f"it will be in {wait:.1f} s",
             object_key=None if last is None else last.object_key,
             retry_after=wait,
         ) from last

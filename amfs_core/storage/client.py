@@ -101,9 +101,11 @@ class StoreClient:
         found = self.get(key)
         if found is None:  # the store reported a conflict (409) and nothing landed
             raise BackendUnavailableError(
-                f"the store refused to create {key} but has no such object; "
-                "another request for it was under way: try again. If it stays so, something "
-                "that is no object has this name: verify names it",
+                f"the store refused to create {key} but has no such object",
+                hint=(
+                    "another request for it was under way: try again. If it stays so, something "
+                    "that is no object has this name: verify names it"
+                ),
                 object_key=key,
             )
         return found

@@ -116,7 +116,8 @@ def _refuse_nested(source: StorageAdapter, target: StorageAdapter) -> None:
     if outer != inner and inner.startswith(outer):
         raise ConfigurationError(
             f"the store {inner} is within the store {outer}, so that one would become part of the "
-            "other; copy to a place beside it"
+            "other",
+            hint="copy to a place beside it",
         )
 
 
@@ -351,15 +352,15 @@ def _stays(memory: _Memory, version: int, body: bytes, found: bytes) -> bool:
 
 def _different(object_key: str) -> AMFSError:
     return AMFSError(
-        f"{object_key} is in the target with different bytes, and was not overwritten; "
-        "copy to another store or prefix, or find out which of the two is right",
+        f"{object_key} is in the target with different bytes, and was not overwritten",
+        hint="copy to another store or prefix, or find out which of the two is right",
         object_key=object_key,
     )
 
 
 def _vanished(object_key: str) -> AMFSError:
     return CorruptEntryError(
-        f"{object_key} is missing in the source although a later version or its listing names it; "
-        "restore it from a copy, or purge the memory",
+        f"{object_key} is missing in the source although a later version or its listing names it",
+        hint="restore it from a copy, or purge the memory",
         object_key=object_key,
     )

@@ -17,26 +17,25 @@ class Finding:
 
     object_key: str
     problem: str
-    mend: str
+    hint: str
     repairable: bool = False
 
     def __str__(self) -> str:
-        return f"{self.object_key}: {self.problem} ({self.mend})"
+        return f"{self.object_key}: {self.problem} ({self.hint})"
 
     @classmethod
     def foreign(cls, object_key: str) -> Finding:
         """Return the finding that an object is none that AMFS makes."""
-        mend = "move it out of the store; AMFS never reads it"
-        return cls(object_key, "it is not an object of this layout", mend)
+        hint = "move it out of the store; AMFS never reads it"
+        return cls(object_key, "it is not an object of this layout", hint)
 
     @classmethod
     def refused(cls, object_key: str, error: PermissionDeniedError) -> Finding:
         """Return the finding that an object may not be read, so that it was not checked."""
-        problem, _, mend = str(error).partition("; ")
-        return cls(object_key, problem, mend or "give this user access to it")
+        return cls(object_key, error.problem, error.hint or "give this user access to it")
 
     @classmethod
     def damaged(cls, object_key: str, error: CorruptEntryError) -> Finding:
         """Return the finding that an object could not be read."""
-        problem, _, mend = str(error).removeprefix(f"{object_key}: ").partition("; ")
-        return cls(object_key, problem, mend or "restore it from a copy")
+        problem = error.problem.removeprefix(f"{object_key}: ")
+        return cls(object_key, problem, error.hint or "restore it from a copy")

@@ -74,8 +74,8 @@ class Ledger:
                     continue
                 if used > max(memories.get(address, ()), default=0):
                     problem = f"it names v{used} of {address}, which is not there"
-                    mend = "restore that from a copy"
-                    self.findings.append(Finding(layout.outcome_key(outcome.ref), problem, mend))
+                    hint = "restore that from a copy"
+                    self.findings.append(Finding(layout.outcome_key(outcome.ref), problem, hint))
                     continue
                 its_id = apply.write_id(layout, outcome.ref, address)
                 debt = _Debt(outcome, address, used)
@@ -104,8 +104,8 @@ class Ledger:
         for ref, object_key in self._counted.items():
             if self._is_lost(ref):
                 problem = f"it counts the outcome {ref!r}, of which there is no record"
-                mend = "run copy again if this is a copy that was not finished, else restore that"
-                self.findings.append(Finding(object_key, problem, mend))
+                hint = "run copy again if this is a copy that was not finished, else restore that"
+                self.findings.append(Finding(object_key, problem, hint))
         debts = (debt for due in self._debts.values() for debt in due.values())
         return [_pending(self._versions, debt) for debt in debts if self._stands(debt, repair)]
 

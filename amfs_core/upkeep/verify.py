@@ -181,13 +181,13 @@ def _check_memory(
 
 
 def _check_link(object_key: str, entry: MemoryEntry, before: _Link | None) -> Iterator[Finding]:
-    mend = "the history was rewritten; compare with a copy"
+    hint = "the history was rewritten; compare with a copy"
     if entry.version == 1 and entry.previous is not None:
-        yield Finding(object_key, "it is version 1 but names a version before it", mend)
+        yield Finding(object_key, "it is version 1 but names a version before it", hint)
     if before is None or before.version != entry.version - 1:
         return
     if entry.previous != before.sha256:
         problem = f"it does not follow the v{before.version} that is there"
-        yield Finding(object_key, problem, mend)
+        yield Finding(object_key, problem, hint)
     if entry.provenance.written_at < before.written_at:
-        yield Finding(object_key, f"it is older than v{before.version}", mend)
+        yield Finding(object_key, f"it is older than v{before.version}", hint)

@@ -180,8 +180,12 @@ class VersionLog:
 
     def _refuse(self, address: Address, size: int) -> NoReturn:
         raise InvalidValueError(
-            f"{address} would take {size:,} bytes as JSON; the limit is {self.max_value_bytes:,} "
-            "(max_value_bytes). Keep it elsewhere and write where it is. Nothing was written.",
+            f"{address} would take {size:,} bytes as JSON",
+            hint=(
+                f"the limit is {self.max_value_bytes:,} "
+                "(max_value_bytes). Keep it elsewhere and write where it is"
+            ),
+            says_written=True,
             entity_path=address.entity_path,
             key=address.key,
         )
@@ -195,9 +199,9 @@ class VersionLog:
                 self._warn(address, head)
         if head.version >= MAX_VERSION:
             raise AMFSError(
-                f"{address} is at version {head.version}, and no version can follow; if another "
-                "tool put that there, move it out of the store, else use another key. Nothing was "
-                "written.",
+                f"{address} is at version {head.version}, and no version can follow",
+                hint="move it out of the store if another tool put it there, or use another key",
+                says_written=True,
                 entity_path=address.entity_path,
                 key=address.key,
                 version=head.version,
@@ -403,8 +407,10 @@ class VersionLog:
         """Raise the error for a version that must be there and is not."""
         object_key = address.object_key(version)
         raise CorruptEntryError(
-            f"{object_key} is missing although a later version or a listing names it; "
-            "restore it from a copy, or move the later one away if another tool put it there",
+            f"{object_key} is missing although a later version or a listing names it",
+            hint=(
+                "restore it from a copy, or move the later one away if another tool put it there"
+            ),
             entity_path=address.entity_path,
             key=address.key,
             version=version,
@@ -435,7 +441,8 @@ def _end(written_at: datetime, ttl: timedelta) -> datetime:
         return min(written_at, datetime.now(UTC)) + ttl
     except OverflowError as error:
         raise InvalidValueError(
-            f"a ttl of {ttl} from {written_at} ends after the year 9999. Nothing was written."
+            f"a ttl of {ttl} from {written_at} ends after the year 9999",
+            says_written=True,
         ) from error
 
 

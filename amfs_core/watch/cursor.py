@@ -48,8 +48,8 @@ def decode(text: str, namespace: str, entity_path: str | None) -> dict[str, int]
     made_for = json.loads(lines[0])
     if made_for != [namespace, entity_path]:
         raise InvalidValueError(
-            f"the cursor belongs to {_shown(*made_for)}, not to {_shown(namespace, entity_path)}; "
-            "use it for a watch of the same namespace and entity path"
+            f"the cursor belongs to {_shown(*made_for)}, not to {_shown(namespace, entity_path)}",
+            hint="use it for a watch of the same namespace and entity path",
         )
     delivered: dict[str, int] = {}
     name = ""
@@ -90,11 +90,13 @@ def _unpacked(text: str) -> str:
     found = _TEXT.fullmatch(text)
     if found is None:
         raise InvalidValueError(
-            'this is no cursor of a watch; give the text of Watch.cursor, or "beginning"'
+            "this is no cursor of a watch",
+            hint=('give the text of Watch.cursor, or "beginning"'),
         )
     if int(found[1]) != FORMAT:
         raise InvalidValueError(
-            f"the cursor has format {found[1]} and this AMFS reads {FORMAT}; use a newer AMFS"
+            f"the cursor has format {found[1]} and this AMFS reads {FORMAT}",
+            hint="use a newer AMFS",
         )
     try:
         packed = base64.b64decode(found[2] + "=" * (-len(found[2]) % 4), b"-_", validate=True)
@@ -102,7 +104,10 @@ def _unpacked(text: str) -> str:
         packed = b""
     checksum, compressed = packed[:_CHECKSUM_BYTES], packed[_CHECKSUM_BYTES:]
     if checksum != _checksum(compressed):
-        raise InvalidValueError("the cursor is damaged or cut off; give the whole text, unchanged")
+        raise InvalidValueError(
+            "the cursor is damaged or cut off",
+            hint="give the whole text, unchanged",
+        )
     return zlib.decompress(compressed).decode()
 
 

@@ -24,7 +24,7 @@ _log = logging.getLogger("amfs")
 class Poller:
     """Polls a feed every `interval` seconds, and at once when the store's doorbell rings.
 
-    `over` ends it. With `tolerant`, failures that waiting does not mend are logged like others.
+    `over` ends it. With `tolerant`, failures that waiting does not cure are logged like others.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Poller:
     def fill(self, abandoned: Flag) -> None:
         """Wait and poll until something can be delivered, it is over, or nobody waits any more.
 
-        Raises what waiting does not mend, unless tolerant.
+        Raises what waiting does not cure, unless tolerant.
         """
         with self._filling:
             while not self.over.is_set() and not abandoned.is_set() and not self.feed.first():

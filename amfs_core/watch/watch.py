@@ -47,7 +47,7 @@ class Watch:
     watches do not ask in step), and at once when the store's doorbell rings.
 
     While the store is not available a watch waits longer and longer, up to 60 s, and misses
-    nothing. A failure that waiting does not mend (`PermissionDeniedError`, `BucketNotFoundError`,
+    nothing. A failure that waiting does not cure (`PermissionDeniedError`, `BucketNotFoundError`,
     `ConfigurationError`) is raised to who iterates; iterating again tries again. With a callback it
     is logged (logger "amfs") and tried again in the same way; `error` tells of either. A
     callback that raises an `Exception` is logged and ends nothing. `SystemExit`, and whatever else
@@ -204,7 +204,8 @@ class Watch:
     def _refuse_with_callback(self) -> None:
         if self._callback is not None:
             raise InvalidValueError(
-                "this watch calls its callback; to iterate, make a watch without one"
+                "this watch calls its callback",
+                hint="to iterate, make a watch without one",
             )
 
 

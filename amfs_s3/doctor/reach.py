@@ -24,7 +24,7 @@ _EXPIRES_SOON = 14 * _DAY
 _SKEW_WARNING, _SKEW_PROBLEM = 60.0, 300.0
 _CHECK_ENDPOINT = "check endpoint_url (AMFS_S3_ENDPOINT, --config) and that the server is up"
 _ANSWER_SECONDS = 5.0
-_CERTIFICATE_MENDS = {
+_CERTIFICATE_HINTS = {
     9: "set the clock of the machine: the certificate is not valid yet",
     10: "renew the server's certificate",
     62: "name the host in endpoint_url as the certificate does, or get one for this name",
@@ -86,10 +86,10 @@ class Reach:
             ):
                 certificate, version = wrapped.getpeercert() or {}, wrapped.version()
         except ssl.SSLCertVerificationError as error:
-            mend = "name the certificates of its authority with AWS_CA_BUNDLE"
+            hint = "name the certificates of its authority with AWS_CA_BUNDLE"
             return problem(
                 f"the certificate is not trusted: {error.verify_message}",
-                _CERTIFICATE_MENDS.get(error.verify_code, mend),
+                _CERTIFICATE_HINTS.get(error.verify_code, hint),
             )
         except TimeoutError:
             return problem("no answer to the handshake", _CHECK_ENDPOINT)
@@ -136,10 +136,10 @@ class Reach:
         found = f"this machine is {_duration(abs(skew))} {'ahead of' if skew > 0 else 'behind'} "
         found += "the server"
         limit = "S3 refuses requests that are 15 minutes off (RequestTimeTooSkewed)"
-        mend = f"set the clock of whichever is wrong (NTP); {limit}"
+        hint = f"set the clock of whichever is wrong (NTP); {limit}"
         if abs(skew) > _SKEW_PROBLEM:
-            return problem(found, mend)
-        return warning(found, mend) if abs(skew) > _SKEW_WARNING else ok(found)
+            return problem(found, hint)
+        return warning(found, hint) if abs(skew) > _SKEW_WARNING else ok(found)
 
     def _connection(self) -> socket.socket:
         timeout = self._endpoint.settings.connect_timeout

@@ -150,7 +150,7 @@ def test_without_hard_links_it_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "link", link)
     found = by_name(diagnose())
     assert problems(found.values()) == ["hard links", "create"]
-    assert "ext4" in found["hard links"].mend
+    assert "ext4" in found["hard links"].hint
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_file_system_is_known_by_its_type(
     monkeypatch.setattr(mounts, "_TABLE", str(table))
     found = by_name(diagnose(store=str(root)))["file system"]
     assert found.verdict == verdict
-    assert words in found.mend
+    assert words in found.hint
     assert f"mounted at {root}" in found.found
 
 
@@ -227,7 +227,7 @@ def test_what_may_not_be_deleted_is_named() -> None:
 
     found = tried(Keeps())["delete"]
     assert found.verdict == "warning"
-    assert "/scratch'" in found.mend
+    assert "/scratch'" in found.hint
 
 
 def test_a_check_that_hangs_or_breaks_is_a_problem_and_the_others_go_on() -> None:
@@ -302,7 +302,7 @@ def test_a_variable_that_nobody_reads_is_a_warning(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AMFS_S3_BUKCET", "b")
     found = next(diagnose())
     assert found.verdict == "warning"
-    assert found.mend == "did you mean AMFS_S3_BUCKET?"
+    assert found.hint == "did you mean AMFS_S3_BUCKET?"
 
 
 def test_an_endpoint_without_a_bucket_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +310,7 @@ def test_an_endpoint_without_a_bucket_is_a_warning(monkeypatch: pytest.MonkeyPat
     found = next(diagnose())
     assert found.verdict == "warning"
     assert "AMFS_S3_ENDPOINT changes nothing" in found.found
-    assert "AMFS_S3_BUCKET" in found.mend
+    assert "AMFS_S3_BUCKET" in found.hint
     assert next(diagnose(store="there")).verdict == "ok"
 
 
@@ -319,7 +319,7 @@ def test_an_empty_namespace_beside_a_full_one_is_a_warning(tmp_path: Path) -> No
         memory.write("e", "k", 1)
     found = by_name(diagnose(namespace="prodcution"))["memories"]
     assert found.verdict == "warning"
-    assert "--namespace production" in found.mend
+    assert "--namespace production" in found.hint
 
 
 def test_a_damaged_newest_version_is_a_problem(tmp_path: Path) -> None:
@@ -349,9 +349,9 @@ def test_json_is_a_document_per_finding_and_the_code_says_whether_one_is_a_probl
     assert done.exit_code == 0
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert [one["name"] for one in told] == list(LOCAL)
-    assert {tuple(one) for one in told} == {("name", "verdict", "found", "mend")}
+    assert {tuple(one) for one in told} == {("name", "verdict", "found", "hint")}
     assert {one["verdict"] for one in told} <= {"ok", "warning"}
-    assert all((one["mend"] is None) == (one["verdict"] == "ok") for one in told)
+    assert all((one["hint"] is None) == (one["verdict"] == "ok") for one in told)
     (tmp_path / "file").write_text("")
     done = run("--store", "file", "doctor")
     assert done.exit_code == 1

@@ -126,7 +126,7 @@ def test_a_wrong_secret_is_a_problem_of_the_sign_in(
     configure(Place(bucket, s3_server.endpoint_url, s3_server.access_key, SECRET))
     found = told(SECRET)
     assert problems(found.values()) == ["sign-in"]
-    assert "AWS_SECRET_ACCESS_KEY" in found["sign-in"].mend
+    assert "AWS_SECRET_ACCESS_KEY" in found["sign-in"].hint
     assert all_skipped(found, "bucket", "create", "versioning", "memories")
     assert run("doctor").exit_code == 1
 
@@ -137,7 +137,7 @@ def test_an_absent_bucket_is_a_problem_of_the_bucket(
     configure(Place.on(s3_server, "no-such-bucket-here"))
     found = told()
     assert problems(found.values()) == ["bucket"]
-    assert "aws s3 mb" in found["bucket"].mend
+    assert "aws s3 mb" in found["bucket"].hint
     assert found["sign-in"].verdict == "ok"
     assert all_skipped(found, *TRIAL, "memories")
 
@@ -197,7 +197,7 @@ def test_an_endpoint_that_cannot_be_reached_has_its_verdict_in_15_seconds(
     for (found, seconds), name in zip(results, where, strict=True):
         assert problems(found.values()) == [name]
         assert seconds < 15
-        assert "endpoint_url" in found[name].mend
+        assert "endpoint_url" in found[name].hint
         assert all_skipped(found, "clock", "sign-in", *TRIAL)
 
 
@@ -207,7 +207,7 @@ def test_without_credentials_the_mend_says_where_to_put_them(
     monkeypatch.setenv("AMFS_S3_BUCKET", "a-bucket")
     found = told()
     assert problems(found.values()) == ["credentials"]
-    assert "AWS_ACCESS_KEY_ID" in found["credentials"].mend
+    assert "AWS_ACCESS_KEY_ID" in found["credentials"].hint
     assert all_skipped(found, "endpoint", "clock", "create", "memories")
 
 
@@ -241,7 +241,7 @@ def test_https_to_a_port_without_tls_is_said_to_be_that(
     configure(Place.on(minio, "a-bucket", url))
     found = told()
     assert problems(found.values()) == ["tls"]
-    assert "http://" in found["tls"].mend
+    assert "http://" in found["tls"].hint
 
 
 def test_a_certificate_is_trusted_by_its_authority_alone_and_its_end_is_told(
@@ -254,7 +254,7 @@ def test_a_certificate_is_trusted_by_its_authority_alone_and_its_end_is_told(
         configure(Place.on(minio, bucket, url))
         found = told()
         assert problems(found.values()) == ["tls"]
-        assert "AWS_CA_BUNDLE" in found["tls"].mend
+        assert "AWS_CA_BUNDLE" in found["tls"].hint
         configure(Place.on(minio, bucket, url), AWS_CA_BUNDLE=str(authority / "authority.pem"))
         found = told()
         assert not problems(found.values())
@@ -262,7 +262,7 @@ def test_a_certificate_is_trusted_by_its_authority_alone_and_its_end_is_told(
         assert "valid until" in found["tls"].found
         configure(Place.on(minio, bucket, url.replace("127.0.0.1", "localhost")))
         found = told()
-        assert "as the certificate does" in found["tls"].mend
+        assert "as the certificate does" in found["tls"].hint
 
 
 @pytest.mark.parametrize(
@@ -288,8 +288,8 @@ def test_a_clock_that_is_off_is_found_in_the_first_answer(
         found = told(SECRET, TOKEN)
     assert found["clock"].verdict == verdict
     assert words in found["clock"].found
-    assert minutes == 0 or "RequestTimeTooSkewed" in found["clock"].mend
-    assert "clock" in found["sign-in"].mend + found["sign-in"].found
+    assert minutes == 0 or "RequestTimeTooSkewed" in found["clock"].hint
+    assert "clock" in found["sign-in"].hint + found["sign-in"].found
 
 
 @pytest.mark.parametrize("is_proved", [False, True])

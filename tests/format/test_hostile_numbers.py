@@ -79,7 +79,7 @@ class TestForgedNumber:
         assert b'"n":1' not in (adapter.get(forged) or b"")
         (finding,) = opened(adapter).verify().findings
         assert finding.object_key == forged
-        assert "move it out" in finding.mend
+        assert "move it out" in finding.hint
         assert memory.purge(ENTITY, KEY) == 0
         for one in (memory, opened(adapter)):
             assert one.read(ENTITY, KEY) is None

@@ -231,7 +231,7 @@ def test_a_file_that_may_not_be_read_is_named_and_in_nobodys_way(
         assert caplog.text.count("left out") == caplog.text.count("odd/v1.json") == 1
         (finding,) = memory.verify().findings
         assert finding.object_key.endswith("odd/v1.json")
-        assert "give this user access" in finding.mend
+        assert "give this user access" in finding.hint
         for call in (
             lambda: memory.read(ENTITY, "odd"),
             lambda: memory.history(ENTITY, "odd"),

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from amfs_core.errors import AMFSError, ConfigurationError, InvalidValueError
+from amfs import documents
+from amfs_core import errors
+from amfs_core.errors import AMFSError, ConfigurationError, InvalidKeyError, InvalidValueError
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory
 from amfs_core.memory.async_memory import AsyncAgentMemory
@@ -124,3 +126,30 @@ def test_at_interpreter_exit_everything_goes_on_in_the_calling_thread(tmp_path: 
         timeout=120,
     )
     assert (ended.stdout, ended.stderr) == ("thread\natexit\n", "")
+
+
+def test_every_error_has_a_code_of_its_own_and_says_what_was_written() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    kinds = [kind for kind in kinds if issubclass(kind, AMFSError)]
+    codes = [kind.code for kind in kinds]
+    assert len(set(codes)) == len(kinds) > 15
+    unknown = {kind.__name__ for kind in kinds if kind.written == "unknown"}
+    assert unknown == {"OutcomeUnknownError", "WriteOutcomeUnknownError", "CommitUnknownError"}
+    some = {kind.__name__ for kind in kinds if kind.written == "some"}
+    assert some == {"WriteManyError", "OutcomePendingError"}
+
+
+def test_the_text_of_an_error_is_its_problem_and_its_hint() -> None:
+    memory = AgentMemory("a", adapter=ModelAdapter())
+    with pytest.raises(InvalidKeyError) as caught:
+        memory.write("", "k", 1)
+    error = caught.value
+    assert str(error) == f"{error.problem}; {error.hint}"
+    assert documents.error(error) == {
+        "code": "invalid_key",
+        "problem": "the entity path segment is empty",
+        "hint": "give it at least one character",
+        "written": "nothing",
+        "entity_path": "",
+        "key": "k",
+    }

@@ -25,7 +25,7 @@ class Guarded(ModelAdapter):
 
     def get(self, key: str) -> bytes | None:
         if self.closed or key in self.secret:
-            raise PermissionDeniedError(f"cannot read {key!r}; ask for it", object_key=key)
+            raise PermissionDeniedError(f"cannot read {key!r}", hint="ask for it", object_key=key)
         return super().get(key)
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
@@ -92,7 +92,7 @@ class TestOneAmongOthers:
         adapter.replace(name("c"), b"garbage")
         findings = {finding.object_key: finding for finding in memory.verify().findings}
         assert set(findings) == {name("b"), name("b", 2), name("c")}
-        assert findings[name("b")].mend == "ask for it"
+        assert findings[name("b")].hint == "ask for it"
 
     def test_a_watch_waits_for_it_and_goes_on_with_the_others(
         self, adapter: Guarded, memory: AgentMemory, caplog: pytest.LogCaptureFixture

@@ -206,7 +206,7 @@ def test_in_the_file_the_line_is_said_by_every_command(
     findings = [json.loads(one) for one in done.stdout.splitlines()]
     (store,) = (one for one in findings if one["name"] == "store")
     assert done.exit_code == 1 and store["verdict"] == "problem"
-    assert f"amfs.yaml line {line}: {message}" in f"{store['found']}; {store['mend']}"
+    assert f"amfs.yaml line {line}: {message}" in f"{store['found']}; {store['hint']}"
 
 
 # -- the endpoint ----------------------------------------------------------------------------

@@ -218,7 +218,7 @@ def _found_by_verify(memory: AgentMemory, broken: dict[str, str], foreign: int) 
     named = {finding.object_key for finding in findings}
     assert named >= set(broken)
     assert len(named - set(broken)) == foreign
-    assert all(finding.problem and finding.mend for finding in findings)
+    assert all(finding.problem and finding.hint for finding in findings)
 
 
 def _never_truth(memory: AgentMemory, object_key: str, key: str) -> None:

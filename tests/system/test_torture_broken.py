@@ -39,7 +39,7 @@ class Bench:
     def __init__(self, name: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.model = ModelAdapter()
         self.faulty = FaultyAdapter(self.model)
-        session = sys.modules["amfs_core.memory.session"]
+        session = sys.modules["amfs_core.memory.namespace"]
         for part in ("StoreClient", "VersionLog"):  # what `install` replaces
             monkeypatch.setattr(session, part, getattr(session, part))
         monkeypatch.setattr(purge, "purge", purge.purge)

@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-import amfs_core.memory.session
+import amfs_core.memory.namespace
 import amfs_core.versions.purge
 from amfs_core.errors import OutcomeUnknownError
 from amfs_core.format import Address, Draft, MemoryEntry, seal_entry
@@ -166,5 +166,5 @@ def install(name: str, adapter: StorageAdapter) -> StorageAdapter:
     if name in PURGES:
         setattr(amfs_core.versions.purge, "purge", PURGES[name])  # noqa: B010
     else:
-        setattr(amfs_core.memory.session, *_PARTS[name])
+        setattr(amfs_core.memory.namespace, *_PARTS[name])
     return adapter

@@ -236,7 +236,7 @@ def _verified(store: StoreClient) -> Iterator[Violation]:
     and purges that it says to repeat."""
     with store.memory() as memory:
         for finding in memory.verify(repair=True).findings:
-            if finding.mend == "purge the memory again":
+            if finding.hint == "purge the memory again":
                 key = finding.object_key.split("/")[-2]
                 memory.purge(entity_path(key), key)
             else:

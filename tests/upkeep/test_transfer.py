@@ -309,7 +309,7 @@ def test_a_copy_that_was_killed_anywhere_is_mended_by_copying_again_and_says_so(
             copy.copy(local(tmp_path / "a"), MortalAdapter(local(target), life))
         findings = memory(target).verify().findings
         assert all("of which there is no record" in one.problem for one in findings)
-        assert all("run copy again" in one.mend for one in findings)
+        assert all("run copy again" in one.hint for one in findings)
         # A repair, or the same commit, would append in the place of what is still to come.
         memory(target).verify(repair=True)
         copy.copy(local(tmp_path / "a"), local(target))

@@ -1,4 +1,4 @@
-"""Purging memories whose objects were damaged: erasing them is the mend that errors recommend."""
+"""Purging memories whose objects were damaged: erasing them is the hint that errors recommend."""
 
 from __future__ import annotations
 

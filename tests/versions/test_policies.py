@@ -199,7 +199,7 @@ def test_one_object_that_may_not_be_read_is_named_and_in_nobodys_way(
         refused(lambda: memory.read("e", "secret"), "get", secret)
         (finding,) = memory.verify().findings
         assert finding.object_key == secret
-        assert "s3:GetObject" in finding.mend
+        assert "s3:GetObject" in finding.hint
         with memory.watch(since="beginning") as watch:
             assert {next(watch).key, next(watch).key} == {"a", "z"}
 

@@ -438,7 +438,7 @@ class TestCheckedAndChained:
         (finding,) = mem.verify().findings  # not from the cache of who wrote it
         assert finding.object_key == object_key(2)
         assert "sha256" in finding.problem
-        assert "restore" in finding.mend
+        assert "restore" in finding.hint
 
     def test_a_rewritten_history_is_found_by_verify(
         self, mem: AgentMemory, faulty: FaultyAdapter
@@ -615,7 +615,7 @@ class TestErasure:
         finished = (verb, skip, fault) == ("replace", 2, Fault.CRASH_AFTER)
         assert unfinished.ok == (finished or not ordered)
         if not unfinished.ok:
-            assert "purge the memory again" in unfinished.findings[0].mend
+            assert "purge the memory again" in unfinished.findings[0].hint
         AgentMemory("c", adapter=faulty).purge("e", "k")
         assert b"555-0100" not in self.everything(faulty)
         history = fresh(faulty).history("e", "k")

@@ -98,8 +98,11 @@ class Database:
                     raise
                 if self._directory is None:
                     raise ConfigurationError(
-                        f"the catalog cannot be kept: {error}; free some memory and space for "
-                        "temporary files, or give cache_dir a directory that has space"
+                        f"the catalog cannot be kept: {error}",
+                        hint=(
+                            "free some memory and space for "
+                            "temporary files, or give cache_dir a directory that has space"
+                        ),
                     ) from error
                 self._lose(error)
                 raise DatabaseLost from error

@@ -1,0 +1,108 @@
+"""The JSON form of entries, hits, differences, outcomes, reports and errors: one for the command
+line, for HTTP, for events and for MCP.
+
+Each function returns a dict of plain JSON types. Times are ISO 8601 in UTC, as in stored objects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amfs_core.catalog import SearchHit
+    from amfs_core.doctor import Diagnosis
+    from amfs_core.errors import AMFSError
+    from amfs_core.format import MemoryEntry, Outcome
+    from amfs_core.storage import Metrics
+    from amfs_core.upkeep import Finding, Health, Stats, VerifyReport
+    from amfs_core.versions import Diff
+
+Document = dict[str, Any]
+
+
+def entry(of: MemoryEntry) -> Document:
+    """Return a version as it is stored."""
+    return of.to_dict()
+
+
+def hit(of: SearchHit) -> Document:
+    """Return the version that was found, and its `score`."""
+    return {**of.entry.to_dict(), "score": of.score}
+
+
+def outcome(of: Outcome) -> Document:
+    """Return an outcome as it is stored."""
+    return of.to_dict()
+
+
+def difference(of: Diff) -> Document:
+    """Return what changed between two versions. `old` is null for the first one."""
+    return {
+        "entity_path": of.new.entity_path,
+        "key": of.new.key,
+        "old": of.old.version if of.old else None,
+        "new": of.new.version,
+        "changes": [
+            {"kind": change.kind, "path": change.path, "old": change.old, "new": change.new}
+            for change in of.changes
+        ],
+    }
+
+
+def stats(of: Stats) -> Document:
+    """Return the counts and sizes."""
+    return asdict(of)
+
+
+def finding(of: Finding) -> Document:
+    """Return what `verify` found about one object."""
+    return asdict(of)
+
+
+def verify(of: VerifyReport) -> Document:
+    """Return what `verify` found, `ok` first."""
+    return {"ok": of.ok, **asdict(of)}
+
+
+def health(of: Health) -> Document:
+    """Return whether the store answers, and how quickly (`latency`, in seconds)."""
+    return {
+        "ok": of.ok,
+        "backend_type": of.backend_type,
+        "latency": of.latency,
+        "error": None if of.error is None else str(of.error),
+    }
+
+
+def diagnosis(of: Diagnosis) -> Document:
+    """Return what `doctor` found about one thing."""
+    return {
+        "name": of.name,
+        "verdict": str(of.verdict),
+        "found": of.found,
+        "hint": of.hint or None,
+    }
+
+
+def metrics(of: Metrics) -> Document:
+    """Return what the store was asked for so far."""
+    return {**asdict(of), "requests": dict(of.requests)}
+
+
+_NAMES = (
+    *("entity_path", "key", "version", "object_key", "retry_after"),
+    *("expected", "actual", "write_id", "outcome_ref"),
+)
+
+
+def error(of: AMFSError) -> Document:
+    """Return an error: its `code`, `problem`, `hint`, what was `written`, and all that it names."""
+    named = {name: getattr(of, name, None) for name in _NAMES}
+    return {
+        "code": of.code,
+        "problem": of.problem,
+        "hint": of.hint,
+        "written": of.written,
+        **{name: given for name, given in named.items() if given is not None},
+    }
