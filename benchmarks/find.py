@@ -21,7 +21,7 @@ from typing import Any
 
 import obstore
 
-from amfs import AgentMemory
+from amfs_core.memory import AgentMemory
 from amfs_core.storage import StorageAdapter
 from amfs_local import LocalAdapter
 from amfs_s3 import S3Adapter

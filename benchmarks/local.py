@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from amfs import AgentMemory
+from amfs_core.memory import AgentMemory
 from amfs_local import LocalAdapter
 from benchmarks.figure import Figure
 from benchmarks.measure import Work, compare

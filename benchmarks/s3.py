@@ -14,7 +14,7 @@ import msgspec
 import obstore
 from obstore.store import S3Store
 
-from amfs import AgentMemory
+from amfs_core.memory import AgentMemory
 from amfs_s3 import S3Adapter
 from benchmarks.figure import Figure
 from benchmarks.measure import Work, compare

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import click
 
-from amfs import AgentMemory
+from amfs_core.memory import AgentMemory
 from amfs_core.testing import ModelAdapter
 from benchmarks.s3 import LEAST, VALUE, check_by_hand, sealed_by_hand, unsealed
 
