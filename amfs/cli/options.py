@@ -34,7 +34,7 @@ class Session:
         """Open the memory; it is closed at the end of the run."""
         from amfs import AgentMemory
 
-        settings = self._settings()
+        settings = self.settings()
         return self._opened.enter_context(
             AgentMemory(
                 self.agent,
@@ -55,13 +55,13 @@ class Session:
     def suggest_catalog(self, memory: AgentMemory) -> None:
         """Tell a person who waited for many objects how the next run gets only the new ones."""
         fetched = memory.metrics.requests["get"]
-        if fetched > MANY and self._settings().cache_dir is None:
+        if fetched > MANY and self.settings().cache_dir is None:
             output.hint(
                 f"{fetched:,} objects were fetched; without --no-cache, or with AMFS_CACHE_DIR set "
                 "to a directory, the next run fetches only what is new"
             )
 
-    def _settings(self) -> Config:
+    def settings(self) -> Config:
         """Return the settings; a command keeps its catalog between runs unless told otherwise."""
         from amfs.config import load
 

@@ -36,9 +36,14 @@ COMMANDS = {
     "verify": ("upkeep", "Check every version, chain and outcome."),
     "health": ("upkeep", "Say whether the store can be read now."),
     "doctor": ("doctor", "Say what is wrong with a store, and what to do."),
+    "serve": ("amfs_server.commands", "Serve the store over HTTP."),
+    "key": ("amfs_server.commands", "Make and remove keys of the server."),
     "completion": ("completion", "Print the script for shell completion."),
 }
-"""Command: its module in `amfs.cli`, and its line of help, here so that `--help` imports none."""
+"""Command: its module, in `amfs.cli` unless it has a dot, and its line of help, here so that
+`--help` imports none."""
+
+_EXTRAS = {"serve": "server", "key": "server"}
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -76,7 +81,11 @@ class Program(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"amfs.cli.{COMMANDS[cmd_name][0]}")
+        name = COMMANDS[cmd_name][0]
+        try:
+            module = importlib.import_module(name if "." in name else f"amfs.cli.{name}")
+        except ModuleNotFoundError as error:
+            raise _missing(cmd_name, error) from error
         command = getattr(module, cmd_name + "_" if keyword.iskeyword(cmd_name) else cmd_name)
         assert isinstance(command, click.Command)
         return command
@@ -159,6 +168,13 @@ class Program(click.Group):
         except Exception as error:
             return _failed(error)
         return code if isinstance(code, int) else 0
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> click.ClickException:
+    extra = _EXTRAS.get(command, "cli")
+    return click.ClickException(
+        f"amfs {command} needs {error.name}, which is not installed: pip install 'amfs[{extra}]'"
+    )
 
 
 def _failed(error: Exception) -> int:

@@ -50,6 +50,7 @@ class Feed:
         self._delivered: dict[str, int] = {}  # by the memories' prefixes
         self._behind: dict[str, int] = {}  # newest versions listed of memories not yet fetched
         self._waiting: dict[str, str] = {}  # memories that wait, and what was reported
+        self._is_listed = since is None
         self.after_fork()
         if since is None:
             self._delivered = self._list()
@@ -70,6 +71,18 @@ class Feed:
             delivered = dict(self._delivered)
         skip = len(self.prefix)
         return cursor.encode(*self._scope, {name[skip:-1]: one for name, one in delivered.items()})
+
+    @property
+    def is_current(self) -> bool:
+        """Whether all that the newest listing named was delivered."""
+        return self._is_listed and not self._behind and not self._coming
+
+    def delivered(self) -> dict[Address, int]:
+        """Return the newest version that was delivered of each memory."""
+        with self._lock:
+            delivered = dict(self._delivered)
+        parsed = ((self._versions.layout.parse(f"{one}v1.json"), v) for one, v in delivered.items())
+        return {place[0]: version for place, version in parsed if place is not None}
 
     def first(self) -> MemoryEntry | None:
         """Return what is to be delivered next; None when something must be fetched first."""
@@ -98,6 +111,7 @@ class Feed:
             return True
         if not self._behind:
             self._behind = self._list()
+            self._is_listed = True
         try:
             self._fetch()
         except BaseException:

@@ -64,8 +64,9 @@ class Poller:
         self.over.set()
         self.drop_bell()
 
-    def fill(self, abandoned: Flag) -> None:
-        """Wait and poll until something can be delivered, it is over, or nobody waits any more.
+    def fill(self, abandoned: Flag, *, once: bool = False) -> None:
+        """Wait and poll until something can be delivered, it is over, or nobody waits any more;
+        with `once` until the next poll has ended, whatever it brought.
 
         Raises what waiting does not cure, unless tolerant.
         """
@@ -77,6 +78,8 @@ class Poller:
                     # It must listen before the poll: what comes after the listing rings.
                     self._listen(abandoned)
                     self._poll()
+                    if once:
+                        return
 
     def _wait(self, abandoned: Flag) -> None:
         """Wait until the next poll is due, or the doorbell makes it due."""

@@ -18,7 +18,7 @@ from typing import Self
 from amfs_core import arguments, fork
 from amfs_core.errors import InvalidValueError
 from amfs_core.flag import Flag
-from amfs_core.format import MemoryEntry
+from amfs_core.format import Address, MemoryEntry
 from amfs_core.versions import VersionLog
 from amfs_core.watch.feed import Feed
 from amfs_core.watch.poller import Poller
@@ -103,6 +103,30 @@ class Watch:
         under the path; making it takes about 2 ms per 1,000 memories. No request.
         """
         return self._feed.cursor
+
+    @property
+    def is_current(self) -> bool:
+        """Whether everything was delivered that the newest poll found. No request."""
+        return self._feed.is_current
+
+    def delivered(self) -> dict[Address, int]:
+        """Return the newest version of each memory that was delivered so far: what the cursor
+        says, as a dict. No request."""
+        return self._feed.delivered()
+
+    def take(self) -> list[MemoryEntry]:
+        """Return what is ready to be delivered, up to 1,000 entries; when nothing is, wait for the
+        next poll and return what it brought, which may be nothing.
+
+        For whoever passes entries on in batches. Costs and raises what iterating does.
+        """
+        self._refuse_with_callback()
+        if self._feed.first() is None:
+            self._poller.fill(Flag(), once=True)
+        taken: list[MemoryEntry] = []
+        while not self._poller.over.is_set() and (entry := self._feed.deliver()) is not None:
+            taken.append(entry)
+        return taken
 
     @property
     def error(self) -> BaseException | None:

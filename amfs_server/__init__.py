@@ -1,0 +1,25 @@
+"""AMFS over HTTP: the server that makes a store reachable for any client.
+
+It translates and calls `AgentMemory`; no rule of its own stands here.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amfs_server.app import make_app
+    from amfs_server.settings import Settings
+
+__all__ = ["Settings", "make_app"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the framework when the server is asked for."""
+    if name == "make_app":
+        from amfs_server.app import make_app
+
+        return make_app
+    if name == "Settings":
+        from amfs_server.settings import Settings
+
+        return Settings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,212 @@
+"""The application: which resource answers which request, and what all requests go through."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from amfs_core.errors import AMFSError
+from amfs_server import events, memories, openapi, outcomes, problems, searches
+from amfs_server.calls import Call, json
+from amfs_server.engines import Engines
+from amfs_server.hub import Hubs
+from amfs_server.keys import NOBODY, Key, Keys
+from amfs_server.names import raw_path, segments
+from amfs_server.operations import Metrics, Readiness
+from amfs_server.problems import Refusal
+from amfs_server.settings import Settings
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+# Resource, and whether names follow it in the path.
+_ROUTES: dict[tuple[str, bool], dict[str, Handler]] = {
+    ("memories", False): {"GET": memories.listed},
+    ("memories", True): {
+        "GET": memories.read,
+        "PUT": memories.write,
+        "DELETE": memories.delete,
+    },
+    ("history", True): {"GET": memories.history},
+    ("diff", True): {"GET": memories.difference},
+    ("paths", False): {"GET": memories.paths},
+    ("stats", False): {"GET": memories.stats},
+    ("search", False): {"GET": searches.by_query, "POST": searches.by_body},
+    ("outcomes", False): {"GET": outcomes.listed},
+    ("outcomes", True): {"GET": outcomes.read, "PUT": outcomes.commit},
+}
+_SMALLEST_ZIPPED = 1_000
+_log = logging.getLogger("amfs.server")
+
+
+def make_app(settings: Settings) -> Starlette:
+    """Return the ASGI application. It opens the store when it starts, and closes what it opened
+    when it ends. Raises `ConfigurationError` for keys or a store that cannot be opened."""
+    server = _Server(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.end()
+
+    middleware = [Middleware(GZipMiddleware, minimum_size=_SMALLEST_ZIPPED)]
+    if settings.origins:
+        middleware.insert(
+            0,
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.origins,
+                allow_methods=("GET", "PUT", "POST", "DELETE"),
+                allow_headers=(
+                    *("authorization", "content-type", "if-match", "if-none-match"),
+                    *("idempotency-key", "last-event-id", "amfs-agent", "amfs-session"),
+                ),
+                expose_headers=("etag", "location", "retry-after"),
+            ),
+        )
+    app = Starlette(middleware=middleware, lifespan=lifespan)
+    app.router.default = server  # routes would match a decoded path, and decode it badly
+    app.state.server = server
+    return app
+
+
+class _Server:
+    """Answers requests; an ASGI application of its own, under the middleware."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keys = None if settings.keys is None else Keys(settings.keys)
+        self.engines = Engines(settings)
+        self.stopping = asyncio.Event()
+        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="amfs-request")
+        self._hubs = Hubs(settings.state, settings.events_interval)
+        self._metrics = Metrics(self.engines, self._hubs)
+        self._ready = Readiness(self.engines, settings.config.namespace)
+        self._document = openapi.document()
+        self._idling: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to work."""
+        self._idling = asyncio.create_task(self._hubs.end_idle())
+
+    async def end(self) -> None:
+        """End events, wait for what is under way, and close the store."""
+        self.stopping.set()
+        if self._idling is not None:
+            self._idling.cancel()
+        await self._hubs.end()
+        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self.engines.close)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        begun = time.monotonic()
+        seen: dict[str, Any] = {"resource": "unknown", "key": None}
+        try:
+            response = await self._answer(request, seen)
+        except Refusal as refusal:
+            response = problems.of_refusal(refusal)
+        except AMFSError as error:
+            response = problems.of_error(error)
+        except Exception:
+            _log.exception("a request met a fault: %s %r", request.method, request.url.path)
+            response = problems.of_fault()
+        response.headers["x-content-type-options"] = "nosniff"
+        try:
+            await response(scope, receive, send)
+        finally:
+            method = request.method if request.method in _METHODS else "other"
+            self._metrics.count(
+                method=method,
+                resource=seen["resource"],
+                status=response.status_code,
+                seconds=time.monotonic() - begun,
+                key=seen["key"],
+                path=raw_path(scope).decode("ascii", "replace"),
+            )
+
+    async def _answer(self, request: Request, seen: dict[str, Any]) -> Response:
+        self._require_host(request)
+        names = segments(raw_path(request.scope))
+        method = "GET" if request.method == "HEAD" else request.method
+        if len(names) == 1 and names[0] in _OPERATIONS:
+            seen["resource"] = names[0]
+            _require_method(method, ("GET",))
+            return await self._operation(names[0], request, seen)
+        if len(names) < 3 or names[0] != "v1":
+            raise Refusal(404, "not_found", "there is nothing at this path", hint="/openapi.json")
+        _, namespace, resource, *rest = names
+        is_watch = resource == "watch" and not rest
+        handlers = _ROUTES.get((resource, bool(rest)))
+        if handlers is None and not is_watch:
+            raise Refusal(404, "not_found", "there is nothing at this path", hint="/openapi.json")
+        seen["resource"] = resource
+        key = self._key(request, seen)
+        _require_method(method, ("GET",) if handlers is None else tuple(handlers))
+        key.require_namespace(namespace)
+        call = Call(request, key, namespace, rest, self.engines, self.settings, self._threads)
+        if handlers is None:
+            return await events.follow(call, self._hubs, self.stopping)
+        return await handlers[method](call)
+
+    async def _operation(self, name: str, request: Request, seen: dict[str, Any]) -> Response:
+        if name == "healthz":
+            return json({"alive": True})
+        if name == "readyz":
+            return await self._ready.response(is_stopping=self.stopping.is_set())
+        if name == "openapi.json":
+            return json(self._document)
+        key = self._key(request, seen)
+        if key.namespaces is not None or key.entity_paths is not None:
+            raise Refusal(403, "forbidden", "metrics name all namespaces; this key sees some")
+        return self._metrics.response()
+
+    def _key(self, request: Request, seen: dict[str, Any]) -> Key:
+        if self.keys is None:
+            return NOBODY
+        key = self.keys.find(request.headers.get("authorization"))
+        seen["key"] = key.name
+        return key
+
+    def _require_host(self, request: Request) -> None:
+        """Refuse requests for another host where no key is needed: a page of any web site can have
+        its own name point to this machine, and a browser then lets it in (DNS rebinding)."""
+        if self.keys is not None:
+            return
+        host = request.headers.get("host", "")
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        if name.strip("[]").lower() not in self.settings.hosts:
+            raise Refusal(
+                421,
+                "misdirected",
+                "without keys this server answers to this machine's own names only",
+                hint="use http://127.0.0.1, or start it with --keys",
+            )
+
+
+_METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH")
+_OPERATIONS = ("healthz", "readyz", "metrics", "openapi.json")
+
+
+def _require_method(method: str, allowed: tuple[str, ...]) -> None:
+    if method not in allowed:
+        listed = ", ".join((*allowed, "HEAD") if "GET" in allowed else allowed)
+        raise Refusal(405, "method_not_allowed", f"use one of {listed}", allow=listed)

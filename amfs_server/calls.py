@@ -1,0 +1,186 @@
+"""One request, as handlers see it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from amfs_core.errors import InvalidValueError
+from amfs_core.format import strict_json
+from amfs_core.memory import AgentMemory
+from amfs_server.engines import Engines
+from amfs_server.keys import Key
+from amfs_server.problems import Refusal
+from amfs_server.settings import Settings
+
+T = TypeVar("T")
+
+_LONGEST_HEADER = 1_024
+_TRUE, _FALSE = ("true", "1"), ("false", "0")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request whose key is known. `names` are the segments of the path behind the resource."""
+
+    request: Request
+    key: Key
+    namespace: str
+    names: list[str]
+    engines: Engines
+    settings: Settings
+    threads: ThreadPoolExecutor
+
+    async def with_memory(self, work: Callable[[AgentMemory], T]) -> T:
+        """Return what `work` makes of the memory, in a thread: the store is asked there."""
+
+        def call() -> T:
+            with self._memory() as memory:
+                return work(memory)
+
+        return await asyncio.get_running_loop().run_in_executor(self.threads, call)
+
+    def _memory(self) -> AgentMemory:
+        agent = self.key.agent_id
+        given = self.header("amfs-agent")
+        if agent is not None and given not in (None, agent):
+            raise Refusal(403, "forbidden", f"this key signs as {agent!r}, and as nobody else")
+        session = self.header("amfs-session")
+        return self.engines.memory(self.namespace, agent or given, session)
+
+    def header(self, name: str) -> str | None:
+        """Return a header's text, None when it was not sent."""
+        given = self.request.headers.get(name)
+        if given is None:
+            return None
+        if not given.strip() or len(given) > _LONGEST_HEADER:
+            raise InvalidValueError(f"the header {name} is empty or too long")
+        return given.strip()
+
+    # -- the query ---------------------------------------------------------------------------
+
+    def only(self, *known: str) -> None:
+        """Raise for a parameter that is not one of these: a typo must not widen a search."""
+        for name in self.request.query_params:
+            if name not in known:
+                listed = ", ".join(known) or "none"
+                raise InvalidValueError(
+                    f"there is no parameter {name!r:.80}", hint=f"known are: {listed}"
+                )
+
+    def text(self, name: str) -> str | None:
+        """Return a parameter's text. Raises when it was sent twice."""
+        given = self.request.query_params.getlist(name)
+        if len(given) > 1:
+            raise InvalidValueError(f"the parameter {name} is there {len(given)} times")
+        return given[0] if given else None
+
+    def texts(self, name: str) -> list[str] | None:
+        """Return all texts of a parameter; None when it was not sent."""
+        return self.request.query_params.getlist(name) or None
+
+    def whole(self, name: str) -> int | None:
+        """Return a parameter as a whole number."""
+        given = self.text(name)
+        if given is None:
+            return None
+        if not given.isascii() or not given.isdigit() or len(given) > 18:
+            raise InvalidValueError(f"{name} must be a whole number, not {given!r:.80}")
+        return int(given)
+
+    def number(self, name: str) -> float | None:
+        """Return a parameter as a number."""
+        given = self.text(name)
+        if given is None:
+            return None
+        try:
+            return float(given)
+        except ValueError as error:
+            raise InvalidValueError(f"{name} must be a number, not {given!r:.80}") from error
+
+    def flag(self, name: str) -> bool:
+        """Return a parameter as true or false; false when it was not sent."""
+        given = self.text(name)
+        if given is None or given in _FALSE:
+            return False
+        if given in _TRUE:
+            return True
+        raise InvalidValueError(f"{name} must be true or false, not {given!r:.80}")
+
+    def moment(self, name: str) -> datetime | None:
+        """Return a parameter as a time with its time zone."""
+        given = self.text(name)
+        return None if given is None else moment(given, name)
+
+    # -- the body ----------------------------------------------------------------------------
+
+    async def body(self) -> dict[str, Any]:
+        """Return the body, a JSON object. Numbers that would be rounded are refused."""
+        kind = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json" and not kind.endswith("+json"):
+            raise Refusal(415, "unsupported_media_type", f"the body is {kind or 'of no type'}")
+        if self.request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise Refusal(415, "unsupported_media_type", "the body is compressed")
+        data = await self._read()
+        try:
+            fields = strict_json.parsed(data.decode())
+        except UnicodeDecodeError as error:
+            raise InvalidValueError(f"byte {error.start + 1} of the body is not UTF-8") from error
+        except strict_json.NotJSONError as error:
+            raise InvalidValueError(f"the body is not JSON: {error}") from error
+        if type(fields) is not dict:
+            raise InvalidValueError("the body must be a JSON object")
+        return fields
+
+    async def _read(self) -> bytes:
+        most = self.settings.max_body_bytes
+        too_large = Refusal(413, "too_large", f"the limit is {most:,} bytes", connection="close")
+        declared = self.request.headers.get("content-length", "0")
+        if declared.isdigit() and int(declared) > most:
+            raise too_large
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self.settings.body_seconds):
+                async for part in self.request.stream():
+                    size += len(part)
+                    if size > most:
+                        raise too_large
+                    parts.append(part)
+        except TimeoutError as error:
+            raise Refusal(
+                408,
+                "too_slow",
+                f"the body was not there after {self.settings.body_seconds:g} s",
+                connection="close",
+            ) from error
+        except ClientDisconnect as error:
+            raise Refusal(400, "too_slow", "the client went away") from error
+        return b"".join(parts)
+
+
+def moment(given: object, name: str) -> datetime:
+    """Return text as a time with its time zone."""
+    try:
+        if not isinstance(given, str):
+            raise ValueError("not text")
+        found = datetime.fromisoformat(given)
+    except ValueError as error:
+        raise InvalidValueError(
+            f"{name} must be a time such as 2026-11-21T04:27:20Z, not {given!r:.80}"
+        ) from error
+    return found  # `AgentMemory` refuses one without a time zone
+
+
+def json(document: Any, status: int = 200, **headers: str) -> Response:
+    """Return an answer with a JSON document."""
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Response(msgspec.json.encode(document), status, named, "application/json")

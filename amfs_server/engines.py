@@ -1,0 +1,71 @@
+"""The engines of the server: one for each namespace that somebody asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from amfs_core.memory import AgentMemory, Namespace
+from amfs_core.storage import Metrics
+from amfs_server.settings import Settings
+
+_MOST_NAMESPACES = 256
+
+
+class Engines:
+    """One store, and an engine for each namespace in it. At most 256 are kept, the one that was
+    not asked for longest closes first; it is made again when it is asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        config = settings.config
+        self.agent_id = config.signing_agent()
+        self.adapter = settings.adapter or config.open_adapter()
+        self._config = config
+        self._owns_adapter = settings.adapter is None
+        self._keepers: OrderedDict[str, AgentMemory] = OrderedDict()  # a handle keeps each open
+        self._lock = threading.Lock()
+
+    def engine(self, namespace: str) -> Namespace:
+        """Return the engine of a namespace. Sends nothing. Raises `InvalidKeyError`."""
+        return self._keeper(namespace)._engine
+
+    def memory(self, namespace: str, agent_id: str | None, session_id: str | None) -> AgentMemory:
+        """Return a handle for one request."""
+        engine = self.engine(namespace)
+        return AgentMemory(agent_id or self.agent_id, session_id=session_id, engine=engine)
+
+    def metrics(self) -> dict[str, Metrics]:
+        """Return what the store was asked for so far, by namespace."""
+        with self._lock:
+            keepers = dict(self._keepers)
+        return {namespace: keeper.metrics for namespace, keeper in keepers.items()}
+
+    def close(self) -> None:
+        """Close all engines, and the store if it was opened here."""
+        with self._lock:
+            keepers, self._keepers = self._keepers, OrderedDict()
+        for keeper in keepers.values():
+            keeper.close()
+        if self._owns_adapter:
+            self.adapter.close()
+
+    def _keeper(self, namespace: str) -> AgentMemory:
+        with self._lock:
+            keeper = self._keepers.get(namespace)
+            if keeper is None:
+                config = self._config
+                engine = Namespace(
+                    self.adapter,
+                    namespace,
+                    patience=config.patience,
+                    cache_dir=config.cache_dir,
+                    max_value_bytes=config.max_value_bytes,
+                )
+                keeper = self._keepers[namespace] = AgentMemory(self.agent_id, engine=engine)
+            self._keepers.move_to_end(namespace)
+            oldest = None
+            if len(self._keepers) > _MOST_NAMESPACES:
+                _, oldest = self._keepers.popitem(last=False)
+        if oldest is not None:
+            oldest.close()
+        return keeper

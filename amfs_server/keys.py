@@ -1,0 +1,206 @@
+"""Keys: who may do what. The file keeps hashes, so it gives nobody a key.
+
+The file is JSON: `{"keys": [{"name": "ci", "sha256": "…", "role": "writer", "namespaces": ["prod"],
+"entity_paths": ["checkout"], "agent_id": "ci"}]}`. A key is random (256 bits), so one SHA-256 is as
+good as a slow hash: there is nothing to guess.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from amfs_core.errors import ConfigurationError
+from amfs_server.problems import Refusal
+
+Role = Literal["reader", "writer", "eraser"]
+_RANK: dict[Role, int] = {"reader": 0, "writer": 1, "eraser": 2}
+_PREFIX = "amfs_"
+_log = logging.getLogger("amfs.server")
+
+
+class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one key may do.
+
+    `role`: a reader reads, a writer writes and deletes too, an eraser purges too. `namespaces` and
+    `entity_paths` are what it sees, None: all. What it writes is signed by `agent_id`, None: by
+    whom the client says.
+    """
+
+    name: str
+    sha256: str
+    role: Role = "reader"
+    namespaces: list[str] | None = None
+    entity_paths: list[str] | None = None
+    agent_id: str | None = None
+
+    def require_role(self, role: Role) -> None:
+        """Raise unless this key has the role, or one that may do more."""
+        if _RANK[self.role] < _RANK[role]:
+            raise Refusal(403, "forbidden", f"this key is a {self.role}'s, not a {role}'s")
+
+    def require_namespace(self, namespace: str) -> None:
+        """Raise unless this key sees a namespace. The answer is the same for one that exists."""
+        if self.namespaces is not None and namespace not in self.namespaces:
+            raise Refusal(403, "forbidden", "this key does not see that namespace")
+
+    def sees(self, entity_path: str) -> bool:
+        """Whether this key sees the memories under an entity path."""
+        return self.entity_paths is None or any(
+            entity_path == path or entity_path.startswith(path + "/") for path in self.entity_paths
+        )
+
+    def require_path(self, entity_path: str) -> None:
+        """Raise unless this key sees an entity path. The answer is the same for one that exists."""
+        if not self.sees(entity_path):
+            raise Refusal(403, "forbidden", "this key does not see that entity path")
+
+    def scope(self, under: str | None) -> str | None:
+        """Return the entity path that a look below `under` goes through; None: all of them."""
+        if under is not None:
+            self.require_path(under)
+            return under
+        if self.entity_paths is None:
+            return None
+        if len(self.entity_paths) == 1:
+            return self.entity_paths[0]
+        raise Refusal(
+            403,
+            "forbidden",
+            "this key sees several entity paths, and not what is beside them",
+            hint="name one of them with `under`",
+        )
+
+
+class _KeyFile(msgspec.Struct, forbid_unknown_fields=True):
+    keys: list[Key]
+
+
+NOBODY = Key("local", "", "eraser")
+"""Who asks where no key is needed: somebody on this machine."""
+
+
+class Keys:
+    """The keys of a file, which is read again when it changes."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._keys: list[tuple[bytes, Key]] = []
+        self._state: object = None
+        self._load()
+
+    def find(self, authorization: str | None) -> Key:
+        """Return the key that an `Authorization` header carries. Raises a 401 for none, or one that
+        is not in the file."""
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise _unauthorized("send a key: Authorization: Bearer amfs_…")
+        self._reload()
+        digest = hashlib.sha256(token.strip().encode()).hexdigest().encode()
+        found = None
+        for known, key in self._keys:  # all of them, so that the time tells nothing
+            if hmac.compare_digest(known, digest):
+                found = key
+        if found is None:
+            raise _unauthorized("this key is not known here")
+        return found
+
+    def _reload(self) -> None:
+        """Take a changed file; a file that is wrong leaves the keys as they were."""
+        try:
+            if _state(self.path) != self._state:
+                self._load()
+        except (OSError, ConfigurationError) as error:
+            _log.error("the keys stay as they were: %s", error)
+
+    def _load(self) -> None:
+        state = _state(self.path)
+        self._keys = [(key.sha256.encode(), key) for key in read(self.path)]
+        self._state = state
+
+
+def read(path: Path) -> list[Key]:
+    """Return the keys of a file. `ConfigurationError` names the file and what is wrong with it."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=_KeyFile).keys
+    except OSError as error:
+        raise ConfigurationError(
+            f"the keys {str(path)!r} cannot be read: {error.strerror}",
+            hint="make the file with `amfs key new`",
+        ) from error
+    except msgspec.MsgspecError as error:
+        raise ConfigurationError(f"the keys {str(path)!r} are wrong: {error}") from error
+    for key in found:
+        if len(key.sha256) != 64 or set(key.sha256) - set("0123456789abcdef"):
+            raise ConfigurationError(
+                f"the keys {str(path)!r} are wrong: the sha256 of {key.name!r} is not 64 digits",
+                hint="the file has the hash of a key, never the key",
+            )
+    return found
+
+
+def add(
+    path: Path,
+    name: str,
+    role: Role,
+    *,
+    namespaces: list[str] | None = None,
+    entity_paths: list[str] | None = None,
+    agent_id: str | None = None,
+) -> str:
+    """Make a key, add its hash to a file, and return the key, which nobody can find out later.
+
+    Makes the file, for this user alone, if there is none. Raises `ConfigurationError` for a name
+    that is there already.
+    """
+    keys = read(path) if path.exists() else []
+    if any(key.name == name for key in keys):
+        raise ConfigurationError(
+            f"there is a key named {name!r} already", hint="choose another name, or remove that one"
+        )
+    token = _PREFIX + secrets.token_urlsafe(32)
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    keys.append(Key(name, digest, role, namespaces, entity_paths, agent_id))
+    _write(path, keys)
+    return token
+
+
+def remove(path: Path, name: str) -> bool:
+    """Remove a key from a file; False when there is none of that name."""
+    keys = read(path)
+    kept = [key for key in keys if key.name != name]
+    if len(kept) == len(keys):
+        return False
+    _write(path, kept)
+    return True
+
+
+def _write(path: Path, keys: list[Key]) -> None:
+    """Replace the file in one step: a server that reads it sees the old one or the new one."""
+    body = msgspec.json.format(msgspec.json.encode(_KeyFile(keys)), indent=2) + b"\n"
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(body)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise ConfigurationError(
+            f"the keys {str(path)!r} cannot be written: {error.strerror}"
+        ) from error
+
+
+def _state(path: Path) -> object:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _unauthorized(detail: str) -> Refusal:
+    return Refusal(401, "unauthorized", detail, www_authenticate='Bearer realm="amfs"')

@@ -1,0 +1,56 @@
+"""Names in paths: each segment of a path is one name, percent-encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
+
+from amfs_core.errors import InvalidKeyError
+
+_MAX_PATH_BYTES = 8 * 1024
+
+
+def segments(raw_path: bytes) -> list[str]:
+    """Return the segments of a path as they were sent, each decoded by itself.
+
+    A framework decodes the whole path first, and then `a%2Fb` cannot be told from `a/b`. Raises
+    `InvalidKeyError` for what is not UTF-8 once decoded, or far too long.
+    """
+    if len(raw_path) > _MAX_PATH_BYTES:
+        raise InvalidKeyError(f"the path is longer than {_MAX_PATH_BYTES} bytes")
+    parts = raw_path.partition(b"?")[0].split(b"/")[1:]
+    try:
+        return [unquote_to_bytes(part).decode() for part in parts]
+    except UnicodeDecodeError as error:
+        raise InvalidKeyError(
+            "a name in the path is not UTF-8", hint="encode it as UTF-8, then percent-encode it"
+        ) from error
+
+
+def raw_path(scope: Mapping[str, Any]) -> bytes:
+    """Return the path of a request as it was sent."""
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    return raw
+
+
+def memory_name(names: list[str]) -> tuple[str, str]:
+    """Return the entity path and the key that the last segments of a path name."""
+    if len(names) < 2 or not all(names):
+        raise InvalidKeyError(
+            "the path does not name a memory",
+            hint="its last segment is the key, those before it are the entity path",
+        )
+    for name in names[:-1]:
+        if "/" in name:  # the entity path is joined by slashes, so a segment has none
+            raise InvalidKeyError(
+                "a segment of the entity path has a slash, %2F",
+                hint="send it as / between segments; only the key may have an encoded slash",
+            )
+    return "/".join(names[:-1]), names[-1]
+
+
+def path_of(namespace: str, resource: str, entity_path: str, key: str) -> str:
+    """Return the path of a memory, percent-encoded."""
+    names = [namespace, resource, *entity_path.split("/"), key]
+    return "/v1/" + "/".join(quote(name, safe="~") for name in names)

@@ -1,0 +1,132 @@
+"""What operators ask: is it alive, can the store be used, what happened so far."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.responses import Response
+
+from amfs_server.engines import Engines
+from amfs_server.hub import Hubs
+
+_READY_SECONDS = 2.0  # an answer counts for so long: probes must not become a load
+_access = logging.getLogger("amfs.access")
+
+
+class Metrics:
+    """Counts requests, and gathers what engines and hubs count themselves."""
+
+    def __init__(self, engines: Engines, hubs: Hubs) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "amfs_http_requests",
+            "Requests that were answered.",
+            ("method", "resource", "status"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "amfs_http_request_seconds",
+            "How long they took, in seconds.",
+            ("method", "resource"),
+            registry=self._registry,
+        )
+        self._registry.register(_Store(engines, hubs))
+
+    def count(
+        self,
+        *,
+        method: str,
+        resource: str,
+        status: int,
+        seconds: float,
+        key: str | None,
+        path: str,
+    ) -> None:
+        """Count a request that was answered, and write its line of the access log."""
+        self._requests.labels(method, resource, str(status)).inc()
+        if resource != "watch":  # it takes as long as its client likes
+            self._seconds.labels(method, resource).observe(seconds)
+        if _access.isEnabledFor(logging.INFO):
+            line = {
+                "method": method,
+                "path": path,
+                "status": status,
+                "milliseconds": round(seconds * 1000, 1),
+                "key": key,
+            }
+            _access.info("%s", msgspec.json.encode(line).decode())
+
+    def response(self) -> Response:
+        """Return all counts in the text format of Prometheus."""
+        return Response(
+            generate_latest(self._registry), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+
+class _Store(Collector):
+    """Counts that others keep."""
+
+    def __init__(self, engines: Engines, hubs: Hubs) -> None:
+        self._engines = engines
+        self._hubs = hubs
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what the store was asked for, and who follows events."""
+        requests = CounterMetricFamily(
+            "amfs_store_requests", "Requests to the store.", labels=("namespace", "kind")
+        )
+        totals = {
+            name: CounterMetricFamily(f"amfs_store_{name}", text, labels=("namespace",))
+            for name, text in (
+                ("bytes_read", "Bytes of bodies that were read."),
+                ("bytes_written", "Bytes of bodies that were written."),
+                ("retries", "Requests that were repeated."),
+                ("conflicts", "Creates that lost against another writer."),
+                ("cache_hits", "Objects that needed no request."),
+                ("outages", "How often the store was found to be down."),
+                ("refused", "Requests that were not sent because it was known to be down."),
+            )
+        }
+        for namespace, metrics in self._engines.metrics().items():
+            for kind, count in metrics.requests.items():
+                requests.add_metric((namespace, kind), count)
+            for name, family in totals.items():
+                family.add_metric((namespace,), getattr(metrics, name))
+        yield requests
+        yield from totals.values()
+        yield GaugeMetricFamily(
+            "amfs_event_clients", "Clients that follow events now.", self._hubs.clients
+        )
+        yield GaugeMetricFamily(
+            "amfs_watchers", "Paths that are watched for them.", len(self._hubs)
+        )
+
+
+class Readiness:
+    """Whether the store can be used, asked at most every 2 seconds."""
+
+    def __init__(self, engines: Engines, namespace: str) -> None:
+        self._engines = engines
+        self._namespace = namespace
+        self._asking = asyncio.Lock()
+        self._asked = -_READY_SECONDS
+        self._ok = False
+
+    async def response(self, *, is_stopping: bool) -> Response:
+        """Return 200 or 503. Says nothing about the store: anybody may ask."""
+        async with self._asking:
+            if time.monotonic() - self._asked >= _READY_SECONDS and not is_stopping:
+                memory = self._engines.memory(self._namespace, None, None)
+                health = await asyncio.to_thread(memory.health)
+                self._ok, self._asked = health.ok, time.monotonic()
+        ready = self._ok and not is_stopping
+        return Response(
+            msgspec.json.encode({"ready": ready}), 200 if ready else 503, None, "application/json"
+        )

@@ -1,0 +1,65 @@
+"""Search, by a query string or by a JSON body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from amfs import documents
+from amfs_core.errors import InvalidValueError
+from amfs_core.spelling import did_you_mean
+from amfs_server.calls import Call, json, moment
+
+_MOST = 1_000
+_NAMES = (
+    *("q", "under", "tags", "memory_type", "agent_id", "since", "until", "min_confidence"),
+    *("limit", "max_age"),
+)
+
+
+async def by_query(call: Call) -> Response:
+    """`GET` what answers a query."""
+    call.only(*_NAMES)
+    return await _found(
+        call,
+        {
+            "q": call.text("q"),
+            "under": call.text("under"),
+            "tags": call.texts("tags"),
+            "memory_type": call.text("memory_type"),
+            "agent_id": call.text("agent_id"),
+            "since": call.moment("since"),
+            "until": call.moment("until"),
+            "min_confidence": call.number("min_confidence"),
+            "limit": call.whole("limit"),
+            "max_age": call.number("max_age"),
+        },
+    )
+
+
+async def by_body(call: Call) -> Response:
+    """`POST` a query, for long ones."""
+    call.only()
+    fields = await call.body()
+    for name in fields:
+        if name not in _NAMES:
+            raise InvalidValueError(f"there is no field {name!r:.80}{did_you_mean(name, _NAMES)}")
+    for name in ("since", "until"):
+        if fields.get(name) is not None:
+            fields[name] = moment(fields[name], name)
+    return await _found(call, fields)
+
+
+async def _found(call: Call, fields: dict[str, Any]) -> Response:
+    given = {name: value for name, value in fields.items() if value is not None}
+    query = given.pop("q", None)
+    under = given.pop("under", None)
+    if under is not None and type(under) is not str:
+        raise InvalidValueError("under must be text")
+    limit = given.get("limit", 10)
+    if type(limit) is not int or not 1 <= limit <= _MOST:
+        raise InvalidValueError(f"limit must be from 1 to {_MOST}")
+    scope = call.key.scope(under)
+    hits = await call.with_memory(lambda memory: memory.search(query, entity_path=scope, **given))
+    return json({"hits": [documents.hit(hit) for hit in hits]})
