@@ -85,6 +85,9 @@ class Hub:
         any more."""
         name = event[1:]
         known = self._payloads.get(name)
+        if known is not None and self._is_erased(event):
+            del self._payloads[name]
+            known = None
         if known is None:
             known = asyncio.ensure_future(asyncio.to_thread(self._read, event))
             self._payloads[name] = known
@@ -95,6 +98,12 @@ class Hub:
         except AMFSError:
             self._payloads.pop(name, None)
             raise
+
+    def _is_erased(self, event: Event) -> bool:
+        """Whether a purge of the version is known: what was made of it before is not sent again."""
+        address = self.engine.layout.address(event.entity_path, event.key)
+        head = self.engine.versions.cache.head(address)
+        return head is not None and event.version < head.purged
 
     def _read(self, event: Event) -> bytes | None:
         address = self.engine.layout.address(event.entity_path, event.key)

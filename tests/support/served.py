@@ -27,8 +27,9 @@ class Served:
         self.lines: list[str] = []
         self._listening = threading.Event()
         self.url = ""
+        port = () if "--port" in arguments else ("--port", "0")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "amfs", *before, "serve", "--port", "0", *arguments],
+            [sys.executable, "-m", "amfs", *before, "serve", *port, *arguments],
             cwd=REPOSITORY,
             env={**os.environ, **variables},
             stderr=subprocess.PIPE,
