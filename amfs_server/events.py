@@ -32,7 +32,6 @@ _RETRY_MILLISECONDS = 2_000
 _AT_ONCE = 100
 _SEND_SECONDS = 30.0  # a client that takes nothing for so long is cut, and may come back
 _REST_SECONDS = 1.0
-_END_SECONDS = 1.0
 _ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})(?:-([A-Za-z0-9_-]{1,3000}))?", re.ASCII)
 
 
@@ -131,12 +130,6 @@ class _Stream:
     def _is_over(self) -> bool:
         return self._stopping.is_set() or self._hub.is_over
 
-    async def until_stopped(self) -> None:
-        """Return a little after the server begins to end: a client that reads has its last part
-        then, and one that does not is not waited for."""
-        await self._stopping.wait()
-        await asyncio.sleep(_END_SECONDS)
-
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield what is to be sent next."""
         # An id without data is no event, but a client that loses the connection now sends it.
@@ -228,12 +221,10 @@ class EventStream(Response):
         """Send it."""
         sending = asyncio.ensure_future(self._send(send))
         leaving = asyncio.ensure_future(_until_left(receive))
-        ending = asyncio.ensure_future(self._stream.until_stopped())
         try:
-            await asyncio.wait({sending, leaving, ending}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             leaving.cancel()
-            ending.cancel()
             sending.cancel()
             with suppress(asyncio.CancelledError, TimeoutError, AMFSError, Refusal):
                 await sending

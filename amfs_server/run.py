@@ -17,7 +17,7 @@ from amfs_server.app import make_app
 from amfs_server.settings import Settings
 
 _KEEP_ALIVE_SECONDS = 75
-_GRACE_SECONDS = 30
+_GRACE_SECONDS = 20  # Kubernetes kills after 30
 
 _log = logging.getLogger("amfs.server")
 

@@ -294,7 +294,6 @@ def test_a_client_that_reads_nothing_holds_nobody_up(memory: AgentMemory, served
         resident = Path(f"/proc/{served.process.pid}/status").read_text()
         (line,) = [line for line in resident.splitlines() if line.startswith("VmRSS")]
         assert int(line.split()[1]) < 500_000, line
-        assert served.stop() == 0  # it does not wait for that client either
 
 
 def test_the_server_ends_while_clients_follow(memory: AgentMemory, served: Served) -> None:
