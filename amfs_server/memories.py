@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json as plain_json
 import threading
 from collections import OrderedDict
-from typing import Any
+from urllib.parse import quote, unquote
 
 from starlette.responses import Response
 
 from amfs import documents
+from amfs_core import arguments
 from amfs_core.errors import InvalidValueError
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory
 from amfs_core.spelling import did_you_mean
+from amfs_core.versions import Diff
 from amfs_server.calls import Call, json, moment
 from amfs_server.names import memory_name, path_of
 from amfs_server.problems import Refusal
@@ -125,11 +124,13 @@ async def history(call: Call) -> Response:
     """`GET` the versions of a memory, oldest first."""
     entity_path, key = _seen(call)
     call.only("limit", "after")
-    limit, after = _limit(call), call.whole("after") or 0
+    limit, after = _limit(call), call.whole("after")
+    if after is not None:
+        arguments.version(after, "after")
     entries = await call.with_memory(lambda memory: memory.history(entity_path, key))
     if not entries:
         raise Refusal(404, "not_found", "there is no such memory")
-    entries = [entry for entry in entries if entry.version > after]
+    entries = [entry for entry in entries if entry.version > (after or 0)]
     following = entries[limit - 1].version if len(entries) > limit else None
     return json(
         {"entries": [documents.entry(entry) for entry in entries[:limit]], "next": following}
@@ -141,7 +142,18 @@ async def difference(call: Call) -> Response:
     entity_path, key = _seen(call)
     call.only("old", "new")
     old, new = call.whole("old"), call.whole("new")
-    found = await call.with_memory(lambda memory: memory.diff(entity_path, key, old, new))
+
+    def compare(memory: AgentMemory) -> Diff | None:
+        for version in (old, new):
+            if version is not None and memory.read(entity_path, key, version=version) is None:
+                return None
+        if new is None and not memory.history(entity_path, key):
+            return None
+        return memory.diff(entity_path, key, old, new)
+
+    found = await call.with_memory(compare)
+    if found is None:
+        raise Refusal(404, "not_found", "there is no such memory, or no such version of it")
     return json(documents.difference(found))
 
 
@@ -180,19 +192,20 @@ def _tags(header: str | None) -> set[str]:
 def _expected(call: Call) -> int | None:
     """Return the `expected_version` that the conditions of a request stand for."""
     match, none_match = call.header("if-match"), call.header("if-none-match")
-    if match is not None and none_match is not None:
-        raise InvalidValueError("give If-Match or If-None-Match, not both")
-    if none_match is not None:
-        if none_match != "*":
-            raise InvalidValueError('a PUT takes If-None-Match: * or If-Match: "VERSION"')
-        return 0
-    if match is None:
-        return None
-    digits = match[1:-1]
-    is_version = match[0] == match[-1] == '"' and digits.isascii() and digits.isdigit()
+    expected = None if match is None else _version_of(match)
+    if none_match is None:
+        return expected
+    if none_match != "*":
+        raise InvalidValueError('a PUT takes If-None-Match: * or If-Match: "VERSION"')
+    return 0
+
+
+def _version_of(tag: str) -> int:
+    digits = tag[1:-1]
+    is_version = tag[0] == tag[-1] == '"' and digits.isascii() and digits.isdigit()
     if not is_version or len(digits) > 10 or int(digits) < 1:
         raise InvalidValueError(
-            f"If-Match must be one version, as in the ETag, not {match!r:.80}",
+            f"If-Match must be one version, as in the ETag, not {tag!r:.80}",
             hint='send the ETag of a GET, such as "3"',
         )
     return int(digits)
@@ -208,22 +221,15 @@ def _limit(call: Call) -> int:
 
 
 def _token(entity_path: str, key: str) -> str:
-    text = plain_json.dumps([entity_path, key]).encode()
-    return base64.urlsafe_b64encode(text).decode().rstrip("=")
+    """Return the position behind a memory: its name, as in a path."""
+    return f"{entity_path}/{quote(key, safe='')}"
 
 
 def _position(token: str | None) -> tuple[str, str] | None:
     if token is None:
         return None
-    wrong = InvalidValueError("after is not the `next` of a page", hint="send `next` as it was")
-    try:
-        padded = token + "=" * (-len(token) % 4)
-        found: Any = plain_json.loads(base64.b64decode(padded, b"-_", validate=True))
-    except (binascii.Error, ValueError, RecursionError) as error:
-        raise wrong from error
-    if not (isinstance(found, list) and len(found) == 2 and all(type(x) is str for x in found)):
-        raise wrong
-    return found[0], found[1]
+    entity_path, _, key = token.rpartition("/")
+    return entity_path, unquote(key)
 
 
 _locks: OrderedDict[tuple[str, ...], threading.Lock] = OrderedDict()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amfs_core.format import MEMORY_TYPES, OutcomeType
+from amfs_core.format import MAX_VERSION, MEMORY_TYPES, OutcomeType
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES
 
 Document = dict[str, Any]
@@ -12,6 +12,15 @@ Document = dict[str, Any]
 _TEXT: Document = {"type": "string"}
 _COUNT: Document = {"type": "integer", "minimum": 0}
 _TIME: Document = {"type": "string", "format": "date-time"}
+_NAME: Document = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 255,
+    "description": "At most 255 bytes once escaped.",
+}
+_PATH: Document = {"type": "string", "pattern": "^[^/]{1,255}(/[^/]{1,255})*$", "maxLength": 850}
+_VERSION: Document = {"type": "integer", "minimum": 1, "maximum": MAX_VERSION}
+_WORD: Document = {"type": "string", "minLength": 1}
 _ANYTHING: Document = {"description": "Any JSON value."}
 _MOST_LIMIT = 1_000
 
@@ -46,7 +55,7 @@ def document() -> Document:
 def _paths() -> Document:
     memory = [*_in_path("namespace", "entity_path", "key")]
     namespace = [*_in_path("namespace")]
-    under = _query("under", _TEXT, "An entity path: what is in it and below it.")
+    under = _query("under", _PATH, "An entity path: what is in it and below it.")
     age = _query("max_age", _seconds(), "Answer from memory if checked at most so long ago.")
     return {
         "/v1/{namespace}/memories/{entity_path}/{key}": {
@@ -55,7 +64,7 @@ def _paths() -> Document:
                 "readMemory",
                 "Read a memory",
                 parameters=[
-                    _query("version", {"type": "integer", "minimum": 1}, "That version."),
+                    _query("version", _VERSION, "That version."),
                     _query("at", _TIME, "What was newest and live then."),
                     _query("min_confidence", _fraction(), "Below it: 404."),
                     age,
@@ -71,9 +80,17 @@ def _paths() -> Document:
                 "writeMemory",
                 "Write a new version",
                 parameters=[
-                    _header("If-Match", 'Write only if this is the newest version, as `"3"`.'),
-                    _header("If-None-Match", "`*`: write only if there is no version."),
-                    _header("Idempotency-Key", "The same key once more gives the same version."),
+                    _header(
+                        "If-Match",
+                        'Write only if this is the newest version, as `"3"`.',
+                        {"type": "string", "pattern": '^"[1-9][0-9]{0,9}"$'},
+                    ),
+                    _header("If-None-Match", "Write only if there is no version.", {"enum": ["*"]}),
+                    _header(
+                        "Idempotency-Key",
+                        "The same key once more gives the same version.",
+                        {"type": "string", "pattern": "^[!-~]{1,200}$"},
+                    ),
                 ],
                 body="Write",
                 responses={
@@ -116,7 +133,7 @@ def _paths() -> Document:
                 parameters=[
                     under,
                     _query("limit", _limit(), "Entries on a page; 100 if it is not given."),
-                    _query("after", _TEXT, "The `next` of the page before."),
+                    _query("after", _TEXT, "The `next` of the page before: the name of a memory."),
                     age,
                 ],
                 responses={"200": _answer("A page.", "Page")},
@@ -129,7 +146,7 @@ def _paths() -> Document:
                 "All versions, oldest first",
                 parameters=[
                     _query("limit", _limit(), "Versions on a page; 100 if it is not given."),
-                    _query("after", _COUNT, "The `next` of the page before."),
+                    _query("after", _VERSION, "The `next` of the page before."),
                 ],
                 responses={"200": _answer("A page.", "HistoryPage")},
                 errors=(404,),
@@ -141,10 +158,11 @@ def _paths() -> Document:
                 "compareVersions",
                 "What changed between two versions",
                 parameters=[
-                    _query("old", _COUNT, "By default the version before `new`."),
-                    _query("new", {"type": "integer", "minimum": 1}, "By default the newest."),
+                    _query("old", _VERSION, "By default the version before `new`."),
+                    _query("new", _VERSION, "By default the newest."),
                 ],
                 responses={"200": _answer("The difference.", "Difference")},
+                errors=(404,),
             ),
         },
         "/v1/{namespace}/paths": {
@@ -180,7 +198,7 @@ def _paths() -> Document:
                     under,
                     _query(
                         "tags",
-                        {"type": "array", "items": _TEXT},
+                        {"type": "array", "items": _WORD},
                         "All of them; the parameter may be repeated.",
                     ),
                     *(_query(name, schema, text) for name, (schema, text) in _FILTERS.items()),
@@ -305,15 +323,19 @@ def _schemas() -> Document:
     write: Document = {
         "value": _ANYTHING,
         "confidence": _fraction(),
-        "tags": {"type": "array", "items": {"type": "string", "minLength": 1}},
+        "tags": {"type": "array", "items": _WORD},
         "memory_type": {"enum": list(MEMORY_TYPES)},
-        "ttl": {"type": ["number", "null"], "exclusiveMinimum": 0, "description": "Seconds."},
+        "ttl": {"type": ["number", "null"], "minimum": 0.001, "maximum": 1e9},
         "expires_at": {"type": ["string", "null"], "format": "date-time"},
-        "pattern_refs": {"type": "array", "items": {"type": "string", "minLength": 1}},
+        "pattern_refs": {"type": "array", "items": _WORD},
         "index": {"type": "boolean", "description": "False: no search finds it by its words."},
     }
     cause = _object(
-        {"entity_path": _TEXT, "key": _TEXT, "version": {"type": "integer", "minimum": 1}},
+        {
+            "entity_path": _PATH,
+            "key": _NAME,
+            "version": _VERSION,
+        },
         required=("entity_path", "key"),
         closed=True,
     )
@@ -354,13 +376,14 @@ def _schemas() -> Document:
         ),
         "Write": {
             **_object(write, required=("value",), closed=True),
+            "not": {"required": ["ttl", "expires_at"]},
             "description": f"At most {DEFAULT_MAX_VALUE_BYTES:,} bytes, unless set otherwise.",
         },
         "Search": _object(
             {
                 "q": _TEXT,
-                "under": {"type": "string", "minLength": 1},
-                "tags": {"type": "array", "items": {"type": "string", "minLength": 1}},
+                "under": _PATH,
+                "tags": {"type": "array", "items": _WORD},
                 "max_age": _seconds(),
                 **{name: schema for name, (schema, _) in _FILTERS.items()},
             },
@@ -486,7 +509,10 @@ def _in_path(*names: str) -> list[Document]:
             "in": "path",
             "required": True,
             "description": about.get(name, "One segment."),
-            "schema": {"type": "string", "minLength": 1},
+            "schema": {
+                "key": _NAME,
+                "reference": {"type": "string", "minLength": 1, "maxLength": 250},
+            }.get(name, {**_NAME, "pattern": "^[^/]+$"}),
         }
         for name in names
     ]
@@ -496,8 +522,8 @@ def _query(name: str, schema: Document, text: str) -> Document:
     return {"name": name, "in": "query", "description": text, "schema": schema}
 
 
-def _header(name: str, text: str) -> Document:
-    return {"name": name, "in": "header", "description": text, "schema": _TEXT}
+def _header(name: str, text: str, schema: Document | None = None) -> Document:
+    return {"name": name, "in": "header", "description": text, "schema": schema or _WORD}
 
 
 def _fraction() -> Document:

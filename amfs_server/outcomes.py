@@ -92,7 +92,9 @@ def _entry(call: Call, given: Any) -> Cause | tuple[str, str]:
     entity_path, key, version = (given.get(name) for name in ("entity_path", "key", "version"))
     if type(entity_path) is not str or type(key) is not str:
         raise InvalidValueError("entity_path and key must be text")
-    if version is not None and type(version) is not int:
+    if isinstance(version, float) and version.is_integer():  # JSON has one kind of numbers
+        version = int(version)
+    if "version" in given and type(version) is not int:
         raise InvalidValueError("version must be a whole number")
     call.key.require_path(entity_path)
     return (entity_path, key) if version is None else Cause(entity_path, key, version)

@@ -69,11 +69,10 @@ def serve(
     for path in (certificate, private_key):
         if path is not None and not path.is_file():
             raise ConfigurationError(f"there is no file {str(path)!r}")
+    listening = _listening(host, port)
     app = make_app(settings)
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         access_log=False,  # the application writes its own
         log_level="warning",
         server_header=False,
@@ -88,15 +87,32 @@ def serve(
     # uvicorn raises the signal again once it has ended, for handlers of before.
     before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
-        server.run()
+        server.run(sockets=[listening])
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-    if not server.started:
-        raise ConfigurationError(
-            f"the server cannot listen at {host}:{port}", hint="is another one using the port?"
-        )
     _log.info("the server has ended")
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Return a socket at an address; uvicorn would end the program when there can be none."""
+    try:
+        ((family, kind, protocol, _, address), *_) = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        made = socket.socket(family, kind, protocol)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind(address)
+        except BaseException:
+            made.close()
+            raise
+    except OSError as error:
+        raise ConfigurationError(
+            f"the server cannot listen at {host}:{port}: {error.strerror or error}",
+            hint="is another one using the port?",
+        ) from error
+    return made
 
 
 def _is_local(host: str) -> bool:

@@ -21,21 +21,19 @@ _NAMES = (
 async def by_query(call: Call) -> Response:
     """`GET` what answers a query."""
     call.only(*_NAMES)
-    return await _found(
-        call,
-        {
-            "q": call.text("q"),
-            "under": call.text("under"),
-            "tags": call.texts("tags"),
-            "memory_type": call.text("memory_type"),
-            "agent_id": call.text("agent_id"),
-            "since": call.moment("since"),
-            "until": call.moment("until"),
-            "min_confidence": call.number("min_confidence"),
-            "limit": call.whole("limit"),
-            "max_age": call.number("max_age"),
-        },
-    )
+    given: dict[str, Any] = {
+        "q": call.text("q"),
+        "under": call.text("under"),
+        "tags": call.texts("tags"),
+        "memory_type": call.text("memory_type"),
+        "agent_id": call.text("agent_id"),
+        "since": call.moment("since"),
+        "until": call.moment("until"),
+        "min_confidence": call.number("min_confidence"),
+        "limit": call.whole("limit"),
+        "max_age": call.number("max_age"),
+    }
+    return await _found(call, {name: one for name, one in given.items() if one is not None})
 
 
 async def by_body(call: Call) -> Response:
@@ -45,19 +43,27 @@ async def by_body(call: Call) -> Response:
     for name in fields:
         if name not in _NAMES:
             raise InvalidValueError(f"there is no field {name!r:.80}{did_you_mean(name, _NAMES)}")
+        if fields[name] is None:
+            raise InvalidValueError(f"{name} is null", hint="leave it out")
     for name in ("since", "until"):
-        if fields.get(name) is not None:
+        if name in fields:
             fields[name] = moment(fields[name], name)
     return await _found(call, fields)
 
 
 async def _found(call: Call, fields: dict[str, Any]) -> Response:
-    given = {name: value for name, value in fields.items() if value is not None}
+    given = dict(fields)
     query = given.pop("q", None)
     under = given.pop("under", None)
-    if under is not None and type(under) is not str:
+    if "under" in fields and type(under) is not str:
         raise InvalidValueError("under must be text")
+    if "q" in fields and type(query) is not str:
+        raise InvalidValueError("q must be text")
+    if "tags" in fields and not isinstance(fields["tags"], list):
+        raise InvalidValueError("tags must be a list of texts")
     limit = given.get("limit", 10)
+    if isinstance(limit, float) and limit.is_integer():  # JSON has one kind of numbers
+        limit = given["limit"] = int(limit)
     if type(limit) is not int or not 1 <= limit <= _MOST:
         raise InvalidValueError(f"limit must be from 1 to {_MOST}")
     scope = call.key.scope(under)

@@ -292,7 +292,6 @@ def test_a_body_that_is_wrong_writes_nothing(
         ("GET", "/v1/default/memories?undr=e", 400),
         ("GET", "/v1/default/memories?limit=0", 400),
         ("GET", "/v1/default/memories?limit=1&limit=2", 400),
-        ("GET", "/v1/default/memories?after=nonsense", 400),
         ("GET", "/v1/default/search?since=yesterday", 400),
         ("GET", "/v1/default/search?min_confidence=high", 400),
         ("GET", "/v1/default/watch?since=nonsense", 400),
