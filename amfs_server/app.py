@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amfs_core.errors import AMFSError
 from amfs_server import events, memories, openapi, outcomes, problems, searches
@@ -28,6 +28,9 @@ from amfs_server.names import raw_path, segments
 from amfs_server.operations import Metrics, Readiness
 from amfs_server.problems import Refusal
 from amfs_server.settings import Settings
+
+if TYPE_CHECKING:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 Handler = Callable[[Call], Awaitable[Response]]
 
@@ -98,17 +101,22 @@ class _Server:
         self._metrics = Metrics(self.engines, self._hubs)
         self._ready = Readiness(self.engines, settings.config.namespace)
         self._document = openapi.document()
+        self._tools = _tools(self.engines, self.keys, settings)
+        self._running = contextlib.AsyncExitStack()
         self._idling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to work."""
         self._idling = asyncio.create_task(self._hubs.end_idle())
+        if self._tools is not None:
+            await self._running.enter_async_context(self._tools.run())
 
     async def end(self) -> None:
         """End events, wait for what is under way, and close the store."""
         self.stopping.set()
         if self._idling is not None:
             self._idling.cancel()
+        await self._running.aclose()
         await self._hubs.end()
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self.engines.close)
@@ -146,6 +154,8 @@ class _Server:
     async def _answer(self, request: Request, seen: dict[str, Any]) -> Response:
         self._require_host(request)
         names = segments(raw_path(request.scope))
+        if names == ["mcp"]:
+            return self._mcp(request, seen)
         method = "GET" if request.method == "HEAD" else request.method
         if len(names) == 1 and names[0] in _OPERATIONS:
             seen["resource"] = names[0]
@@ -166,6 +176,13 @@ class _Server:
         if handlers is None:
             return await events.follow(call, self._hubs, self.stopping)
         return await handlers[method](call)
+
+    def _mcp(self, request: Request, seen: dict[str, Any]) -> Response:
+        seen["resource"] = "mcp"
+        if self._tools is None:
+            raise Refusal(404, "not_found", "MCP is not installed", hint="pip install 'amfs[mcp]'")
+        self._key(request, seen)
+        return Forwarded(self._tools.asgi_app)
 
     async def _operation(self, name: str, request: Request, seen: dict[str, Any]) -> Response:
         if name == "healthz":
@@ -200,6 +217,37 @@ class _Server:
                 "without keys this server answers to this machine's own names only",
                 hint="use http://127.0.0.1, or start it with --keys",
             )
+
+
+def _tools(
+    engines: Engines, keys: Keys | None, settings: Settings
+) -> StreamableHTTPSessionManager | None:
+    """Return what answers `/mcp`; None without the SDK."""
+    try:
+        from amfs_server.remote_tools import session_manager
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types"):
+            raise
+        return None
+    return session_manager(engines, keys, settings)
+
+
+class Forwarded(Response):
+    """A response that another application gives."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__()
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the other one answer; its status is noted."""
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.status_code = message["status"]
+            await send(message)
+
+        await self._app(scope, receive, noted)
 
 
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH")
