@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amfs_core.errors import AMFSError
-from amfs_server import events, memories, openapi, outcomes, problems, searches
+from amfs_server import events, explorer, memories, openapi, outcomes, problems, searches
 from amfs_server.calls import Call, json
 from amfs_server.engines import Engines
 from amfs_server.hub import Hubs
@@ -161,6 +161,10 @@ class _Server:
             seen["resource"] = names[0]
             _require_method(method, ("GET",))
             return await self._operation(names[0], request, seen)
+        if len(names) == 1 and (found := explorer.page(names[0])) is not None:
+            seen["resource"] = "explorer"
+            _require_method(method, ("GET",))
+            return found
         if len(names) < 3 or names[0] != "v1":
             raise Refusal(404, "not_found", "there is nothing at this path", hint="/openapi.json")
         _, namespace, resource, *rest = names

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +19,7 @@ import pytest
 from amfs_core.memory import AgentMemory
 from amfs_local import LocalAdapter
 from amfs_server.event_log import EventLog
+from tests.support.node import installed
 from tests.support.served import Served, serving
 
 WAIT_SECONDS = 30.0
@@ -339,14 +338,7 @@ source.onerror = event => console.error('error', event.code ?? '')
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory in which Node finds an EventSource."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        if os.environ.get("CI"):
-            pytest.fail("the tests of the JavaScript client need node and npm")
-        pytest.skip("NOT TESTED: the JavaScript client of events, as there is no node or npm")
-    directory = tmp_path_factory.mktemp("node")
-    (directory / "package.json").write_text('{"type": "module"}')
-    command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "eventsource@4"]
-    subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=120)
+    directory = installed(tmp_path_factory.mktemp("node"), "eventsource@4")
     (directory / "follow.js").write_text(NODE)
     return directory
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -24,6 +23,7 @@ from amfs_local import LocalAdapter
 from amfs_server import keys
 from amfs_server.tools import WatchBus
 from tests.conftest import REPOSITORY
+from tests.support.node import installed
 from tests.support.served import Served, serving
 
 TOOLS = {"remember", "recall", "read", "list_memories", "history", "forget", "record_outcome"}
@@ -203,20 +203,11 @@ SCENARIOS = [
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the suites."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        if os.environ.get("CI"):
-            pytest.fail("the public suites of MCP need node and npm")
-        pytest.skip("NOT TESTED: the public suites of MCP, as there is no node or npm")
-    directory = tmp_path_factory.mktemp("mcp-suites")
-    (directory / "package.json").write_text('{"type": "module"}')
-    packages = (
+    return installed(
+        tmp_path_factory.mktemp("mcp-suites"),
         "@modelcontextprotocol/conformance@0.1.11",  # later ones need a newer Node
         "@modelcontextprotocol/inspector@0.18",
     )
-    command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", *packages]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return directory
 
 
 @pytest.fixture
