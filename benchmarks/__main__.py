@@ -25,6 +25,7 @@ from benchmarks import (
     page,
     requests,
     s3,
+    server,
     startup,
     watch,
 )
@@ -55,6 +56,7 @@ PARTS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "contention": contention.outcomes,
     "entries": entries.sizes,
     "watch": watch.latencies,
+    "server": server.over_http,
     "locomo": load.locomo,
     "load": load.conversations,
 }
