@@ -21,7 +21,7 @@ from amfs_core.doctor import Check, Diagnosis, Trial, examine, ok
 from amfs_core.errors import PermissionDeniedError
 from amfs_core.storage import ObjectInfo
 from amfs_core.testing.model import ModelAdapter
-from amfs_local import LocalAdapter, checks, mounts
+from amfs_local import LocalAdapter, checks
 from tests.cli.test_cli import empty_surroundings, on_a_terminal, refused, run  # noqa: F401
 from tests.conftest import NOT_COVERED
 
@@ -170,7 +170,7 @@ def test_a_file_system_is_known_by_its_type(
     table = tmp_path / "mounts"
     here = str(root).replace(" ", "\\040")
     table.write_text(f"/dev/root / ext4 rw 0 0\ngarbage\n{line.format(root=here)}\n")
-    monkeypatch.setattr(mounts, "_TABLE", str(table))
+    monkeypatch.setattr("amfs_core.doctor.mounts._TABLE", str(table))
     found = by_name(diagnose(store=str(root)))["file system"]
     assert found.verdict == verdict
     assert words in found.mend

@@ -1,0 +1,207 @@
+"""The connections of one adapter: each used by one thread at a time, and none across a fork.
+
+`docs/design/sqlite.md` says what a connection does that crosses one.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import TypeVar
+
+from amfs_core.errors import BackendUnavailableError
+from amfs_sqlite.database import Database, Link, primary, roll_back
+
+T = TypeVar("T")
+
+_MOST_IDLE = 8
+_LONGEST_FORK_SECONDS = 10.0
+_PAUSE_SECONDS = 0.001
+_ATTEMPTS = 10
+
+_abandoned: list[Link] = []
+"""Connections that threads of a parent process were using, and never let go of, when it forked."""
+
+
+class Connections:
+    """Lends connections to threads. Nothing here waits for a lock: a signal handler may come back
+    at any moment, and gets a connection of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._idle: list[Link] = []
+        self._used: dict[object, tuple[int, Link | None]] = {}
+        self._closed = False
+        self._spoilt = False
+        self.turn = threading.RLock()  # re-entrant: a signal handler may write
+        _register(self)
+
+    def run(
+        self, work: Callable[[sqlite3.Connection], T], *, make: bool = False, write: bool = False
+    ) -> T | None:
+        """Return `work(connection)`; None when there is no store and none is to be made.
+
+        Raises `FileReplacedError` when what was written is not in the file that everybody uses.
+        """
+        for _ in range(_ATTEMPTS):
+            own, token = threading.get_ident(), object()
+            link: Link | None = None
+            try:
+                self._enter(token, own)
+                link = self._take(make=make)
+                if link is None:
+                    return None
+                self._used[token] = own, link
+                if link.frozen:
+                    state = self._database.frozen_state()
+                    answer = work(link.connection)
+                    if state is None or state != self._database.frozen_state():
+                        continue  # somebody wrote meanwhile, without our knowing
+                    return answer
+                answer = work(link.connection)
+                if write and self._database.inode() != link.file:
+                    raise FileReplacedError
+                return answer
+            except BaseException as error:
+                if link is not None:
+                    roll_back(link.connection)
+                    if not _leaves_whole(error):
+                        link.broken = True
+                raise
+            finally:
+                if link is not None:
+                    self._put(link)
+                self._used.pop(token, None)
+        raise BackendUnavailableError(f"{self._database.path!r} changes again and again")
+
+    def close(self) -> None:
+        """Close those that nobody uses now; the others are closed when they come back."""
+        self._closed = True
+        self._close_idle()
+
+    def _enter(self, token: object, own: int) -> None:
+        """Say that this thread uses a connection, once no other thread forks."""
+        if self._spoilt:
+            raise BackendUnavailableError(
+                f"this process was forked while a call on {self._database.path!r} was stuck, and "
+                "SQLite cannot be used in it; start another"
+            )
+        while True:
+            self._used[token] = own, None
+            # Whoever forks says so first, and then looks who is using one: one of both sees it.
+            if all(thread == own for thread in list(_forking)):
+                return
+            del self._used[token]
+            time.sleep(_PAUSE_SECONDS)
+
+    def _take(self, *, make: bool) -> Link | None:
+        while True:
+            try:
+                link = self._idle.pop()
+            except IndexError:
+                return self._database.open(make=make)
+            if link.file == self._database.inode():
+                return link
+            link.close()  # the file was removed or replaced
+
+    def _put(self, link: Link) -> None:
+        if link.broken or link.frozen or self._closed or len(self._idle) >= _MOST_IDLE:
+            link.close()
+        else:
+            self._idle.append(link)
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            try:
+                self._idle.pop().close()
+            except IndexError:  # another thread was quicker
+                return
+
+    # -- forks -------------------------------------------------------------------------------
+
+    def before_fork(self, own: int, until: float) -> None:
+        """Wait until no other thread is within SQLite, and have no connection open."""
+        while any(thread != own for thread, _ in list(self._used.values())):
+            if time.monotonic() > until:
+                return
+            time.sleep(_PAUSE_SECONDS)
+        self._close_idle()
+
+    def after_fork(self) -> None:
+        """Begin without connections in a forked child. What a signal handler interrupted that
+        forked is closed: it is between two statements, in no transaction, and nobody else's."""
+        own = threading.get_ident()
+        for thread, link in self._used.values():
+            if thread != own:
+                self._spoilt = True
+            if link is not None and thread == own:
+                link.close()
+            elif link is not None:
+                link.broken = True
+                _abandoned.append(link)
+        if self._spoilt:
+            _abandoned.extend(self._idle)
+            self._idle = []
+        self._close_idle()
+        self._used = {}
+        self.turn = threading.RLock()
+
+
+class FileReplacedError(Exception):
+    """The file that was written to is not the one at the path any more."""
+
+
+def _leaves_whole(error: BaseException) -> bool:
+    """Whether a connection is as good as before after an error."""
+    if not isinstance(error, sqlite3.Error):
+        return not isinstance(error, FileReplacedError)
+    return primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
+
+
+# -- hooks of forks ------------------------------------------------------------------------------
+
+_all: dict[int, weakref.ref[Connections]] = {}
+_forking: dict[int, int] = {}  # threads that fork now, and how deep
+
+
+def _register(made: Connections) -> None:
+    number = id(made)
+    _all[number] = weakref.ref(made, lambda _: _all.pop(number, None))
+
+
+def _known() -> list[Connections]:
+    found = (reference() for reference in list(_all.values()))
+    return [one for one in found if one is not None]
+
+
+def _before_fork() -> None:
+    own = threading.get_ident()
+    _forking[own] = _forking.get(own, 0) + 1
+    until = time.monotonic() + _LONGEST_FORK_SECONDS
+    for one in _known():
+        one.before_fork(own, until)
+
+
+def _after_fork_in_parent() -> None:
+    own = threading.get_ident()
+    _forking[own] -= 1
+    if not _forking[own]:
+        del _forking[own]
+
+
+def _after_fork_in_child() -> None:
+    _forking.clear()
+    for one in _known():
+        one.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
