@@ -36,6 +36,7 @@ from amfs.config import settings
 from amfs_core.format import Layout, decode_entry
 from amfs_local import LocalAdapter
 from amfs_s3 import S3Adapter
+from amfs_sqlite import SqliteAdapter
 from tests.conftest import REPOSITORY
 from tests.support import servers
 from tests.support.servers import Server
@@ -342,9 +343,10 @@ def test_every_command_and_its_options_have_their_section() -> None:
 
 def test_every_variable_and_option_is_in_the_configuration_page() -> None:
     page = (DOCS / "configuration.md").read_text()
-    sources = (REPOSITORY / "amfs" / "config" / "settings.py").read_text()
+    modules = (REPOSITORY / "amfs" / "config").glob("*.py")
+    sources = "".join(module.read_text() for module in modules)
     wanted = set(re.findall(r"\bAMFS_[A-Z0-9_]*[A-Z0-9]\b", sources))
-    for adapter in (LocalAdapter, S3Adapter):
+    for adapter in (LocalAdapter, S3Adapter, SqliteAdapter):
         wanted |= set(inspect.signature(adapter).parameters)
     assert not [name for name in sorted(wanted) if f"`{name}`" not in page]
 

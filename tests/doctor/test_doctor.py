@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from amfs import AgentMemory
-from amfs.config import settings
+from amfs.config import places, settings
 from amfs.doctor import diagnose
 from amfs.doctor.check_settings import VARIABLES
 from amfs_core.doctor import Check, Diagnosis, Trial, examine, ok
@@ -294,7 +294,7 @@ def test_every_setting_is_said_to_come_from_where_it_does(
 
 
 def test_doctor_knows_every_variable_of_the_configuration() -> None:
-    source = Path(settings.__file__).read_text()
+    source = Path(settings.__file__).read_text() + Path(places.__file__).read_text()
     assert set(VARIABLES) == set(re.findall(r"\bAMFS_[A-Z0-9_]*[A-Z0-9]\b", source))
 
 
