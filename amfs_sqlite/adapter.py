@@ -12,16 +12,17 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from functools import partial
+from itertools import compress, islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from amfs_core.arguments import expanded
-from amfs_core.errors import ConfigurationError, OutcomeUnknownError
+from amfs_core.errors import AMFSError, ConfigurationError, OutcomeUnknownError
 from amfs_core.format import checked_prefix
 from amfs_core.storage import Doorbell, ObjectInfo
 from amfs_sqlite.checkpoints import Checkpoints
 from amfs_sqlite.connections import Connections, FileReplacedError
-from amfs_sqlite.database import Database, in_one_go, primary, rows
+from amfs_sqlite.database import Database, changed, in_one_go, primary, rows
 from amfs_sqlite.doorbell import FileDoorbell
 from amfs_sqlite.failures import translated
 
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
     from amfs_core.doctor import Check
 
 T = TypeVar("T")
+_Row = tuple[bytes, int, bytes]
 _Rows = list[Any]  # tuples
 
-_CREATE = "INSERT INTO objects (key, modified, body) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING"
+_INSERT = "INSERT INTO objects (key, modified, body) VALUES (?, ?, ?)"
+_CREATE = f"{_INSERT} ON CONFLICT (key) DO NOTHING"
 _REPLACE = "INSERT OR REPLACE INTO objects (key, modified, body) VALUES (?, ?, ?)"
 _GET = "SELECT body FROM objects WHERE key = ?"
 _DELETE = "DELETE FROM objects WHERE key = ?"
@@ -95,9 +98,7 @@ class SqliteAdapter:
         """Insert the row if there is none; True once it is durable, False when there is one."""
         values = self._row(key, data)
         created = self._write(
-            lambda connection: connection.execute(_CREATE, values).rowcount == 1,
-            key,
-            creates=True,
+            lambda connection: changed(connection, _CREATE, values) == 1, key, creates=True
         )
         self._checkpoints.wrote(len(data), 1)
         return created
@@ -105,17 +106,18 @@ class SqliteAdapter:
     def create_many(self, objects: Mapping[str, bytes]) -> list[str]:
         """Insert rows in one transaction, and return the keys of those that are there and durable
         now: all others are for `create`, which says why."""
-        keys = list(objects)
-        statements = [(_CREATE, self._row(key, data)) for key, data in objects.items()]
+        now = _now()
+        first = self._first
+        values = [(first + key.encode(), now, data) for key, data in objects.items()]
         try:
-            inserted = self._write(
-                lambda connection: in_one_go(connection, statements), "", creates=True
+            created = self._write(
+                lambda connection: _inserted(connection, values), "", creates=True
             )
-        except Exception as error:
-            _log.debug("%d objects are created one by one: %s", len(keys), error)
+        except AMFSError as error:
+            _log.debug("%d objects are created one by one: %s", len(values), error)
             return []
-        self._checkpoints.wrote(sum(map(len, objects.values())), len(keys))
-        return [key for key, count in zip(keys, inserted, strict=True) if count == 1]
+        self._checkpoints.wrote(sum(map(len, objects.values())), len(values))
+        return list(compress(objects, created))
 
     def get(self, key: str) -> bytes | None:
         """Return the row's bytes, or None when there is no such row, or no file."""
@@ -148,14 +150,14 @@ class SqliteAdapter:
         """Write the row, over one that is there too, in one step. What was there is erased: from
         the file, and from its write-ahead log as soon as nobody reads it."""
         values = self._row(key, data)
-        self._write(lambda connection: connection.execute(_REPLACE, values), key)
+        self._write(lambda connection: changed(connection, _REPLACE, values), key)
         self._checkpoints.erase()
 
     def delete(self, key: str) -> None:
         """Remove the row if there is one."""
         name = self._key(key)
         if self._database.inode() is not None:
-            self._write(lambda connection: connection.execute(_DELETE, (name,)), key)
+            self._write(lambda connection: changed(connection, _DELETE, (name,)), key)
 
     def doorbell(self, prefix: str) -> Doorbell:
         """Return what rings for every change of the file, whoever makes it on this machine."""
@@ -186,30 +188,25 @@ class SqliteAdapter:
     def _key(self, key: str) -> bytes:
         return self._first + key.encode()
 
-    def _row(self, key: str, data: bytes) -> tuple[bytes, int, bytes]:
-        return self._first + key.encode(), time.time_ns() // 1000, data
+    def _row(self, key: str, data: bytes) -> _Row:
+        return self._first + key.encode(), _now(), data
 
     def _read(self, sql: str, values: Iterable[Any], key: str, verb: str) -> _Rows:
-        bound = tuple(values)
-
-        def read() -> _Rows | None:
-            return self._connections.run(lambda connection: rows(connection, sql, bound))
-
+        work = partial(rows, sql=sql, values=tuple(values))
         try:
-            return self._patiently(read, time.monotonic() + self.timeout) or []
+            return self._patiently(partial(self._connections.run, work)) or []
         except (sqlite3.Error, OSError) as error:
             raise translated(error, self.path, key, verb) from error
 
     def _write(
         self, work: Callable[[sqlite3.Connection], T], key: str, *, creates: bool = False
     ) -> T:
+        attempt = partial(self._connections.run, work, make=True, write=True)
         until = time.monotonic() + self.timeout
         try:
             # Threads of one process take turns: SQLite would have them sleep and try again.
             with self._connections.turn:
-                done = self._patiently(
-                    lambda: self._connections.run(work, make=True, write=True), until
-                )
+                done = self._patiently(attempt, until)
         except (sqlite3.Error, OSError) as error:
             raise translated(error, self.path, key, "write", creates=creates) from error
         except FileReplacedError as error:
@@ -219,14 +216,17 @@ class SqliteAdapter:
         assert done is not None
         return done
 
-    @staticmethod
-    def _patiently(attempt: Callable[[], T], until: float) -> T:
+    def _patiently(self, attempt: Callable[[], T], until: float | None = None) -> T:
         """Return `attempt()`, again while another process has the lock and there is time."""
         while True:
             try:
                 return attempt()
             except sqlite3.Error as error:
-                if primary(error) != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                if primary(error) != sqlite3.SQLITE_BUSY:
+                    raise
+                now = time.monotonic()
+                until = now + self.timeout if until is None else until
+                if now > until:
                     raise
 
 
@@ -252,6 +252,21 @@ def _path(given: object) -> str:
     if path.endswith(os.sep):
         raise ConfigurationError(f"path {path!r} is a directory's; name a file in it")
     return expanded(path, "path")
+
+
+def _inserted(connection: sqlite3.Connection, values: list[_Row]) -> list[bool]:
+    """Insert rows in one transaction, and return of each whether it was: False when its key is
+    taken."""
+    try:
+        in_one_go(connection, [partial(connection.executemany, _INSERT, values)])
+    except sqlite3.IntegrityError:  # some are there, and all were rolled back
+        steps = [partial(connection.execute, _CREATE, one) for one in values]
+        return [count == 1 for count in in_one_go(connection, steps)]
+    return [True] * len(values)
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
 
 
 def _moment(microseconds: int) -> datetime:

@@ -18,8 +18,11 @@ from amfs_sqlite.connections import Connections, FileReplacedError
 from amfs_sqlite.database import rows
 
 _BYTES = 4 * 1024 * 1024
-_OBJECTS = 1000
-_OVERHEAD = 200  # of a row: its key, twice
+"""Of log after which there is a checkpoint, about. The log is used again from its beginning then:
+to write over a file costs half of what it costs to make it longer."""
+
+_ROW_BYTES = 200  # beside the body: the key, twice
+_COMMIT_BYTES = 16 * 1024  # the pages that every commit changes: of the table and its index
 _ERASE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.005
 
@@ -32,16 +35,15 @@ class Checkpoints:
     def __init__(self, connections: Connections, path: str) -> None:
         self._connections = connections
         self._path = path
-        self._bytes = self._objects = 0
+        self._bytes = 0
 
     def wrote(self, size: int, objects: int) -> None:
         """Count what was committed, and make a checkpoint when it is enough. Raises nothing: the
         commit is safe in the log, and the next one tries again."""
-        self._bytes += size + objects * _OVERHEAD
-        self._objects += objects
-        if self._bytes < _BYTES and self._objects < _OBJECTS:
+        self._bytes += size + objects * _ROW_BYTES + _COMMIT_BYTES
+        if self._bytes < _BYTES:
             return
-        self._bytes = self._objects = 0
+        self._bytes = 0
         if not self._done("FULL"):
             self._bytes = _BYTES // 2  # soon again
 

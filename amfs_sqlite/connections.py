@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -14,7 +15,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from amfs_core.errors import BackendUnavailableError
-from amfs_sqlite.database import Database, Link, primary, roll_back
+from amfs_sqlite.database import (
+    Connection,
+    Database,
+    Link,
+    every_connection,
+    primary,
+    roll_back,
+)
 
 T = TypeVar("T")
 
@@ -23,8 +31,18 @@ _LONGEST_FORK_SECONDS = 10.0
 _PAUSE_SECONDS = 0.001
 _ATTEMPTS = 10
 
-_abandoned: list[Link] = []
-"""Connections that threads of a parent process were using, and never let go of, when it forked."""
+_abandoned: list[Connection] = []
+"""Connections of a parent process that a thread was within when it forked."""
+
+
+class _Use:
+    """A call of a thread, for as long as its frame lives: Ctrl-C may end that at any point."""
+
+    __slots__ = ("__weakref__", "link", "thread")
+
+    def __init__(self, thread: int) -> None:
+        self.thread = thread
+        self.link: Link | None = None
 
 
 class Connections:
@@ -34,8 +52,8 @@ class Connections:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._idle: list[Link] = []
-        self._used: dict[object, tuple[int, Link | None]] = {}
-        self._closed = False
+        self._uses: dict[int, weakref.ref[_Use]] = {}  # by `id`; of some the frame is gone
+        self._round = 0  # of connections between two calls of `close`
         self._spoilt = False
         self.turn = threading.RLock()  # re-entrant: a signal handler may write
         _register(self)
@@ -48,14 +66,13 @@ class Connections:
         Raises `FileReplacedError` when what was written is not in the file that everybody uses.
         """
         for _ in range(_ATTEMPTS):
-            own, token = threading.get_ident(), object()
+            use, begun = _Use(threading.get_ident()), self._round
             link: Link | None = None
             try:
-                self._enter(token, own)
-                link = self._take(make=make)
+                self._enter(use)
+                use.link = link = self._take(make=make)
                 if link is None:
                     return None
-                self._used[token] = own, link
                 if link.frozen:
                     state = self._database.frozen_state()
                     answer = work(link.connection)
@@ -74,28 +91,34 @@ class Connections:
                 raise
             finally:
                 if link is not None:
-                    self._put(link)
-                self._used.pop(token, None)
+                    self._put(link, begun)
+                self._uses.pop(id(use), None)
         raise BackendUnavailableError(f"{self._database.path!r} changes again and again")
 
     def close(self) -> None:
         """Close those that nobody uses now; the others are closed when they come back."""
-        self._closed = True
+        self._round += 1
+        if self._spoilt:
+            return
+        use = _Use(threading.get_ident())
+        self._enter(use)  # so that no thread forks in the middle of it
         self._close_idle()
+        self._uses.pop(id(use), None)
 
-    def _enter(self, token: object, own: int) -> None:
+    def _enter(self, use: _Use) -> None:
         """Say that this thread uses a connection, once no other thread forks."""
         if self._spoilt:
             raise BackendUnavailableError(
                 f"this process was forked while a call on {self._database.path!r} was stuck, and "
                 "SQLite cannot be used in it; start another"
             )
+        number = id(use)
         while True:
-            self._used[token] = own, None
+            self._uses[number] = weakref.ref(use)
             # Whoever forks says so first, and then looks who is using one: one of both sees it.
-            if all(thread == own for thread in list(_forking)):
+            if not _forking or all(thread == use.thread for thread in list(_forking)):
                 return
-            del self._used[token]
+            del self._uses[number]
             time.sleep(_PAUSE_SECONDS)
 
     def _take(self, *, make: bool) -> Link | None:
@@ -108,8 +131,9 @@ class Connections:
                 return link
             link.close()  # the file was removed or replaced
 
-    def _put(self, link: Link) -> None:
-        if link.broken or link.frozen or self._closed or len(self._idle) >= _MOST_IDLE:
+    def _put(self, link: Link, begun: int) -> None:
+        is_over = link.broken or link.frozen or self._round != begun
+        if is_over or len(self._idle) >= _MOST_IDLE:
             link.close()
         else:
             self._idle.append(link)
@@ -123,31 +147,31 @@ class Connections:
 
     # -- forks -------------------------------------------------------------------------------
 
-    def before_fork(self, own: int, until: float) -> None:
-        """Wait until no other thread is within SQLite, and have no connection open."""
-        while any(thread != own for thread, _ in list(self._used.values())):
+    def before_fork(self, until: float) -> None:
+        """Wait until no other thread is within SQLite, and close what nobody uses."""
+        while not self.is_quiet():
             if time.monotonic() > until:
                 return
             time.sleep(_PAUSE_SECONDS)
         self._close_idle()
 
-    def after_fork(self) -> None:
-        """Begin without connections in a forked child. What a signal handler interrupted that
-        forked is closed: it is between two statements, in no transaction, and nobody else's."""
+    def _current(self) -> list[_Use]:
+        found = (reference() for reference in list(self._uses.values()))
+        return [use for use in found if use is not None]
+
+    def is_quiet(self) -> bool:
+        """Whether no other thread is within SQLite."""
         own = threading.get_ident()
-        for thread, link in self._used.values():
-            if thread != own:
-                self._spoilt = True
-            if link is not None and thread == own:
-                link.close()
-            elif link is not None:
-                link.broken = True
-                _abandoned.append(link)
-        if self._spoilt:
-            _abandoned.extend(self._idle)
-            self._idle = []
-        self._close_idle()
-        self._used = {}
+        return all(use.thread == own for use in self._current())
+
+    def after_fork(self, *, spoilt: bool) -> None:
+        """Begin without connections in a forked child."""
+        self._spoilt = self._spoilt or spoilt
+        for use in self._current():  # what a signal handler interrupted that forked
+            if use.link is not None:
+                use.link.broken = True
+        self._idle = []
+        self._uses.clear()
         self.turn = threading.RLock()
 
 
@@ -183,7 +207,7 @@ def _before_fork() -> None:
     _forking[own] = _forking.get(own, 0) + 1
     until = time.monotonic() + _LONGEST_FORK_SECONDS
     for one in _known():
-        one.before_fork(own, until)
+        one.before_fork(until)
 
 
 def _after_fork_in_parent() -> None:
@@ -194,9 +218,20 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
+    """Close what was inherited: connections that a signal handler interrupted which forked. Each is
+    between two statements, in no transaction, and no thread of this process is in it."""
     _forking.clear()
-    for one in _known():
-        one.after_fork()
+    known = _known()
+    inherited = every_connection()
+    spoilt = not all(one.is_quiet() for one in known)
+    if spoilt:  # a thread of the parent was in one of them: it is neither used nor closed here
+        _abandoned.extend(inherited)
+    else:
+        for connection in inherited:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+    for one in known:
+        one.after_fork(spoilt=spoilt)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork

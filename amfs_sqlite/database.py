@@ -7,11 +7,12 @@ import operator
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from amfs_core.errors import BackendUnavailableError, ConfigurationError
 
@@ -36,12 +37,33 @@ SELECT CASE WHEN (SELECT count(*) FROM sqlite_master) > 0 THEN abs(-922337203685
 """An error, as that number has no absolute value, unless the file has no tables: somebody may have
 made some since we looked."""
 
+_BEGIN = "BEGIN IMMEDIATE"
+
 _LOCK_SECONDS = 0.05
 """SQLite waits for a lock in one piece, deaf to Ctrl-C: so long, and then it is asked again."""
 
 _ATTEMPTS = 10
 
 Inode = tuple[int, int]
+
+
+class Connection(sqlite3.Connection):
+    """A connection that is known from before it is open until it is gone: none is overlooked in a
+    forked child, whatever a signal handler interrupted that forked."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        number = id(self)
+        _connections[number] = weakref.ref(self, lambda _: _connections.pop(number, None))
+        super().__init__(*arguments, **options)
+
+
+_connections: dict[int, weakref.ref[Connection]] = {}
+
+
+def every_connection() -> list[Connection]:
+    """Return the connections of this process, among them some that are closed."""
+    found = (reference() for reference in list(_connections.values()))
+    return [connection for connection in found if connection is not None]
 
 
 class Link:
@@ -153,6 +175,7 @@ class Database:
             timeout=_LOCK_SECONDS,
             isolation_level=None,
             check_same_thread=False,
+            factory=Connection,
         )
 
     def _touch(self) -> None:
@@ -212,15 +235,13 @@ class Database:
             )
 
     def _make(self, connection: sqlite3.Connection) -> None:
-        in_one_go(
-            connection,
-            [
-                (_MUST_BE_EMPTY, ()),
-                (_TABLE, ()),
-                (f"PRAGMA application_id = {APPLICATION}", ()),
-                (f"PRAGMA user_version = {VERSION}", ()),
-            ],
+        statements = (
+            _MUST_BE_EMPTY,
+            _TABLE,
+            f"PRAGMA application_id = {APPLICATION}",
+            f"PRAGMA user_version = {VERSION}",
         )
+        in_one_go(connection, [partial(connection.execute, one) for one in statements])
         if self._durable:
             directory = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -240,30 +261,37 @@ def rows(
     return list(chain.from_iterable(map(connection.execute, (sql,), (values,))))
 
 
-def in_one_go(
-    connection: sqlite3.Connection, statements: Iterable[tuple[str, Sequence[Any]]]
-) -> list[int]:
-    """Carry out statements in one transaction, and return how many rows each changed.
+def changed(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()) -> int:
+    """Carry out a statement, in a transaction of its own, and return how many rows it changed."""
+    return next(map(_row_count, map(connection.execute, (sql,), (values,))))
 
-    This too is one call of C: between two bytecodes of Python there is never a transaction. If it
-    raises, all is rolled back.
+
+def in_one_go(
+    connection: sqlite3.Connection, steps: Iterable[Callable[[], sqlite3.Cursor]]
+) -> list[int]:
+    """Carry out statements, bound by `partial`, in one transaction; return how many rows each
+    changed. If one fails, all are rolled back.
+
+    This too is one call of C: between two bytecodes of Python there is never a transaction, nor a
+    cursor, which would keep a connection half open that a forked child closes.
     """
-    execute = connection.execute
-    steps = [partial(execute, "BEGIN IMMEDIATE")]
-    steps += [partial(execute, sql, values) for sql, values in statements]
-    steps.append(partial(execute, "COMMIT"))
+    begin, commit = partial(connection.execute, _BEGIN), partial(connection.execute, "COMMIT")
+    all_steps: list[Callable[[], sqlite3.Cursor]] = [begin, *steps, commit]
     try:
-        done = list(map(operator.call, steps))
+        return list(map(_row_count, map(_call, all_steps)))[1:-1]
     finally:
         roll_back(connection)
-    return [cursor.rowcount for cursor in done[1:-1]]
+
+
+_call = cast("Callable[[Callable[[], sqlite3.Cursor]], sqlite3.Cursor]", operator.call)
+_row_count: Callable[[sqlite3.Cursor], int] = operator.attrgetter("rowcount")
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
     """End a transaction that failed, if there is one."""
     with contextlib.suppress(sqlite3.Error):  # some errors end it by themselves
         if connection.in_transaction:
-            connection.execute("ROLLBACK")
+            changed(connection, "ROLLBACK")
 
 
 def primary(error: sqlite3.Error) -> int:
