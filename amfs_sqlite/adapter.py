@@ -101,7 +101,7 @@ class SqliteAdapter:
             lambda connection: changed(connection, _CREATE, values) == 1, key, creates=True
         )
         self._checkpoints.wrote(len(data), 1)
-        return created
+        return bool(created)
 
     def create_many(self, objects: Mapping[str, bytes]) -> list[str]:
         """Insert rows in one transaction, and return the keys of those that are there and durable
@@ -117,7 +117,7 @@ class SqliteAdapter:
             _log.debug("%d objects are created one by one: %s", len(values), error)
             return []
         self._checkpoints.wrote(sum(map(len, objects.values())), len(values))
-        return list(compress(objects, created))
+        return list(compress(objects, created or ()))
 
     def get(self, key: str) -> bytes | None:
         """Return the row's bytes, or None when there is no such row, or no file."""
@@ -156,8 +156,7 @@ class SqliteAdapter:
     def delete(self, key: str) -> None:
         """Remove the row if there is one."""
         name = self._key(key)
-        if self._database.inode() is not None:
-            self._write(lambda connection: changed(connection, _DELETE, (name,)), key)
+        self._write(lambda connection: changed(connection, _DELETE, (name,)), key, make=False)
 
     def doorbell(self, prefix: str) -> Doorbell:
         """Return what rings for every change of the file, whoever makes it on this machine."""
@@ -199,22 +198,26 @@ class SqliteAdapter:
             raise translated(error, self.path, key, verb) from error
 
     def _write(
-        self, work: Callable[[sqlite3.Connection], T], key: str, *, creates: bool = False
-    ) -> T:
-        attempt = partial(self._connections.run, work, make=True, write=True)
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        key: str,
+        *,
+        creates: bool = False,
+        make: bool = True,
+    ) -> T | None:
+        """Return `work(connection)`; None when there is no store and none is to be made."""
+        attempt = partial(self._connections.run, work, make=make, write=True)
         until = time.monotonic() + self.timeout
         try:
             # Threads of one process take turns: SQLite would have them sleep and try again.
             with self._connections.turn:
-                done = self._patiently(attempt, until)
+                return self._patiently(attempt, until)
         except (sqlite3.Error, OSError) as error:
             raise translated(error, self.path, key, "write", creates=creates) from error
         except FileReplacedError as error:
             raise OutcomeUnknownError(
                 f"{self.path!r} was removed or replaced while {key!r} was written", object_key=key
             ) from error
-        assert done is not None
-        return done
 
     def _patiently(self, attempt: Callable[[], T], until: float | None = None) -> T:
         """Return `attempt()`, again while another process has the lock and there is time."""

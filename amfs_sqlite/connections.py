@@ -183,6 +183,8 @@ def _leaves_whole(error: BaseException) -> bool:
     """Whether a connection is as good as before after an error."""
     if not isinstance(error, sqlite3.Error):
         return not isinstance(error, FileReplacedError)
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_WRITE:
+        return True  # of a limit, as a rule, which is looked for in the files as they are
     return primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
 
 

@@ -122,7 +122,7 @@ class Database:
         for _ in range(_ATTEMPTS):
             file = self.inode()
             if file is None:
-                directory = os.path.dirname(self.path)
+                directory = os.path.dirname(os.path.realpath(self.path))
                 if not os.path.isdir(directory):
                     raise ConfigurationError(
                         f"the store {self.path!r} is in no directory: make {directory!r}, or name "
@@ -183,8 +183,8 @@ class Database:
 
         It is not opened: to close it would end the locks that SQLite has in this process.
         """
-        try:
-            os.mknod(self.path, stat.S_IFREG | 0o666)  # less the umask
+        try:  # less the umask; not by way of a link, which leads nowhere yet
+            os.mknod(os.path.realpath(self.path), stat.S_IFREG | 0o666)
         except FileExistsError:  # others were quicker
             pass
         except OSError:  # not on every system for everybody
@@ -243,7 +243,8 @@ class Database:
         )
         in_one_go(connection, [partial(connection.execute, one) for one in statements])
         if self._durable:
-            directory = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_CLOEXEC)
+            above = os.path.dirname(os.path.realpath(self.path))
+            directory = os.open(above, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.fsync(directory)
             finally:
