@@ -195,8 +195,10 @@ _forking: dict[int, int] = {}  # threads that fork now, and how deep
 
 
 def _register(made: Connections) -> None:
-    number = id(made)
-    _all[number] = weakref.ref(made, lambda _: _all.pop(number, None))
+    for number, reference in list(_all.items()):
+        if reference() is None:
+            _all.pop(number, None)
+    _all[id(made)] = weakref.ref(made)
 
 
 def _known() -> list[Connections]:

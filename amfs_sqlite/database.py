@@ -52,12 +52,17 @@ class Connection(sqlite3.Connection):
     forked child, whatever a signal handler interrupted that forked."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        number = id(self)
-        _connections[number] = weakref.ref(self, lambda _: _connections.pop(number, None))
+        if len(_connections) >= _MANY:
+            for number, reference in list(_connections.items()):
+                if reference() is None:
+                    _connections.pop(number, None)
+        # No callback of the reference: an exception of a signal handler would be lost in it.
+        _connections[id(self)] = weakref.ref(self)
         super().__init__(*arguments, **options)
 
 
 _connections: dict[int, weakref.ref[Connection]] = {}
+_MANY = 64
 
 
 def every_connection() -> list[Connection]:
@@ -161,8 +166,9 @@ class Database:
                 return None
             if not frozen:
                 self._set_up(connection)
-            if not is_made:
-                self._make(connection)
+            if not is_made and not self._make(connection):
+                connection.close()
+                return None
         except BaseException:
             connection.close()
             raise
@@ -192,8 +198,11 @@ class Database:
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
         """Whether the file has our table; False when it is empty."""
-        ((application,),) = rows(connection, "PRAGMA application_id")
+        # In this order: who makes a store meanwhile makes all of it in one step, so whoever sees
+        # any of it here sees whose it is, too.
+        ((tables,),) = rows(connection, "SELECT count(*) FROM sqlite_master")
         ((version,),) = rows(connection, "PRAGMA user_version")
+        ((application,),) = rows(connection, "PRAGMA application_id")
         if application == APPLICATION:
             if version > VERSION:
                 raise ConfigurationError(
@@ -201,7 +210,6 @@ class Database:
                     f"versions up to {VERSION}: install a newer AMFS"
                 )
             return True
-        ((tables,),) = rows(connection, "SELECT count(*) FROM sqlite_master")
         if application or version or tables:
             raise ConfigurationError(
                 f"{self.path!r} is a database of another program, and nothing was changed in it; "
@@ -234,14 +242,20 @@ class Database:
                 "SQLite's write-ahead log needs; name a path on a local disk"
             )
 
-    def _make(self, connection: sqlite3.Connection) -> None:
+    def _make(self, connection: sqlite3.Connection) -> bool:
+        """Make the table; False when somebody else has made one meanwhile."""
         statements = (
             _MUST_BE_EMPTY,
             _TABLE,
             f"PRAGMA application_id = {APPLICATION}",
             f"PRAGMA user_version = {VERSION}",
         )
-        in_one_go(connection, [partial(connection.execute, one) for one in statements])
+        try:
+            in_one_go(connection, [partial(connection.execute, one) for one in statements])
+        except sqlite3.OperationalError as error:
+            if primary(error) != sqlite3.SQLITE_ERROR:
+                raise
+            return False
         if self._durable:
             above = os.path.dirname(os.path.realpath(self.path))
             directory = os.open(above, os.O_RDONLY | os.O_CLOEXEC)
@@ -249,6 +263,7 @@ class Database:
                 os.fsync(directory)
             finally:
                 os.close(directory)
+        return True
 
 
 def rows(
