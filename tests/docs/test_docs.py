@@ -216,7 +216,9 @@ class Reader:
         path.parent.mkdir()
         path.write_text(text)
         variables = {}
-        if yaml.safe_load(text).get("layers", {}).get("primary", {}).get("adapter") == "s3":
+        primary = (yaml.safe_load(text).get("layers") or {}).get("primary", {})
+        kind = primary.get("adapter", "local")
+        if kind == "s3":
             variables = {
                 "AMFS_S3_BUCKET": self.own["bucket"],
                 "AMFS_S3_ENDPOINT": self.own["endpoint"],
@@ -224,7 +226,7 @@ class Reader:
         with in_place(path.parent, {**self.environment, **variables}), AgentMemory() as memory:
             written = memory.write("documentation", name_of(self.page), line)
             assert memory.read("documentation", name_of(self.page)) == written
-            assert memory.adapter.backend_type == ("s3" if variables else "local")
+            assert memory.adapter.backend_type == kind
 
 
 @contextlib.contextmanager
