@@ -38,6 +38,7 @@ from amfs_core.versions import Change, Diff
 
 if TYPE_CHECKING:
     from amfs.async_memory import AsyncAgentMemory
+    from amfs.config import open_store
     from amfs_core.watch import Watch
 
 __version__ = "0.1.0"
@@ -79,6 +80,7 @@ __all__ = [
     "WriteManyError",
     "WriteOutcomeUnknownError",
     "__version__",
+    "open_store",
 ]
 
 
@@ -92,4 +94,8 @@ def __getattr__(name: str) -> Any:
         from amfs_core.watch import Watch
 
         return Watch
+    if name == "open_store":
+        from amfs.config import open_store
+
+        return open_store
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,9 +14,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from amfs_core.doctor import Check, Diagnosis, Trial, ok, problem, warning
+from amfs_core.doctor import Check, Diagnosis, Trial, mount_of, ok, problem, warning
 from amfs_local.filesystem_probe import Abilities
-from amfs_local.mounts import mount_of
 
 if TYPE_CHECKING:
     from amfs_core.storage import StorageAdapter

@@ -72,7 +72,14 @@ def serve(
     run(settings, host=host, port=port, certificate=certificate, private_key=private_key)
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  amfs key new ci --role writer --path checkout-service --agent ci
+  amfs key ls
+  amfs key remove ci
+"""
+)
 def key() -> None:
     """Make and remove keys of the server, in a file of their hashes."""
 

@@ -15,14 +15,16 @@ Examples:
   amfs copy .amfs s3://my-bucket/amfs/
 
 \b
-Without --store the store comes from AMFS_S3_BUCKET, from amfs.yaml, or is the
-directory .amfs. Exit codes: 0 done, 1 nothing there (or, for verify, health and
+Without --store the store comes from AMFS_STORE, AMFS_S3_BUCKET or amfs.yaml, or
+is the directory .amfs. Exit codes: 0 done, 1 nothing there (or, for verify, health and
 doctor, something is wrong), 2 an error.
 """
 
 
 @click.group(cls=Program, epilog=_EPILOG)
-@click.option("--store", metavar="DIR|s3://BUCKET/PREFIX", help="Where the memories are.")
+@click.option(
+    "--store", metavar="DIR|sqlite:///FILE|s3://BUCKET/PREFIX", help="Where the memories are."
+)
 @click.option("--namespace", metavar="N", help="The namespace.  [default: default]")
 @click.option("--agent", metavar="A", help="Who signs what is written.  [default: user@host]")
 @click.option("--config", metavar="F", help="Configuration file, instead of amfs.yaml.")

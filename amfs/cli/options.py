@@ -45,7 +45,7 @@ class Session:
         )
 
     def open(self, place: str) -> StorageAdapter:
-        """Open the store at a directory or s3:// place; it is closed at the end of the run."""
+        """Open the store at a place; it is closed at the end of the run."""
         from amfs.config import open_store
 
         adapter = open_store(place)

@@ -17,7 +17,6 @@ import click
 from amfs.cli import output, streams
 from amfs.cli.options import Session
 from amfs.cli.run import Command
-from amfs_core.arguments import expanded
 from amfs_core.errors import ConfigurationError
 from amfs_core.memory import jsonl
 from amfs_core.upkeep.copy import copy as copy_store
@@ -122,13 +121,16 @@ Examples:
 def copy(session: Session, src: str, dst: str) -> None:
     """Copy every version and outcome from store SRC to store DST, byte for byte.
 
-    Both are a directory or s3://BUCKET/PREFIX. All namespaces are copied unless one is given.
-    What is there already is skipped, so after an interruption run it again. Different bytes are
-    never overwritten.
+    Both are a directory, sqlite:///FILE or s3://BUCKET/PREFIX. All namespaces are copied unless one
+    is given. What is there already is skipped, so after an interruption run it again. Different
+    bytes are never overwritten.
     """
-    if "://" not in src and not os.path.isdir(expanded(src, "the source")):
+    source = session.open(src)
+    if not os.path.isdir(getattr(source, "root", os.curdir)):
         raise ConfigurationError(f"there is no directory {src!r} to copy from")
-    source, target = session.open(src), session.open(dst)
+    if not os.path.exists(getattr(source, "path", os.curdir)):
+        raise ConfigurationError(f"there is no file {src!r} to copy from")
+    target = session.open(dst)
     with output.progress("Copying") as progress:
         report = copy_store(source, target, namespace=session.namespace, progress=progress)
     if session.json:

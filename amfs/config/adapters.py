@@ -21,7 +21,11 @@ from amfs_core.storage import StorageAdapter
 
 GROUP = "amfs.adapters"
 
-_OWN = {"local": "amfs_local:LocalAdapter", "s3": "amfs_s3:S3Adapter"}
+_OWN = {
+    "local": "amfs_local:LocalAdapter",
+    "s3": "amfs_s3:S3Adapter",
+    "sqlite": "amfs_sqlite:SqliteAdapter",
+}
 """This distribution's own. They need no entry point, so a checkout works without installing it,
 and no plugin can stand in for them."""
 

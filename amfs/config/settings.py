@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from amfs.config import adapters
+from amfs.config.places import S3_VARIABLES, read_place, s3_options
 from amfs_core.arguments import expanded
 from amfs_core.errors import ConfigurationError
 from amfs_core.storage import DEFAULT_PATIENCE, StorageAdapter
@@ -26,21 +25,14 @@ if TYPE_CHECKING:  # a file is what needs pydantic and yaml, so they wait until 
 
 FILE_NAME = "amfs.yaml"
 DEFAULT_ROOT = ".amfs"
-_S3_VARIABLES = {
-    "bucket": "AMFS_S3_BUCKET",
-    "prefix": "AMFS_S3_PREFIX",
-    "endpoint_url": "AMFS_S3_ENDPOINT",
-}
 
 _VARIABLES = (
-    *_S3_VARIABLES.values(),
+    "AMFS_STORE",
+    *S3_VARIABLES.values(),
     *("AMFS_CONFIG", "AMFS_NAMESPACE", "AMFS_AGENT_ID", "AMFS_ROOT", "AMFS_CACHE_DIR"),
     *("AMFS_PATIENCE", "AMFS_MAX_VALUE_BYTES"),
 )
 """All that is read: to copy the whole environment would take most of the time of a handle."""
-
-# s3:/bucket and the like. One letter before the colon is a drive of Windows.
-_LIKE_A_URL = re.compile(r"s3:|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 _LONGEST_REQUEST = 10.0  # the S3 adapter's own `timeout`, in seconds
 _SHORTEST_REQUEST = 1.0  # less would take a slow answer for none
@@ -55,7 +47,7 @@ class Config:
     answer; unless it has a `timeout` of its own, a bucket is given no longer for one request, so
     that a call about one memory ends after twice that at the latest. `cache_dir` is where the
     catalog of the newest versions is kept, None: in memory. `max_value_bytes` is how large a
-    version may be as JSON.
+    version may be as JSON. `place` is what `AMFS_STORE` says: then no option is the file's.
     """
 
     adapter: str = "local"
@@ -66,6 +58,7 @@ class Config:
     cache_dir: str | None = None
     max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
     file: ConfigFile | None = field(default=None, repr=False, compare=False)
+    place: str | None = None
 
     def open_adapter(self) -> StorageAdapter:
         """Open the store. Raises `ConfigurationError` when no such adapter is installed or an
@@ -74,7 +67,7 @@ class Config:
         if self.adapter == "s3" and self.patience < _LONGEST_REQUEST:
             longest = max(self.patience, _SHORTEST_REQUEST)
             options = {"timeout": longest, "connect_timeout": min(longest, 3.0), **options}
-        if self.file is None:
+        if self.file is None or self.place is not None:
             return adapters.make(self.adapter, options)
         return self.file.open_adapter(self.adapter, options)
 
@@ -95,14 +88,7 @@ def load(
     given = os.environ if environ is None else environ
     variables = {name: text for name in _VARIABLES if (text := given.get(name))}
     file = _file(path, variables)
-    adapter = "s3" if "AMFS_S3_BUCKET" in variables else (file.adapter if file else None) or "local"
-    options = dict(file.options) if file and (file.adapter or "local") == adapter else {}
-    if adapter == "s3":
-        options.update(_s3_options(variables))
-        if options.get("endpoint_url") == "":  # how a file says: AWS
-            options["endpoint_url"] = None
-    elif adapter == "local":
-        options["root"] = _root(options.get("root"), variables, file)
+    adapter, options = _store(variables, file)
     settings = file.settings if file else {}
     return Config(
         adapter=adapter,
@@ -115,53 +101,28 @@ def load(
         ),
         max_value_bytes=_max_value_bytes(variables, settings.get("max_value_bytes")),
         file=file,
+        place=variables.get("AMFS_STORE"),
     )
 
 
-def open_store(place: str, environ: Mapping[str, str] | None = None) -> StorageAdapter:
-    """Open a store by its place: a directory, or `s3://BUCKET/PREFIX`.
-
-    Without a prefix `AMFS_S3_PREFIX` counts, else `amfs/`. The endpoint is `AMFS_S3_ENDPOINT`,
-    else what the `AWS_*` variables and files say. Sends nothing. Raises `ConfigurationError`.
-    """
-    if "://" not in place:
-        if not place:
-            raise ConfigurationError(
-                "the store is empty",
-                hint="name a directory or s3://BUCKET/PREFIX",
-            )
-        if _LIKE_A_URL.match(place):
-            raise ConfigurationError(
-                f"{place.rpartition('@')[2]!r} is no store",
-                hint=(
-                    "name s3://BUCKET/PREFIX, or a "
-                    "directory, with ./ before a name that has such a colon"
-                ),
-            )
-        return adapters.make("local", {"root": place})
-    url = urlsplit(place)
-    if url.scheme != "s3":
-        raise ConfigurationError(
-            f"a store cannot be at {url.scheme}://",
-            hint="name a directory or s3://BUCKET/PREFIX",
-        )
-    if "@" in url.netloc:
-        raise ConfigurationError(
-            "leave credentials out of s3://BUCKET/PREFIX",
-            hint="AWS_* has them",
-        )
-    # Not from urlsplit: a bucket or prefix may hold characters that mean something in a URL.
-    bucket, _, prefix = place.partition("://")[2].partition("/")
-    if not bucket:
-        raise ConfigurationError(
-            f"{place!r} names no bucket",
-            hint="it is s3://BUCKET/PREFIX",
-        )
-    options = _s3_options(os.environ if environ is None else environ)
-    options["bucket"] = bucket
-    if prefix:
-        options["prefix"] = prefix if prefix.endswith("/") else prefix + "/"
-    return adapters.make("s3", options)
+def _store(variables: Mapping[str, str], file: ConfigFile | None) -> tuple[str, dict[str, Any]]:
+    """Return the name of the adapter and its options."""
+    if "AMFS_STORE" in variables:
+        try:
+            return read_place(variables["AMFS_STORE"], variables)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"AMFS_STORE: {error}") from error
+    adapter = "s3" if "AMFS_S3_BUCKET" in variables else (file.adapter if file else None) or "local"
+    options = dict(file.options) if file and (file.adapter or "local") == adapter else {}
+    if adapter == "s3":
+        options.update(s3_options(variables))
+        if options.get("endpoint_url") == "":  # how a file says: AWS
+            options["endpoint_url"] = None
+    elif adapter == "local":
+        options["root"] = _root(options.get("root"), variables, file)
+    elif adapter == "sqlite" and isinstance(options.get("path"), str) and options["path"]:
+        options["path"] = _path(options["path"], None, file)
+    return adapter, options
 
 
 def _file(path: str | os.PathLike[str] | None, variables: Mapping[str, str]) -> ConfigFile | None:
@@ -199,12 +160,6 @@ def _found_upwards() -> Path | None:
             hint="put one in its place",
         )
     return Path(path)
-
-
-def _s3_options(variables: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        option: variables[name] for option, name in _S3_VARIABLES.items() if variables.get(name)
-    }
 
 
 def _root(given: object, variables: Mapping[str, str], file: ConfigFile | None) -> object:

@@ -12,6 +12,7 @@ from amfs_core.storage import StorageAdapter
 
 VARIABLES = {
     "AMFS_CONFIG": "the file",
+    "AMFS_STORE": "the store",
     "AMFS_S3_BUCKET": "bucket",
     "AMFS_S3_PREFIX": "prefix",
     "AMFS_S3_ENDPOINT": "endpoint_url",
@@ -24,8 +25,19 @@ VARIABLES = {
 }
 """The variables that `amfs.config` reads, and the setting that each gives."""
 
-_SHOWN = ("bucket", "prefix", "endpoint_url", "region_name", "profile_name", "root", "durability")
-_IDLE = {"local": ("AMFS_S3_PREFIX", "AMFS_S3_ENDPOINT"), "s3": ("AMFS_ROOT",)}
+_SHOWN = (
+    "bucket",
+    "prefix",
+    "endpoint_url",
+    "region_name",
+    "profile_name",
+    "root",
+    "path",
+    "durability",
+)
+_OF_BUCKETS = ("AMFS_S3_PREFIX", "AMFS_S3_ENDPOINT")
+_IDLE = {"local": _OF_BUCKETS, "s3": ("AMFS_ROOT",), "sqlite": (*_OF_BUCKETS, "AMFS_ROOT")}
+_IDLE_BESIDE_A_PLACE = ("AMFS_S3_BUCKET", "AMFS_ROOT")
 _PLACE = ("layers", "primary")
 _NEAR = 0.8
 
@@ -43,18 +55,28 @@ def sources(config: Config, place: str | None) -> Diagnosis:
             near = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=_NEAR)
             if near:
                 return warning(f"{found}; nothing reads {name}", f"did you mean {near[0]}?")
-    idle = [] if place else [name for name in _set() if name in _IDLE.get(config.adapter, ())]
+    unused = set(_IDLE.get(config.adapter, ()))
+    if config.place is not None:
+        unused.update(_IDLE_BESIDE_A_PLACE)
+    idle = [] if place else [name for name in _set() if name in unused]
+    if idle and config.place is not None:
+        return warning(
+            f"{found}; AMFS_STORE says what the store is, so {', '.join(idle)} changes nothing",
+            f"unset either AMFS_STORE or {', '.join(idle)}",
+        )
     if idle:
         return warning(
             f"{found}; the store is {config.adapter}, where {', '.join(idle)} changes nothing",
-            "AMFS_S3_BUCKET selects a bucket; without it the store is a directory",
+            "AMFS_STORE and AMFS_S3_BUCKET select a store; without them it is a directory",
         )
     return ok(found)
 
 
 def origins(config: Config, namespace: str | None) -> str:
     """Say what the store is, with what made it so."""
-    if config.adapter == "s3" and "AMFS_S3_BUCKET" in _set():
+    if config.place is not None:
+        why = "AMFS_STORE"
+    elif config.adapter == "s3" and "AMFS_S3_BUCKET" in _set():
         why = "AMFS_S3_BUCKET"
     elif config.file is not None and config.file.adapter is not None:
         why = _line(config, (*_PLACE, "adapter"))
@@ -83,6 +105,8 @@ def _set() -> list[str]:
 
 def _options(config: Config) -> Iterator[str]:
     from_variable = {VARIABLES[name]: name for name in _set()}
+    if config.place is not None:
+        from_variable |= dict.fromkeys(("root", "path", "bucket"), "AMFS_STORE")
     for option, value in config.options.items():
         if option in from_variable:
             why = from_variable[option]

@@ -1,4 +1,4 @@
-"""What a check is, and the probe of any store."""
+"""What a check is, the probe of any store, and what a disk is."""
 
 from amfs_core.doctor.check import (
     DEADLINE,
@@ -12,6 +12,7 @@ from amfs_core.doctor.check import (
     skipped,
     warning,
 )
+from amfs_core.doctor.mounts import Mount, mount_of
 from amfs_core.doctor.probe import Trial
 
 __all__ = [
@@ -19,8 +20,10 @@ __all__ = [
     "Check",
     "Diagnosable",
     "Diagnosis",
+    "Mount",
     "Trial",
     "examine",
+    "mount_of",
     "ok",
     "problem",
     "refused",

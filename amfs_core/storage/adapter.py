@@ -110,7 +110,7 @@ def check_adapter(given: object) -> None:
     if missing or isinstance(given, type):
         raise ConfigurationError(
             f"adapter must be an open store such as LocalAdapter('memories'), not {kind}",
-            hint="amfs.yaml and AMFS_S3_BUCKET choose one by its name",
+            hint="amfs.open_store opens one by its place; amfs.yaml and AMFS_STORE choose one",
         )
 
 

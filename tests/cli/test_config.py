@@ -14,6 +14,7 @@ import pytest
 from amfs import AgentMemory, ConfigurationError
 from amfs.config import Config, load, open_store
 from amfs_local import LocalAdapter
+from amfs_sqlite import SqliteAdapter
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -389,16 +390,94 @@ def test_open_store_of_a_bucket(place: str, prefix: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("place", "path"),
+    [
+        ("sqlite:///memories.db", "memories.db"),
+        ("sqlite:///some/where.db", "some/where.db"),
+        ("SQLite:////absolute/where.db", "/absolute/where.db"),
+        ("sqlite:///100%#a b.db", "100%#a b.db"),
+    ],
+)
+def test_open_store_of_a_file(tmp_path: Path, place: str, path: str) -> None:
+    adapter = open_store(place)
+    assert isinstance(adapter, SqliteAdapter)
+    assert adapter.path == str(tmp_path / path)
+
+
+def test_open_store_takes_a_path_and_is_at_the_front_door(tmp_path: Path) -> None:
+    import amfs
+
+    adapter = amfs.open_store(tmp_path / "store")
+    assert isinstance(adapter, LocalAdapter)
+    assert "open_store" in amfs.__all__
+
+
+@pytest.mark.parametrize(
     "place",
     [
+        *("sqlite:memories.db", "sqlite:/memories.db", "sqlite://memories.db", "sqlite://"),
+        *("sqlite:///", "sqlite:////", "sqlite:///a.db?mode=ro", "sqlite:///:memory:"),
+        *("sqlite:///directory/", "sqlite:///a\0b", None, 5),
         *("", "s3://", "s3:///x", "gs://bucket/x", "s3://key:pass@b/x"),
         *("s3:/b", "s3:b", "S3:/b", "file:/x", "a\0b"),
     ],
 )
-def test_a_place_that_is_none_is_refused(place: str) -> None:
+def test_a_place_that_is_none_is_refused(place: Any) -> None:
     with pytest.raises(ConfigurationError) as error:
         open_store(place)
     assert "pass" not in str(error.value)
+
+
+# -- AMFS_STORE ------------------------------------------------------------------------------
+
+
+def test_amfs_store_comes_before_the_bucket_and_the_file(tmp_path: Path) -> None:
+    write_file(
+        tmp_path / "amfs.yaml",
+        "namespace: mine\nlayers:\n  primary:\n    adapter: local\n"
+        "    options: {root: in-the-file, durability: none}\n",
+    )
+    variables = {"AMFS_STORE": "sqlite:///named.db", "AMFS_S3_BUCKET": "b", "AMFS_ROOT": "r"}
+    config = load(environ=variables)
+    assert (config.adapter, dict(config.options)) == ("sqlite", {"path": "named.db"})
+    assert config.namespace == "mine"
+    config = load(environ={**variables, "AMFS_STORE": "named"})
+    adapter = config.open_adapter()
+    assert isinstance(adapter, LocalAdapter)
+    assert (adapter.root, adapter.durability) == (str(tmp_path / "named"), "fsync")
+    assert load(environ={**variables, "AMFS_STORE": ""}).adapter == "s3"
+
+
+def test_amfs_store_takes_a_bucket_with_its_variables() -> None:
+    config = load(
+        environ={
+            "AMFS_STORE": "s3://named/a",
+            "AMFS_S3_BUCKET": "other",
+            "AMFS_S3_PREFIX": "p/",
+            "AMFS_S3_ENDPOINT": "http://localhost:1",
+        }
+    )
+    endpoint = "http://localhost:1"
+    assert dict(config.options) == {"bucket": "named", "prefix": "a/", "endpoint_url": endpoint}
+
+
+def test_a_store_in_the_variable_that_is_none_is_named_by_it() -> None:
+    with pytest.raises(ConfigurationError, match=r"^AMFS_STORE: a store cannot be at gs://"):
+        load(environ={"AMFS_STORE": "gs://bucket"})
+
+
+def test_a_file_names_a_sqlite_store_that_is_relative_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file(
+        tmp_path / "amfs.yaml",
+        "layers:\n  primary:\n    adapter: sqlite\n    options:\n      path: memories.db\n",
+    )
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    adapter = load(environ={}).open_adapter()
+    assert isinstance(adapter, SqliteAdapter)
+    assert adapter.path == str(tmp_path / "memories.db")
 
 
 # -- cold start ------------------------------------------------------------------------------
@@ -412,7 +491,10 @@ def imported(code: str, cwd: Path) -> set[str]:
     return {name.partition(".")[0] for name in done.stdout.split()}
 
 
-HEAVY = {"boto3", "botocore", "pycurl", "pydantic", "yaml", "click", "rich", "amfs_s3"}
+HEAVY = {
+    *("boto3", "botocore", "pycurl", "pydantic", "yaml", "click", "rich"),
+    *("amfs_s3", "amfs_sqlite"),
+}
 
 
 def test_import_amfs_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -427,7 +509,7 @@ def test_a_local_memory_imports_nothing_heavy(tmp_path: Path) -> None:
 def test_a_configuration_file_imports_no_cloud_sdk(tmp_path: Path) -> None:
     write_file(tmp_path / "amfs.yaml", "namespace: x\n")
     found = imported("import amfs; amfs.AgentMemory('a').write('e', 'k', 1)", tmp_path)
-    assert not found & {"boto3", "botocore", "pycurl", "amfs_s3"}
+    assert not found & {"boto3", "botocore", "pycurl", "amfs_s3", "amfs_sqlite"}
 
 
 def test_the_version_is_the_distributions() -> None:

@@ -36,6 +36,7 @@ from amfs.config import settings
 from amfs_core.format import Layout, decode_entry
 from amfs_local import LocalAdapter
 from amfs_s3 import S3Adapter
+from amfs_sqlite import SqliteAdapter
 from tests.conftest import REPOSITORY
 from tests.support import servers
 from tests.support.servers import Server
@@ -217,7 +218,9 @@ class Reader:
         path.parent.mkdir()
         path.write_text(text)
         variables = {}
-        if yaml.safe_load(text).get("layers", {}).get("primary", {}).get("adapter") == "s3":
+        primary = (yaml.safe_load(text).get("layers") or {}).get("primary", {})
+        kind = primary.get("adapter", "local")
+        if kind == "s3":
             variables = {
                 "AMFS_S3_BUCKET": self.own["bucket"],
                 "AMFS_S3_ENDPOINT": self.own["endpoint"],
@@ -225,7 +228,7 @@ class Reader:
         with in_place(path.parent, {**self.environment, **variables}), AgentMemory() as memory:
             written = memory.write("documentation", name_of(self.page), line)
             assert memory.read("documentation", name_of(self.page)) == written
-            assert memory.adapter.backend_type == ("s3" if variables else "local")
+            assert memory.adapter.backend_type == kind
 
 
 @contextlib.contextmanager
@@ -344,9 +347,10 @@ def test_every_command_and_its_options_have_their_section() -> None:
 
 def test_every_variable_and_option_is_in_the_configuration_page() -> None:
     page = (DOCS / "configuration.md").read_text()
-    sources = (REPOSITORY / "amfs" / "config" / "settings.py").read_text()
+    modules = (REPOSITORY / "amfs" / "config").glob("*.py")
+    sources = "".join(module.read_text() for module in modules)
     wanted = set(re.findall(r"\bAMFS_[A-Z0-9_]*[A-Z0-9]\b", sources))
-    for adapter in (LocalAdapter, S3Adapter):
+    for adapter in (LocalAdapter, S3Adapter, SqliteAdapter):
         wanted |= set(inspect.signature(adapter).parameters)
     assert not [name for name in sorted(wanted) if f"`{name}`" not in page]
 
@@ -399,4 +403,4 @@ def test_compose_runs_from_a_checkout_that_only_its_owner_may_read() -> None:
         assert re.search(rf"^RUN chmod 644 {re.escape(path)}\b", installed, re.MULTILINE)
 
 
-_PACKAGES = ("amfs", "amfs_core", "amfs_local", "amfs_s3")
+_PACKAGES = ("amfs", "amfs_core", "amfs_local", "amfs_s3", "amfs_sqlite")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,14 +15,15 @@ from pathlib import Path
 import pytest
 
 from amfs import AgentMemory
-from amfs.config import settings
+from amfs.config import places, settings
 from amfs.doctor import diagnose
 from amfs.doctor.check_settings import VARIABLES
 from amfs_core.doctor import Check, Diagnosis, Trial, examine, ok
 from amfs_core.errors import PermissionDeniedError
 from amfs_core.storage import ObjectInfo
 from amfs_core.testing.model import ModelAdapter
-from amfs_local import LocalAdapter, checks, mounts
+from amfs_local import LocalAdapter, checks
+from amfs_sqlite import SqliteAdapter
 from tests.cli.test_cli import empty_surroundings, on_a_terminal, refused, run  # noqa: F401
 from tests.conftest import NOT_COVERED
 
@@ -170,7 +172,7 @@ def test_a_file_system_is_known_by_its_type(
     table = tmp_path / "mounts"
     here = str(root).replace(" ", "\\040")
     table.write_text(f"/dev/root / ext4 rw 0 0\ngarbage\n{line.format(root=here)}\n")
-    monkeypatch.setattr(mounts, "_TABLE", str(table))
+    monkeypatch.setattr("amfs_core.doctor.mounts._TABLE", str(table))
     found = by_name(diagnose(store=str(root)))["file system"]
     assert found.verdict == verdict
     assert words in found.hint
@@ -294,7 +296,7 @@ def test_every_setting_is_said_to_come_from_where_it_does(
 
 
 def test_doctor_knows_every_variable_of_the_configuration() -> None:
-    source = Path(settings.__file__).read_text()
+    source = Path(settings.__file__).read_text() + Path(places.__file__).read_text()
     assert set(VARIABLES) == set(re.findall(r"\bAMFS_[A-Z0-9_]*[A-Z0-9]\b", source))
 
 
@@ -377,3 +379,49 @@ def test_help_names_doctor_and_imports_none_of_it() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "  doctor " in done.stdout
     assert done.stdout.endswith("[]\n")
+
+
+# -- a SQLite file ------------------------------------------------------------------------------
+
+
+def test_a_sqlite_file_is_well_and_only_read(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    place = f"sqlite:///{path}"
+    assert not problems(by_name(diagnose(store=place)).values())
+    assert os.listdir(tmp_path) == []
+    with contextlib.closing(SqliteAdapter(path)) as adapter:
+        AgentMemory("a", adapter=adapter).write("e", "k", 1)
+    before = path.read_bytes()
+    found = by_name(diagnose(store=place))
+    assert {one.verdict for one in found.values()} == {"ok"}
+    assert "a store of" in found["file"].found
+    assert (os.listdir(tmp_path), path.read_bytes()) == (["store.db"], before)
+
+
+def test_a_sqlite_file_of_another_program_or_with_two_names_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_bytes(b"no database, but something else" * 100)
+    found = by_name(diagnose(store=f"sqlite:///{path}"))
+    assert problems(found.values()) == ["file"]
+    assert "name another path" in found["file"].mend
+    assert found["create"].found == "because of: file"
+    path.unlink()
+    with contextlib.closing(SqliteAdapter(path)) as adapter:
+        adapter.create("a.json", b"one")
+    os.link(path, tmp_path / "another.db")
+    found = by_name(diagnose(store=f"sqlite:///{path}"))
+    assert found["file"].verdict == "warning"
+    assert "symbolic link" in found["file"].mend
+    found = by_name(diagnose(store=f"sqlite:///{tmp_path}/not/there.db"))
+    assert problems(found.values()) == ["root"]
+
+
+def test_a_sqlite_file_on_a_network_file_system_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "mounts"
+    table.write_text(f"/dev/root / ext4 rw 0 0\nhost:/y {tmp_path} nfs4 rw 0 0\n")
+    monkeypatch.setattr("amfs_core.doctor.mounts._TABLE", str(table))
+    found = by_name(diagnose(store=f"sqlite:///{tmp_path}/store.db"))
+    assert problems(found.values()) == ["file system"]
+    assert "bucket for several" in found["file system"].mend

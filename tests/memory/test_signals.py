@@ -15,6 +15,7 @@ import pytest
 
 from amfs import AgentMemory
 from amfs_local import LocalAdapter
+from amfs_sqlite import SqliteAdapter
 from tests.conftest import REPOSITORY
 from tests.support import servers
 from tests.support.s3_store import Place
@@ -67,6 +68,14 @@ def check(memory: AgentMemory, acknowledged: set[str]) -> None:
 def test_a_signal_handler_may_use_a_directory_at_any_moment(tmp_path: Path, variant: str) -> None:
     acknowledged = run(str(tmp_path), variant, seed=1)
     check(AgentMemory("checker", adapter=LocalAdapter(tmp_path)), acknowledged)
+
+
+@pytest.mark.parametrize("variant", ["write", "many", "all"])
+def test_a_signal_handler_may_use_a_file_at_any_moment(tmp_path: Path, variant: str) -> None:
+    path = tmp_path / "store.db"
+    acknowledged = run(f"sqlite:///{path}", variant, seed=3)
+    with contextlib.closing(SqliteAdapter(path)) as adapter:
+        check(AgentMemory("checker", adapter=adapter), acknowledged)
 
 
 @pytest.fixture

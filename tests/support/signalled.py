@@ -35,9 +35,9 @@ def opened(place: str) -> StorageAdapter:
             aws_access_key_id=key,
             aws_secret_access_key=secret,
         )
-    from amfs_local import LocalAdapter
+    from amfs import open_store
 
-    return LocalAdapter(place)
+    return open_store(place)
 
 
 def main(place: str, variant: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from amfs_core.memory import AgentMemory
 from amfs_core.storage import StorageAdapter
 from amfs_local import LocalAdapter
+from amfs_sqlite import SqliteAdapter
 from tests.support.s3_store import Place
 from tests.torture import broken
 from tests.torture.faults import ChaosAdapter
@@ -34,6 +35,17 @@ class Directory:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A SQLite file, on which faults happen within the process."""
+
+    path: str
+    rate: float
+
+    def adapter(self, seed: str, note: Callable[[str], None]) -> StorageAdapter:
+        return ChaosAdapter(SqliteAdapter(self.path), seed, self.rate, note)
+
+
+@dataclass(frozen=True, slots=True)
 class Bucket:
     """A bucket of a server, behind a proxy that makes the faults."""
 
@@ -55,7 +67,7 @@ class Job:
     name: str
     seed: str
     operations: int
-    where: Directory | Bucket
+    where: Directory | File | Bucket
     history: str
     patience: float
     cache_dir: str | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -13,12 +14,13 @@ from typing import Protocol
 
 from amfs_core.memory import AgentMemory
 from amfs_local import LocalAdapter
+from amfs_sqlite import SqliteAdapter
 from tests.support import ceph, servers
 from tests.support.proxy import FaultProxy
 from tests.support.s3_store import Place, contents_of
 from tests.support.servers import Server
 from tests.torture import faults
-from tests.torture.places import Bucket, Directory
+from tests.torture.places import Bucket, Directory, File
 
 PREFIX = "amfs/"
 
@@ -27,7 +29,7 @@ class StoreClient(Protocol):
     """A store under torture."""
 
     @property
-    def where(self) -> Directory | Bucket:
+    def where(self) -> Directory | File | Bucket:
         """What workers are given."""
 
     def crash(self) -> bool:
@@ -69,6 +71,33 @@ class DirectoryStore:
 
     def memory(self) -> AgentMemory:
         return AgentMemory("judge", adapter=LocalAdapter(self._root), owns_adapter=True)
+
+
+class FileStore:
+    """A SQLite file. Nothing can be killed but the workers."""
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self._path = path
+        self.where = File(str(path), rate)
+
+    def crash(self) -> bool:
+        return False
+
+    def settle(self) -> None:
+        pass
+
+    def faults(self) -> Counter[str]:
+        return Counter()
+
+    def objects(self) -> dict[str, bytes]:
+        with contextlib.closing(sqlite3.connect(self._path)) as connection:
+            whole = connection.execute("PRAGMA integrity_check").fetchall()
+            assert whole == [("ok",)], whole
+            found = connection.execute("SELECT key, body FROM objects").fetchall()
+        return {key.decode(): body for key, body in found}
+
+    def memory(self) -> AgentMemory:
+        return AgentMemory("judge", adapter=SqliteAdapter(self._path), owns_adapter=True)
 
 
 class BucketStore:
@@ -122,7 +151,7 @@ SERVERS: Mapping[str, Callable[[], AbstractContextManager[Server]]] = {
     "ceph": ceph.running,  # only its gateway can be killed: its objects are in memory
     "moto": lambda: servers.running(servers.MOTO),
 }
-NAMES = ("local", "minio", "versity", "ceph")
+NAMES = ("local", "sqlite", "minio", "versity", "ceph")
 """What is tortured at length. Not moto, a stand-in for tests: a kill takes its objects with it."""
 
 
@@ -149,6 +178,9 @@ def opened(name: str, directory: Path, *, rate: float, seed: int) -> Iterator[St
     """
     if name == "local":
         yield DirectoryStore(directory / "store", rate)
+        return
+    if name == "sqlite":
+        yield FileStore(directory / "store.db", rate)
         return
     with SERVERS[name]() as server, FaultProxy(server.endpoint_url) as proxy:
         yield BucketStore(server, proxy, rate, seed)

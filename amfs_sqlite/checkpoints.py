@@ -1,0 +1,70 @@
+"""When what is in the write-ahead log goes into the file.
+
+SQLite does that by itself, after a commit and while others write. In that way of doing it there was
+a race until 3.51.3 which could lose commits (https://sqlite.org/wal.html, "The WAL-Reset Bug"), and
+most machines have an older one. Here the lock of writers is held meanwhile, so nobody can begin the
+log again at that moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import time
+
+from amfs_core.errors import AMFSError
+from amfs_sqlite.connections import Connections, FileReplacedError
+from amfs_sqlite.database import rows
+
+_BYTES = 4 * 1024 * 1024
+"""Of log after which there is a checkpoint, about. The log is used again from its beginning then:
+to write over a file costs half of what it costs to make it longer."""
+
+_ROW_BYTES = 200  # beside the body: the key, twice
+_COMMIT_BYTES = 16 * 1024  # the pages that every commit changes: of the table and its index
+_ERASE_SECONDS = 2.0
+_PAUSE_SECONDS = 0.005
+
+_log = logging.getLogger("amfs")
+
+
+class Checkpoints:
+    """The checkpoints that one adapter makes: each process after so much of what it wrote."""
+
+    def __init__(self, connections: Connections, path: str) -> None:
+        self._connections = connections
+        self._path = path
+        self._bytes = 0
+
+    def wrote(self, size: int, objects: int) -> None:
+        """Count what was committed, and make a checkpoint when it is enough. Raises nothing: the
+        commit is safe in the log, and the next one tries again."""
+        self._bytes += size + objects * _ROW_BYTES + _COMMIT_BYTES
+        if self._bytes < _BYTES:
+            return
+        self._bytes = 0
+        if not self._done("FULL"):
+            self._bytes = _BYTES // 2  # soon again
+
+    def erase(self) -> None:
+        """Empty the log, in which what was written over still is. Others that read at this moment
+        are waited for; whoever reads on and on keeps it there until the next checkpoint."""
+        until = time.monotonic() + _ERASE_SECONDS
+        while not self._done("TRUNCATE"):
+            if time.monotonic() > until:
+                _log.warning(
+                    "what was erased from %s stays in its -wal until nobody reads it", self._path
+                )
+                return
+            time.sleep(_PAUSE_SECONDS)
+
+    def _done(self, how: str) -> bool:
+        def work(connection: sqlite3.Connection) -> bool:
+            ((busy, _, _),) = rows(connection, f"PRAGMA wal_checkpoint({how})")
+            return not busy
+
+        failures = (sqlite3.Error, OSError, AMFSError, FileReplacedError)
+        with contextlib.suppress(*failures), self._connections.turn:
+            return bool(self._connections.run(work))
+        return False

@@ -1,0 +1,110 @@
+"""What SQLite's errors mean, in the errors of the contract."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from amfs_core.errors import (
+    AMFSError,
+    BackendUnavailableError,
+    ConfigurationError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    StorageFullError,
+)
+from amfs_sqlite.database import primary
+
+_REFUSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
+_NOT_APPLIED = (
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL),
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA),
+    *(sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG),
+    *_REFUSED,
+)
+"""After these a statement changed nothing. After others, as an error of the disk, its commit may be
+in the write-ahead log, where whoever opens the file after a crash finds it."""
+
+
+def translated(
+    error: sqlite3.Error | OSError, path: str, key: str, verb: str, *, creates: bool = False
+) -> AMFSError:
+    """Return the error of the contract for one of SQLite's or the system's.
+
+    `creates` says that a create was under way: then what may have been applied is unknown.
+    """
+    what = f"cannot {verb} {key!r} in {path!r}: {error}"
+    if isinstance(error, OSError):
+        return _of_the_system(error, path, key, what)
+    code = primary(error)
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_limited(path)):
+        return StorageFullError(
+            what,
+            hint=(
+                "free some space there, or raise the quota or the limit on the size of a "
+                "file (ulimit -f)"
+            ),
+            says_written=True,
+            object_key=key,
+        )
+    if code in _REFUSED or (code == sqlite3.SQLITE_CANTOPEN and not _is_allowed(path)):
+        return PermissionDeniedError(
+            what,
+            hint=(
+                "give this user access to the file, and to its directory, where SQLite keeps "
+                "two more"
+            ),
+            object_key=key,
+        )
+    if code == sqlite3.SQLITE_CANTOPEN and not os.path.isfile(path) and os.path.exists(path):
+        return ConfigurationError(what, hint="it is no file, name another path", object_key=key)
+    if code == sqlite3.SQLITE_NOTADB:
+        return ConfigurationError(
+            what, hint="nothing was changed in it, name another path for the store", object_key=key
+        )
+    if code == sqlite3.SQLITE_CORRUPT:
+        return ConfigurationError(
+            what,
+            hint=(
+                "the file is damaged: put a copy of it in its place, or take what can be "
+                "read out of it (sqlite3's .recover) into a new one"
+            ),
+            object_key=key,
+        )
+    if creates and code not in _NOT_APPLIED:
+        return OutcomeUnknownError(what, object_key=key)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        what += "; another process holds its lock, find out which and what it waits for"
+    return BackendUnavailableError(what, object_key=key)
+
+
+def _of_the_system(error: OSError, path: str, key: str, what: str) -> AMFSError:
+    if isinstance(error, PermissionError):
+        return PermissionDeniedError(
+            what, hint=f"give this user access to {path!r}", object_key=key
+        )
+    if isinstance(error, NotADirectoryError):
+        return ConfigurationError(
+            what, hint="what is above it is no directory, name another path", object_key=key
+        )
+    return BackendUnavailableError(what, object_key=key)
+
+
+def _is_allowed(path: str) -> bool:
+    """Whether this user may open the file, or make it where there is none."""
+    if os.path.lexists(path):
+        return os.access(path, os.R_OK)
+    return os.access(os.path.dirname(path), os.W_OK | os.X_OK)
+
+
+def _is_limited(path: str) -> bool:
+    """Whether a file of the store has reached the size that this process may write."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return False
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit == resource.RLIM_INFINITY:
+        return False
+    files = [name for name in (path, f"{path}-wal", f"{path}-shm") if os.path.exists(name)]
+    return any(os.path.getsize(name) > limit - 64 * 1024 for name in files)
