@@ -171,8 +171,10 @@ def _beside(catalogs: str | None) -> Path | None:
 def _log_to_stderr(*, requests: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("amfs: %(message)s"))
-    logging.getLogger("amfs").addHandler(handler)
-    logging.getLogger("amfs").setLevel(logging.INFO)
+    ours = logging.getLogger("amfs")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False  # libraries give the root logger handlers of their own
     access = logging.getLogger("amfs.access")
     access.propagate = False
     access.setLevel(logging.INFO if requests else logging.CRITICAL)

@@ -659,3 +659,17 @@ while True:
         assert shared.list() == alone.list()
         found = {hit.entry.key for hit in shared.search("pelican", limit=10_000)}
         assert found == {entry.key for entry in alone.list()}
+
+
+def test_the_end_of_a_purge_leaves_what_was_written_after_it_in_the_catalog(
+    tmp_path: Path,
+) -> None:
+    memory = AgentMemory("a", adapter=Located(ModelAdapter()), cache_dir=tmp_path)
+    memory.write("people", "ann", "xyzzyplugh")
+    memory.purge("people", "ann")
+    memory.write("people", "ann", "new and live")
+    assert [entry.version for entry in memory.list()] == [3]
+    # Another thread's purge, of the versions below its tombstone, ends only now.
+    memory._searching().forget(memory._layout.address("people", "ann"), 2)
+    assert [entry.version for entry in memory.list(max_age=60)] == [3]
+    assert [hit.entry.version for hit in memory.search("live", max_age=60)] == [3]

@@ -105,12 +105,14 @@ class Catalog:
     def forget(self, address: Address, below: int = 0) -> None:
         """Drop a memory and all that is derived from it: its content is to be gone.
 
-        No version `below` a number comes back, whoever fetched it before and stores it later.
+        With `below` a version of that number or a later one stays: somebody wrote it since. No
+        version `below` comes back, whoever fetched it before and stores it later.
         """
 
         def drop(connection: sqlite3.Connection) -> None:
             with self.database.transaction(connection):
-                self._drop(connection, _known(connection, [address.prefix]))
+                known = _known(connection, [address.prefix])
+                self._drop(connection, [one for one in known if not below or one[2] < below])
                 if below:
                     connection.execute(_ERASED, (address.prefix, below))
 
