@@ -19,18 +19,18 @@ from benchmarks.scale import Scale
 from benchmarks.workplace import serving
 from tests.support.s3_store import Place
 from tests.support.served import Served
-from tests.support.servers import MINIO
+from tests.support.servers import MINIO_PUSHING
 
 SECTION = "over HTTP"
 _THREADS = 16
 _MILLISECONDS = 1_000
 _CLIENTS = 500
-_EVENTS = 40
+_EVENTS = 20
 
 
 def over_http(scale: Scale) -> Iterator[Figure]:
     """Yield rates and times of the library and of the server, and what events cost."""
-    with serving(MINIO) as minio, TemporaryDirectory() as directory:
+    with serving(MINIO_PUSHING) as minio, TemporaryDirectory() as directory:
         place = Place.on(minio, minio.new_bucket())
         variables = {
             "AMFS_S3_ENDPOINT": place.endpoint_url,
