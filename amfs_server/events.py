@@ -10,9 +10,9 @@ import asyncio
 import base64
 import binascii
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from typing import NamedTuple
 
 from starlette.responses import Response
@@ -32,6 +32,7 @@ _RETRY_MILLISECONDS = 2_000
 _AT_ONCE = 100
 _SEND_SECONDS = 30.0  # a client that takes nothing for so long is cut, and may come back
 _REST_SECONDS = 1.0
+_log = logging.getLogger("amfs.server")
 _ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})(?:-([A-Za-z0-9_-]{1,3000}))?", re.ASCII)
 
 
@@ -98,12 +99,15 @@ async def follow(call: Call, hubs: Hubs, stopping: asyncio.Event) -> Response:
 
 async def _start(hub: Hub, start: Position | None, *, beginning: bool) -> Position:
     """Return where a client begins."""
-    if start is not None:
-        _require_known(hub, start)
-        return start
-    while not hub.is_current and not hub.is_over:  # what was written before is not new
-        await hub.wait(hub.last, _REST_SECONDS)
-    return Position(hub.log.id, hub.last, None, beginning)
+    if start is None or start.is_beginning:
+        # What was written before is not new; and a server that has just begun again may not have
+        # seen all yet that was there when the telling of the beginning began.
+        while not hub.is_current and not hub.is_over:
+            await hub.wait(hub.last, _REST_SECONDS)
+    if start is None:
+        return Position(hub.log.id, hub.last, None, beginning)
+    _require_known(hub, start)
+    return start
 
 
 def _require_known(hub: Hub, position: Position) -> None:
@@ -193,15 +197,9 @@ class _Stream:
             except BackendUnavailableError:
                 await asyncio.sleep(_REST_SECONDS)
                 continue
-            return (
-                None
-                if payload is None
-                else b"id: %s\ndata: %s\n\n"
-                % (
-                    str(position).encode(),
-                    payload,
-                )
-            )
+            if payload is None:
+                return None
+            return b"id: %s\ndata: %s\n\n" % (str(position).encode(), payload)
         return None
 
 
@@ -226,9 +224,14 @@ class EventStream(Response):
         finally:
             leaving.cancel()
             sending.cancel()
-            with suppress(asyncio.CancelledError, TimeoutError, AMFSError, Refusal):
+            try:
                 await sending
-            self._leave()
+            except (asyncio.CancelledError, TimeoutError, Refusal):
+                pass  # the client left, was too slow, or is behind all that is remembered
+            except AMFSError as error:
+                _log.warning("a client of events is cut, and may come back: %s", error)
+            finally:
+                self._leave()
 
     async def _send(self, send: Send) -> None:
         start = {

@@ -128,16 +128,22 @@ class Hub:
             self.log.close()
 
     def _follow(self) -> None:
+        trouble: str | None = None
+        taken: list[tuple[str, str, int]] = []  # and not in the log yet: a cursor would cover them
         while not self._over.is_set():
             try:
-                entries = self._watch.take()
-                self._keep([(one.entity_path, one.key, one.version) for one in entries])
+                if not taken:
+                    taken = [(one.entity_path, one.key, one.version) for one in self._watch.take()]
+                self._keep(taken)
+                taken, trouble = [], None
             except Exception as error:  # the watch, or the disk of the log, is tried again
-                level = logging.WARNING if isinstance(error, AMFSError) else logging.ERROR
-                _log.log(level, "events wait: %s", error)
+                if str(error) != trouble:  # once for each streak
+                    level = logging.WARNING if isinstance(error, AMFSError) else logging.ERROR
+                    _log.log(level, "events wait: %s", error)
+                trouble = str(error)
                 self._over.wait(_REST_SECONDS)
         try:
-            self.log.append((), self._watch.cursor)
+            self.log.append(taken, self._watch.cursor)
         except Exception as error:
             _log.error("where the events stand is not kept: %s", error)
         self._wake()

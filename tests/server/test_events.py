@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -19,10 +21,12 @@ import pytest
 from amfs_core.memory import AgentMemory
 from amfs_local import LocalAdapter
 from amfs_server.event_log import EventLog
+from amfs_server.hub import Hub
 from tests.support.node import installed
 from tests.support.served import Served, serving
 
 WAIT_SECONDS = 30.0
+MANY = 800
 
 
 class Event(NamedTuple):
@@ -231,6 +235,20 @@ def test_the_beginning_goes_on_where_it_was_left(memory: AgentMemory, served: Se
     assert rest.nothing_more()
 
 
+def test_the_beginning_goes_on_after_the_server_was_killed(root: Path, memory: AgentMemory) -> None:
+    with serving(root) as server:
+        follower = Client(server)  # the log exists, and its cursor is as old as it
+        items = [{"entity_path": "e", "key": f"k{n:04}", "value": n} for n in range(MANY)]
+        memory.write_many(items)  # they are numbered, and not in the cursor that is kept
+        follower.take(MANY)
+        client = Client(server, "?since=beginning")
+        first = client.next()
+        server.stop(signal.SIGKILL)
+    with serving(root) as server:
+        rest = Client(server, last=first.id).take(MANY - 1)
+    assert [first.name, *rest] == [("e", f"k{number:04}", 1) for number in range(MANY)]
+
+
 def test_erased_and_deleted_versions_are_events_too(memory: AgentMemory, served: Served) -> None:
     client = Client(served)
     memory.write("e", "k", "xyzzyplugh")
@@ -301,6 +319,35 @@ def test_the_server_ends_while_clients_follow(memory: AgentMemory, served: Serve
     for client in clients:
         assert client.ended.wait(WAIT_SECONDS)
     assert not [line for line in served.lines if "Traceback" in line or "ERROR" in line]
+
+
+def test_a_log_that_cannot_be_written_for_a_while_loses_no_event(
+    memory: AgentMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = 2
+    append = EventLog.append
+
+    def full(log: EventLog, versions: Any, cursor: str | None = None) -> int:
+        nonlocal failures
+        if versions and failures:
+            failures -= 1
+            raise sqlite3.OperationalError("database or disk is full")
+        return append(log, versions, cursor)
+
+    async def run() -> list[tuple[str, str, int]]:
+        hub = Hub(memory._engine, None, tmp_path / "events", 0.05, asyncio.get_running_loop())
+        try:
+            monkeypatch.setattr(EventLog, "append", full)
+            await asyncio.to_thread(write, memory, 3)
+            async with asyncio.timeout(WAIT_SECONDS):
+                while hub.last < 3:
+                    await hub.wait(hub.last, WAIT_SECONDS)
+            return [event[1:] for event in hub.log.after(0, 10)]
+        finally:
+            await asyncio.to_thread(hub.end)
+
+    assert asyncio.run(run()) == names("e", 1, 3)
+    assert failures == 0
 
 
 def test_there_is_a_limit_of_clients(served: Served) -> None:
