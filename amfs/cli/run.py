@@ -127,6 +127,10 @@ class Program(click.Group):
         except BrokenPipeError:  # the reader, such as `head`, has seen enough
             _discard_output()
             return BROKEN_PIPE
+        except ModuleNotFoundError as error:
+            if ctx.invoked_subcommand not in _EXTRAS or (error.name or "").startswith("amfs"):
+                raise
+            raise _missing(ctx.invoked_subcommand, error) from error
         return result
 
     def main(
@@ -173,8 +177,9 @@ class Program(click.Group):
 
 def _missing(command: str, error: ModuleNotFoundError) -> click.ClickException:
     extra = _EXTRAS.get(command, "cli")
+    package = (error.name or "something").partition(".")[0]
     return click.ClickException(
-        f"amfs {command} needs {error.name}, which is not installed: pip install 'amfs[{extra}]'"
+        f"amfs {command} needs {package}, which is not installed: pip install 'amfs[{extra}]'"
     )
 
 

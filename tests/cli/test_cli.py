@@ -619,3 +619,34 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == "amfs: the command line needs rich: pip install 'amfs[cli]'\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "extra"),
+    [
+        (["serve", "--port", "0"], "starlette", "server"),
+        (["serve", "--port", "0"], "prometheus_client", "server"),
+        (["key", "new", "ci"], "starlette", "server"),
+        (["mcp"], "mcp", "mcp"),
+    ],
+)
+def test_a_command_without_its_extra_says_what_to_install(
+    tmp_path: Path, command: list[str], missing: str, extra: str
+) -> None:
+    code = (
+        "import sys; sys.modules[sys.argv[1]] = None; "
+        "from amfs.cli import amfs; amfs.main(sys.argv[2:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, missing, *command],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"amfs: amfs {command[0]} needs {missing}, which is not installed: "
+        f"pip install 'amfs[{extra}]'\n"
+    )
