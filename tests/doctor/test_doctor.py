@@ -403,7 +403,7 @@ def test_a_sqlite_file_of_another_program_or_with_two_names_is_told(tmp_path: Pa
     path.write_bytes(b"no database, but something else" * 100)
     found = by_name(diagnose(store=f"sqlite:///{path}"))
     assert problems(found.values()) == ["file"]
-    assert "name another path" in found["file"].mend
+    assert "name another path" in found["file"].hint
     assert found["create"].found == "because of: file"
     path.unlink()
     with contextlib.closing(SqliteAdapter(path)) as adapter:
@@ -411,7 +411,7 @@ def test_a_sqlite_file_of_another_program_or_with_two_names_is_told(tmp_path: Pa
     os.link(path, tmp_path / "another.db")
     found = by_name(diagnose(store=f"sqlite:///{path}"))
     assert found["file"].verdict == "warning"
-    assert "symbolic link" in found["file"].mend
+    assert "symbolic link" in found["file"].hint
     found = by_name(diagnose(store=f"sqlite:///{tmp_path}/not/there.db"))
     assert problems(found.values()) == ["root"]
 
@@ -424,4 +424,4 @@ def test_a_sqlite_file_on_a_network_file_system_is_a_problem(
     monkeypatch.setattr("amfs_core.doctor.mounts._TABLE", str(table))
     found = by_name(diagnose(store=f"sqlite:///{tmp_path}/store.db"))
     assert problems(found.values()) == ["file system"]
-    assert "bucket for several" in found["file system"].mend
+    assert "bucket for several" in found["file system"].hint
