@@ -66,8 +66,6 @@ class LocalAdapter:
     ) -> None:
         if durability not in ("fsync", "none"):
             raise ConfigurationError(f'durability must be "fsync" or "none", not {durability!r}')
-        if type(prefix) is not str:
-            raise ConfigurationError(f"prefix must be text, not {type(prefix).__name__}")
         self.root = os.path.abspath(_root(root))
         self.prefix = checked_prefix(prefix)
         self.durability = durability

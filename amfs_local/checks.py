@@ -14,13 +14,23 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from amfs_core.doctor import Check, Diagnosis, Trial, mount_of, ok, problem, warning
+from amfs_core.doctor import (
+    LITTLE_SPACE,
+    Check,
+    Diagnosis,
+    Trial,
+    lasting,
+    mount_of,
+    ok,
+    problem,
+    size_text,
+    warning,
+)
 from amfs_local.filesystem_probe import Abilities
 
 if TYPE_CHECKING:
     from amfs_core.storage import StorageAdapter
 
-_LITTLE_SPACE = 100 * 1024 * 1024
 _FEW_FILES = 10_000
 _SOME_BYTES = 64 * 1024
 _FEW_WATCHES = 8_192
@@ -73,30 +83,26 @@ class LocalChecks:
         mount = mount_of(self._base)
         if mount is None:
             return ok("this system does not tell its type")
-        found = f"{mount.kind}, mounted at {mount.place}"
         if mount.is_network:
+            found = f"{mount.kind}, mounted at {mount.place}"
             return warning(
                 f"{found}: other machines may write there too, and caches of the network file "
                 "system decide when one sees what another wrote",
                 "NFSv4 keeps creates exclusive; mount it with sync and without nolock, or use a "
                 "bucket for several machines",
             )
-        if mount.kind in ("tmpfs", "ramfs"):
-            return warning(f"{found}: it is gone when the machine restarts", "use a disk")
-        if mount.kind == "overlay":
-            return warning(f"{found}: in a container it is gone with the container", "use a volume")
-        return ok(found)
+        return lasting(mount)
 
     def _measure_space(self) -> Diagnosis:
         status = os.statvfs(self._base)
         free = status.f_bavail * status.f_frsize
-        found = f"{_size(free)} free"
+        found = f"{size_text(free)} free"
         counts_files = status.f_files > 0  # Btrfs, for one, has no such limit
         if counts_files:
             found += f", {status.f_favail:,} more files"
         if not free or (counts_files and not status.f_favail):
             return problem(f"{found}: nothing can be written", "free some, or use another disk")
-        if free < _LITTLE_SPACE or (counts_files and status.f_favail < _FEW_FILES):
+        if free < LITTLE_SPACE or (counts_files and status.f_favail < _FEW_FILES):
             return warning(found, "free some; every version is a file, and all are kept")
         return ok(found)
 
@@ -141,11 +147,3 @@ def _nearest(path: str) -> str:
     while not os.path.isdir(path) and os.path.dirname(path) != path:
         path = os.path.dirname(path)
     return path
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from amfs_core import fork
-from amfs_core.errors import AMFSError, ConfigurationError
+from amfs_core.errors import AMFSError
 from amfs_core.format import checked_prefix
 from amfs_core.parallel import each
 from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
@@ -85,8 +85,6 @@ class S3Adapter:
             addressing_style=addressing_style,
             content_checksum=content_checksum,
         )
-        if type(prefix) is not str:
-            raise ConfigurationError(f"prefix must be text, not {type(prefix).__name__}")
         self.bucket = bucket
         self.timeout = timeout
         self.prefix = checked_prefix(prefix)

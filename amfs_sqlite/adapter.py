@@ -79,8 +79,6 @@ class SqliteAdapter:
     ) -> None:
         if durability not in ("fsync", "none"):
             raise ConfigurationError(f'durability must be "fsync" or "none", not {durability!r}')
-        if type(prefix) is not str:
-            raise ConfigurationError(f"prefix must be text, not {type(prefix).__name__}")
         self.path = os.path.abspath(_path(path))
         self.prefix = checked_prefix(prefix)
         self.durability = durability

@@ -14,12 +14,22 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from amfs_core.doctor import Check, Diagnosis, Trial, mount_of, ok, problem, warning
+from amfs_core.doctor import (
+    LITTLE_SPACE,
+    Check,
+    Diagnosis,
+    Trial,
+    lasting,
+    mount_of,
+    ok,
+    problem,
+    size_text,
+    warning,
+)
 
 if TYPE_CHECKING:
     from amfs_sqlite.adapter import SqliteAdapter
 
-_LITTLE_SPACE = 100 * 1024 * 1024
 _NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 _BESIDE = ("-wal", "-shm")
 
@@ -65,7 +75,7 @@ class SqliteChecks:
         if not os.path.exists(self._path):
             return ok(f"{self._path} is not there yet; the first write makes it")
         status = os.stat(self._path)
-        found = f"{self._path}: a store of {_size(status.st_size)}"
+        found = f"{self._path}: a store of {size_text(status.st_size)}"
         if status.st_nlink > 1:
             return warning(
                 f"{found}, with {status.st_nlink} names (hard links): SQLite keeps a log for each, "
@@ -81,26 +91,22 @@ class SqliteChecks:
         mount = mount_of(self._directory)
         if mount is None:
             return ok("this system does not tell its type")
-        found = f"{mount.kind}, mounted at {mount.place}"
         if mount.is_network:
+            found = f"{mount.kind}, mounted at {mount.place}"
             return problem(
                 f"{found}: machines share no memory, in which SQLite's write-ahead log has its "
                 "locks, and would write over each other",
                 "keep the file on a disk of one machine; use a bucket for several",
             )
-        if mount.kind in ("tmpfs", "ramfs"):
-            return warning(f"{found}: it is gone when the machine restarts", "use a disk")
-        if mount.kind == "overlay":
-            return warning(f"{found}: in a container it is gone with the container", "use a volume")
-        return ok(found)
+        return lasting(mount)
 
     def _measure_space(self) -> Diagnosis:
         status = os.statvfs(self._directory)
         free = status.f_bavail * status.f_frsize
-        found = f"{_size(free)} free"
+        found = f"{size_text(free)} free"
         if not free:
             return problem(f"{found}: nothing can be written", "free some, or use another disk")
-        if free < _LITTLE_SPACE:
+        if free < LITTLE_SPACE:
             return warning(found, "free some; all versions are kept")
         return ok(found)
 
@@ -126,11 +132,3 @@ class SqliteChecks:
 
 def _find_library() -> Diagnosis:
     return ok(f"version {sqlite3.sqlite_version}")
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

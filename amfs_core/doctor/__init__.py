@@ -12,21 +12,25 @@ from amfs_core.doctor.check import (
     skipped,
     warning,
 )
+from amfs_core.doctor.disk import LITTLE_SPACE, lasting, size_text
 from amfs_core.doctor.mounts import Mount, mount_of
 from amfs_core.doctor.probe import Trial
 
 __all__ = [
     "DEADLINE",
+    "LITTLE_SPACE",
     "Check",
     "Diagnosable",
     "Diagnosis",
     "Mount",
     "Trial",
     "examine",
+    "lasting",
     "mount_of",
     "ok",
     "problem",
     "refused",
+    "size_text",
     "skipped",
     "warning",
 ]

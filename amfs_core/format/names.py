@@ -104,11 +104,13 @@ def _shortened(text: str) -> str:
     return repr(text) if len(text) <= 40 else repr(text[:40]) + "…"
 
 
-def checked_prefix(prefix: str) -> str:
+def checked_prefix(prefix: object) -> str:
     """Return an adapter's prefix, which is empty or ends with `/`, the slash added if need be.
 
     Raises `ConfigurationError` unless it is names joined by single slashes, up to 128 bytes.
     """
+    if type(prefix) is not str:
+        raise ConfigurationError(f"prefix must be text, not {type(prefix).__name__}")
     if prefix and not prefix.endswith("/"):
         prefix += "/"
     if any(part in ("", ".", "..") for part in prefix.split("/")[:-1]):

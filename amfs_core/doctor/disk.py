@@ -1,0 +1,28 @@
+"""What is told of the disk that a store is on, in the same words for every kind of store."""
+
+from __future__ import annotations
+
+from amfs_core.doctor.check import Diagnosis, ok, warning
+from amfs_core.doctor.mounts import Mount
+
+LITTLE_SPACE = 100 * 1024 * 1024
+"""Bytes; a disk with less is warned of."""
+
+
+def lasting(mount: Mount) -> Diagnosis:
+    """Return whether what is kept on a mounted file system outlives the machine's next start."""
+    found = f"{mount.kind}, mounted at {mount.place}"
+    if mount.kind in ("tmpfs", "ramfs"):
+        return warning(f"{found}: it is gone when the machine restarts", "use a disk")
+    if mount.kind == "overlay":
+        return warning(f"{found}: in a container it is gone with the container", "use a volume")
+    return ok(found)
+
+
+def size_text(count: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
