@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from amfs_core.doctor import Diagnosis
     from amfs_core.errors import AMFSError
     from amfs_core.format import MemoryEntry, Outcome
-    from amfs_core.storage import Metrics
-    from amfs_core.upkeep import Finding, Health, Stats, VerifyReport
+    from amfs_core.upkeep import Health, Stats, VerifyReport
     from amfs_core.versions import Diff
 
 Document = dict[str, Any]
@@ -55,11 +54,6 @@ def stats(of: Stats) -> Document:
     return asdict(of)
 
 
-def finding(of: Finding) -> Document:
-    """Return what `verify` found about one object."""
-    return asdict(of)
-
-
 def verify(of: VerifyReport) -> Document:
     """Return what `verify` found, `ok` first."""
     return {"ok": of.ok, **asdict(of)}
@@ -83,11 +77,6 @@ def diagnosis(of: Diagnosis) -> Document:
         "found": of.found,
         "hint": of.hint or None,
     }
-
-
-def metrics(of: Metrics) -> Document:
-    """Return what the store was asked for so far."""
-    return {**asdict(of), "requests": dict(of.requests)}
 
 
 _NAMES = (

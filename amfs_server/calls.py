@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +16,7 @@ from starlette.responses import Response
 from amfs_core.errors import InvalidValueError
 from amfs_core.format import strict_json
 from amfs_core.memory import AgentMemory
+from amfs_core.spelling import did_you_mean
 from amfs_server.engines import Engines
 from amfs_server.keys import Key
 from amfs_server.problems import Refusal
@@ -122,8 +123,9 @@ class Call:
 
     # -- the body ----------------------------------------------------------------------------
 
-    async def body(self) -> dict[str, Any]:
-        """Return the body, a JSON object. Numbers that would be rounded are refused."""
+    async def body(self, known: Collection[str]) -> dict[str, Any]:
+        """Return the body, a JSON object with none but known fields. Numbers that would be rounded
+        are refused."""
         kind = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json" and not kind.endswith("+json"):
             raise Refusal(415, "unsupported_media_type", f"the body is {kind or 'of no type'}")
@@ -138,6 +140,10 @@ class Call:
             raise InvalidValueError(f"the body is not JSON: {error}") from error
         if type(fields) is not dict:
             raise InvalidValueError("the body must be a JSON object")
+        for name in fields:
+            if name not in known:
+                meant = did_you_mean(name, known)
+                raise InvalidValueError(f"there is no field {name!r:.80}{meant}")
         return fields
 
     async def _read(self) -> bytes:

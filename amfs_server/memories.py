@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from urllib.parse import quote, unquote
 
 from starlette.responses import Response
 
@@ -13,10 +12,8 @@ from amfs_core import arguments
 from amfs_core.errors import InvalidValueError
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory
-from amfs_core.spelling import did_you_mean
-from amfs_core.versions import Diff
 from amfs_server.calls import Call, json, moment
-from amfs_server.names import memory_name, path_of
+from amfs_server.names import memory_name, name_before, path_of, position_behind
 from amfs_server.problems import Refusal
 
 DEFAULT_PAGE, MOST_PAGE = 100, 1_000
@@ -50,10 +47,7 @@ async def write(call: Call) -> Response:
     call.key.require_role("writer")
     entity_path, key = _seen(call)
     call.only()
-    fields = await call.body()
-    for name in fields:
-        if name not in _BODY:
-            raise InvalidValueError(f"there is no field {name!r:.80}{did_you_mean(name, _BODY)}")
+    fields = await call.body(_BODY)
     if "value" not in fields:
         raise InvalidValueError("the body has no value", hint='send {"value": …}')
     value = fields.pop("value")
@@ -107,7 +101,8 @@ async def listed(call: Call) -> Response:
     call.only("under", "limit", "after", "max_age")
     under = call.key.scope(call.text("under"))
     limit, age = _limit(call), call.number("max_age")
-    after = _position(call.text("after"))
+    given = call.text("after")
+    after = None if given is None else name_before(given)
 
     def page(memory: AgentMemory) -> tuple[list[MemoryEntry], bool]:
         entries = memory.list(under, max_age=age)
@@ -116,7 +111,7 @@ async def listed(call: Call) -> Response:
         return entries[:limit], len(entries) > limit
 
     entries, more = await call.with_memory(page)
-    following = _token(entries[-1].entity_path, entries[-1].key) if more else None
+    following = position_behind(entries[-1].entity_path, entries[-1].key) if more else None
     return json({"entries": [documents.entry(entry) for entry in entries], "next": following})
 
 
@@ -142,18 +137,15 @@ async def difference(call: Call) -> Response:
     entity_path, key = _seen(call)
     call.only("old", "new")
     old, new = call.whole("old"), call.whole("new")
-
-    def compare(memory: AgentMemory) -> Diff | None:
-        for version in (old, new):
-            if version is not None and memory.read(entity_path, key, version=version) is None:
-                return None
-        if new is None and not memory.history(entity_path, key):
-            return None
-        return memory.diff(entity_path, key, old, new)
-
-    found = await call.with_memory(compare)
-    if found is None:
-        raise Refusal(404, "not_found", "there is no such memory, or no such version of it")
+    for version, name in ((old, "old"), (new, "new")):
+        if version is not None:
+            arguments.version(version, name)
+    try:
+        found = await call.with_memory(lambda memory: memory.diff(entity_path, key, old, new))
+    except InvalidValueError as error:  # all that can be wrong with it now
+        raise Refusal(
+            404, "not_found", "there is no such memory, or no such version of it"
+        ) from error
     return json(documents.difference(found))
 
 
@@ -218,18 +210,6 @@ def _limit(call: Call) -> int:
     if not 1 <= limit <= MOST_PAGE:
         raise InvalidValueError(f"limit must be from 1 to {MOST_PAGE}")
     return limit
-
-
-def _token(entity_path: str, key: str) -> str:
-    """Return the position behind a memory: its name, as in a path."""
-    return f"{entity_path}/{quote(key, safe='')}"
-
-
-def _position(token: str | None) -> tuple[str, str] | None:
-    if token is None:
-        return None
-    entity_path, _, key = token.rpartition("/")
-    return entity_path, unquote(key)
 
 
 _locks: OrderedDict[tuple[str, ...], threading.Lock] = OrderedDict()

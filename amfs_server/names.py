@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from amfs_core.errors import InvalidKeyError
 
@@ -50,7 +50,22 @@ def memory_name(names: list[str]) -> tuple[str, str]:
     return "/".join(names[:-1]), names[-1]
 
 
+def encoded(*names: str) -> str:
+    """Return names as the segments of a path, percent-encoded."""
+    return "/".join(quote(name, safe="~") for name in names)
+
+
 def path_of(namespace: str, resource: str, entity_path: str, key: str) -> str:
     """Return the path of a memory, percent-encoded."""
-    names = [namespace, resource, *entity_path.split("/"), key]
-    return "/v1/" + "/".join(quote(name, safe="~") for name in names)
+    return "/v1/" + encoded(namespace, resource, *entity_path.split("/"), key)
+
+
+def position_behind(entity_path: str, key: str) -> str:
+    """Return the position in a list that is behind a memory: its name, the key encoded."""
+    return f"{entity_path}/{quote(key, safe='')}"
+
+
+def name_before(position: str) -> tuple[str, str]:
+    """Return the entity path and the key that a position in a list is behind."""
+    entity_path, _, key = position.rpartition("/")
+    return entity_path, unquote(key)

@@ -21,9 +21,7 @@ async def commit(call: Call) -> Response:
     call.key.require_role("writer")
     reference = _reference(call)
     call.only()
-    fields = await call.body()
-    if unknown := set(fields) - {"type", "entries"}:
-        raise InvalidValueError(f"there is no field {min(unknown)!r:.80}")
+    fields = await call.body(("type", "entries"))
     if not isinstance(fields.get("entries"), list):
         raise InvalidValueError(
             "entries must be a list",

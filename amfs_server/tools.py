@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import quote, unquote
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context, ResourceSecurity
@@ -30,6 +29,7 @@ from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory
 from amfs_core.watch import Watch
 from amfs_server.keys import NOBODY, Key
+from amfs_server.names import encoded, name_before, position_behind
 from amfs_server.problems import Refusal
 
 T = TypeVar("T")
@@ -218,14 +218,13 @@ class Tools:
 
         entries = await self._call(context, look)
         if after is not None:
-            path, _, last = after.rpartition("/")
-            position = path, unquote(last)
+            position = name_before(after)
             entries = [one for one in entries if (one.entity_path, one.key) > position]
         shown = [_hit(entry, 0.0, Matches("")) for entry in entries[:limit]]
         following = None
         if len(entries) > limit:
             final = entries[limit - 1]
-            following = f"{final.entity_path}/{quote(final.key, safe='')}"
+            following = position_behind(final.entity_path, final.key)
         return Listed(memories=shown, next=following)
 
     async def history(
@@ -307,8 +306,7 @@ class Tools:
 
     async def resource(self, context: Context[Any, Any], name: str) -> str:
         """Return a memory as the JSON in which it is stored."""
-        entity_path, _, key = name.rpartition("/")
-        key = unquote(key)
+        entity_path, key = name_before(name)
 
         def look(memory: AgentMemory, caller: Key) -> MemoryEntry | None:
             caller.require_path(entity_path)
@@ -432,8 +430,7 @@ class _Open(AbstractContextManager[AgentMemory]):
 
 def uri_of(entity_path: str, key: str) -> str:
     """Return the URI of a memory as a resource."""
-    names = [*entity_path.split("/"), key]
-    return SCHEME + "/".join(quote(name, safe="~") for name in names)
+    return SCHEME + encoded(*entity_path.split("/"), key)
 
 
 def _name(entry: MemoryEntry) -> Name:
