@@ -48,12 +48,8 @@ class StoreClient(Protocol):
         """A memory that no fault reaches."""
 
 
-class DirectoryStore:
-    """A directory. Nothing can be killed but the workers."""
-
-    def __init__(self, root: Path, rate: float) -> None:
-        self._root = root
-        self.where = Directory(str(root), rate)
+class _WithoutServer:
+    """A store in which nothing can be killed but the workers, who note their own faults."""
 
     def crash(self) -> bool:
         return False
@@ -63,6 +59,14 @@ class DirectoryStore:
 
     def faults(self) -> Counter[str]:
         return Counter()
+
+
+class DirectoryStore(_WithoutServer):
+    """A directory."""
+
+    def __init__(self, root: Path, rate: float) -> None:
+        self._root = root
+        self.where = Directory(str(root), rate)
 
     def objects(self) -> dict[str, bytes]:
         files = (path for path in self._root.rglob("*") if path.is_file())
@@ -73,21 +77,12 @@ class DirectoryStore:
         return AgentMemory("judge", adapter=LocalAdapter(self._root), owns_adapter=True)
 
 
-class FileStore:
-    """A SQLite file. Nothing can be killed but the workers."""
+class FileStore(_WithoutServer):
+    """A SQLite file."""
 
     def __init__(self, path: Path, rate: float) -> None:
         self._path = path
         self.where = File(str(path), rate)
-
-    def crash(self) -> bool:
-        return False
-
-    def settle(self) -> None:
-        pass
-
-    def faults(self) -> Counter[str]:
-        return Counter()
 
     def objects(self) -> dict[str, bytes]:
         with contextlib.closing(sqlite3.connect(self._path)) as connection:
