@@ -14,10 +14,10 @@ from amfs_core.errors import AMFSError
 from amfs_core.format import checked_prefix
 from amfs_core.parallel import each
 from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
+from amfs_curl import keep_forever
 from amfs_s3.client_options import checked
 from amfs_s3.connection import Connection, Connector
 from amfs_s3.failures import RequestFailed, redacted, redacted_cause, translate
-from amfs_s3.inheritance import keep_forever
 from amfs_s3.settings import AddressingStyle, Settings
 
 if TYPE_CHECKING:

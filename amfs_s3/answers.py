@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from html import unescape
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
 from amfs_core.storage import ObjectInfo
+from amfs_curl import Answer
 
 _OK, _NO_CONTENT = 200, 204
 _ERROR = re.compile(rb"\s*(?:<\?xml[^>]*\?>)?\s*<Error[\s>]")
@@ -33,43 +34,12 @@ class NotFromS3(Exception):  # never leaves the adapter
     """An answer that S3 does not give; its text says what came instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer, whole. Header names are in lower case.
-
-    `sent_twice` is True when the request may have been sent before, on a connection that was lost:
-    then a refusal may be the answer to the second one, because the first was applied.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    sent_twice: bool = False
-
-    @property
-    def error(self) -> Mapping[str, str] | None:
-        """The fields of S3's own `<Error>` document, or None when the body is not one."""
-        if not _ERROR.match(self.body):
-            return None
-        text = self.body[:_MOST_ERROR_BYTES].decode(errors="replace")
-        return {name: unescape(content) for name, content in _FIELD.findall(text)}
-
-    @property
-    def description(self) -> str:
-        """What somebody needs to know to find out who answered. No query, no credentials."""
-        parts = [f"status {self.status}"]
-        if kind := self.headers.get("content-type"):
-            parts.append(kind.partition(";")[0][:_SHOWN])
-        if "location" in self.headers:
-            parts.append(f"a redirect to {_host(self.headers['location'])}")
-        if "content-range" in self.headers:
-            parts.append("a part of an object")
-        if encoding := self.headers.get("content-encoding"):
-            parts.append(f"encoded as {encoding[:_SHOWN]}")
-        begins = " ".join(self.body[: 4 * _SHOWN].decode(errors="replace").split())[:_SHOWN]
-        if begins:
-            parts.append(f"beginning with {begins!r}")
-        return ", ".join(parts)
+def error_in(answer: Answer) -> Mapping[str, str] | None:
+    """Return the fields of S3's own `<Error>` document, or None when the body is not one."""
+    if not _ERROR.match(answer.body):
+        return None
+    text = answer.body[:_MOST_ERROR_BYTES].decode(errors="replace")
+    return {name: unescape(content) for name, content in _FIELD.findall(text)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +144,3 @@ def _page(root: ElementTree.Element, bucket: str, prefix: str, after: str) -> Pa
 
 def _tag(element: ElementTree.Element) -> str:
     return _NAMESPACE.sub("", element.tag)[:_SHOWN]
-
-
-def _host(location: str) -> str:
-    try:
-        return repr(urlsplit(location).hostname or "the same host")[:_SHOWN]
-    except ValueError:
-        return "somewhere"

@@ -12,7 +12,7 @@ from typing import Any
 
 from amfs_core.errors import ConfigurationError
 from amfs_core.spelling import did_you_mean
-from amfs_s3.url import fault
+from amfs_curl import fault
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")

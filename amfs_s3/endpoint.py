@@ -15,8 +15,8 @@ from amfs_core.errors import (
     ConfigurationError,
     PermissionDeniedError,
 )
+from amfs_curl import fault, is_address, shown
 from amfs_s3.settings import Settings, require_header, require_text
-from amfs_s3.url import fault, is_address, shown
 
 if TYPE_CHECKING:
     import boto3

@@ -20,7 +20,8 @@ from amfs_core.errors import (
     PermissionDeniedError,
     StorageFullError,
 )
-from amfs_s3.answers import Answer
+from amfs_curl import Answer
+from amfs_s3.answers import error_in
 
 if TYPE_CHECKING:
     from amfs_s3.endpoint import Endpoint
@@ -112,7 +113,7 @@ def answered(answer: Answer) -> Failure | None:
     S3's own errors have an `<Error>` document. Without one, a refusal counts only if it has no body
     at all, as some servers send it; that a server is overloaded or broken may be said by anything.
     """
-    fields = answer.error
+    fields = error_in(answer)
     if answer.status < _REDIRECTION or (answer.status < _CLIENT_ERROR and fields is None):
         return None
     transient = answer.status >= _SERVER_ERROR or answer.status in _TRANSIENT

@@ -13,13 +13,20 @@ import pycurl
 from botocore.credentials import RefreshableCredentials
 
 from amfs_core.storage import ObjectInfo
-from amfs_s3.answers import Answer, NotFromS3, object_in, page_in, require_applied, require_removed
+from amfs_curl import Answer, proxy_of
+from amfs_curl.curl import Curl, Unanswered
+from amfs_s3.answers import (
+    NotFromS3,
+    error_in,
+    object_in,
+    page_in,
+    require_applied,
+    require_removed,
+)
 from amfs_s3.background import Background, StillAtWork
 from amfs_s3.client_options import seconds
-from amfs_s3.curl import Curl, Unanswered
 from amfs_s3.endpoint import Endpoint, virtual_host_url
 from amfs_s3.failures import Failure, RequestFailed, answered, not_from_s3
-from amfs_s3.proxy import proxy_of
 from amfs_s3.trust import TrustedCertificates
 
 if TYPE_CHECKING:
@@ -69,7 +76,7 @@ class Transport:
         checksum = settings.content_checksum
         self._checksum = endpoint.is_aws if checksum is None else checksum
         self._certificates = TrustedCertificates(endpoint.ca_bundle, client_options)
-        self._proxy = proxy_of(self._url, client_options)
+        self._proxy = proxy_of(self._url, client_options.get("proxy_url"))
         self._client_options = client_options
         self._curl = Curl(self._set_options)
         self._refreshing = Background(endpoint.frozen_credentials)
@@ -81,7 +88,7 @@ class Transport:
         outcome is unknown then, as if the first answer had been lost.
         """
         answer = self._send("PUT", self._path(key), data, "If-None-Match: *")
-        if answer.status in _REFUSED and (answer.error is not None or not answer.body):
+        if answer.status in _REFUSED and (error_in(answer) is not None or not answer.body):
             if answer.sent_twice:
                 raise RequestFailed(Failure("sent", text="the connection was lost on the way"))
             return False

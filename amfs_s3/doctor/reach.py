@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import urllib3
 
 from amfs_core.doctor import Diagnosis, ok, problem, skipped, warning
+from amfs_curl import proxy_of
 from amfs_s3.endpoint import Endpoint, virtual_host_url
-from amfs_s3.proxy import proxy_of
 from amfs_s3.trust import trust
 
 _DAY = 24 * 3600.0
@@ -44,7 +44,7 @@ class Reach:
         self._host = parts.hostname or ""
         self._is_secure = parts.scheme == "https"
         self._port = parts.port or (443 if self._is_secure else 80)
-        self._proxy = proxy_of(self._url, client_options)
+        self._proxy = proxy_of(self._url, client_options.get("proxy_url"))
         self._date: str | None = None
         self._asked_at = 0.0
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from amfs import AgentMemory, ConfigurationError
 from amfs.cli import amfs as program
+from amfs_curl.curl import Curl
 from amfs_s3 import S3Adapter, client_options
-from amfs_s3.curl import Curl
 from amfs_s3.endpoint import resolve
 from amfs_s3.settings import ENCRYPTIONS
 

@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import pycurl
 
-from amfs_s3.answers import Answer
+from amfs_curl.answer import Answer
 
 _MOST_IDLE = 64
+_WITH_BODY = ("PUT", "POST")
 _CONNECT_CODES = (
     pycurl.E_COULDNT_RESOLVE_PROXY,
     pycurl.E_COULDNT_RESOLVE_HOST,
@@ -61,8 +62,8 @@ class Curl:
         headers: list[str],
         body: bytes,
         *,
-        user: str,
-        password: str,
+        user: str = "",
+        password: str = "",
         most_bytes: int,
     ) -> Answer:
         """Send a request and return its answer, whatever it says, with a body of at most so many
@@ -81,7 +82,7 @@ class Curl:
         handle.setopt(pycurl.WRITEDATA, received)
         handle.setopt(pycurl.HEADERFUNCTION, lines.append)
         handle.setopt(pycurl.MAXFILESIZE_LARGE, most_bytes)
-        if method == "PUT":
+        if method in _WITH_BODY:
             handle.setopt(pycurl.POSTFIELDS, body)
         else:
             handle.setopt(pycurl.POSTFIELDS, b"")  # else the body before would be signed
@@ -103,7 +104,7 @@ class Curl:
             raise
         content = received.getvalue()
         received.close()  # the handle keeps it, and may be idle for long
-        if method == "PUT":
+        if method in _WITH_BODY:
             handle.setopt(pycurl.POSTFIELDS, b"")
         answered = _headers(lines)
         if len(self._idle) < _MOST_IDLE:

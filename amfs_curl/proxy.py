@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import urllib.request
-from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 
-def proxy_of(url: str, client_options: Mapping[str, Any]) -> str | None:
+def proxy_of(url: str, given: object = None) -> str | None:
     """Return the URL of the proxy for an endpoint's URL, or None.
 
-    `proxy_url` of the options comes first, then `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY`, unless
-    `NO_PROXY` names the host; all of them in lower case too, as every Python program reads them.
+    `given`, what a user asked for, comes first, then `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY`,
+    unless `NO_PROXY` names the host; all of them in lower case too, as every Python program reads
+    them.
     """
-    if given := client_options.get("proxy_url"):
+    if given:
         return str(given)
+    import urllib.request  # slow, and asked once
+
     parts = urlsplit(url)
     if urllib.request.proxy_bypass(parts.hostname or ""):
         return None

@@ -1,7 +1,6 @@
-"""The URL of an endpoint or a proxy: what obstore would panic at is refused before it gets there.
+"""The URL of a server or a proxy, checked before anything is sent there.
 
-Its Rust unwraps the parsing of every URL that it makes, and a panic is no `Exception`. URLs may
-hold a password or a signature, so no message shows more of them than `shown` leaves.
+URLs may hold a password or a signature, so no message shows more of them than `shown` leaves.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def fault(url: str) -> str | None:
     if not url.lower().startswith(("http://", "https://")):
         return "must begin with http:// or https://"
     if "?" in url or "#" in url:
-        return "must end before the query (?…) or fragment (#…); no S3 endpoint has one"
+        return "must end before the query (?…) or fragment (#…); no server has one"
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
