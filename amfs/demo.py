@@ -1,7 +1,7 @@
 """`make demo`: two agents, one store, and text that nobody here wrote.
 
     python -m amfs.demo                       # a new directory, .amfs-demo
-    python -m amfs.demo --store DIR|sqlite:///FILE|s3://BUCKET/PREFIX
+    python -m amfs.demo --store PLACE
     AMFS_S3_BUCKET=… python -m amfs.demo      # the same program on a bucket
 
 The text is the reference of the Python language, which every Python has in `pydoc_data.topics`.
@@ -95,9 +95,7 @@ class Screen:
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; 1 when it finds something lost or wrong, 2 on an error."""
     parser = argparse.ArgumentParser(prog="python -m amfs.demo", description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--store", metavar="DIR|sqlite:///FILE|s3://BUCKET/PREFIX", help="where to run"
-    )
+    parser.add_argument("--store", metavar="PLACE", help="where to run")
     try:
         return run(_place(parser.parse_args(arguments).store), Screen())
     except (AMFSError, OSError) as error:

@@ -19,7 +19,16 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amfs_core.errors import AMFSError
-from amfs_server import events, explorer, memories, openapi, outcomes, problems, searches
+from amfs_server import (
+    events,
+    explorer,
+    memories,
+    objects,
+    openapi,
+    outcomes,
+    problems,
+    searches,
+)
 from amfs_server.calls import Call, json
 from amfs_server.engines import Engines
 from amfs_server.hub import Hubs
@@ -50,6 +59,11 @@ _ROUTES: dict[tuple[str, bool], dict[str, Handler]] = {
     ("outcomes", False): {"GET": outcomes.listed},
     ("outcomes", True): {"GET": outcomes.read, "PUT": outcomes.commit},
 }
+_OBJECTS: dict[bool, dict[str, Handler]] = {
+    False: {"GET": objects.listed, "POST": objects.get_many},
+    True: {"GET": objects.read, "PUT": objects.write, "DELETE": objects.delete},
+}
+"""The same for objects, which are of no namespace."""
 _SMALLEST_ZIPPED = 1_000
 _log = logging.getLogger("amfs.server")
 
@@ -165,6 +179,8 @@ class _Server:
             seen["resource"] = "explorer"
             _require_method(method, ("GET",))
             return found
+        if names[0] == "objects":
+            return await self._object(method, names[1:], request, seen)
         if len(names) < 3 or names[0] != "v1":
             raise Refusal(404, "not_found", "there is nothing at this path", hint="/openapi.json")
         _, namespace, resource, *rest = names
@@ -187,6 +203,16 @@ class _Server:
             raise Refusal(404, "not_found", "MCP is not installed", hint="pip install 'amfs[mcp]'")
         self._key(request, seen)
         return Forwarded(self._tools.asgi_app)
+
+    async def _object(
+        self, method: str, names: list[str], request: Request, seen: dict[str, Any]
+    ) -> Response:
+        seen["resource"] = "objects"
+        key = self._key(request, seen)
+        handlers = _OBJECTS[bool(names)]
+        _require_method(method, tuple(handlers))
+        call = Call(request, key, "", names, self.engines, self.settings, self._threads)
+        return await handlers[method](call)
 
     async def _operation(self, name: str, request: Request, seen: dict[str, Any]) -> Response:
         if name == "healthz":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,7 +48,13 @@ class Call:
             with self._memory() as memory:
                 return work(memory)
 
-        return await asyncio.get_running_loop().run_in_executor(self.threads, call)
+        return await self.in_thread(call)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Return what `work` gives, in a thread that knows what this request is part of."""
+        context = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.threads, lambda: context.run(work))
 
     def _memory(self) -> AgentMemory:
         agent = self.key.agent_id
@@ -131,7 +138,7 @@ class Call:
             raise Refusal(415, "unsupported_media_type", f"the body is {kind or 'of no type'}")
         if self.request.headers.get("content-encoding", "identity").lower() != "identity":
             raise Refusal(415, "unsupported_media_type", "the body is compressed")
-        data = await self._read()
+        data = await self.data()
         try:
             fields = strict_json.parsed(data.decode())
         except UnicodeDecodeError as error:
@@ -146,7 +153,8 @@ class Call:
                 raise InvalidValueError(f"there is no field {name!r:.80}{meant}")
         return fields
 
-    async def _read(self) -> bytes:
+    async def data(self) -> bytes:
+        """Return the body as it was sent."""
         most = self.settings.max_body_bytes
         too_large = Refusal(413, "too_large", f"the limit is {most:,} bytes", connection="close")
         declared = self.request.headers.get("content-length", "0")

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 
 from amfs_core.memory import AgentMemory, Namespace
-from amfs_core.storage import Metrics
+from amfs_core.storage import Metrics, StoreClient
 from amfs_server.settings import Settings
 
 _MOST_NAMESPACES = 256
@@ -20,6 +20,8 @@ class Engines:
         config = settings.config
         self.agent_id = config.signing_agent()
         self.adapter = settings.adapter or config.open_adapter()
+        self.store = StoreClient(self.adapter, config.patience)
+        """The store for those who want its objects; each engine has a client of its own."""
         self._config = config
         self._owns_adapter = settings.adapter is None
         self._keepers: OrderedDict[str, AgentMemory] = OrderedDict()  # a handle keeps each open
@@ -35,10 +37,12 @@ class Engines:
         return AgentMemory(agent_id or self.agent_id, session_id=session_id, engine=engine)
 
     def metrics(self) -> dict[str, Metrics]:
-        """Return what the store was asked for so far, by namespace."""
+        """Return what the store was asked for so far, by namespace; for objects, which may be of
+        any namespace, under an empty name."""
         with self._lock:
             keepers = dict(self._keepers)
-        return {namespace: keeper.metrics for namespace, keeper in keepers.items()}
+        counts = {namespace: keeper.metrics for namespace, keeper in keepers.items()}
+        return {**counts, "": self.store.meter.snapshot()}
 
     def close(self) -> None:
         """Close all engines, and the store if it was opened here."""

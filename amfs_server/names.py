@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from amfs_core.errors import InvalidKeyError
+from amfs_core.format import MAX_OBJECT_KEY_BYTES, MAX_SEGMENT_BYTES
 
 _MAX_PATH_BYTES = 8 * 1024
+_NO_SEGMENTS = ("", ".", "..")
+_IN_NO_SEGMENT = re.compile("[\x00-\x1f\x7f/]")
 
 
 def segments(raw_path: bytes) -> list[str]:
@@ -48,6 +52,30 @@ def memory_name(names: list[str]) -> tuple[str, str]:
                 hint="send it as / between segments; only the key may have an encoded slash",
             )
     return "/".join(names[:-1]), names[-1]
+
+
+def require_object_key(names: list[str], *, writes: bool) -> None:
+    """Raise unless these segments are an object's key, and none means anything to a file system.
+
+    Other tools keep objects under names that the layout would not make, and those may be read. What
+    begins with a dot may be a store's own file, which nobody writes.
+    """
+    require_segments(names)
+    if writes and any(name.startswith(".") for name in names):
+        raise InvalidKeyError("no segment of an object's key begins with a dot")
+    if len("/".join(names).encode()) > MAX_OBJECT_KEY_BYTES:
+        raise InvalidKeyError(f"an object's key takes {MAX_OBJECT_KEY_BYTES} bytes at most")
+
+
+def require_segments(names: list[str]) -> None:
+    """Raise unless each of these is a segment that an object's key can have."""
+    for name in names:
+        too_long = len(name.encode()) > MAX_SEGMENT_BYTES
+        if name in _NO_SEGMENTS or _IN_NO_SEGMENT.search(name) or too_long:
+            raise InvalidKeyError(
+                f"an object's key has no segment {name!r:.100}",
+                hint="docs/layout.md says how names are escaped in it",
+            )
 
 
 def encoded(*names: str) -> str:

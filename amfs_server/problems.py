@@ -40,6 +40,8 @@ TITLES = {
     "unauthorized": "A key is needed",
     "forbidden": "This key may not do that",
     "not_found": "There is no such thing",
+    "no_object": "There is no such object",
+    "object_exists": "There is such an object",
     "method_not_allowed": "This method does not apply here",
     "too_large": "The request is too large",
     "too_slow": "The request took too long to arrive",

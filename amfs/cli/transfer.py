@@ -121,7 +121,7 @@ Examples:
 def copy(session: Session, src: str, dst: str) -> None:
     """Copy every version and outcome from store SRC to store DST, byte for byte.
 
-    Both are a directory, sqlite:///FILE or s3://BUCKET/PREFIX. All namespaces are copied unless one
+    Both are places, as --store takes them. All namespaces are copied unless one
     is given. What is there already is skipped, so after an interruption run it again. Different
     bytes are never overwritten.
     """

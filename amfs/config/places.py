@@ -17,22 +17,26 @@ S3_VARIABLES = {
     "endpoint_url": "AMFS_S3_ENDPOINT",
 }
 
-_KINDS = "a directory, sqlite:///FILE or s3://BUCKET/PREFIX"
+API_KEY = "AMFS_API_KEY"
+
+_KINDS = "a directory, sqlite:///FILE, s3://BUCKET/PREFIX or http://HOST:PORT"
 
 # s3:/bucket and the like. One letter before the colon is a drive of Windows.
-_LIKE_A_URL = re.compile(r"(s3|sqlite):|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+_LIKE_A_URL = re.compile(r"(s3|sqlite|https?):|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 
 def open_store(
     place: str | os.PathLike[str], environ: Mapping[str, str] | None = None
 ) -> StorageAdapter:
-    """Open a store by its place: a directory, `sqlite:///FILE`, or `s3://BUCKET/PREFIX`.
+    """Open a store by its place: a directory, `sqlite:///FILE`, `s3://BUCKET/PREFIX`, or the URL of
+    an AMFS server, `http://HOST:PORT`.
 
     After `sqlite://` and a slash comes the path of a file: a relative one, or with one more slash
     (`sqlite:////var/lib/memories.db`) an absolute one. Without a prefix in a bucket
     `AMFS_S3_PREFIX` counts, else `amfs/`; its endpoint is `AMFS_S3_ENDPOINT`, else what the
-    `AWS_*` variables and files say. `environ` stands in for the environment. The caller closes the
-    store. Sends and makes nothing. Raises `ConfigurationError`.
+    `AWS_*` variables and files say. `AMFS_API_KEY` is the key for a server. `environ` stands in for
+    the environment. The caller closes the store. Sends and makes nothing. Raises
+    `ConfigurationError`.
     """
     name, options = read_place(place, os.environ if environ is None else environ)
     return adapters.make(name, options)
@@ -61,12 +65,19 @@ def read_place(
             return "sqlite", {"path": _file(rest)}
         case "s3":
             return "s3", _bucket(rest, variables)
+        case "http" | "https":
+            return "http", {"url": text, **http_options(variables)}
     raise ConfigurationError(f"a store cannot be at {scheme}://", hint=f"name {_KINDS}")
 
 
 def s3_options(variables: Mapping[str, str]) -> dict[str, Any]:
     """Return the options of a bucket that variables give."""
     return {option: variables[name] for option, name in S3_VARIABLES.items() if variables.get(name)}
+
+
+def http_options(variables: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options of a store behind a server that variables give."""
+    return {"api_key": variables[API_KEY]} if variables.get(API_KEY) else {}
 
 
 def _file(rest: str) -> str:

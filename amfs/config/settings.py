@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amfs.config import adapters
-from amfs.config.places import S3_VARIABLES, read_place, s3_options
+from amfs.config.places import API_KEY, S3_VARIABLES, http_options, read_place, s3_options
 from amfs_core.arguments import expanded
 from amfs_core.errors import ConfigurationError
 from amfs_core.storage import DEFAULT_PATIENCE, StorageAdapter
@@ -28,13 +28,15 @@ DEFAULT_ROOT = ".amfs"
 
 _VARIABLES = (
     "AMFS_STORE",
+    API_KEY,
     *S3_VARIABLES.values(),
     *("AMFS_CONFIG", "AMFS_NAMESPACE", "AMFS_AGENT_ID", "AMFS_ROOT", "AMFS_CACHE_DIR"),
     *("AMFS_PATIENCE", "AMFS_MAX_VALUE_BYTES"),
 )
 """All that is read: to copy the whole environment would take most of the time of a handle."""
 
-_LONGEST_REQUEST = 10.0  # the S3 adapter's own `timeout`, in seconds
+_REMOTE = ("s3", "http")
+_LONGEST_REQUEST = 10.0  # their adapters' own `timeout`, in seconds
 _SHORTEST_REQUEST = 1.0  # less would take a slow answer for none
 
 
@@ -64,7 +66,7 @@ class Config:
         """Open the store. Raises `ConfigurationError` when no such adapter is installed or an
         option is unknown, missing or of the wrong type; names the line when a file says it."""
         options = self.options
-        if self.adapter == "s3" and self.patience < _LONGEST_REQUEST:
+        if self.adapter in _REMOTE and self.patience < _LONGEST_REQUEST:
             longest = max(self.patience, _SHORTEST_REQUEST)
             options = {"timeout": longest, "connect_timeout": min(longest, 3.0), **options}
         if self.file is None or self.place is not None:
@@ -120,6 +122,8 @@ def _store(variables: Mapping[str, str], file: ConfigFile | None) -> tuple[str, 
             options["endpoint_url"] = None
     elif adapter == "local":
         options["root"] = _root(options.get("root"), variables, file)
+    elif adapter == "http":
+        options.update(http_options(variables))
     elif adapter == "sqlite" and isinstance(options.get("path"), str) and options["path"]:
         options["path"] = _path(options["path"], None, file)
     return adapter, options

@@ -16,6 +16,7 @@ VARIABLES = {
     "AMFS_S3_BUCKET": "bucket",
     "AMFS_S3_PREFIX": "prefix",
     "AMFS_S3_ENDPOINT": "endpoint_url",
+    "AMFS_API_KEY": "api_key",
     "AMFS_ROOT": "root",
     "AMFS_NAMESPACE": "namespace",
     "AMFS_AGENT_ID": "agent_id",
@@ -29,6 +30,7 @@ _SHOWN = (
     "bucket",
     "prefix",
     "endpoint_url",
+    "url",
     "region_name",
     "profile_name",
     "root",
@@ -36,7 +38,13 @@ _SHOWN = (
     "durability",
 )
 _OF_BUCKETS = ("AMFS_S3_PREFIX", "AMFS_S3_ENDPOINT")
-_IDLE = {"local": _OF_BUCKETS, "s3": ("AMFS_ROOT",), "sqlite": (*_OF_BUCKETS, "AMFS_ROOT")}
+_OF_SERVERS = ("AMFS_API_KEY",)
+_IDLE = {
+    "local": (*_OF_BUCKETS, *_OF_SERVERS),
+    "s3": ("AMFS_ROOT", *_OF_SERVERS),
+    "sqlite": (*_OF_BUCKETS, *_OF_SERVERS, "AMFS_ROOT"),
+    "http": (*_OF_BUCKETS, "AMFS_ROOT"),
+}
 _IDLE_BESIDE_A_PLACE = ("AMFS_S3_BUCKET", "AMFS_ROOT")
 _PLACE = ("layers", "primary")
 _NEAR = 0.8
@@ -106,7 +114,7 @@ def _set() -> list[str]:
 def _options(config: Config) -> Iterator[str]:
     from_variable = {VARIABLES[name]: name for name in _set()}
     if config.place is not None:
-        from_variable |= dict.fromkeys(("root", "path", "bucket"), "AMFS_STORE")
+        from_variable |= dict.fromkeys(("root", "path", "bucket", "url"), "AMFS_STORE")
     for option, value in config.options.items():
         if option in from_variable:
             why = from_variable[option]
@@ -117,12 +125,12 @@ def _options(config: Config) -> Iterator[str]:
         if option not in _SHOWN:
             yield f"{option} ({why})"
         elif value is not None:
-            yield f"{option} {_url(value) if option == 'endpoint_url' else value} ({why})"
+            yield f"{option} {_url(value) if option in ('endpoint_url', 'url') else value} ({why})"
 
 
 def _url(value: object) -> str:
     """Return an endpoint without the secrets that some put into one."""
-    from amfs_s3.url import shown
+    from amfs_curl import shown
 
     return shown(str(value))
 

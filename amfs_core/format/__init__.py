@@ -15,6 +15,7 @@ from amfs_core.format.entry import (
 from amfs_core.format.names import (
     MAX_OBJECT_KEY_BYTES,
     MAX_PREFIX_BYTES,
+    MAX_SEGMENT_BYTES,
     MAX_VERSION,
     Address,
     Layout,
@@ -26,6 +27,7 @@ from amfs_core.format.outcome import Cause, Outcome, OutcomeType, decode_outcome
 __all__ = [
     "MAX_OBJECT_KEY_BYTES",
     "MAX_PREFIX_BYTES",
+    "MAX_SEGMENT_BYTES",
     "MAX_VERSION",
     "MEMORY_TYPES",
     "Address",

@@ -19,6 +19,7 @@ from amfs_sqlite import SqliteAdapter
 from tests.conftest import REPOSITORY
 from tests.support import servers
 from tests.support.s3_store import Place
+from tests.support.served import serving_here
 
 SIGNALS = int(os.environ.get("AMFS_TEST_SIGNALS", "12"))  # 200 in the long form
 END_SECONDS = 30.0
@@ -76,6 +77,12 @@ def test_a_signal_handler_may_use_a_file_at_any_moment(tmp_path: Path, variant: 
     acknowledged = run(f"sqlite:///{path}", variant, seed=3)
     with contextlib.closing(SqliteAdapter(path)) as adapter:
         check(AgentMemory("checker", adapter=adapter), acknowledged)
+
+
+def test_a_signal_handler_may_use_a_store_behind_a_server_at_any_moment(tmp_path: Path) -> None:
+    with serving_here(LocalAdapter(tmp_path)) as url:
+        acknowledged = run(url, "all", seed=4)
+    check(AgentMemory("checker", adapter=LocalAdapter(tmp_path)), acknowledged)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from amfs_server import openapi
-from amfs_server.app import _OPERATIONS, _ROUTES
+from amfs_server.app import _OBJECTS, _OPERATIONS, _ROUTES
 from tests.support.served import serving
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"
@@ -46,6 +46,12 @@ def test_everything_that_is_routed_is_described() -> None:
     }
     routed = {(name, method) for (name, _), methods in _ROUTES.items() for method in methods}
     assert described == routed | {("watch", "GET")}
-    operations = {path.strip("/") for path in openapi.document()["paths"] if path[1:3] != "v1"}
-    assert operations == set(_OPERATIONS) - {"openapi.json"}
+    others = {
+        path.strip("/"): {method.upper() for method in operations} - {"PARAMETERS"}
+        for path, operations in openapi.document()["paths"].items()
+        if path[1:3] != "v1"
+    }
+    assert others.pop("objects") == set(_OBJECTS[False])
+    assert others.pop("objects/{namespace}/{object}") == set(_OBJECTS[True])
+    assert set(others) == set(_OPERATIONS) - {"openapi.json"}
     assert len(openapi.document()["paths"]) + 1 < 20

@@ -1,0 +1,174 @@
+"""`HttpAdapter`: a store that is reached through an AMFS server."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from amfs_core import arguments, fork
+from amfs_core.errors import AMFSError, ConfigurationError
+from amfs_core.parallel import each
+from amfs_core.storage import ObjectInfo, StorageAdapter
+from amfs_curl import fault, keep_forever, shown
+from amfs_http.client import Client
+
+if TYPE_CHECKING:
+    from amfs_core.doctor import Check
+
+_AT_ONCE = 100
+"""Keys in one request for many objects."""
+
+_THREADS = 8
+_API_KEY = re.compile(r"[!-~]+")
+_PORTS = {"http": 80, "https": 443}
+
+
+class HttpAdapter(StorageAdapter):
+    """Keeps objects where an AMFS server does (`amfs serve`).
+
+    `url` is the server's, such as `https://memory.example.com`; `api_key` is what `amfs key new`
+    printed, by default that of the variable `AMFS_API_KEY`. The key's rights hold: what it does not
+    see is refused, and what it writes it signs as its agent. One request takes `timeout` seconds at
+    most, to connect `connect_timeout`.
+
+    Sends nothing until it is used. Needs the extra `http`. Raises `ConfigurationError`.
+    """
+
+    backend_type = "http"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = 10.0,
+        connect_timeout: float = 3.0,
+    ) -> None:
+        self.url = _checked(url)
+        self._api_key = _checked_key(api_key or os.environ.get("AMFS_API_KEY") or None)
+        self.timeout = arguments.seconds(timeout, "timeout")
+        self.connect_timeout = arguments.seconds(connect_timeout, "connect_timeout")
+        # Now, so that nothing is imported while a signal handler may come in between.
+        self._client = self._made()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Connect again in a forked child, and leave the parent's connections alone."""
+        keep_forever(self._client)
+        self._client = self._made()
+
+    @property
+    def location(self) -> str:
+        """The server, and a mark of the key: another key may see other objects there."""
+        mark = hashlib.sha256((self._api_key or "").encode()).hexdigest()[:12]
+        return f"{self.url}/objects#{mark}"
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Create the object if there is none. 1 request."""
+        return self._client.create(key, data)
+
+    def get(self, key: str) -> bytes | None:
+        """Return the object's bytes, or None when there is no such object. 1 request."""
+        return self._client.get(key)
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Yield `(key, bytes or None)`: 1 request for each 100 keys, more for large objects."""
+        remaining = iter(keys)
+        first = list(islice(remaining, 2))
+        if len(first) == 1:
+            yield first[0], self.get(first[0])
+            return
+        failure: AMFSError | None = None
+
+        def batches() -> Iterator[list[str]]:
+            batch = [*first, *islice(remaining, _AT_ONCE - len(first))]
+            while batch and failure is None:
+                yield batch
+                batch = list(islice(remaining, _AT_ONCE))
+
+        for done in each(self._get_all, batches(), _THREADS):
+            try:
+                yield from done.result().items()
+            except AMFSError as error:  # what was answered is given all the same
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects under a prefix in byte order. 1 request per 1,000 objects."""
+        after: str | None = start_after
+        while after is not None:
+            page, after = self._client.page(prefix, after)
+            yield from page
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Write the object, over one that is there too. 1 request."""
+        self._client.put(key, data)
+
+    def delete(self, key: str) -> None:
+        """Remove the object if there is one. 1 request."""
+        self._client.delete(key)
+
+    def checks(self) -> Iterator[Check]:
+        """Yield what `amfs doctor` looks at: about 15 requests; a scratch object is removed."""
+        from amfs_http.checks import HttpChecks
+
+        return HttpChecks(self, self._client).all()
+
+    def close(self) -> None:
+        """Close the idle connections. The next operation would connect again."""
+        self._client.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(
+            HttpAdapter,
+            api_key=self._api_key,
+            timeout=self.timeout,
+            connect_timeout=self.connect_timeout,
+        ), (self.url,)
+
+    def __repr__(self) -> str:
+        return f"HttpAdapter({self.url!r})"
+
+    def _made(self) -> Client:
+        return Client(self.url, self._api_key, self.timeout, self.connect_timeout)
+
+    def _get_all(self, keys: Sequence[str]) -> dict[str, bytes | None]:
+        bodies: dict[str, bytes | None] = {}
+        pending = keys
+        while pending:
+            bodies.update(self._client.get_many(pending))
+            pending = [key for key in pending if key not in bodies]
+        return bodies
+
+
+def _checked(url: object) -> str:
+    """Return the URL without a slash at its end; `ConfigurationError` for any other."""
+    if not isinstance(url, str):
+        raise ConfigurationError(f"url must be text, not {type(url).__name__}")
+    if problem := fault(url):
+        raise ConfigurationError(f"url {shown(url)!r} {problem}")
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError(
+            f"leave credentials out of the url {shown(url)!r}", hint="AMFS_API_KEY has the key"
+        )
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = parts.port or _PORTS[parts.scheme]
+    return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}"
+
+
+def _checked_key(api_key: object) -> str | None:
+    if api_key is None:
+        return None
+    if not isinstance(api_key, str) or not _API_KEY.fullmatch(api_key):
+        raise ConfigurationError(
+            "the API key is not one line of ASCII without spaces", hint="amfs key new makes one"
+        )
+    return api_key

@@ -1,0 +1,126 @@
+"""What an AMFS server answers, and how to tell it from what anything else answers.
+
+A proxy, a sign-in page of a network or a server of another kind may answer in the place of AMFS. So
+an answer counts only in the form that the server's description (`/openapi.json`) gives for that
+request. Anything else proves nothing about what the store holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TypeVar
+
+import msgspec
+
+from amfs_core.storage import ObjectInfo
+from amfs_curl import Answer
+
+OBJECT_TYPE = "application/vnd.amfs.object"
+_PROBLEM_TYPE = "application/problem+json"
+_TYPE_PREFIX = "urn:amfs:problem:"
+_OK, _CREATED = 200, 201
+
+T = TypeVar("T")
+
+
+class NotFromAMFS(Exception):  # never leaves the adapter
+    """An answer that a server of AMFS does not give; its text says what came instead."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A problem document (RFC 9457), as far as it is of use here."""
+
+    type: str
+    code: str
+    detail: str
+    hint: str | None = None
+
+
+class _Page(msgspec.Struct, frozen=True):
+    objects: list[ObjectInfo]
+    next: str | None
+
+
+class _Body(msgspec.Struct, frozen=True):
+    key: str
+    data: bytes | None  # base64
+
+
+class _Bodies(msgspec.Struct, frozen=True):
+    objects: list[_Body]
+
+
+class _Written(msgspec.Struct, frozen=True):
+    key: str
+    bytes: int
+
+
+class _Removed(msgspec.Struct, frozen=True):
+    key: str
+
+
+def problem_in(answer: Answer) -> Problem | None:
+    """Return the problem that an answer tells of; None for an answer of any other form."""
+    if _kind(answer) != _PROBLEM_TYPE:
+        return None
+    try:
+        problem = msgspec.json.decode(answer.body, type=Problem)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return problem if problem.type == _TYPE_PREFIX + problem.code else None
+
+
+def object_in(answer: Answer) -> bytes:
+    """Return the object that a GET was answered with. Raises `NotFromAMFS`."""
+    length = answer.headers.get("content-length")
+    if answer.status != _OK or _kind(answer) != OBJECT_TYPE or length != str(len(answer.body)):
+        raise NotFromAMFS(answer.description)
+    return answer.body
+
+
+def objects_in(answer: Answer, keys: Collection[str]) -> list[tuple[str, bytes | None]]:
+    """Return the objects that a POST of these keys was answered with: one of them at least."""
+    bodies = _decoded(answer, _OK, _Bodies).objects
+    given = [body.key for body in bodies]
+    if not given or len(set(given)) < len(given) or not set(given) <= set(keys):
+        raise NotFromAMFS(f"{answer.description} (not the objects that were asked for)")
+    return [(body.key, body.data) for body in bodies]
+
+
+def page_in(answer: Answer, prefix: str, after: str) -> tuple[list[ObjectInfo], str | None]:
+    """Return a page of a listing and the position of the next page; None: it was the last one."""
+    page = _decoded(answer, _OK, _Page)
+    position = after.encode()
+    for info in page.objects:
+        key = info.key.encode()
+        if key <= position or not info.key.startswith(prefix) or info.size < 0:
+            raise NotFromAMFS(f"{answer.description} (not the page that was asked for)")
+        position = key
+    if page.next is not None and page.next.encode() < max(position, after.encode() + b"\0"):
+        raise NotFromAMFS(f"{answer.description} (a listing that goes on without end)")
+    return page.objects, page.next
+
+
+def require_written(answer: Answer, key: str, size: int) -> None:
+    """Raise `NotFromAMFS` unless this acknowledges that an object was written."""
+    if _decoded(answer, _CREATED, _Written) != _Written(key, size):
+        raise NotFromAMFS(f"{answer.description} (about another object)")
+
+
+def require_removed(answer: Answer, key: str) -> None:
+    """Raise `NotFromAMFS` unless this acknowledges that an object was removed."""
+    if _decoded(answer, _OK, _Removed).key != key:
+        raise NotFromAMFS(f"{answer.description} (about another object)")
+
+
+def _decoded(answer: Answer, status: int, kind: type[T]) -> T:
+    if answer.status != status or _kind(answer) != "application/json":
+        raise NotFromAMFS(answer.description)
+    try:
+        return msgspec.json.decode(answer.body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise NotFromAMFS(f"{answer.description} ({error})") from None
+
+
+def _kind(answer: Answer) -> str:
+    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
