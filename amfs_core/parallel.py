@@ -11,6 +11,7 @@ thread can be started the calling thread does the work.
 from __future__ import annotations
 
 import _thread
+import contextvars
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, repeat
 from queue import SimpleQueue
@@ -113,7 +114,8 @@ def ahead(items: Iterator[A]) -> Iterator[A]:
 def _can_start(serve: Callable[[], None]) -> bool:
     # Not `threading.Thread`: its own locks are of the kind that this module does without.
     try:
-        _thread.start_new_thread(serve, ())
+        # What the caller's context says, a trace for example, holds for the work too.
+        _thread.start_new_thread(contextvars.copy_context().run, (serve,))
     except RuntimeError:  # the interpreter ends, or the system has no more threads
         return False
     return True

@@ -34,11 +34,13 @@ _LOOK_SECONDS = 1.0
 def _awaitable(
     method: Callable[Concatenate[AgentMemory, P], T],
 ) -> Callable[Concatenate[AsyncAgentMemory, P], Coroutine[Any, Any, T]]:
-    """Return a method that runs this one of `AgentMemory` in a thread."""
+    """Return a method that runs the one of this name of `AgentMemory` in a thread."""
+    name = method.__name__
 
     @functools.wraps(method)
     async def call(self: AsyncAgentMemory, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._in_thread(functools.partial(method, self.memory, *args, **kwargs))
+        own: Callable[P, T] = getattr(self.memory, name)
+        return await self._in_thread(functools.partial(own, *args, **kwargs))
 
     return call
 

@@ -55,6 +55,7 @@ NOT_RUN = {
     "docs/deployment.md": 3,
     "docs/http.md": 1,
     "docs/layout.md": 1,
+    "docs/observability.md": 1,
     "docs/search.md": 1,
     "docs/stores.md": 1,
     "CONTRIBUTING.md": 1,

@@ -17,7 +17,7 @@ import httpx
 import uvicorn
 
 from amfs_core.storage import StorageAdapter
-from amfs_server.app import make_app
+from amfs_server import app as application
 from amfs_server.settings import Settings
 from tests.conftest import REPOSITORY
 
@@ -94,7 +94,7 @@ def serving(root: Path, *arguments: str, **variables: str) -> Iterator[Served]:
 @contextmanager
 def serving_here(adapter: StorageAdapter, keys: Path | None = None) -> Iterator[str]:
     """Serve a store in a thread of this process: its URL. Quicker to start than a process."""
-    app = make_app(Settings(adapter=adapter, keys=keys))
+    app = application.make_app(Settings(adapter=adapter, keys=keys))
     # With its protocol named: for others asyncio leaves the wait of small answers on.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))

@@ -1,0 +1,10 @@
+"""Traces and metrics of AMFS in OpenTelemetry.
+
+from amfs_otel import AMFSInstrumentor
+
+AMFSInstrumentor().instrument()     # before the first memory; opentelemetry-instrument does it
+"""
+
+from amfs_otel.instrumentor import AMFSInstrumentor
+
+__all__ = ["AMFSInstrumentor"]
