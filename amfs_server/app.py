@@ -39,7 +39,7 @@ from amfs_server.problems import Refusal
 from amfs_server.settings import Settings
 
 if TYPE_CHECKING:
-    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+    from amfs_server.remote_tools import RemoteTools
 
 Handler = Callable[[Call], Awaitable[Response]]
 
@@ -202,7 +202,7 @@ class _Server:
         if self._tools is None:
             raise Refusal(404, "not_found", "MCP is not installed", hint="pip install 'amfs[mcp]'")
         self._key(request, seen)
-        return Forwarded(self._tools.asgi_app)
+        return Forwarded(self._tools)
 
     async def _object(
         self, method: str, names: list[str], request: Request, seen: dict[str, Any]
@@ -249,17 +249,15 @@ class _Server:
             )
 
 
-def _tools(
-    engines: Engines, keys: Keys | None, settings: Settings
-) -> StreamableHTTPSessionManager | None:
+def _tools(engines: Engines, keys: Keys | None, settings: Settings) -> RemoteTools | None:
     """Return what answers `/mcp`; None without the SDK."""
     try:
-        from amfs_server.remote_tools import session_manager
+        from amfs_server.remote_tools import RemoteTools
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types"):
             raise
         return None
-    return session_manager(engines, keys, settings)
+    return RemoteTools(engines, keys, settings)
 
 
 class Forwarded(Response):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, Literal, TypeVar
@@ -16,8 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context, ResourceSecurity
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
-from mcp.server.subscriptions import InMemorySubscriptionBus, ServerEvent
-from mcp.shared.subscriptions import ResourceUpdated
+from mcp.server.subscriptions import SubscriptionBus
 from mcp_types import ToolAnnotations
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
@@ -27,14 +25,13 @@ from amfs.cli.excerpt import Matches
 from amfs_core.errors import AMFSError
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory
-from amfs_core.watch import Watch
 from amfs_server.keys import NOBODY, Key
-from amfs_server.names import encoded, name_before, position_behind
+from amfs_server.names import name_before, position_behind
 from amfs_server.problems import Refusal
+from amfs_server.subscriptions import SCHEME, WatchBus
 
 T = TypeVar("T")
 
-SCHEME = "amfs://memory/"
 _MOST_CHARACTERS = 20_000
 _MOST_LISTED = 200
 
@@ -334,42 +331,11 @@ class Tools:
             raise ToolError(_advice(error)) from error
 
 
-class WatchBus(InMemorySubscriptionBus):
-    """Tells subscribers of resources what a watch delivers; there is one only while somebody
-    listens."""
-
-    def __init__(self, watch: Callable[[], Watch]) -> None:
-        super().__init__()
-        self._start = watch
-        self._watch: Watch | None = None
-
-    def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
-        """Register a listener, and begin to watch for the first."""
-        unsubscribe = super().subscribe(listener)
-        if self._watch is None:
-            loop = asyncio.get_running_loop()
-            threading.Thread(target=self._follow, args=(loop,), daemon=True).start()
-
-        def leave() -> None:
-            unsubscribe()
-            if not self._listeners and self._watch is not None:
-                watch, self._watch = self._watch, None
-                watch.cancel()
-
-        return leave
-
-    def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._watch = watch = self._start()
-        for entry in watch:
-            event = ResourceUpdated(uri=uri_of(entry.entity_path, entry.key))
-            asyncio.run_coroutine_threadsafe(self.publish(event), loop)
-
-
 def make_server(
     open_memory: Callable[[Context[Any, Any]], tuple[Opened, Key]],
-    bus: InMemorySubscriptionBus | None,
+    bus: SubscriptionBus,
 ) -> MCPServer[Any]:
-    """Return the MCP server. `bus` tells of changed resources; None: nobody is told."""
+    """Return the MCP server. `bus` tells of changed resources."""
     from amfs import __version__
 
     server: MCPServer[Any] = MCPServer(
@@ -378,7 +344,7 @@ def make_server(
         description="Shared, versioned memory for agents.",
         instructions=_INSTRUCTIONS,
         version=__version__,
-        subscriptions=False if bus is None else bus,
+        subscriptions=bus,
         log_level="WARNING",
     )
     tools = Tools(open_memory)
@@ -426,11 +392,6 @@ class _Open(AbstractContextManager[AgentMemory]):
 
     def __exit__(self, *_: object) -> None:
         return None
-
-
-def uri_of(entity_path: str, key: str) -> str:
-    """Return the URI of a memory as a resource."""
-    return SCHEME + encoded(*entity_path.split("/"), key)
 
 
 def _name(entry: MemoryEntry) -> Name:

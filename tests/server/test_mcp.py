@@ -14,14 +14,14 @@ from typing import Any
 
 import httpx2
 import pytest
-from mcp import ClientSession
+from mcp import Client, ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 from amfs_core.memory import AgentMemory
 from amfs_local import LocalAdapter
 from amfs_server import keys
-from amfs_server.tools import WatchBus
+from amfs_server.subscriptions import WatchBus
 from tests.conftest import REPOSITORY
 from tests.support.node import installed
 from tests.support.served import Served, serving
@@ -268,3 +268,38 @@ def test_subscribers_hear_of_changed_memories_while_somebody_listens(here: Agent
         assert bus._watch is None and watch._poller.over.is_set()
 
     asyncio.run(run())
+
+
+def test_a_subscriber_with_a_key_hears_of_what_it_sees_and_of_nothing_else(
+    root: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys.json"
+    token = keys.add(file, "ann", "reader", namespaces=["team"], entity_paths=["mine"])
+    seen, hidden = "amfs://memory/mine/k", "amfs://memory/other/k"
+
+    async def run(url: str) -> None:
+        headers = {"authorization": f"Bearer {token}"}
+        async with (
+            httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60) as http,
+            Client(streamable_http_client(f"{url}/mcp", http_client=http)) as client,
+            client.listen(resource_subscriptions=[seen, hidden]) as heard,
+        ):
+            with AgentMemory("here", adapter=LocalAdapter(root), namespace="team") as memory:
+                events: list[str] = []
+
+                async def write() -> None:
+                    while True:  # until the server's watch has begun
+                        await asyncio.to_thread(memory.write, "other", "k", 1)
+                        await asyncio.to_thread(memory.write, "mine", "k", 1)
+                        await asyncio.sleep(0.05)
+
+                writing = asyncio.create_task(write())
+                async for event in heard:
+                    events.append(event.uri)
+                    if len(events) == 2:
+                        break
+                writing.cancel()
+                assert set(events) == {seen}
+
+    with serving(root, "--keys", str(file)) as served:
+        asyncio.run(run(served.url))
