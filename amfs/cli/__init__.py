@@ -23,7 +23,9 @@ doctor, something is wrong), 2 an error.
 
 @click.group(cls=Program, epilog=_EPILOG)
 @click.option(
-    "--store", metavar="DIR|sqlite:///FILE|s3://BUCKET/PREFIX", help="Where the memories are."
+    "--store",
+    metavar="DIR|sqlite:///FILE|postgresql://…|s3://BUCKET/PREFIX",
+    help="Where the memories are.",
 )
 @click.option("--namespace", metavar="N", help="The namespace.  [default: default]")
 @click.option("--agent", metavar="A", help="Who signs what is written.  [default: user@host]")

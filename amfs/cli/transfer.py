@@ -121,9 +121,9 @@ Examples:
 def copy(session: Session, src: str, dst: str) -> None:
     """Copy every version and outcome from store SRC to store DST, byte for byte.
 
-    Both are a directory, sqlite:///FILE or s3://BUCKET/PREFIX. All namespaces are copied unless one
-    is given. What is there already is skipped, so after an interruption run it again. Different
-    bytes are never overwritten.
+    Both are a directory, sqlite:///FILE, postgresql://… or s3://BUCKET/PREFIX. All namespaces are
+    copied unless one is given. What is there already is skipped, so after an interruption run it
+    again. Different bytes are never overwritten.
     """
     source = session.open(src)
     if not os.path.isdir(getattr(source, "root", os.curdir)):

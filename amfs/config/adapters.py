@@ -23,13 +23,14 @@ GROUP = "amfs.adapters"
 
 _OWN = {
     "local": "amfs_local:LocalAdapter",
+    "postgres": "amfs_postgres:PostgresAdapter",
     "s3": "amfs_s3:S3Adapter",
     "sqlite": "amfs_sqlite:SqliteAdapter",
 }
 """This distribution's own. They need no entry point, so a checkout works without installing it,
 and no plugin can stand in for them."""
 
-_NEEDS = {"s3": ("boto3", "platformdirs", "pycurl")}
+_NEEDS = {"postgres": ("psycopg", "psycopg_pool"), "s3": ("boto3", "platformdirs", "pycurl")}
 """What an extra brings. The adapter imports it at its first request only, which is late to hear
 that it is missing."""
 
@@ -135,6 +136,6 @@ def _imported(name: str) -> object | None:
 
 
 def _missing(name: str, error: ImportError) -> str:
-    if name == "s3":
-        return f"the s3 adapter needs its extra: pip install 'amfs[s3]' ({error})"
+    if name in _NEEDS:
+        return f"the {name} adapter needs its extra: pip install 'amfs[{name}]' ({error})"
     return f"the adapter {name!r} cannot be imported: {error}"

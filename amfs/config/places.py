@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from amfs.config import adapters
 from amfs_core.errors import ConfigurationError
@@ -17,19 +18,21 @@ S3_VARIABLES = {
     "endpoint_url": "AMFS_S3_ENDPOINT",
 }
 
-_KINDS = "a directory, sqlite:///FILE or s3://BUCKET/PREFIX"
+_KINDS = "a directory, sqlite:///FILE, postgresql://… or s3://BUCKET/PREFIX"
 
 # s3:/bucket and the like. One letter before the colon is a drive of Windows.
-_LIKE_A_URL = re.compile(r"(s3|sqlite):|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+_LIKE_A_URL = re.compile(r"(s3|sqlite|postgres|postgresql):|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 
 def open_store(
     place: str | os.PathLike[str], environ: Mapping[str, str] | None = None
 ) -> StorageAdapter:
-    """Open a store by its place: a directory, `sqlite:///FILE`, or `s3://BUCKET/PREFIX`.
+    """Open a store by its place: a directory, `sqlite:///FILE`, `postgresql://USER@HOST/DATABASE`
+    or `s3://BUCKET/PREFIX`.
 
     After `sqlite://` and a slash comes the path of a file: a relative one, or with one more slash
-    (`sqlite:////var/lib/memories.db`) an absolute one. Without a prefix in a bucket
+    (`sqlite:////var/lib/memories.db`) an absolute one. A database is named as libpq takes it, and
+    `?schema=NAME` names a schema in it other than `amfs`. Without a prefix in a bucket
     `AMFS_S3_PREFIX` counts, else `amfs/`; its endpoint is `AMFS_S3_ENDPOINT`, else what the
     `AWS_*` variables and files say. `environ` stands in for the environment. The caller closes the
     store. Sends and makes nothing. Raises `ConfigurationError`.
@@ -59,6 +62,8 @@ def read_place(
     match scheme.lower():
         case "sqlite":
             return "sqlite", {"path": _file(rest)}
+        case "postgresql" | "postgres":
+            return "postgres", _database(text)
         case "s3":
             return "s3", _bucket(rest, variables)
     raise ConfigurationError(f"a store cannot be at {scheme}://", hint=f"name {_KINDS}")
@@ -82,6 +87,20 @@ def _file(rest: str) -> str:
             "sqlite:///FILE takes no options after a question mark", hint="amfs.yaml has them"
         )
     return path
+
+
+def _database(text: str) -> dict[str, Any]:
+    """Return the connection string, and the schema, of which libpq knows nothing."""
+    database, _, query = text.partition("?")
+    options: dict[str, Any] = {}
+    parts = []
+    for part in query.split("&") if query else ():
+        name, _, value = part.partition("=")
+        if name == "schema":
+            options["schema"] = unquote(value)
+        else:
+            parts.append(part)
+    return {"dsn": "?".join([database, *(["&".join(parts)] if parts else [])]), **options}
 
 
 def _bucket(rest: str, variables: Mapping[str, str]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ _VARIABLES = (
 )
 """All that is read: to copy the whole environment would take most of the time of a handle."""
 
-_LONGEST_REQUEST = 10.0  # the S3 adapter's own `timeout`, in seconds
+_LONGEST_REQUEST = 10.0  # the own `timeout` of adapters that have one, in seconds
 _SHORTEST_REQUEST = 1.0  # less would take a slow answer for none
 
 
@@ -44,7 +44,7 @@ class Config:
 
     `adapter` names a kind of store, `options` are its constructor's arguments. `agent_id` None
     means user@host. `patience` is for how many seconds a call goes on while the store does not
-    answer; unless it has a `timeout` of its own, a bucket is given no longer for one request, so
+    answer; unless it has a `timeout` of its own, a server is given no longer for one request, so
     that a call about one memory ends after twice that at the latest. `cache_dir` is where the
     catalog of the newest versions is kept, None: in memory. `max_value_bytes` is how large a
     version may be as JSON. `place` is what `AMFS_STORE` says: then no option is the file's.
@@ -64,7 +64,7 @@ class Config:
         """Open the store. Raises `ConfigurationError` when no such adapter is installed or an
         option is unknown, missing or of the wrong type; names the line when a file says it."""
         options = self.options
-        if self.adapter == "s3" and self.patience < _LONGEST_REQUEST:
+        if self.adapter in ("s3", "postgres") and self.patience < _LONGEST_REQUEST:
             longest = max(self.patience, _SHORTEST_REQUEST)
             options = {"timeout": longest, "connect_timeout": min(longest, 3.0), **options}
         if self.file is None or self.place is not None:

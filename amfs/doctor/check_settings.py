@@ -34,9 +34,15 @@ _SHOWN = (
     "root",
     "path",
     "durability",
+    "schema",
 )
 _OF_BUCKETS = ("AMFS_S3_PREFIX", "AMFS_S3_ENDPOINT")
-_IDLE = {"local": _OF_BUCKETS, "s3": ("AMFS_ROOT",), "sqlite": (*_OF_BUCKETS, "AMFS_ROOT")}
+_IDLE = {
+    "local": _OF_BUCKETS,
+    "postgres": (*_OF_BUCKETS, "AMFS_ROOT"),
+    "s3": ("AMFS_ROOT",),
+    "sqlite": (*_OF_BUCKETS, "AMFS_ROOT"),
+}
 _IDLE_BESIDE_A_PLACE = ("AMFS_S3_BUCKET", "AMFS_ROOT")
 _PLACE = ("layers", "primary")
 _NEAR = 0.8
@@ -90,7 +96,9 @@ def origins(config: Config, namespace: str | None) -> str:
 
 def named(place: str, adapter: StorageAdapter, config: Config, namespace: str | None) -> str:
     """Say what the store is that the option --store names."""
-    parts = [f"{adapter.backend_type} at {place} (--store)"]
+    # A DSN may have a password in many a place; what the adapter calls itself has none.
+    shown = adapter.location if adapter.backend_type == "postgres" else place
+    parts = [f"{adapter.backend_type} at {shown} (--store)"]
     if adapter.backend_type == "s3" and "AMFS_S3_ENDPOINT" in _set():
         parts.append("endpoint_url from AMFS_S3_ENDPOINT")
     if adapter.backend_type == "s3" and "AMFS_S3_PREFIX" in _set():
@@ -106,7 +114,7 @@ def _set() -> list[str]:
 def _options(config: Config) -> Iterator[str]:
     from_variable = {VARIABLES[name]: name for name in _set()}
     if config.place is not None:
-        from_variable |= dict.fromkeys(("root", "path", "bucket"), "AMFS_STORE")
+        from_variable |= dict.fromkeys(("root", "path", "bucket", "dsn"), "AMFS_STORE")
     for option, value in config.options.items():
         if option in from_variable:
             why = from_variable[option]

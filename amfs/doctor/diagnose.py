@@ -16,7 +16,8 @@ def diagnose(
 ) -> Generator[Diagnosis, None, None]:
     """Look at the store that these and the configuration name; yield each finding as it is known.
 
-    `store` is a directory, `sqlite:///FILE` or `s3://BUCKET/PREFIX`, `config` a configuration file.
+    `store` is a directory, `sqlite:///FILE`, `postgresql://…` or `s3://BUCKET/PREFIX`, `config` a
+    configuration file.
     About 20 requests for a bucket. Never raises `AMFSError`: that is a finding.
     """
     with contextlib.closing(_Examination(store, namespace, config)) as examination:

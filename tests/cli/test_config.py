@@ -493,7 +493,7 @@ def imported(code: str, cwd: Path) -> set[str]:
 
 HEAVY = {
     *("boto3", "botocore", "pycurl", "pydantic", "yaml", "click", "rich"),
-    *("amfs_s3", "amfs_sqlite"),
+    *("amfs_s3", "amfs_sqlite", "amfs_postgres", "psycopg", "psycopg_pool"),
 }
 
 
@@ -509,7 +509,7 @@ def test_a_local_memory_imports_nothing_heavy(tmp_path: Path) -> None:
 def test_a_configuration_file_imports_no_cloud_sdk(tmp_path: Path) -> None:
     write_file(tmp_path / "amfs.yaml", "namespace: x\n")
     found = imported("import amfs; amfs.AgentMemory('a').write('e', 'k', 1)", tmp_path)
-    assert not found & {"boto3", "botocore", "pycurl", "amfs_s3", "amfs_sqlite"}
+    assert not found & {"boto3", "botocore", "pycurl", "psycopg", "amfs_s3", "amfs_sqlite"}
 
 
 def test_the_version_is_the_distributions() -> None:

@@ -35,6 +35,7 @@ from amfs.cli.run import COMMANDS
 from amfs.config import settings
 from amfs_core.format import Layout, decode_entry
 from amfs_local import LocalAdapter
+from amfs_postgres import PostgresAdapter
 from amfs_s3 import S3Adapter
 from amfs_sqlite import SqliteAdapter
 from tests.conftest import REPOSITORY
@@ -350,7 +351,7 @@ def test_every_variable_and_option_is_in_the_configuration_page() -> None:
     modules = (REPOSITORY / "amfs" / "config").glob("*.py")
     sources = "".join(module.read_text() for module in modules)
     wanted = set(re.findall(r"\bAMFS_[A-Z0-9_]*[A-Z0-9]\b", sources))
-    for adapter in (LocalAdapter, S3Adapter, SqliteAdapter):
+    for adapter in (LocalAdapter, PostgresAdapter, S3Adapter, SqliteAdapter):
         wanted |= set(inspect.signature(adapter).parameters)
     assert not [name for name in sorted(wanted) if f"`{name}`" not in page]
 
@@ -403,4 +404,4 @@ def test_compose_runs_from_a_checkout_that_only_its_owner_may_read() -> None:
         assert re.search(rf"^RUN chmod 644 {re.escape(path)}\b", installed, re.MULTILINE)
 
 
-_PACKAGES = ("amfs", "amfs_core", "amfs_local", "amfs_s3", "amfs_sqlite")
+_PACKAGES = ("amfs", "amfs_core", "amfs_local", "amfs_s3", "amfs_sqlite", "amfs_postgres")

@@ -141,7 +141,7 @@ class Postgres:
         self._end(signal.SIGINT)  # "fast": it does not wait for its clients
 
     def crash(self) -> None:
-        """End it at once ("immediate"), without a checkpoint: the next start recovers from its log."""
+        """End it at once ("immediate"), without a checkpoint: it recovers from its log."""
         self._end(signal.SIGQUIT)
 
     def _end(self, signum: int) -> None:
@@ -255,7 +255,9 @@ def _initialise(directory: Path, password: str) -> None:
 
 def pooler() -> Path | None:
     """PgBouncer's program, or None."""
-    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    found = shutil.which(
+        "pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+    )
     return None if found is None else Path(found)
 
 

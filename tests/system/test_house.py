@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-PACKAGES = ("amfs", "amfs_core", "amfs_local", "amfs_s3", "amfs_sqlite")
+PACKAGES = ("amfs", "amfs_core", "amfs_local", "amfs_s3", "amfs_sqlite", "amfs_postgres")
 ROOMS = sorted(path.parent.name for path in (REPOSITORY / "amfs_core").glob("*/__init__.py"))
 
 BY_NAME = {
@@ -68,7 +68,7 @@ def test_rooms_are_entered_by_the_door() -> None:
 def test_an_adapter_needs_few_rooms() -> None:
     used = {
         name.split(".")[1]
-        for path in sources("amfs_local", "amfs_s3", "amfs_sqlite")
+        for path in sources("amfs_local", "amfs_s3", "amfs_sqlite", "amfs_postgres")
         for name in imports(path)
         if name.startswith("amfs_core.")
     }

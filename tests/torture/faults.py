@@ -1,4 +1,4 @@
-"""What goes wrong: faults of the wire for a server, faults in the process for a directory."""
+"""What goes wrong: faults of the wire for a bucket, faults in the process for others."""
 
 from __future__ import annotations
 
