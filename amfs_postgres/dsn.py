@@ -11,6 +11,7 @@ from psycopg import conninfo, pq
 from amfs_core.errors import ConfigurationError
 
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
+_PORT = "5432"
 _HINT = "it is postgresql://USER@HOST:PORT/DATABASE, or HOST=… DBNAME=… as libpq takes it"
 
 
@@ -67,5 +68,5 @@ def _server(parameters: Mapping[str, str]) -> str:
     ports = value("port").split(",")
     if len(ports) != len(hosts):
         ports = [ports[0]] * len(hosts)
-    pairs = [f"{host}:{port}".rstrip(":") for host, port in zip(hosts, ports, strict=True)]
+    pairs = [f"{host}:{port or _PORT}" for host, port in zip(hosts, ports, strict=True)]
     return f"{','.join(pairs)}/{value('dbname') or value('user')}"

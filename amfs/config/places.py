@@ -63,7 +63,7 @@ def read_place(
         case "sqlite":
             return "sqlite", {"path": _file(rest)}
         case "postgresql" | "postgres":
-            return "postgres", _database(text)
+            return "postgres", _database(rest)
         case "s3":
             return "s3", _bucket(rest, variables)
     raise ConfigurationError(f"a store cannot be at {scheme}://", hint=f"name {_KINDS}")
@@ -89,9 +89,9 @@ def _file(rest: str) -> str:
     return path
 
 
-def _database(text: str) -> dict[str, Any]:
+def _database(rest: str) -> dict[str, Any]:
     """Return the connection string, and the schema, of which libpq knows nothing."""
-    database, _, query = text.partition("?")
+    database, _, query = rest.partition("?")
     options: dict[str, Any] = {}
     parts = []
     for part in query.split("&") if query else ():
@@ -100,7 +100,8 @@ def _database(text: str) -> dict[str, Any]:
             options["schema"] = unquote(value)
         else:
             parts.append(part)
-    return {"dsn": "?".join([database, *(["&".join(parts)] if parts else [])]), **options}
+    dsn = f"postgresql://{database}" + (f"?{'&'.join(parts)}" if parts else "")
+    return {"dsn": dsn, **options}
 
 
 def _bucket(rest: str, variables: Mapping[str, str]) -> dict[str, Any]:

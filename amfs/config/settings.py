@@ -58,7 +58,7 @@ class Config:
     cache_dir: str | None = None
     max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
     file: ConfigFile | None = field(default=None, repr=False, compare=False)
-    place: str | None = None
+    place: str | None = field(default=None, repr=False)  # a DSN may hold a password
 
     def open_adapter(self) -> StorageAdapter:
         """Open the store. Raises `ConfigurationError` when no such adapter is installed or an
