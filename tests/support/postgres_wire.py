@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from types import TracebackType
 
 
+_FLUSH = b"H" + struct.pack("!i", 4)  # answer, but do not commit
+
+
 class Cut(enum.Enum):
     """What becomes of the next INSERT."""
 
@@ -80,9 +83,8 @@ class Wire:
                     self.cuts += 1
                 if pair.cut is Cut.REQUEST:
                     return
-                if pair.cut is Cut.COMMIT and kind == b"S":
-                    message = b"H" + struct.pack("!i", 4)  # Flush: answer, but do not commit
-                pair.server.sendall(message)
+                is_commit = pair.cut is Cut.COMMIT and kind == b"S"
+                pair.server.sendall(_FLUSH if is_commit else message)
 
     @staticmethod
     def _carry_answers(pair: _Pair) -> None:
