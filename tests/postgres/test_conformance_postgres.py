@@ -53,6 +53,6 @@ def test_random_programs_do_what_the_model_does(
     postgres: Postgres, machine: type[RuleBasedStateMachine], examples: int
 ) -> None:
     _Schema.dsn = postgres.dsn
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine, settings=settings(max_examples=examples, stateful_step_count=30, deadline=None)
     )

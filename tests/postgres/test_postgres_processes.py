@@ -116,10 +116,10 @@ class TestCrashes:
                 assert judge.verify().ok
                 bodies = dict(adapter.get_many([info.key for info in adapter.list("")]))
         assert len(acknowledged) > 100
-        for (entity_path, key, version), size in acknowledged.items():
-            body = bodies[f"default/entries/{entity_path}/{key}/v{version}.json"]
+        for (path, name, number), length in acknowledged.items():
+            body = bodies[f"default/entries/{path}/{name}/v{number}.json"]
             assert body is not None
-            assert len(json.dumps(json.loads(body)["value"])) == size
+            assert len(json.dumps(json.loads(body)["value"])) == length
 
     @staticmethod
     def writer(server: Postgres, log: Path) -> subprocess.Popen[bytes]:

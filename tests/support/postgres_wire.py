@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterator
 from types import TracebackType
 
-
 _FLUSH = b"H" + struct.pack("!i", 4)  # answer, but do not commit
 
 
