@@ -59,7 +59,7 @@ def translated(
     if state == "42501" or state.startswith("28"):
         return PermissionDeniedError(
             what,
-            hint="grant it to this role (docs/stores.md has the statements), or name another one",
+            hint="grant it to this role (docs/security.md has the statements), or name another one",
             object_key=key,
         )
     if state in ("53100", "54000"):

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from amfs import AgentMemory
+from amfs import AgentMemory, open_store
 from amfs_local import LocalAdapter
 from amfs_sqlite import SqliteAdapter
 from tests.conftest import REPOSITORY
 from tests.support import servers
+from tests.support.postgres import Postgres, new_schema
 from tests.support.s3_store import Place
 
 SIGNALS = int(os.environ.get("AMFS_TEST_SIGNALS", "12"))  # 200 in the long form
@@ -75,6 +76,16 @@ def test_a_signal_handler_may_use_a_file_at_any_moment(tmp_path: Path, variant: 
     path = tmp_path / "store.db"
     acknowledged = run(f"sqlite:///{path}", variant, seed=3)
     with contextlib.closing(SqliteAdapter(path)) as adapter:
+        check(AgentMemory("checker", adapter=adapter), acknowledged)
+
+
+@pytest.mark.parametrize("variant", ["write", "many", "all"])
+def test_a_signal_handler_may_use_a_database_at_any_moment(
+    postgres: Postgres, variant: str
+) -> None:
+    place = f"{postgres.dsn}?schema={new_schema()}"
+    acknowledged = run(place, variant, seed=4)
+    with contextlib.closing(open_store(place)) as adapter:
         check(AgentMemory("checker", adapter=adapter), acknowledged)
 
 

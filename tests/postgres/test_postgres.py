@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -33,10 +34,14 @@ from amfs_local import LocalAdapter
 from amfs_postgres import PostgresAdapter, schema
 from amfs_postgres.failures import translated
 from amfs_sqlite import SqliteAdapter
+from tests.conftest import REPOSITORY
 from tests.support.postgres import Postgres, new_schema
 
 SECRET = "hunter2%3F"
 DECODED = "hunter2?"
+
+
+_PAGE = REPOSITORY / "docs" / "security.md"
 
 
 def everything(adapter: StorageAdapter) -> dict[str, bytes | None]:
@@ -312,7 +317,7 @@ class TestErrors:
 
 
 class TestRoles:
-    """The statements of docs/stores.md, and that no role may more than it says."""
+    """The statements of docs/security.md, and that no role may more than they say."""
 
     @pytest.fixture
     def store(self, postgres: Postgres) -> Iterator[PostgresAdapter]:
@@ -324,13 +329,14 @@ class TestRoles:
             made.prepare()
             yield made
 
-    def grant(self, postgres: Postgres, name: str, *rights: str) -> str:
-        role, dsn = postgres.new_role()
-        postgres.sql(
-            f"GRANT USAGE ON SCHEMA {name} TO {role}",
-            f"GRANT SELECT ON {name}.migrations TO {role}",
-            f"GRANT {', '.join(rights)} ON {name}.objects TO {role}",
-        )
+    def grant(self, postgres: Postgres, name: str, role: str) -> str:
+        """Carry out the page's statements for this schema; return how a member connects."""
+        [text] = re.findall(r"```sql\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+        own = f"{name}_"  # roles belong to all databases of a server
+        text = text.replace("amfs_", own).replace("SCHEMA amfs", f"SCHEMA {name}")
+        postgres.sql(text.replace("amfs.objects", f"{name}.objects"))
+        user, dsn = postgres.new_role()
+        postgres.sql(f"GRANT {own}{role} TO {user}")
         return dsn
 
     def test_an_owner_makes_its_schema_without_the_right_to_make_others(
@@ -353,7 +359,7 @@ class TestRoles:
     ) -> None:
         with AgentMemory("a", adapter=store) as memory:
             memory.write("e", "k", 1)
-        dsn = self.grant(postgres, store.schema, "SELECT")
+        dsn = self.grant(postgres, store.schema, "reader")
         with closing(PostgresAdapter(dsn, store.schema)) as adapter:
             with AgentMemory("b", adapter=adapter) as memory:
                 entry = memory.read("e", "k")
@@ -379,7 +385,7 @@ class TestRoles:
     def test_a_writer_writes_and_may_not_erase(
         self, postgres: Postgres, store: PostgresAdapter
     ) -> None:
-        dsn = self.grant(postgres, store.schema, "SELECT", "INSERT")
+        dsn = self.grant(postgres, store.schema, "writer")
         with closing(PostgresAdapter(dsn, store.schema)) as adapter:
             with AgentMemory("a", adapter=adapter) as memory:
                 memory.write("e", "k", 1)
@@ -391,7 +397,7 @@ class TestRoles:
                 adapter.delete("a.json")
 
     def test_with_update_a_role_erases(self, postgres: Postgres, store: PostgresAdapter) -> None:
-        dsn = self.grant(postgres, store.schema, "SELECT", "INSERT", "UPDATE")
+        dsn = self.grant(postgres, store.schema, "eraser")
         with (
             closing(PostgresAdapter(dsn, store.schema)) as adapter,
             AgentMemory("a", adapter=adapter) as memory,
