@@ -130,7 +130,8 @@ class Connections:
             link.limit = max(_LEAST_SECONDS, self._timeout - (time.monotonic() - begun))
             answer = work(link)
             if pool is None and not is_nested:
-                self._make_pool()
+                with contextlib.suppress(RuntimeError):  # no threads, as when Python ends
+                    self._make_pool()
             return answer
         except Exception as error:
             if _leads_elsewhere(error):

@@ -18,6 +18,7 @@ _QUIET_SECONDS = 0.02
 whoever heard of the first: a notification never comes before it was sent."""
 
 _ECHO_SECONDS = _QUIET_SECONDS + 0.005
+_RING_SECONDS = 1.0  # what was committed waits no longer to be acknowledged
 _STEP_SECONDS = 0.2
 _PROOF_SECONDS = 15.0
 
@@ -38,6 +39,7 @@ class Bell:
         if now - self._rung < _QUIET_SECONDS:
             return
         self._rung = now
+        link.limit = _RING_SECONDS
         try:
             link.execute(b"SELECT pg_notify(%s, '')", (self._channel,))
         except psycopg.Error as error:

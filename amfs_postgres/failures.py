@@ -62,7 +62,7 @@ def translated(
             hint="grant it to this role (docs/security.md has the statements), or name another one",
             object_key=key,
         )
-    if state in ("53100", "54000"):
+    if state == "53100":
         return StorageFullError(
             what, hint="free some space on the server", says_written=True, object_key=key
         )
@@ -72,6 +72,12 @@ def translated(
         return ConfigurationError(
             what,
             hint="the table or its index is damaged: restore it, or REINDEX if it is the index",
+            object_key=key,
+        )
+    if state.startswith("42"):
+        return ConfigurationError(
+            what,
+            hint="the schema's tables are not as AMFS made them: name another schema",
             object_key=key,
         )
     return BackendUnavailableError(what, object_key=key)

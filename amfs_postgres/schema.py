@@ -71,6 +71,7 @@ class Schema:
         self.name = _checked(name)
         self._place = f"the schema {self.name!r} of {server}"
         self._version = 0
+        self._is_there = False
 
     def is_ready(self, link: Link, *, make: bool) -> bool:
         """Whether the tables are there; with `make` they are made or migrated if need be. Asks the
