@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from amfs.config import load
+from amfs.doctor import diagnose
 from amfs_core.doctor import Diagnosis, examine
 from amfs_core.errors import (
     AMFSError,
@@ -603,6 +604,25 @@ class TestDoctor:
         assert keys(adapter, "") == ["a.json"]
         [left] = postgres.sql("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'amfs_doctor%'")
         assert left == []
+
+    def test_the_examination_of_a_place_shows_no_password(
+        self, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        schema_ = new_schema()
+        query = f"host=127.0.0.1&port={postgres.port}&user=amfs&password={postgres.password}"
+        for place in (
+            f"{postgres.dsn}?schema={schema_}",
+            f"postgresql:///memories?{query}&schema={schema_}",
+        ):
+            found = list(diagnose(store=place))
+            assert postgres.password not in str(found)
+            assert {one.verdict for one in found} == {"ok"}, found
+            assert f"/memories/{schema_}/" in found[1].found
+            with monkeypatch.context() as patched:
+                patched.setenv("AMFS_STORE", place)
+                found = list(diagnose())
+            assert postgres.password not in str(found)
+            assert {one.verdict for one in found} == {"ok"}, found
 
     def test_a_server_that_does_not_flush_is_a_problem(
         self, postgres: Postgres, adapter: PostgresAdapter
