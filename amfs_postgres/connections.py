@@ -157,7 +157,7 @@ class Connections:
     def after_fork(self) -> None:
         """Begin without connections in a forked child."""
         if self._pool is not None:
-            _abandoned.append(self._pool)  # never freed: it would wait for its threads
+            fork.keep_forever(self._pool)
         self._pool = None
         self._making = threading.Lock()
         self._uses = {}
@@ -221,10 +221,6 @@ class Connections:
             return
         self._pool = None
         pool.close(_END_SECONDS)
-
-
-_abandoned: list[ConnectionPool[Link]] = []
-"""Pools of a parent process."""
 
 
 def _leads_elsewhere(error: Exception) -> bool:

@@ -17,7 +17,6 @@ from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
 from amfs_s3.client_options import checked
 from amfs_s3.connection import Connection, Connector
 from amfs_s3.failures import RequestFailed, redacted, redacted_cause, translate
-from amfs_s3.inheritance import keep_forever
 from amfs_s3.settings import AddressingStyle, Settings
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class S3Adapter:
 
     def after_fork(self) -> None:
         """Connect again in a forked child, and leave the parent's connections alone."""
-        keep_forever(self._connector)
+        fork.keep_forever(self._connector)
         self._connector = Connector(self._settings, self._client_options, self.prefix)
 
     @property

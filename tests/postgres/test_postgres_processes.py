@@ -79,6 +79,27 @@ def forked(work: Callable[[], object]) -> int:
         os._exit(1)
 
 
+FORKING = """
+import os, sys
+from amfs_postgres import PostgresAdapter
+
+adapter = PostgresAdapter(os.environ["DSN"], os.environ["SCHEMA"])
+adapter.create("a.json", b"one")
+adapter.get("a.json")
+ask = lambda: adapter.ask(lambda link: link.execute(b"SELECT pg_backend_pid()").fetchall())
+before = ask()
+for number in range(5):
+    child = os.fork()
+    if not child:
+        if number % 2:
+            assert adapter.get("a.json") == b"one"
+            assert adapter.create(f"{number}.json", b"two") is True
+        sys.exit(number)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == number
+    assert ask() == before
+"""
+
+
 class TestCrashes:
     def test_what_was_acknowledged_is_there_when_writers_and_the_server_are_killed(
         self, tmp_path: Path, postgres: Postgres
@@ -229,6 +250,19 @@ class TestForks:
             in_forked_child(child)
             assert adapter.ask(backend) == own
             adapter.delete("b.json")
+
+    def test_a_child_that_exits_in_order_hangs_nowhere_and_disturbs_nobody(
+        self, postgres: Postgres
+    ) -> None:
+        environment = {"PYTHONPATH": str(REPOSITORY), "DSN": postgres.dsn, "SCHEMA": new_schema()}
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", FORKING],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
 
     def test_what_a_handler_interrupted_that_forked_fails_in_the_child_and_goes_on_in_the_parent(
         self, postgres: Postgres, adapter: PostgresAdapter
