@@ -45,9 +45,9 @@ class PostgresAdapter:
 
     `dsn` is a connection string as libpq takes it, `postgresql://USER@HOST/DATABASE` or `host=…
     dbname=…`; what it leaves out, libpq's variables (`PGHOST`, `PGPASSWORD`, …), password file and
-    services say. It must lead to the primary, directly or by way of a pooler such as PgBouncer, in
-    any of its modes. The first write makes the `schema` and its tables, if the role may. `prefix`
-    is put before every key.
+    services say. It must lead to the primary, directly or by way of a pooler such as PgBouncer,
+    also in transaction mode. The first write makes the `schema` and its tables, if the role may.
+    `prefix` is put before every key.
 
     `listen_dsn` is where changes are listened for, without a pooler; by default it is `dsn`. A
     request fails after `timeout` seconds; connecting gets `connect_timeout`, at least 2, for each

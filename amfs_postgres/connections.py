@@ -41,6 +41,10 @@ class NoAnswerError(psycopg.OperationalError):
     """The server did not answer in time; the connection is of no use any more."""
 
 
+class BusyError(psycopg.OperationalError):
+    """Other threads have all connections, and did not give one back in time."""
+
+
 class Link(psycopg.Connection[tuple[Any, ...]]):
     """A connection that waits for an answer for `limit` seconds, and that is known while it is
     open, so that a forked child can let go of it."""
@@ -94,9 +98,14 @@ _links: dict[int, weakref.ref[Link]] = {}
 
 
 class _Use:
-    """A call of a thread, for as long as its frame lives: Ctrl-C may end that at any point."""
+    """A call of a thread, for as long as its frame lives: Ctrl-C may end that at any point. It is
+    nested when a signal handler makes it that interrupted another one."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "is_nested", "pool")
+
+    def __init__(self, *, is_nested: bool) -> None:
+        self.is_nested = is_nested
+        self.pool: ConnectionPool[Link] | None = None  # whose connection it has
 
 
 class Connections:
@@ -120,29 +129,32 @@ class Connections:
 
     def run(self, work: Callable[[Link], T]) -> T:
         """Return `work(link)`. Raises what it raises, and psycopg's errors of connecting."""
-        use = _Use()
-        is_nested = self._enter(use)
+        thread = threading.get_ident()
+        use = _Use(is_nested=self._is_in_call(thread))
+        if not use.is_nested:
+            self._uses[thread] = weakref.ref(use)
         begun = time.monotonic()
-        pool: ConnectionPool[Link] | None = None
         link: Link | None = None
         try:
-            pool, link = self._take(is_nested=is_nested)
+            link = self._take(use)
             link.limit = max(_LEAST_SECONDS, self._timeout - (time.monotonic() - begun))
             answer = work(link)
-            if pool is None and not is_nested:
+            if use.pool is None and not use.is_nested:
                 with contextlib.suppress(RuntimeError):  # no threads, as when Python ends
                     self._make_pool()
             return answer
         except Exception as error:
             if _leads_elsewhere(error):
-                self._drop(self._pool)
+                self._drop(self._pool, is_nested=use.is_nested)
             raise
         except BaseException:  # it may have come anywhere, within the pool too
-            self._drop(self._pool)
+            self._drop(self._pool, is_nested=use.is_nested)
             raise
         finally:
             if link is not None:
-                self._give_back(pool, link)
+                self._give_back(use, link)
+            if not use.is_nested:
+                self._uses.pop(thread, None)
 
     def connect(self) -> Link:
         """Return a connection of one's own, which the caller closes."""
@@ -152,7 +164,7 @@ class Connections:
 
     def close(self) -> None:
         """Close those that nobody uses now; the others are closed when they come back."""
-        self._drop(self._pool)
+        self._drop(self._pool, is_nested=self._is_in_call(threading.get_ident()))
 
     def after_fork(self) -> None:
         """Begin without connections in a forked child."""
@@ -162,39 +174,46 @@ class Connections:
         self._making = threading.Lock()
         self._uses = {}
 
-    def _enter(self, use: _Use) -> bool:
-        """Note that this thread is in a call; True when it was in one before, which a signal
-        handler interrupted."""
-        thread = threading.get_ident()
+    def _is_in_call(self, thread: int) -> bool:
+        """Whether this thread is in a call, which a signal handler interrupted."""
         outer = self._uses.get(thread)
-        if outer is not None and outer() is not None:
-            return True
-        self._uses[thread] = weakref.ref(use)
-        return False
+        return outer is not None and outer() is not None
 
-    def _take(self, *, is_nested: bool) -> tuple[ConnectionPool[Link] | None, Link]:
-        pool = None if is_nested else self._pool
+    def _take(self, use: _Use) -> Link:
+        pool = None if use.is_nested else self._pool
         if pool is not None:
             try:
                 link = pool.getconn(self._connect_timeout)
             except (PoolTimeout, PoolClosed):
-                # All busy, or none can be made: a connection of its own says which.
-                self._drop(pool)
+                if self._lent(pool) >= self._most:
+                    raise BusyError(
+                        f"all {self._most} connections were busy for {self._connect_timeout:.1f} s"
+                    ) from None
+                # None can be made: a connection of its own says why.
+                self._drop(pool, is_nested=False)
             else:
+                use.pool = pool
                 if link.is_quiet:
-                    return pool, link
+                    return link
                 # It was cut off while it was idle, and so were the others, most likely.
-                self._drop(pool)
+                self._drop(pool, is_nested=False)
+                use.pool = None
                 link.close()
-        return None, self.connect()
+        return self.connect()
 
-    def _give_back(self, pool: ConnectionPool[Link] | None, link: Link) -> None:
+    def _lent(self, pool: ConnectionPool[Link]) -> int:
+        """Return how many calls have a connection of a pool."""
+        uses = [reference() for reference in list(self._uses.values())]
+        return sum(use is not None and use.pool is pool for use in uses)
+
+    def _give_back(self, use: _Use, link: Link) -> None:
+        pool = use.pool
         if pool is None or pool is not self._pool:
             link.close()
         elif link.is_at_rest:
             pool.putconn(link)
         else:
-            self._drop(pool)
+            self._drop(pool, is_nested=use.is_nested)
             link.close()
 
     def _make_pool(self) -> None:
@@ -215,12 +234,14 @@ class Connections:
                 open=True,
             )
 
-    def _drop(self, pool: ConnectionPool[Link] | None) -> None:
-        """Close a pool, unless somebody else did."""
+    def _drop(self, pool: ConnectionPool[Link] | None, *, is_nested: bool) -> None:
+        """Close a pool, unless somebody else did. A signal handler only lets go of it: what it
+        interrupted may hold the pool's locks."""
         if pool is None or pool is not self._pool:
             return
         self._pool = None
-        pool.close(_END_SECONDS)
+        if not is_nested:
+            pool.close(_END_SECONDS)
 
 
 def _leads_elsewhere(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from amfs_core.errors import (
     PermissionDeniedError,
     StorageFullError,
 )
+from amfs_postgres.connections import BusyError, NoAnswerError
 
 # A connection that could not be made has no code, and its text may be in another language: then it
 # is "unavailable", which is never wrong. The second of each pair are the words of PgBouncer.
@@ -44,7 +45,7 @@ def translated(
     what = f"cannot {verb} {key!r} at {server}: {text}" if key else f"{server}: {text}"
     state = error.sqlstate
     if state is None:
-        return _without_code(what, text, key, creates=creates)
+        return _without_code(error, what, text, key, creates=creates)
     if creates and not _was_rolled_back(error, state):
         return OutcomeUnknownError(what, object_key=key)
     if state == "25006":
@@ -89,7 +90,9 @@ def _was_rolled_back(error: psycopg.Error, state: str) -> bool:
     return severity == "ERROR" and not state.startswith(_UNKNOWN_STATES)
 
 
-def _without_code(what: str, text: str, key: str, *, creates: bool) -> AMFSError:
+def _without_code(
+    error: psycopg.Error, what: str, text: str, key: str, *, creates: bool
+) -> AMFSError:
     if creates:
         return OutcomeUnknownError(what, object_key=key)
     if _NO_SIGN_IN.search(text):
@@ -100,9 +103,13 @@ def _without_code(what: str, text: str, key: str, *, creates: bool) -> AMFSError
         return ConfigurationError(what, hint="create the database first", object_key=key)
     if _NO_TLS.search(text):
         return ConfigurationError(what, hint="check sslmode and sslrootcert", object_key=key)
-    return BackendUnavailableError(
-        what, hint="check host and port, and that the server runs", object_key=key
-    )
+    if isinstance(error, BusyError):
+        hint = "raise max_connections, or see what the server waits for"
+    elif isinstance(error, NoAnswerError):
+        hint = "see what the server waits for, or raise timeout"
+    else:
+        hint = "check host and port, and that the server runs"
+    return BackendUnavailableError(what, hint=hint, object_key=key)
 
 
 def said(error: psycopg.Error) -> str:

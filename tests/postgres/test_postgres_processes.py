@@ -474,6 +474,36 @@ class TestThreads:
             most = max(together([lambda own=own: work(own) for own in range(12)]))  # type: ignore[misc]
             assert most <= 2
 
+    def test_connections_that_are_all_busy_are_unavailable_and_no_more_are_made(
+        self, postgres: Postgres
+    ) -> None:
+        options = {"connect_timeout": 0.2, "max_connections": 1}
+        with closing(PostgresAdapter(postgres.dsn, new_schema(), **options)) as adapter:  # type: ignore[arg-type]
+            adapter.create("a.json", b"one")
+            adapter.get("a.json")
+            started, go_on = threading.Event(), threading.Event()
+
+            def hold(link: Link) -> None:
+                started.set()
+                assert go_on.wait(30)
+
+            thread = threading.Thread(target=lambda: adapter.ask(hold))
+            thread.start()
+            assert started.wait(30)
+            with pytest.raises(BackendUnavailableError, match=r"all 1 .* busy .*max_connections"):
+                adapter.create("b.json", b"two")
+            go_on.set()
+            thread.join()
+            assert adapter.create("b.json", b"two") is True
+
+    def test_a_handler_may_close_the_store_at_any_moment(self, adapter: PostgresAdapter) -> None:
+        adapter.create("a.json", b"one")
+        with alarms(adapter.close, 0.003):
+            for number in range(300):
+                assert adapter.create(f"{number}.json", b"one") is True
+                assert adapter.get(f"{number}.json") == b"one"
+        assert len(keys(adapter, "")) == 301
+
     def test_a_closed_store_has_no_threads_and_no_files(self, postgres: Postgres) -> None:
         before = len(os.listdir("/proc/self/fd")), threading.active_count()
         for _ in range(3):
