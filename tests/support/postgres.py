@@ -43,8 +43,8 @@ _USERS = ("postgres", "nobody")
 def programs() -> Path | None:
     """The directory of PostgreSQL's programs, the newest version's; None where there is none."""
     on_path = shutil.which("initdb")
-    if on_path is not None:
-        return Path(on_path).resolve().parent
+    if on_path is not None and (beside := Path(on_path).resolve().parent / "postgres").exists():
+        return beside.parent
     found = [path.parent for place in _PLACES for path in Path(place).glob("*/bin/initdb")]
     return max(found, key=_version, default=None)
 
