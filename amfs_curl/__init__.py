@@ -8,7 +8,6 @@ the rest does without.
 """
 
 from amfs_curl.answer import Answer
-from amfs_curl.inheritance import keep_forever
 from amfs_curl.proxy import proxy_of
 from amfs_curl.url import fault, is_address, shown
 
@@ -16,7 +15,6 @@ __all__ = [
     "Answer",
     "fault",
     "is_address",
-    "keep_forever",
     "proxy_of",
     "shown",
 ]

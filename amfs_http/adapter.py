@@ -15,7 +15,7 @@ from amfs_core import arguments, fork
 from amfs_core.errors import AMFSError, ConfigurationError
 from amfs_core.parallel import each
 from amfs_core.storage import ObjectInfo, StorageAdapter
-from amfs_curl import fault, keep_forever, shown
+from amfs_curl import fault, shown
 from amfs_http.client import Client
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class HttpAdapter(StorageAdapter):
 
     def after_fork(self) -> None:
         """Connect again in a forked child, and leave the parent's connections alone."""
-        keep_forever(self._client)
+        fork.keep_forever(self._client)
         self._client = self._made()
 
     @property

@@ -14,7 +14,6 @@ from amfs_core.errors import AMFSError
 from amfs_core.format import checked_prefix
 from amfs_core.parallel import each
 from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
-from amfs_curl import keep_forever
 from amfs_s3.client_options import checked
 from amfs_s3.connection import Connection, Connector
 from amfs_s3.failures import RequestFailed, redacted, redacted_cause, translate
@@ -94,7 +93,7 @@ class S3Adapter:
 
     def after_fork(self) -> None:
         """Connect again in a forked child, and leave the parent's connections alone."""
-        keep_forever(self._connector)
+        fork.keep_forever(self._connector)
         self._connector = Connector(self._settings, self._client_options, self.prefix)
 
     @property

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import settings
 
 from tests.support import servers
+from tests.support.postgres import Postgres
+from tests.support.postgres import running as running_postgres
 from tests.support.proxy import FaultProxy
-from tests.support.servers import NotCoveredWarning, Server
+from tests.support.servers import NotCoveredWarning, Server, ServerUnavailableError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOT_COVERED = "NOT COVERED:"
@@ -43,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = Path(str(item.path)).parent.name
         asked = set(getattr(item, "fixturenames", ()))
-        if asked & _SERVERS or folder == "s3":
+        if asked & _SERVERS or folder in ("s3", "postgres"):
             item.add_marker("server")
         if folder in _SLOW_FOLDERS or any(name in item.nodeid for name in _SLOW):
             item.add_marker("slow")
@@ -51,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("fork")
 
 
-_SERVERS = {"minio", "versity", "s3_server", "bucket", "european_minio", "ceph"}
+_SERVERS = {"minio", "versity", "s3_server", "bucket", "european_minio", "ceph", "postgres"}
 _SLOW_FOLDERS = {"system", "testing", "docs"}
 _SLOW = ("machine", "damage", "quality", "oracle", "load", "Machine", "hostile", "demo", "eager")
 _FORKING = ("fork", "process", "signal", "killed", "workers", "crash", "race", "exit")
@@ -87,18 +89,19 @@ def eager_threads() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Hide the developer's own AWS and AMFS settings and caches from the tests."""
+    """Hide the developer's own settings of AWS, AMFS and PostgreSQL, and caches, from the tests."""
     built_servers = servers.cache_directory().absolute()  # before the cache moves
     nowhere = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(("AWS_", "AMFS_")):
+            if name.startswith(("AWS_", "AMFS_", "PG")):
                 patch.delenv(name)
         patch.setenv("AMFS_TEST_CACHE", str(built_servers))
         patch.setenv("XDG_CACHE_HOME", str(nowhere / "cache"))
         patch.setenv("AWS_CONFIG_FILE", str(nowhere / "no-config"))
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere / "no-credentials"))
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("PGPASSFILE", str(nowhere / "no-passwords"))
         yield
 
 
@@ -130,6 +133,17 @@ def versity(clean_environment: None) -> Iterator[Server]:
     if not servers.locate("versitygw"):
         pytest.skip(f"{NOT_COVERED} versitygw can't be had: nothing is tested against it")
     with servers.running(servers.VERSITY) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres(clean_environment: None) -> Iterator[Postgres]:
+    """A PostgreSQL for the whole run; a test that crashes it must start it again."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_postgres())
+        except ServerUnavailableError as reason:
+            pytest.skip(f"{NOT_COVERED} PostgreSQL can't be had, nothing is tested on it: {reason}")
         yield server
 
 

@@ -25,7 +25,8 @@ doctor, something is wrong), 2 an error.
 @click.option(
     "--store",
     metavar="PLACE",
-    help="Where the memories are: a directory, sqlite:///FILE, s3://BUCKET/PREFIX, http://HOST:PORT.",
+    help="Where the memories are: a directory, sqlite:///FILE, postgresql://…, s3://BUCKET/PREFIX, "
+    "http://HOST:PORT.",
 )
 @click.option("--namespace", metavar="N", help="The namespace.  [default: default]")
 @click.option("--agent", metavar="A", help="Who signs what is written.  [default: user@host]")

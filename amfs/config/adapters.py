@@ -23,6 +23,7 @@ GROUP = "amfs.adapters"
 
 _OWN = {
     "local": "amfs_local:LocalAdapter",
+    "postgres": "amfs_postgres:PostgresAdapter",
     "s3": "amfs_s3:S3Adapter",
     "sqlite": "amfs_sqlite:SqliteAdapter",
     "http": "amfs_http:HttpAdapter",
@@ -30,7 +31,11 @@ _OWN = {
 """This distribution's own. They need no entry point, so a checkout works without installing it,
 and no plugin can stand in for them."""
 
-_NEEDS = {"s3": ("boto3", "platformdirs", "pycurl"), "http": ("pycurl",)}
+_NEEDS = {
+    "http": ("pycurl",),
+    "postgres": ("psycopg", "psycopg_pool"),
+    "s3": ("boto3", "platformdirs", "pycurl"),
+}
 """What an extra brings. The adapter imports it at its first request only, which is late to hear
 that it is missing."""
 

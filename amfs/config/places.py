@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from amfs.config import adapters
 from amfs_core.errors import ConfigurationError
@@ -19,20 +20,23 @@ S3_VARIABLES = {
 
 API_KEY = "AMFS_API_KEY"
 
-_KINDS = "a directory, sqlite:///FILE, s3://BUCKET/PREFIX or http://HOST:PORT"
+_KINDS = "a directory, sqlite:///FILE, postgresql://…, s3://BUCKET/PREFIX or http://HOST:PORT"
 
 # s3:/bucket and the like. One letter before the colon is a drive of Windows.
-_LIKE_A_URL = re.compile(r"(s3|sqlite|https?):|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+_LIKE_A_URL = re.compile(
+    r"(s3|sqlite|postgres|postgresql|https?):|[a-z][a-z0-9+.-]+:/", re.IGNORECASE
+)
 
 
 def open_store(
     place: str | os.PathLike[str], environ: Mapping[str, str] | None = None
 ) -> StorageAdapter:
-    """Open a store by its place: a directory, `sqlite:///FILE`, `s3://BUCKET/PREFIX`, or the URL of
-    an AMFS server, `http://HOST:PORT`.
+    """Open a store by its place: a directory, `sqlite:///FILE`, `postgresql://USER@HOST/DATABASE`,
+    `s3://BUCKET/PREFIX`, or the URL of an AMFS server, `http://HOST:PORT`.
 
     After `sqlite://` and a slash comes the path of a file: a relative one, or with one more slash
-    (`sqlite:////var/lib/memories.db`) an absolute one. Without a prefix in a bucket
+    (`sqlite:////var/lib/memories.db`) an absolute one. A database is named as libpq takes it, and
+    `?schema=NAME` names a schema in it other than `amfs`. Without a prefix in a bucket
     `AMFS_S3_PREFIX` counts, else `amfs/`; its endpoint is `AMFS_S3_ENDPOINT`, else what the
     `AWS_*` variables and files say. `AMFS_API_KEY` is the key for a server. `environ` stands in for
     the environment. The caller closes the store. Sends and makes nothing. Raises
@@ -63,6 +67,8 @@ def read_place(
     match scheme.lower():
         case "sqlite":
             return "sqlite", {"path": _file(rest)}
+        case "postgresql" | "postgres":
+            return "postgres", _database(rest)
         case "s3":
             return "s3", _bucket(rest, variables)
         case "http" | "https":
@@ -93,6 +99,21 @@ def _file(rest: str) -> str:
             "sqlite:///FILE takes no options after a question mark", hint="amfs.yaml has them"
         )
     return path
+
+
+def _database(rest: str) -> dict[str, Any]:
+    """Return the connection string, and the schema, of which libpq knows nothing."""
+    database, _, query = rest.partition("?")
+    options: dict[str, Any] = {}
+    parts = []
+    for part in query.split("&") if query else ():
+        name, _, value = part.partition("=")
+        if name == "schema":
+            options["schema"] = unquote(value)
+        else:
+            parts.append(part)
+    dsn = f"postgresql://{database}" + (f"?{'&'.join(parts)}" if parts else "")
+    return {"dsn": dsn, **options}
 
 
 def _bucket(rest: str, variables: Mapping[str, str]) -> dict[str, Any]:

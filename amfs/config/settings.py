@@ -35,7 +35,7 @@ _VARIABLES = (
 )
 """All that is read: to copy the whole environment would take most of the time of a handle."""
 
-_REMOTE = ("s3", "http")
+_REMOTE = ("s3", "postgres", "http")
 _LONGEST_REQUEST = 10.0  # their adapters' own `timeout`, in seconds
 _SHORTEST_REQUEST = 1.0  # less would take a slow answer for none
 
@@ -46,7 +46,7 @@ class Config:
 
     `adapter` names a kind of store, `options` are its constructor's arguments. `agent_id` None
     means user@host. `patience` is for how many seconds a call goes on while the store does not
-    answer; unless it has a `timeout` of its own, a bucket is given no longer for one request, so
+    answer; unless it has a `timeout` of its own, a server is given no longer for one request, so
     that a call about one memory ends after twice that at the latest. `cache_dir` is where the
     catalog of the newest versions is kept, None: in memory. `max_value_bytes` is how large a
     version may be as JSON. `place` is what `AMFS_STORE` says: then no option is the file's.
@@ -60,7 +60,7 @@ class Config:
     cache_dir: str | None = None
     max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
     file: ConfigFile | None = field(default=None, repr=False, compare=False)
-    place: str | None = None
+    place: str | None = field(default=None, repr=False)  # a DSN may hold a password
 
     def open_adapter(self) -> StorageAdapter:
         """Open the store. Raises `ConfigurationError` when no such adapter is installed or an

@@ -36,11 +36,13 @@ _SHOWN = (
     "root",
     "path",
     "durability",
+    "schema",
 )
 _OF_BUCKETS = ("AMFS_S3_PREFIX", "AMFS_S3_ENDPOINT")
 _OF_SERVERS = ("AMFS_API_KEY",)
 _IDLE = {
     "local": (*_OF_BUCKETS, *_OF_SERVERS),
+    "postgres": (*_OF_BUCKETS, *_OF_SERVERS, "AMFS_ROOT"),
     "s3": ("AMFS_ROOT", *_OF_SERVERS),
     "sqlite": (*_OF_BUCKETS, *_OF_SERVERS, "AMFS_ROOT"),
     "http": (*_OF_BUCKETS, "AMFS_ROOT"),
@@ -98,7 +100,9 @@ def origins(config: Config, namespace: str | None) -> str:
 
 def named(place: str, adapter: StorageAdapter, config: Config, namespace: str | None) -> str:
     """Say what the store is that the option --store names."""
-    parts = [f"{adapter.backend_type} at {place} (--store)"]
+    # A DSN may have a password in many a place; what the adapter calls itself has none.
+    shown = adapter.location if adapter.backend_type == "postgres" else place
+    parts = [f"{adapter.backend_type} at {shown} (--store)"]
     if adapter.backend_type == "s3" and "AMFS_S3_ENDPOINT" in _set():
         parts.append("endpoint_url from AMFS_S3_ENDPOINT")
     if adapter.backend_type == "s3" and "AMFS_S3_PREFIX" in _set():
@@ -114,7 +118,7 @@ def _set() -> list[str]:
 def _options(config: Config) -> Iterator[str]:
     from_variable = {VARIABLES[name]: name for name in _set()}
     if config.place is not None:
-        from_variable |= dict.fromkeys(("root", "path", "bucket", "url"), "AMFS_STORE")
+        from_variable |= dict.fromkeys(("root", "path", "bucket", "dsn", "url"), "AMFS_STORE")
     for option, value in config.options.items():
         if option in from_variable:
             why = from_variable[option]

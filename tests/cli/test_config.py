@@ -404,6 +404,28 @@ def test_open_store_of_a_file(tmp_path: Path, place: str, path: str) -> None:
     assert adapter.path == str(tmp_path / path)
 
 
+@pytest.mark.parametrize(
+    ("place", "server", "schema"),
+    [
+        ("postgresql://u:secret@db.example/memories", "db.example:5432/memories", "amfs"),
+        ("postgres://u@db.example:6432/m?sslmode=require", "db.example:6432/m", "amfs"),
+        ("PostgreSQL://u@h/m?schema=team%20a&sslmode=require", "h:5432/m", "team a"),
+        ("postgresql://u@h1,h2:1/m?schema=t", "h1:5432,h2:1/m", "t"),
+        ("postgresql:///m?host=/run/socket&user=u", "/run/socket:5432/m", "amfs"),
+    ],
+)
+def test_open_store_of_a_database(place: str, server: str, schema: str) -> None:
+    pytest.importorskip("psycopg")
+    adapter = open_store(place)
+    assert adapter.backend_type == "postgres"
+    assert (adapter.server, adapter.schema) == (server, schema)  # type: ignore[attr-defined]
+    assert "secret" not in repr(adapter)
+    config = load(environ={"AMFS_STORE": place, "AMFS_PATIENCE": "2"})
+    assert config.adapter == "postgres"
+    assert "secret" not in repr(config)
+    assert config.open_adapter().timeout == 2.0  # type: ignore[attr-defined]
+
+
 def test_open_store_takes_a_path_and_is_at_the_front_door(tmp_path: Path) -> None:
     import amfs
 
@@ -420,6 +442,8 @@ def test_open_store_takes_a_path_and_is_at_the_front_door(tmp_path: Path) -> Non
         *("sqlite:///directory/", "sqlite:///a\0b", None, 5),
         *("", "s3://", "s3:///x", "gs://bucket/x", "s3://key:pass@b/x"),
         *("s3:/b", "s3:b", "S3:/b", "file:/x", "a\0b"),
+        *("postgresql:/m", "postgres:m", "postgresql://u:pass@h:1/m?sslmod=x"),
+        *("postgresql://u:pass@[h/m", "postgresql://u:pass%@h/m", "postgresql://h/m?schema="),
     ],
 )
 def test_a_place_that_is_none_is_refused(place: Any) -> None:
@@ -493,7 +517,7 @@ def imported(code: str, cwd: Path) -> set[str]:
 
 HEAVY = {
     *("boto3", "botocore", "pycurl", "pydantic", "yaml", "click", "rich"),
-    *("amfs_s3", "amfs_sqlite"),
+    *("amfs_s3", "amfs_sqlite", "amfs_postgres", "psycopg", "psycopg_pool"),
 }
 
 
@@ -509,7 +533,7 @@ def test_a_local_memory_imports_nothing_heavy(tmp_path: Path) -> None:
 def test_a_configuration_file_imports_no_cloud_sdk(tmp_path: Path) -> None:
     write_file(tmp_path / "amfs.yaml", "namespace: x\n")
     found = imported("import amfs; amfs.AgentMemory('a').write('e', 'k', 1)", tmp_path)
-    assert not found & {"boto3", "botocore", "pycurl", "amfs_s3", "amfs_sqlite"}
+    assert not found & {"boto3", "botocore", "pycurl", "psycopg", "amfs_s3", "amfs_sqlite"}
 
 
 def test_the_version_is_the_distributions() -> None:
@@ -535,4 +559,5 @@ def test_what_is_looked_for_is_what_the_extra_installs() -> None:
     declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = declared["optional-dependencies"]
     for extra, modules in _NEEDS.items():
-        assert sorted(modules) == sorted(re.split("[<>=]", one)[0] for one in extras[extra])
+        names = [re.split(r"[\[<>=]", one)[0].replace("-", "_") for one in extras[extra]]
+        assert sorted(modules) == sorted(names)

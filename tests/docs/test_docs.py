@@ -35,10 +35,12 @@ from amfs.cli.run import COMMANDS
 from amfs.config import settings
 from amfs_core.format import Layout, decode_entry
 from amfs_local import LocalAdapter
+from amfs_postgres import PostgresAdapter
 from amfs_s3 import S3Adapter
 from amfs_sqlite import SqliteAdapter
 from tests.conftest import REPOSITORY
 from tests.support import servers
+from tests.support.postgres import Postgres
 from tests.support.servers import Server
 
 DOCS = REPOSITORY / "docs"
@@ -68,6 +70,7 @@ PLACEHOLDERS = {
     "https://ACCOUNT_ID.r2.cloudflarestorage.com": "endpoint",
     "https://YOUR_ACS_ENDPOINT": "endpoint",
     "my-bucket": "bucket",
+    "my-database": "database",
     "ACCESS_KEY_ID_OF_YOURS": "access_key",
     "SECRET_ACCESS_KEY_OF_YOURS": "secret_key",
 }
@@ -124,7 +127,9 @@ def sections_of(page: Path) -> dict[str, str]:
 class Reader:
     """Somebody who follows a page from its beginning, in an empty directory."""
 
-    def __init__(self, page: Path, directory: Path, server: Server) -> None:
+    def __init__(
+        self, page: Path, directory: Path, server: Server, database: Postgres | None
+    ) -> None:
         self.page = page
         self.directory = directory
         self.own = {
@@ -132,6 +137,7 @@ class Reader:
             "bucket": server.new_bucket(),
             "access_key": server.access_key,
             "secret_key": server.secret_key,
+            "database": "" if database is None else database.new_database().rpartition("/")[2],
         }
         self.names: dict[str, Any] = {"__name__": "__main__"}
         programs = directory.parent / "programs"
@@ -149,6 +155,7 @@ class Reader:
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(REPOSITORY),
             "TZ": "UTC",
+            **({} if database is None else database.variables),
         }
 
     def follow(self) -> None:
@@ -168,7 +175,7 @@ class Reader:
                 case "json":
                     for line in text.splitlines() if "\n{" in text else [text]:
                         json.loads(line)
-                case "" | "text" | "toml":  # shows a shape, is no program
+                case "" | "text" | "toml" | "sql":  # shows a shape, or has a test of its own
                     pass
                 case other:
                     pytest.fail(f"{name_of(self.page)}:{block.line} nobody runs ```{other}")
@@ -259,10 +266,14 @@ def _matches(expected: str, printed: str) -> bool:
 
 
 @pytest.mark.parametrize("page", RUN, ids=name_of)
-def test_every_block_of_the_page_runs_as_written(page: Path, tmp_path: Path, minio: Server) -> None:
+def test_every_block_of_the_page_runs_as_written(
+    page: Path, tmp_path: Path, minio: Server, request: pytest.FixtureRequest
+) -> None:
     directory = tmp_path / "reader"
     directory.mkdir()
-    Reader(page, directory, minio).follow()
+    uses_database = "my-database" in page.read_text()
+    database = request.getfixturevalue("postgres") if uses_database else None
+    Reader(page, directory, minio, database).follow()
 
 
 def test_blocks_that_are_not_run_are_few_and_say_why() -> None:
@@ -352,7 +363,7 @@ def test_every_variable_and_option_is_in_the_configuration_page() -> None:
     modules = (REPOSITORY / "amfs" / "config").glob("*.py")
     sources = "".join(module.read_text() for module in modules)
     wanted = set(re.findall(r"\bAMFS_[A-Z0-9_]*[A-Z0-9]\b", sources))
-    for adapter in (LocalAdapter, S3Adapter, SqliteAdapter):
+    for adapter in (LocalAdapter, PostgresAdapter, S3Adapter, SqliteAdapter):
         wanted |= set(inspect.signature(adapter).parameters)
     assert not [name for name in sorted(wanted) if f"`{name}`" not in page]
 
@@ -405,4 +416,4 @@ def test_compose_runs_from_a_checkout_that_only_its_owner_may_read() -> None:
         assert re.search(rf"^RUN chmod 644 {re.escape(path)}\b", installed, re.MULTILINE)
 
 
-_PACKAGES = ("amfs", "amfs_core", "amfs_local", "amfs_s3", "amfs_sqlite")
+_PACKAGES = ("amfs", "amfs_core", "amfs_local", "amfs_s3", "amfs_sqlite", "amfs_postgres")

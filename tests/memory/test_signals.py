@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from amfs import AgentMemory
+from amfs import AgentMemory, open_store
 from amfs_local import LocalAdapter
 from amfs_sqlite import SqliteAdapter
 from tests.conftest import REPOSITORY
 from tests.support import servers
+from tests.support.postgres import Postgres, new_schema
 from tests.support.s3_store import Place
 from tests.support.served import serving_here
 
@@ -83,6 +84,16 @@ def test_a_signal_handler_may_use_a_store_behind_a_server_at_any_moment(tmp_path
     with serving_here(LocalAdapter(tmp_path)) as url:
         acknowledged = run(url, "all", seed=4)
     check(AgentMemory("checker", adapter=LocalAdapter(tmp_path)), acknowledged)
+
+
+@pytest.mark.parametrize("variant", ["write", "many", "all"])
+def test_a_signal_handler_may_use_a_database_at_any_moment(
+    postgres: Postgres, variant: str
+) -> None:
+    place = f"{postgres.dsn}?schema={new_schema()}"
+    acknowledged = run(place, variant, seed=4)
+    with contextlib.closing(open_store(place)) as adapter:
+        check(AgentMemory("checker", adapter=adapter), acknowledged)
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_a_child_waits_for_nothing_that_a_thread_of_its_parent_held(place: Place
 def test_what_is_kept_for_ever_is_not_freed_at_the_end_either() -> None:
     program = """
 import gc
-from amfs_curl import keep_forever
+from amfs_core.fork import keep_forever
 
 class Client:
     def __del__(self):

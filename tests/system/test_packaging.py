@@ -49,8 +49,8 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_has_every_package_typed_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    packages = {"amfs", "amfs_core", "amfs_local", "amfs_s3", "amfs_server", "amfs_sqlite"}
-    packages |= {"amfs_curl", "amfs_http", "amfs_otel"}
+    adapters = {"amfs_local", "amfs_postgres", "amfs_s3", "amfs_sqlite", "amfs_http"}
+    packages = {"amfs", "amfs_core", "amfs_curl", "amfs_otel", "amfs_server", *adapters}
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == packages
     assert {f"{package}/py.typed" for package in packages} <= set(names)
@@ -93,6 +93,21 @@ def test_without_its_extra_s3_says_what_to_install(python: Path, tmp_path: Path)
     assert "amfs[s3]" in said
 
 
+def test_without_its_extra_postgres_says_what_to_install(python: Path, tmp_path: Path) -> None:
+    program = (
+        "from amfs import ConfigurationError, open_store\n"
+        "try:\n"
+        "    open_store('postgresql:///memories')\n"
+        "except ConfigurationError as error:\n"
+        "    print(error)\n"
+        "try:\n"
+        "    import amfs_postgres\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    assert run(python, "-c", program, cwd=tmp_path).count("amfs[postgres]") == 2
+
+
 def test_with_its_extras_the_installed_command_works(
     python: Path, wheel: Path, tmp_path: Path
 ) -> None:
@@ -104,3 +119,5 @@ def test_with_its_extras_the_installed_command_works(
         amfs, "--store", "store", "--json", "read", "svc", "k", cwd=tmp_path
     ).replace('"value":7', '"value": 7')
     run(python, "-c", "import amfs_s3; amfs_s3.S3Adapter('bucket')", cwd=tmp_path)
+    program = "import amfs_postgres as a; a.PostgresAdapter('postgresql:///memories')"
+    run(python, "-c", program, cwd=tmp_path)

@@ -17,7 +17,7 @@ from tests.support.servers import ServerUnavailableError
 from tests.torture.run import Options, torture
 
 
-@pytest.mark.parametrize("store", ["local", "sqlite", "minio", "versity"])
+@pytest.mark.parametrize("store", ["local", "sqlite", "postgres", "minio", "versity"])
 def test_nothing_is_lost_doubled_or_out_of_order(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from amfs_core.memory import AgentMemory
 from amfs_core.storage import StorageAdapter
 from amfs_local import LocalAdapter
+from amfs_postgres import PostgresAdapter
 from amfs_sqlite import SqliteAdapter
 from tests.support.s3_store import Place
 from tests.torture import broken
@@ -46,6 +47,18 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Database:
+    """A PostgreSQL database, whose server is killed, and on which faults happen within the process
+    too."""
+
+    dsn: str
+    rate: float
+
+    def adapter(self, seed: str, note: Callable[[str], None]) -> StorageAdapter:
+        return ChaosAdapter(PostgresAdapter(self.dsn), seed, self.rate, note)
+
+
+@dataclass(frozen=True, slots=True)
 class Bucket:
     """A bucket of a server, behind a proxy that makes the faults."""
 
@@ -67,7 +80,7 @@ class Job:
     name: str
     seed: str
     operations: int
-    where: Directory | File | Bucket
+    where: Directory | File | Database | Bucket
     history: str
     patience: float
     cache_dir: str | None

@@ -14,13 +14,15 @@ from typing import Protocol
 
 from amfs_core.memory import AgentMemory
 from amfs_local import LocalAdapter
+from amfs_postgres import PostgresAdapter
 from amfs_sqlite import SqliteAdapter
-from tests.support import ceph, servers
+from tests.support import ceph, postgres, servers
+from tests.support.postgres import Postgres
 from tests.support.proxy import FaultProxy
 from tests.support.s3_store import Place, contents_of
 from tests.support.servers import Server
 from tests.torture import faults
-from tests.torture.places import Bucket, Directory, File
+from tests.torture.places import Bucket, Database, Directory, File
 
 PREFIX = "amfs/"
 
@@ -29,7 +31,7 @@ class StoreClient(Protocol):
     """A store under torture."""
 
     @property
-    def where(self) -> Directory | File | Bucket:
+    def where(self) -> Directory | File | Database | Bucket:
         """What workers are given."""
 
     def crash(self) -> bool:
@@ -95,6 +97,30 @@ class FileStore(_WithoutServer):
         return AgentMemory("judge", adapter=SqliteAdapter(self._path), owns_adapter=True)
 
 
+class DatabaseStore(_WithoutServer):
+    """A PostgreSQL of its own, which is ended at once and recovers from its log."""
+
+    def __init__(self, server: Postgres, rate: float) -> None:
+        self._server = server
+        self.where = Database(server.dsn, rate)
+
+    def crash(self) -> bool:
+        self._server.crash()
+        self._server.start()
+        return True
+
+    def objects(self) -> dict[str, bytes]:
+        # By the table, past its index, so that both must have the same.
+        [_, found] = self._server.sql(
+            "SET enable_indexscan = off", "SELECT key, body FROM amfs.objects"
+        )
+        assert len(found) == len({key for key, _ in found})
+        return dict(found)
+
+    def memory(self) -> AgentMemory:
+        return AgentMemory("judge", adapter=PostgresAdapter(self._server.dsn), owns_adapter=True)
+
+
 class BucketStore:
     """A bucket on a server of its own, behind the proxy."""
 
@@ -146,7 +172,7 @@ SERVERS: Mapping[str, Callable[[], AbstractContextManager[Server]]] = {
     "ceph": ceph.running,  # only its gateway can be killed: its objects are in memory
     "moto": lambda: servers.running(servers.MOTO),
 }
-NAMES = ("local", "sqlite", "minio", "versity", "ceph")
+NAMES = ("local", "sqlite", "postgres", "minio", "versity", "ceph")
 """What is tortured at length. Not moto, a stand-in for tests: a kill takes its objects with it."""
 
 
@@ -176,6 +202,10 @@ def opened(name: str, directory: Path, *, rate: float, seed: int) -> Iterator[St
         return
     if name == "sqlite":
         yield FileStore(directory / "store.db", rate)
+        return
+    if name == "postgres":
+        with postgres.running() as database:
+            yield DatabaseStore(database, rate)
         return
     with SERVERS[name]() as server, FaultProxy(server.endpoint_url) as proxy:
         yield BucketStore(server, proxy, rate, seed)

@@ -1,0 +1,10 @@
+"""The PostgreSQL adapter: a table of a schema as a store."""
+
+try:
+    from amfs_postgres.adapter import PostgresAdapter
+except ImportError as error:  # psycopg, its pool, or the libpq that it looks for
+    raise ImportError(
+        f"amfs_postgres needs its extra: pip install 'amfs[postgres]' ({error})"
+    ) from error
+
+__all__ = ["PostgresAdapter"]

@@ -1,0 +1,85 @@
+"""The statements of a store: each is one message, and one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+_DURABLE = """
+WITH durable AS MATERIALIZED (
+    SELECT CASE WHEN current_setting('synchronous_commit') IN ('on', 'remote_apply') THEN 'as it is'
+        ELSE set_config('synchronous_commit', 'on', true) END AS setting
+)
+"""
+"""For this transaction alone: its commit is flushed before it is acknowledged, whatever the role's,
+the database's or the server's setting says."""
+
+_CREATE = (
+    _DURABLE
+    + """
+INSERT INTO {objects} (key, body)
+SELECT %t::text, %b::bytea FROM durable WHERE setting IS NOT NULL
+ON CONFLICT (key) DO NOTHING
+"""
+)
+
+_CREATE_MANY = (
+    _DURABLE
+    + """
+INSERT INTO {objects} (key, body)
+SELECT new.key, new.body FROM durable, unnest(%t::text[], %b::bytea[]) AS new (key, body)
+WHERE setting IS NOT NULL
+ON CONFLICT (key) DO NOTHING
+RETURNING key
+"""
+)
+
+_REPLACE = (
+    _DURABLE
+    + """
+INSERT INTO {objects} (key, body)
+SELECT %t::text, %b::bytea FROM durable WHERE setting IS NOT NULL
+ON CONFLICT (key) DO UPDATE
+SET body = excluded.body, modified = DEFAULT, seq = DEFAULT, xid = DEFAULT
+"""
+)
+
+_LIST = """
+SELECT key, octet_length(body), (extract(epoch FROM modified) * 1000000)::bigint
+FROM {objects} WHERE key > %(after)t {before} ORDER BY key LIMIT 1000
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """What is sent for each method of the contract. Of a listing there are two: below a prefix, and
+    of all."""
+
+    create: bytes
+    create_many: bytes
+    replace: bytes
+    get: bytes
+    get_many: bytes
+    delete: bytes
+    list_below: bytes
+    list_all: bytes
+
+    @classmethod
+    def of(cls, schema: str) -> Statements:
+        """Return the statements for the table of a schema."""
+        objects = sql.Identifier(schema, "objects").as_string()
+
+        def statement(text: str, before: str = "") -> bytes:
+            return text.replace("{objects}", objects).replace("{before}", before).encode()
+
+        return cls(
+            create=statement(_CREATE),
+            create_many=statement(_CREATE_MANY),
+            replace=statement(_REPLACE),
+            get=statement("SELECT body FROM {objects} WHERE key = %t"),
+            get_many=statement("SELECT key, body FROM {objects} WHERE key = ANY(%t)"),
+            delete=statement("DELETE FROM {objects} WHERE key = %t"),
+            list_below=statement(_LIST, "AND key < %(before)t"),
+            list_all=statement(_LIST),
+        )
