@@ -14,7 +14,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from amfs_core.errors import AMFSError, CorruptEntryError, PermissionDeniedError
+from amfs_core.errors import (
+    AMFSError,
+    BackendUnavailableError,
+    CorruptEntryError,
+    PermissionDeniedError,
+)
 from amfs_core.format import Address, MemoryEntry
 from amfs_core.storage import refusals
 from amfs_core.versions import VersionLog
@@ -104,8 +109,10 @@ class Feed:
         """Get what comes next, once all before was delivered; False when nothing new is there.
 
         1 request per 1,000 objects to list them, and 1 for each new version that this process has
-        not seen; at most 1,000 versions in one call. After an error, or the death of this process,
-        nothing is lost: what was not delivered is listed again.
+        not seen; at most 1,000 versions in one call. When the store ceases to answer on the way,
+        what came before that is delivered, so that a long way is made in spite of failures. After
+        an error, or the death of this process, nothing is lost: what was not delivered is listed
+        again.
         """
         if self._coming:
             return True
@@ -142,18 +149,27 @@ class Feed:
         def refuse(address: Address, version: int, refusal: PermissionDeniedError) -> None:
             faults[address, version] = refusal
 
-        for (address, version), body in self._versions.get_bodies(wanted, refuse):
-            try:
-                if body is None:
-                    self._versions.missing(address, version)
-                entry = self._versions.decode(address, version, body)
-            except CorruptEntryError as damage:
-                faults[address, version] = damage
-            else:
-                self._versions.cache.keep(address, entry, body)
-                found[address, version] = entry
-        self._raise_refusal(found, faults)
+        outage: BackendUnavailableError | None = None
+        try:
+            for (address, version), body in self._versions.get_bodies(wanted, refuse):
+                try:
+                    if body is None:
+                        self._versions.missing(address, version)
+                    entry = self._versions.decode(address, version, body)
+                except CorruptEntryError as damage:
+                    faults[address, version] = damage
+                else:
+                    self._versions.cache.keep(address, entry, body)
+                    found[address, version] = entry
+        except BackendUnavailableError as error:
+            outage = error
+        else:
+            self._raise_refusal(found, faults)
         coming = self._in_order(wanted, found, faults)
+        if outage is not None:
+            if not coming:
+                raise outage
+            self._behind = {}  # what did not come is listed again
         with self._lock:
             self._coming.extend(coming)
 
@@ -211,7 +227,8 @@ class Feed:
             if entry is None:
                 stopped.add(prefix)
                 self._behind.pop(prefix, None)
-                self._report(prefix, faults[address, version])
+                if fault := faults.get((address, version)):
+                    self._report(prefix, fault)
                 continue
             self._waiting.pop(prefix, None)
             # Within a memory the number decides, whatever the writers' clocks said.

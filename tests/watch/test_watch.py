@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from amfs_core.errors import (
 )
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory
-from amfs_core.storage import Doorbell, SilentDoorbell
+from amfs_core.storage import Doorbell, ObjectInfo, SilentDoorbell
 from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import in_forked_child
 from amfs_core.watch import Watch
@@ -282,6 +282,54 @@ def test_an_outage_is_outwaited_and_nothing_is_missed(caplog: pytest.LogCaptureF
         assert taken(watch, 3) == [("e", "k", 1), ("e", "k", 2), ("e", "k", 3)]
         assert watch.error is None
         assert len(caplog.records) == 1, "one report for one streak"
+
+
+class Dropping(ModelAdapter):
+    """Answers so many requests for objects after each listing, and no more."""
+
+    allowed = 20
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = self.allowed
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        self.left = self.allowed
+        return super().list(prefix, start_after)
+
+    def get(self, key: str) -> bytes | None:
+        if self.left == 0:
+            raise BackendUnavailableError(f"no connection for {key}")
+        self.left -= 1
+        return super().get(key)
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        for key in keys:
+            yield key, self.get(key)
+
+
+def test_what_came_before_an_outage_is_delivered_at_once() -> None:
+    adapter = Dropping()
+    with AgentMemory("writer", adapter=adapter) as writer:
+        for number in range(100):
+            writer.write("e", f"k{number % 7}", number)
+    with AgentMemory("reader", adapter=adapter, patience=0.01) as memory:
+        feed = memory.watch(since="beginning", interval=60)._feed
+        fetched: list[Place] = []
+        for _ in range(10):
+            assert feed.fetch()
+            came = []
+            while (entry := feed.deliver()) is not None:
+                came.append(place(entry))
+            assert came, "a fetch in which something came and nothing was delivered"
+            fetched += came
+            if len(fetched) == 100:
+                break
+    versions: dict[str, list[int]] = defaultdict(list)
+    for _, key, version in fetched:
+        versions[key].append(version)
+    assert sum(map(len, versions.values())) == 100
+    assert all(seen == list(range(1, len(seen) + 1)) for seen in versions.values())
 
 
 class Refusing(ModelAdapter):
