@@ -26,7 +26,7 @@ def text(given: object, what: str) -> str:
 
 def query(given: object, what: str) -> str:
     """Return any text. What UTF-8 cannot carry (lone surrogates) stands in no memory: it becomes
-    question marks, which are no words."""
+    question marks, which are not words."""
     if type(given) is not str:
         raise InvalidValueError(f"{what} must be text, not {type(given).__name__}")
     return given.encode(errors="replace").decode()

@@ -1,7 +1,7 @@
 """Mending objects in a forked child.
 
-Only the forking thread lives on in a child: a lock that another thread held stays held for ever,
-and the threads of a pool are gone. Objects that own either are registered here and make them anew.
+Only the forking thread lives on in a child: a lock that another thread held stays held forever,
+and the threads of a pool are gone. Objects that own either are registered here and make them again.
 """
 
 from __future__ import annotations

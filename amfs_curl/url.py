@@ -48,7 +48,7 @@ def fault(url: str) -> str | None:
     except ValueError:
         port = 0
     if port is not None and port not in _PORTS:
-        return "has a port that is no number from 1 to 65535"
+        return "has a port that is not a number from 1 to 65535"
     if "%" in host or not (_is_name(host) or is_address(url)):  # a zone of IPv6 has one, say
         return "has a host that is neither a name nor an address"
     return None

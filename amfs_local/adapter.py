@@ -175,7 +175,7 @@ class LocalAdapter:
         """Yield the files under a prefix in byte order of their keys.
 
         Links are not followed: they, pipes and the like are yielded as they are, so that `verify`
-        can name them. Names that begin with a dot are no objects. A directory is read whole before
+        can name them. Names that begin with a dot are not objects. A directory is read whole before
         its first file is yielded.
         """
         try:

@@ -124,7 +124,7 @@ class _Pool(urllib3.PoolManager):
         self, method: str, url: str, redirect: bool = True, **options: Any
     ) -> urllib3.BaseHTTPResponse:
         """Return the answer once it is known to be a stream of events; it lives on meanwhile."""
-        if self._asked:  # the client of MinIO would connect again at once, for ever
+        if self._asked:  # the client of MinIO would connect again at once, forever
             raise ConnectionError("the stream of events has ended")
         self._asked = True
         # A redirect would take the session token along to whatever host it names.

@@ -177,7 +177,7 @@ def _no_credentials(error: Exception, settings: Settings) -> AMFSError:
 
 
 def _check(url: str, settings: Settings) -> None:
-    """Raise `ConfigurationError` for a URL that is no endpoint's."""
+    """Raise `ConfigurationError` for a URL that is not an endpoint's."""
     if problem := fault(url):
         raise ConfigurationError(f"endpoint_url {shown(url)!r} {problem}")
     parts = urlsplit(url)

@@ -136,7 +136,7 @@ class _Stream:
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield what is to be sent next."""
-        # An id without data is no event, but a client that loses the connection now sends it.
+        # An id without data is not an event, but a client that loses the connection now sends it.
         yield f"retry: {_RETRY_MILLISECONDS}\nid: {self._position}\n\n".encode()
         if self._position.is_beginning:
             async for part in self._beginning():

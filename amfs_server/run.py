@@ -23,7 +23,7 @@ _log = logging.getLogger("amfs.server")
 
 
 class _Server(uvicorn.Server):
-    """Ends streams of events as soon as it is told to end: they would keep it alive for ever."""
+    """Ends streams of events as soon as it is told to end: they would keep it alive forever."""
 
     def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
         super().__init__(config)

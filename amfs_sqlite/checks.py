@@ -67,7 +67,7 @@ class SqliteChecks:
         if os.path.isdir(self._directory):
             return ok(f"{self._directory} is there")
         return problem(
-            f"{self._directory} is no directory", "make it, or name another path for the store"
+            f"{self._directory} is not a directory", "make it, or name another path for the store"
         )
 
     def _find_file(self) -> Diagnosis:

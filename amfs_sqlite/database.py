@@ -121,7 +121,7 @@ class Database:
     def open(self, *, make: bool) -> Link | None:
         """Return a connection; None when there is no store yet and none is to be made.
 
-        Raises `ConfigurationError` for what is no store of this or an older version, or is in a
+        Raises `ConfigurationError` for what is not a store of this or an older version, or is in a
         directory that is not there, and what sqlite3 raises.
         """
         for _ in range(_ATTEMPTS):

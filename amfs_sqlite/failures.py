@@ -57,7 +57,7 @@ def translated(
             object_key=key,
         )
     if code == sqlite3.SQLITE_CANTOPEN and not os.path.isfile(path) and os.path.exists(path):
-        return ConfigurationError(what, hint="it is no file, name another path", object_key=key)
+        return ConfigurationError(what, hint="it is not a file, name another path", object_key=key)
     if code == sqlite3.SQLITE_NOTADB:
         return ConfigurationError(
             what, hint="nothing was changed in it, name another path for the store", object_key=key
@@ -85,7 +85,7 @@ def _of_the_system(error: OSError, path: str, key: str, what: str) -> AMFSError:
         )
     if isinstance(error, NotADirectoryError):
         return ConfigurationError(
-            what, hint="what is above it is no directory, name another path", object_key=key
+            what, hint="what is above it is not a directory, name another path", object_key=key
         )
     return BackendUnavailableError(what, object_key=key)
 

@@ -154,7 +154,7 @@ def when(entry: MemoryEntry) -> str:
 
 @contextlib.contextmanager
 def progress(label: str, least: int = 0) -> Iterator[Callable[[int, int], None] | None]:
-    """Give a callback `(done, total)` that moves a bar on stderr; None when that is no terminal.
+    """Give a callback `(done, total)` that moves a bar on stderr; None when that is not a terminal.
 
     With `least` the bar appears only once there is so much to do.
     """

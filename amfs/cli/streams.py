@@ -14,7 +14,7 @@ def prepare() -> None:
     if sys.stderr is None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal without UTF-8 is no reason to fail
+        if hasattr(stream, "reconfigure"):  # a terminal without UTF-8 is not a reason to fail
             stream.reconfigure(errors="backslashreplace")
 
 

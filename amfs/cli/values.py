@@ -42,7 +42,7 @@ def _content(given: str) -> str:
 
 def _decoded(data: bytes, name: str) -> str:
     try:
-        return data.decode("utf-8-sig")  # the signature of some editors is no part of the text
+        return data.decode("utf-8-sig")  # the signature of some editors is not part of the text
     except UnicodeDecodeError as error:
         raise InvalidValueError(
             f"{name} is not UTF-8 text",

@@ -49,7 +49,7 @@ def open_store(
 def read_place(
     place: str | os.PathLike[str], variables: Mapping[str, str]
 ) -> tuple[str, dict[str, Any]]:
-    """Return the name of the adapter and its options; `ConfigurationError` for what is no place."""
+    """Return the name of the adapter and its options. Raises `ConfigurationError`."""
     if not isinstance(place, str | os.PathLike):
         raise ConfigurationError(f"a store must be {_KINDS}, not {type(place).__name__}")
     text = os.fsdecode(place)
@@ -60,7 +60,7 @@ def read_place(
             raise ConfigurationError("the store is empty", hint=f"name {_KINDS}")
         if _LIKE_A_URL.match(text):
             raise ConfigurationError(
-                f"{text.rpartition('@')[2]!r} is no store",
+                f"{text.rpartition('@')[2]!r} is not a store",
                 hint=(f"name {_KINDS}, with ./ before a directory whose name has such a colon"),
             )
         return "local", {"root": text}

@@ -162,7 +162,7 @@ class Search:
         forgotten, and close if that was asked for.
 
         Not a context manager: an interrupt that comes in the middle of its own steps would leave
-        the thread at work for ever.
+        the thread at work forever.
         """
         thread = threading.get_ident()
         try:

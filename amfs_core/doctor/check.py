@@ -37,7 +37,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What a check found, and what mends it. `name` is the check's, given by `examine`.
+    """What a check found, and what fixes it. `name` is the check's, given by `examine`.
 
     `blocks` says that what needs this check makes no sense now; a problem always does.
     """

@@ -256,7 +256,7 @@ def decode_entry(body: bytes, namespace: str, address: Address, version: int) ->
 
 
 def _decode_closely(body: bytes, namespace: str, address: Address, version: int) -> MemoryEntry:
-    """Do the same for any body, and say what is wrong with one that is no such version."""
+    """Do the same for any body, and say what is wrong with one that is not such a version."""
     object_key = address.object_key(version)
 
     def corrupt(problem: str) -> NoReturn:

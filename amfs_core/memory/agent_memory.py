@@ -48,7 +48,7 @@ class AgentMemory(Writing, Reading):
         that `read` returned in this session, of the last 10,000; listing and searching are looking
         around and do not count.
 
-        Each memory is moved exactly once, by one more version of it, unless it was written anew,
+        Each memory is moved exactly once, by one more version of it, unless it was written again,
         deleted or has expired since it was used: that is a claim which was not used. Commit again
         with the same reference and type to resume after a failure: what is recorded is returned,
         and what is still to be moved is moved.

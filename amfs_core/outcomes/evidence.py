@@ -37,7 +37,7 @@ def claim_of(entry: MemoryEntry) -> int:
 def can_count(entry: MemoryEntry, used: int) -> bool:
     """True when an outcome about version `used` says something about what `entry` claims now.
 
-    Not when it was deleted or has expired, nor when it was written anew since: blame does not pass
+    Not when it was deleted or has expired, nor when it was written again since: blame does not pass
     to a claim that was not used. Once this is False it stays so for every later version.
     """
     return entry.is_live() and claim_of(entry) <= used

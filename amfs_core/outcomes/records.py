@@ -1,7 +1,7 @@
 """Recording outcomes, and reading them back.
 
 The record is created first and is the truth; then it is counted into the memories that it names.
-A crash in between is mended by whoever commits the outcome again, or by `verify`.
+A crash in between is finished by whoever commits the outcome again, or by `verify`.
 `docs/design/outcomes.md` walks through every failure.
 """
 

@@ -1,4 +1,4 @@
-"""A circuit breaker: a store that is known to be down is not asked by every call anew."""
+"""A circuit breaker: a store that is known to be down is not asked by every call again."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ class StoreClient:
                 f"the store refused to create {key} but has no such object",
                 hint=(
                     "another request for it was under way: try again. If it stays so, something "
-                    "that is no object has this name: verify names it"
+                    "that is not an object has this name: verify names it"
                 ),
                 object_key=key,
             )

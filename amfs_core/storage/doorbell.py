@@ -1,4 +1,4 @@
-"""A doorbell that listens in a thread of its own, and listens anew when it was cut off.
+"""A doorbell that listens in a thread of its own, and listens again when it was cut off.
 
 For adapters: what differs between stores is how one listens, a `Listener`.
 """
@@ -118,6 +118,6 @@ class ListeningDoorbell:
                 failures = 1 if self._rings > rings else failures + 1
             if self._closed.is_set():
                 return
-            _log.debug("the doorbell of %s listens anew: %s", self._name, reason)
+            _log.debug("the doorbell of %s listens again: %s", self._name, reason)
             wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(failures, 20))
             self._closed.wait(random.uniform(0.5, 1.0) * wait)

@@ -42,7 +42,7 @@ class Patience:
     """Repeats what fails, with exponential backoff and full jitter, until its time is over.
 
     Its time begins with the call, where that shares it among its requests (`share`, `one_call`);
-    else with each request anew. While the store is known to be down it ends. `request_seconds` is
+    else with each request again. While the store is known to be down it ends. `request_seconds` is
     how long one request can take before it fails: when one took longer, the process was stopped.
     """
 

@@ -136,7 +136,7 @@ class FaultyAdapter:
             return tuple(key for key, _ in self._late)
 
     def requests(self) -> Counter[str]:
-        """Return how many calls of each verb there were; clear `calls` to start anew."""
+        """Return how many calls of each verb there were; clear `calls` to start again."""
         with self._lock:
             return Counter(call.verb for call in self.calls)
 

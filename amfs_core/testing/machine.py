@@ -142,7 +142,7 @@ class _Writer:
 
 # A deeper entity path that looks like a memory of the first is where listings could be confused.
 _MEMORIES = (("e", "k"), ("e", "k2"), ("e/k", "v1x"))
-# What is further ahead than some minutes `verify` names, as it should be mended.
+# What is further ahead than some minutes `verify` names, as it should be fixed.
 _WRITERS = ((False, timedelta()), (False, timedelta(minutes=5)), (True, -timedelta(days=1)))
 
 _indexes = st.integers(0, len(_WRITERS) - 1)

@@ -37,7 +37,7 @@ class CopyReport:
     """What `copy` did, in objects.
 
     `copied` were created (`bytes` is their size), `already_there` needed nothing, `erased` were
-    replaced by the stub that the source has, `foreign` are no objects of the public layout and
+    replaced by the stub that the source has, `foreign` are not objects of the public layout and
     were left out.
     """
 

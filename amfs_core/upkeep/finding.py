@@ -9,9 +9,9 @@ from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong: with which object, what, and what mends it.
+    """One thing that is wrong: with which object, what, and what fixes it.
 
-    `repairable` is True for what `verify` mends when it is asked to: an outcome that was recorded
+    `repairable` is True for what `verify` fixes when it is asked to: an outcome that was recorded
     and not counted into all its memories yet. Nothing is damaged or lost by that.
     """
 

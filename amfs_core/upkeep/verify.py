@@ -25,7 +25,7 @@ _Body = bytes | PermissionDeniedError | None
 class VerifyReport:
     """What `verify` read and found. `ok` is True when there is nothing left to do.
 
-    `repaired` are the findings that it mended itself.
+    `repaired` are the findings that it fixed itself.
     """
 
     memories: int

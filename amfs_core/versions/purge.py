@@ -60,7 +60,7 @@ def _order(
 ) -> MemoryEntry | None:
     """Return the newest version if it orders the erasure already, else one appended to do so.
 
-    None when there is nothing to erase. A damaged version is stood upon: erasing mends it. The
+    None when there is nothing to erase. A damaged version is stood upon: erasing fixes it. The
     listing may lag behind: what comes after it is looked for.
     """
     damaged: Head | None = None

@@ -41,7 +41,7 @@ def encode(namespace: str, entity_path: str | None, delivered: Mapping[str, int]
 def decode(text: str, namespace: str, entity_path: str | None) -> dict[str, int]:
     """Return what the watch that made the cursor had delivered.
 
-    Raises `InvalidValueError` when it is no cursor, is damaged or cut off, was made by a newer
+    Raises `InvalidValueError` when it is not a cursor, is damaged or cut off, was made by a newer
     AMFS, or belongs to another namespace or entity path.
     """
     lines = _unpacked(text).split("\n")
@@ -90,7 +90,7 @@ def _unpacked(text: str) -> str:
     found = _TEXT.fullmatch(text)
     if found is None:
         raise InvalidValueError(
-            "this is no cursor of a watch",
+            "this is not a cursor of a watch",
             hint=('give the text of Watch.cursor, or "beginning"'),
         )
     if int(found[1]) != FORMAT:

@@ -64,7 +64,7 @@ class Feed:
             self._delivered = {f"{self.prefix}{name}/": one for name, one in known.items()}
 
     def after_fork(self) -> None:
-        """Take a new lock in a forked child, and fetch anew what was not delivered."""
+        """Take a new lock in a forked child, and fetch again what was not delivered."""
         self._lock = threading.RLock()
         self._coming: deque[_Coming] = deque()
         self._behind.clear()
@@ -196,7 +196,7 @@ class Feed:
         for prefix, newest in self._behind.items():
             first = self._delivered.get(prefix, 0) + 1
             last = min(newest, first + BATCH - len(wanted) - 1)
-            if prefix in self._waiting:  # the rest of it waits until this one is mended
+            if prefix in self._waiting:  # the rest of it waits until that is fixed
                 last = first
             parsed = self._versions.layout.parse(f"{prefix}v{newest}.json")
             assert parsed is not None, "the listing had it, and its name was looked at then"

@@ -125,7 +125,7 @@ class Poller:
             _log.log(level, "a poll of a watch failed, and will be tried again: %s", error)
         self._failures += 1
         self.error = error
-        if not passing:  # what the doorbell gave up for may be mended together with it
+        if not passing:  # what the doorbell gave up for may be fixed together with it
             self.drop_bell()
 
     # -- the doorbell ------------------------------------------------------------------------

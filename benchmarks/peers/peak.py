@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def forget() -> None:
-    """Begin anew, where the system can: a child of Linux starts at the peak of its parent."""
+    """Begin again, where the system can: a child of Linux starts at the peak of its parent."""
     with contextlib.suppress(OSError):  # not Linux; 5 resets VmHWM: proc(5)
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -323,7 +323,7 @@ def flipped_memory(path: Path) -> None:
 @pytest.mark.parametrize(
     "spoil", [garbage, cut, scribble, too_new, of_another_store, flipped_memory]
 )
-def test_a_bad_file_is_made_anew(
+def test_a_bad_file_is_made_again(
     store: Located, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     with AgentMemory("a", adapter=store, cache_dir=tmp_path) as first:
@@ -339,7 +339,7 @@ def test_a_bad_file_is_made_anew(
         assert "get" not in requests(third)
 
 
-def test_a_file_that_is_spoilt_while_it_is_open_is_made_anew(
+def test_a_file_that_is_spoilt_while_it_is_open_is_made_again(
     store: Located, tmp_path: Path
 ) -> None:
     with AgentMemory("a", adapter=store, cache_dir=tmp_path) as memory:

@@ -211,7 +211,7 @@ def test_a_mistake_is_one_line(wrong: tuple[str, ...]) -> None:
 def test_a_cursor_file_that_is_none_is_named_and_left_alone() -> None:
     for text in ("", "not a cursor", "\xff"):
         Path("seen").write_bytes(text.encode("latin-1"))
-        assert "seen: this is no cursor" in refused("watch", "--cursor-file", "seen")
+        assert "seen: this is not a cursor" in refused("watch", "--cursor-file", "seen")
         assert Path("seen").read_bytes() == text.encode("latin-1")
 
 

@@ -201,7 +201,7 @@ def test_an_endpoint_that_cannot_be_reached_has_its_verdict_in_15_seconds(
         assert all_skipped(found, "clock", "sign-in", *TRIAL)
 
 
-def test_without_credentials_the_mend_says_where_to_put_them(
+def test_without_credentials_the_hint_says_where_to_put_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AMFS_S3_BUCKET", "a-bucket")

@@ -83,7 +83,7 @@ class TestForgedNumber:
         assert memory.purge(ENTITY, KEY) == 0
         for one in (memory, opened(adapter)):
             assert one.read(ENTITY, KEY) is None
-        assert memory.write(ENTITY, KEY, "anew").version == WRITTEN + 2
+        assert memory.write(ENTITY, KEY, "again").version == WRITTEN + 2
         assert opened(adapter).read(ENTITY, KEY) == memory.read(ENTITY, KEY)
         adapter.delete(forged)
         assert opened(adapter).verify().ok

@@ -81,7 +81,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("version", [1, 2])
-def test_what_is_no_file_is_named_and_in_nobodys_way(
+def test_what_is_not_a_file_is_named_and_in_nobodys_way(
     adapter: LocalAdapter, kind: str, version: int
 ) -> None:
     if version == 2:
@@ -92,7 +92,7 @@ def test_what_is_no_file_is_named_and_in_nobodys_way(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_file_is_not_waited_for_nor_overwritten(
+def test_what_is_not_a_file_is_not_waited_for_nor_overwritten(
     adapter: LocalAdapter, kind: str
 ) -> None:
     path = spot(adapter, "odd")
@@ -108,14 +108,14 @@ def test_what_is_no_file_is_not_waited_for_nor_overwritten(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_purging_mends_what_is_no_file(adapter: LocalAdapter, kind: str) -> None:
+def test_purging_fixes_what_is_not_a_file(adapter: LocalAdapter, kind: str) -> None:
     path = spot(adapter, "odd")
     KINDS[kind](path)
     memory = AgentMemory("agent", adapter=adapter)
     assert memory.purge(ENTITY, "odd") == 1
     assert memory.verify().ok
     assert stat.S_ISREG(path.lstat().st_mode)
-    assert memory.write(ENTITY, "odd", "anew").version == 3
+    assert memory.write(ENTITY, "odd", "again").version == 3
     for key in GOOD:
         entry = memory.read(ENTITY, key)
         assert entry is not None and entry.value == {"n": 1}

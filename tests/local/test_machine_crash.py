@@ -22,7 +22,7 @@ from amfs_local.temporary import Scratch
 from tests.torture.disk import SCRATCH, Trace, TracedOs, Tree, build, installed, states
 
 UNDER_WAY = ("but its content is still there", "has not been counted into")
-"""What `verify` may find of an operation that was interrupted, and what repeating it mends."""
+"""What `verify` may find of an operation that was interrupted, and what repeating it fixes."""
 
 
 class Machine:

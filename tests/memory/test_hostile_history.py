@@ -96,7 +96,7 @@ class TestForgedHistories:
         assert memory.write(ENTITY, "k", 3).version == 3
 
     def test_a_consistent_forgery_is_not_found(self, memory: AgentMemory) -> None:
-        """What SECURITY.md says: the chain is no signature."""
+        """What SECURITY.md says: the chain is not a signature."""
         memory.write("e", "k", "true")
         (info,) = memory.adapter.list("default/entries/")
         fields = json.loads(memory.adapter.get(info.key) or b"")

@@ -84,7 +84,7 @@ class TestOneAmongOthers:
             assert caught.value.object_key == name("b")
         assert memory.read("e", "a") is not None
 
-    def test_verify_names_it_with_its_mend_and_checks_the_rest(
+    def test_verify_names_it_with_its_hint_and_checks_the_rest(
         self, adapter: Guarded, memory: AgentMemory
     ) -> None:
         memory.commit_outcome("o", "success", entries=[("e", "a"), ("e", "b")])

@@ -248,7 +248,7 @@ FOR_LIST: dict[str, Trick] = {
     "another prefix": listed(Prefix="some/where/else/"),
     "nobody knows whether it goes on": listed(IsTruncated=""),
     "it goes on, and not where": listed(IsTruncated="true"),
-    "the same token for ever": listed(IsTruncated="true", NextContinuationToken="again"),
+    "the same token forever": listed(IsTruncated="true", NextContinuationToken="again"),
     "a document type": lambda server, key, told: (
         200,
         told[1],

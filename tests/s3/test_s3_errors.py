@@ -98,7 +98,7 @@ def assert_all(errors: list[AMFSError], kind: type[AMFSError], *words: str) -> N
 # --- real servers --------------------------------------------------------------------------------
 
 
-def test_an_absent_bucket_is_named_with_its_endpoint_and_the_mend(s3_server: Server) -> None:
+def test_an_absent_bucket_is_named_with_its_endpoint_and_the_hint(s3_server: Server) -> None:
     place = Place.on(s3_server, "no-such-bucket-here")
     with place.memory() as memory:
         errors = every_error(memory)
@@ -534,7 +534,7 @@ def test_https_to_a_port_without_tls_is_said_to_be_that(s3_server: Server, bucke
 
 
 @pytest.mark.parametrize("name", ["server", "lonely"])
-def test_a_certificate_that_nobody_vouches_for_is_refused_with_the_mend(
+def test_a_certificate_that_nobody_vouches_for_is_refused_with_a_hint(
     s3_server: Server, bucket: str, authority: Path, name: str
 ) -> None:
     with (

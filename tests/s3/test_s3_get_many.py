@@ -42,7 +42,7 @@ def test_answers_that_came_beside_a_failure_are_not_asked_for_again() -> None:
     adapter.close()
 
 
-def test_a_failure_that_waiting_does_not_mend_is_raised_after_the_answers() -> None:
+def test_a_failure_that_waiting_does_not_cure_is_raised_after_the_answers() -> None:
     adapter = Unreliable({KEYS[3]}, PermissionDeniedError)
     found = {}
     with pytest.raises(PermissionDeniedError):

@@ -207,7 +207,7 @@ def page(table: str, problems: str) -> str:
 
 
 def main() -> int:
-    """Make the table: what fails is in it, and is no failure of this program."""
+    """Make the table: what fails is in it, and is not a failure of this program."""
     with own_cache():  # one for all: what starts the processes has the first one that it saw
         return _main(sys.argv[1:])
 

@@ -41,7 +41,7 @@ def _loaded(path: str) -> Any:
     return _load_file(botocore.loaders.JSONFileLoader(), path)
 
 
-# Every adapter makes a session of boto3, and each session parses the same megabyte of JSON anew:
+# Every adapter makes a session of boto3, and each session parses the same megabyte of JSON again:
 # with the hundreds of adapters here, that is half of the tests' time. So each file is read once.
 setattr(botocore.loaders.JSONFileLoader, "load_file", lambda _, path: _loaded(path))  # noqa: B010
 

@@ -132,7 +132,7 @@ class TestFullDisk:
 
 
 class TestVanishedRoot:
-    def test_a_store_that_is_removed_under_a_writer_begins_anew_or_says_what_is_missing(
+    def test_a_store_that_is_removed_under_a_writer_begins_again_or_says_what_is_missing(
         self, tmp_path: Path
     ) -> None:
         root = tmp_path / "root"

@@ -209,7 +209,7 @@ BAD = {
     "an outcome counted twice": ("doubled", _with(4, outcome="r", deleted=False, agent="p")),
     "an outcome that changed a value": ("outcome", _with(3, value={"by": "b1", "count": 3})),
     "an error": ("error", Good().change("read", status="error")),
-    "bytes that are no object": ("broken", _broken()),
+    "bytes that are not an object": ("broken", _broken()),
 }
 
 

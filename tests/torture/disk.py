@@ -1,5 +1,5 @@
 """A disk that loses what was not flushed: the calls of a writer are recorded, and what a crash of
-the machine after any of them could leave is built anew.
+the machine after any of them could leave is built again.
 
 The model is that of ALICE (Pillai et al., OSDI 2014) at its weakest for names: the bytes of a file
 are safe once the file was flushed; that a name was made or removed is safe once its directory was

@@ -53,7 +53,7 @@ def _check_versions(final: Final) -> Iterator[Violation]:
 
 
 def _check_counted(one: Operation, final: Final) -> Iterator[Violation]:
-    """It is counted into each memory, or that was written anew or deleted since it was used."""
+    """It is counted into each memory, or that was written again or deleted since it was used."""
     for key, used in one.arguments["causes"]:
         chain = final.chains.get(key, {})
         after = [version for number, version in chain.items() if number > used]

@@ -297,7 +297,7 @@ def counted(path: Path) -> None:
             one.commit_outcome(f"o{number}", "success", entries=names)
 
 
-def test_a_copy_that_was_killed_anywhere_is_mended_by_copying_again_and_says_so(
+def test_a_copy_that_was_killed_anywhere_is_finished_by_copying_again_and_says_so(
     tmp_path: Path,
 ) -> None:
     counted(tmp_path / "a")

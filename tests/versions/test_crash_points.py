@@ -198,7 +198,7 @@ SCENARIOS = {
 
 
 def assert_consistent(memory: AgentMemory, excused: tuple[str, ...] = ()) -> None:
-    """Nothing is wrong but what repeating the operation mends, as the finding says itself."""
+    """Nothing is wrong but what repeating the operation fixes, as the finding says itself."""
     findings = map(str, memory.verify().findings)
     assert [one for one in findings if not any(text in one for text in excused)] == []
 

@@ -37,7 +37,7 @@ def test_a_purge_erases_damaged_versions_and_leaves_a_whole_chain(
     assert other.read("people", "ann") is None
     assert [entry.version for entry in other.history("people", "ann")] == [1, 2, 3, 4]
     assert not [path for path in tmp_path.rglob("*.json") if b"secret" in path.read_bytes().lower()]
-    assert other.write("people", "ann", "anew").version == 5
+    assert other.write("people", "ann", "again").version == 5
 
 
 def test_a_memory_whose_newest_object_is_gone_is_not_left_out_of_a_list_in_silence(

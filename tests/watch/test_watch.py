@@ -342,7 +342,7 @@ class Refusing(ModelAdapter):
 
 
 @pytest.mark.parametrize("kind", [PermissionDeniedError, BucketNotFoundError])
-def test_what_waiting_does_not_mend_is_raised_to_who_iterates(kind: type[Exception]) -> None:
+def test_what_waiting_does_not_cure_is_raised_to_who_iterates(kind: type[Exception]) -> None:
     adapter = Refusing()
     memory = AgentMemory("a", adapter=adapter)
     with memory.watch(interval=QUICK) as watch:
@@ -709,7 +709,7 @@ def test_many_waits_leave_the_loops_own_threads_free() -> None:
     memory.close()
 
 
-def test_an_async_loop_is_told_what_waiting_does_not_mend() -> None:
+def test_an_async_loop_is_told_what_waiting_does_not_cure() -> None:
     adapter = Refusing()
     memory = AgentMemory("a", adapter=adapter)
 

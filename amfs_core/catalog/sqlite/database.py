@@ -138,7 +138,7 @@ class Database:
                 return True
         elif isinstance(error, sqlite3.DatabaseError):
             return True
-        # Bytes that were overwritten may pass for rows: with too few columns, text that is no JSON.
+        # Bytes that were overwritten may pass for rows: with too few columns, or with no JSON.
         is_odd = isinstance(error, (sqlite3.OperationalError, *_ODDITIES))
         if not is_odd or self._directory is None or connection is None:
             return False

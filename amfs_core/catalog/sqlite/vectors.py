@@ -1,7 +1,7 @@
 """Turning texts into vectors: what an embedder is, and the vectors of the newest versions.
 
 A vector is derived from content that never changes, so each is computed once per version and kept
-in the catalog. An embedder with another name makes them all anew.
+in the catalog. An embedder with another name makes them all again.
 """
 
 from __future__ import annotations
