@@ -29,7 +29,7 @@ class Engines:
 
     def engine(self, namespace: str) -> Namespace:
         """Return the engine of a namespace. Sends nothing. Raises `InvalidKeyError`."""
-        return self._keeper(namespace)._engine
+        return self._keeper(namespace).engine
 
     def memory(self, namespace: str, agent_id: str | None, session_id: str | None) -> AgentMemory:
         """Return a handle for one request."""

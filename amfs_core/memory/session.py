@@ -69,6 +69,11 @@ class Session:
             )
 
     @property
+    def engine(self) -> Namespace:
+        """What this handle works on, for other handles on the same: `AgentMemory(…, engine=…)`."""
+        return self._engine
+
+    @property
     def namespace(self) -> str:
         """The namespace that this is the memory of."""
         return self._engine.name
