@@ -50,7 +50,8 @@ def test_the_wheel_has_every_package_typed_and_nothing_else(wheel: Path) -> None
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     adapters = {"amfs_local", "amfs_postgres", "amfs_s3", "amfs_sqlite", "amfs_http"}
-    packages = {"amfs", "amfs_core", "amfs_curl", "amfs_otel", "amfs_server", *adapters}
+    doors = {"amfs_agents", "amfs_otel", "amfs_server"}
+    packages = {"amfs", "amfs_core", "amfs_curl", *adapters, *doors}
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == packages
     assert {f"{package}/py.typed" for package in packages} <= set(names)
