@@ -38,15 +38,6 @@ _parents: list[sqlite3.Connection] = []
 """Connections of a parent process: a child must neither use nor close them."""
 
 
-class _Connection(sqlite3.Connection):
-    """A connection that closes with its owner: a thread that has ended, a memory that nobody
-    closed. Python 3.13 warns where one is left to be collected open."""
-
-    def __del__(self) -> None:
-        with suppress(sqlite3.Error):
-            self.close()
-
-
 class DatabaseLost(Exception):
     """What was in the database is gone: begin again, on an empty one."""
 
@@ -327,7 +318,6 @@ class Database:
             timeout=_BUSY_SECONDS,
             isolation_level=None,
             check_same_thread=False,
-            factory=_Connection,
         )
         try:
             # A rollback journal, not a write-ahead log: that comes with a file which all processes
@@ -351,9 +341,7 @@ class Database:
         return connection
 
     def _private(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            "", isolation_level=None, check_same_thread=False, factory=_Connection
-        )
+        connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode = MEMORY")
             connection.execute("PRAGMA synchronous = OFF")
