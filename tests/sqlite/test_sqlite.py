@@ -296,11 +296,11 @@ class TestOtherFiles:
     def test_a_path_below_no_directory_or_of_a_directory_is_refused(self, path: Path) -> None:
         self.refused(path / "deeper" / "store.db", "is in no directory")
         path.mkdir()
-        self.refused(path, "no file")
+        self.refused(path, "not a file")
 
     def test_a_path_below_a_file_is_refused(self, path: Path) -> None:
         path.write_bytes(b"x")
-        self.refused(path / "store.db", "no directory")
+        self.refused(path / "store.db", "not a directory")
 
     def test_a_damaged_file_is_said_to_be_damaged(self, path: Path) -> None:
         with closing(SqliteAdapter(path)) as adapter:
