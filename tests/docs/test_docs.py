@@ -403,4 +403,4 @@ def test_compose_runs_from_a_checkout_that_only_its_owner_may_read() -> None:
         assert re.search(rf"^RUN chmod 644 {re.escape(path)}\b", installed, re.MULTILINE)
 
 
-_PACKAGES = ("amfs", "amfs_core", "amfs_local", "amfs_s3", "amfs_sqlite")
+_PACKAGES = ("amfs", "amfs_core", "amfs_local", "amfs_s3", "amfs_sqlite", "amfs_agents")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-PACKAGES = ("amfs", "amfs_core", "amfs_local", "amfs_s3", "amfs_sqlite")
+PACKAGES = ("amfs", "amfs_core", "amfs_local", "amfs_s3", "amfs_sqlite", "amfs_agents")
 ROOMS = sorted(path.parent.name for path in (REPOSITORY / "amfs_core").glob("*/__init__.py"))
 
 BY_NAME = {

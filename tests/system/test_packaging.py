@@ -49,7 +49,9 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_has_every_package_typed_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    packages = {"amfs", "amfs_core", "amfs_local", "amfs_s3", "amfs_server", "amfs_sqlite"}
+    packages = {
+        *("amfs", "amfs_agents", "amfs_core", "amfs_local", "amfs_s3", "amfs_server", "amfs_sqlite")
+    }
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == packages
     assert {f"{package}/py.typed" for package in packages} <= set(names)

@@ -1,0 +1,1 @@
+"""AMFS for the frameworks that people build agents with."""
