@@ -1,0 +1,5 @@
+"""The memory tool of Claude, kept in AMFS (docs/anthropic.md)."""
+
+from amfs_agents.anthropic.tool import AMFSMemoryTool, AsyncAMFSMemoryTool
+
+__all__ = ["AMFSMemoryTool", "AsyncAMFSMemoryTool"]
