@@ -142,6 +142,7 @@ class ResponseCache:
                 while (claim := self._claim(key)) is None:
                     waited = True
                     time.sleep(pause)
+                    self._look(key)
                     pause = min(2 * pause, _LONGEST_WAIT)
                 if isinstance(claim, _Answer):
                     answer = claim
@@ -180,6 +181,7 @@ class ResponseCache:
                 while (claim := await self._claim_async(key)) is None:
                     waited = True
                     await asyncio.sleep(pause)
+                    await asyncio.to_thread(self._look, key)
                     pause = min(2 * pause, _LONGEST_WAIT)
                 if isinstance(claim, _Answer):
                     answer = claim
@@ -199,12 +201,13 @@ class ResponseCache:
 
         A stub of some 500 bytes stays of each version, so that its number is not used again. While
         an answer is swept, nobody computes it. A listing, 1 request for each answer not read
-        before, and 2 for each and 2 for each of its versions to erase them.
+        before, and 3 for each and 2 for each of its versions to erase them.
         """
         answers = versions = 0
         for entry in self._memory.list(self._path):
             if entry.entity_path != self._path or _is_held(entry.value, datetime.now(UTC)):
                 continue
+            self._look(entry.key)
             if isinstance(self._claim(entry.key), MemoryEntry):
                 versions += self._memory.purge(self._path, entry.key)
                 answers += 1
@@ -213,6 +216,10 @@ class ResponseCache:
     def _read(self, key: str) -> _Answer | None:
         entry = self._memory.read(self._path, key)
         return None if entry is None else _answer(entry.value, datetime.now(UTC))
+
+    def _look(self, key: str) -> None:
+        """See the newest version: `_claim` decides by what this process has seen last."""
+        self._memory.read(self._path, key)
 
     def _claim(self, key: str) -> MemoryEntry | _Answer | None:
         """Claim an answer, and return the claim; the answer when it is there by now; None when

@@ -7,13 +7,10 @@ there as long as a file is under it, and /memories always.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
-from amfs_core.errors import InvalidKeyError, InvalidValueError
+from amfs_core.errors import InvalidValueError
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory
-
-T = TypeVar("T")
 
 ROOT = "/memories"
 _RENAMES = 10
@@ -46,7 +43,7 @@ class Files:
         """Write `change(text)` as the next version of a file, text being None without one.
 
         `change` is called again when another writer came first. 1 request, and a read more for a
-        file that this process does not know.
+        file that this process does not know, or when `change` raises `FileError`.
         """
         names = segments(path)
         if not names:
@@ -55,7 +52,12 @@ class Files:
         def checked(value: object) -> str:
             return change(None if value is None else _text(value, path))
 
-        return _told(lambda: self._memory.update(*self._place(names), checked))
+        place = self._place(names)
+        try:
+            return self._memory.update(*place, checked)
+        except FileError:  # perhaps because of a text that is no longer the newest
+            self._memory.read(*place)
+            return self._memory.update(*place, checked)
 
     def create(self, path: str, text: str) -> None:
         """Write a file that is not there yet. The cost of a list, and 1 request or a read more."""
@@ -136,7 +138,7 @@ class Files:
             entry = self._memory.read(*source)
             if entry is None:
                 return
-            _told(lambda text=entry.value: self._memory.write(*target, text))  # type: ignore[misc]
+            self._memory.write(*target, entry.value)
             newest = self._memory.read(*source)
             if newest is None or newest.version == entry.version:
                 break
@@ -154,7 +156,7 @@ class Files:
     def _tree(self, names: tuple[str, ...]) -> dict[tuple[str, ...], int]:
         """Return the files below a directory, which may be none, and their sizes."""
         skipped = len(self._path) + 1
-        entries = _told(lambda: self._memory.list("/".join((self._path, *names))))
+        entries = self._memory.list("/".join((self._path, *names)))
         tree = {}
         for entry in entries:
             directory = entry.entity_path[skipped:]
@@ -194,11 +196,3 @@ def _text(value: object, path: str) -> str:
     if type(value) is not str:
         raise FileError(f"Unsupported file type for {path}")
     return value
-
-
-def _told(work: Callable[[], T]) -> T:
-    """Return `work()`; what is wrong with a name or a text is the model's to mend."""
-    try:
-        return work()
-    except (InvalidKeyError, InvalidValueError) as error:
-        raise FileError(str(error)) from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from amfs_agents.anthropic import commands
 from amfs_agents.anthropic.files import FileError, Files
+from amfs_core.errors import InvalidKeyError, InvalidValueError
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory, AsyncAgentMemory
 
@@ -96,14 +97,15 @@ class AMFSMemoryTool(BetaAbstractMemoryTool):
 
         1 request per 1,000 versions, and 1 for each not read before.
         """
-        return _told(lambda: self._files.history(path))
+        return self._files.history(path)
 
     def restore(self, path: str, version: int) -> MemoryEntry:
         """Write the text of an earlier version as the newest, also after the file was deleted.
 
-        2 or 3 requests. Raises `InvalidValueError` when there is no such version with a text.
+        2 or 3 requests. Raises `InvalidValueError` when there is no such version with a text, and
+        `FileError` for a path that is not under /memories.
         """
-        return _told(lambda: self._files.restore(path, version))
+        return self._files.restore(path, version)
 
 
 class AsyncAMFSMemoryTool(BetaAsyncAbstractMemoryTool):
@@ -161,5 +163,5 @@ class AsyncAMFSMemoryTool(BetaAsyncAbstractMemoryTool):
 def _told(work: Callable[[], T]) -> T:
     try:
         return work()
-    except FileError as error:
+    except (FileError, InvalidKeyError, InvalidValueError) as error:  # the model's to mend
         raise ToolError(str(error)) from error
