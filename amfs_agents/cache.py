@@ -199,7 +199,7 @@ class ResponseCache:
     def sweep(self) -> Swept:
         """Erase the answers whose time is over, with all their versions, and say how many.
 
-        A stub of some 500 bytes stays of each version, so that its number is not used again. While
+        A stub of some 600 bytes stays of each version, so that its number is not used again. While
         an answer is swept, nobody computes it. A listing, 1 request for each answer not read
         before, and 3 for each and 2 for each of its versions to erase them.
         """

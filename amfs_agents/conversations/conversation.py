@@ -211,7 +211,7 @@ class Conversation:
         (seconds or `timedelta`), or what is both. Return how many turns were removed.
 
         They are deleted: their histories stay. With `for_good` their contents are erased. Chunks
-        stay. A listing, and 2 requests for each turn; about 6 `for_good`.
+        stay. A listing, and 2 requests for each turn; about 7 `for_good`.
         """
         if keep is None and older_than is None:
             raise InvalidValueError("give keep, older_than or both")
@@ -233,7 +233,7 @@ class Conversation:
         """Erase the conversation for good: turns (pruned ones too), chunks, and what is known about
         it; return how many versions were erased.
 
-        About 6 requests for each turn and chunk. After a crash, call it again: it goes on.
+        About 7 requests for each turn and chunk. After a crash, call it again: it goes on.
         """
         self._noted_at = None
         erased = self._turns.purge_all() + self._chunks.purge_all()
