@@ -19,6 +19,7 @@ PACKAGES = (
     "amfs_sqlite",
     "amfs_postgres",
     "amfs_http",
+    "amfs_agents",
 )
 ROOMS = sorted(path.parent.name for path in (REPOSITORY / "amfs_core").glob("*/__init__.py"))
 

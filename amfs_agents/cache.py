@@ -1,0 +1,355 @@
+"""`ResponseCache`: answers of models, kept for a time and computed once (docs/cache.md).
+
+A request is one memory, whose key is the SHA-256 of the request. Its value is an answer and when
+that ends, or a claim: somebody computes the answer, until a time at the latest. A claim is taken by
+appending a version to what was read, so of all processes exactly one gets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from amfs_core import arguments, fork
+from amfs_core.errors import AMFSError, InvalidValueError, VersionConflictError
+from amfs_core.format import MemoryEntry, values
+from amfs_core.memory import AgentMemory, AsyncAgentMemory
+
+_FIRST_WAIT = 0.05
+_LONGEST_WAIT = 1.0
+_log = logging.getLogger("amfs")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What this cache object was asked so far.
+
+    `hits` were answered at once, `waits` by what somebody else was computing, `misses` computed.
+    """
+
+    hits: int
+    waits: int
+    misses: int
+
+    @property
+    def hit_rate(self) -> float:
+        """The share of requests that computed nothing, from 0 to 1; 0 before the first one."""
+        total = self.hits + self.waits + self.misses
+        return (self.hits + self.waits) / total if total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep erased: answers, and versions of them."""
+
+    answers: int
+    versions: int
+
+
+class ResponseCache:
+    """Answers by request, shared by all processes on the same memory, which stays open.
+
+        cache = ResponseCache(AgentMemory("agent"), ttl=3600)
+        answer = cache.get_or_compute({"model": "m", "prompt": "…"}, lambda: ask_the_model())
+
+    A request and an answer are any JSON; the order of an object's members makes no difference. An
+    answer is kept for `ttl` seconds (or a `timedelta`). Who computes has `lease` seconds: after
+    that, as after a crash, another one computes it too. Make it longer than an answer ever takes.
+    Searches do not find answers. Safe to share between threads, and after a fork.
+    """
+
+    def __init__(
+        self,
+        memory: AgentMemory | AsyncAgentMemory,
+        *,
+        ttl: float | timedelta = 3600.0,
+        lease: float | timedelta = 120.0,
+        path: str = "responses",
+    ) -> None:
+        self._memory = memory.memory if isinstance(memory, AsyncAgentMemory) else memory
+        self._ttl = _length(ttl, "ttl")
+        self._lease = _length(lease, "lease")
+        self._path = path
+        self._hits = self._waits = self._misses = 0
+        self.after_fork()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Take a new lock in a forked child, where nothing is being computed."""
+        self._lock = threading.Lock()
+        self._flights: dict[str, Future[_Answer | None]] = {}
+
+    @property
+    def stats(self) -> CacheStats:
+        """How often this object had the answer, waited for it, and computed it."""
+        with self._lock:
+            return CacheStats(self._hits, self._waits, self._misses)
+
+    def get(self, request: Any, default: Any = None) -> Any:
+        """Return the answer to a request, or `default`. The cost of a read; counts as nothing."""
+        answer = self._read(_key(request))
+        return default if answer is None else answer.value
+
+    def put(self, request: Any, answer: Any, *, ttl: float | timedelta | None = None) -> None:
+        """Keep an answer, instead of any that is there. 1 request, or a read more."""
+        kept = _kept(answer, self._lifetime(ttl))
+        self._memory.write(self._path, _key(request), kept, index=False)
+
+    def invalidate(self, request: Any) -> bool:
+        """Delete the answer to a request; False when there is none. A read and 1 request."""
+        return self._memory.delete(self._path, _key(request)) is not None
+
+    def get_or_compute(
+        self,
+        request: Any,
+        compute: Callable[[], Any],
+        *,
+        ttl: float | timedelta | None = None,
+    ) -> Any:
+        """Return the answer to a request: the one that is kept, or what `compute()` returns.
+
+        While one caller computes, in this process or another, all others wait for its answer. When
+        it fails they get no answer, and the next one computes; its error is its own caller's. An
+        answer that could not be kept, because the store failed, is returned all the same, and
+        logged (logger "amfs").
+
+        A read for a kept answer; 2 requests more to compute one; while another process computes, a
+        read up to 20 times a second, and less often the longer it takes. Raises what `compute`
+        raises, and `InvalidValueError` for a request or an answer that is not JSON.
+        """
+        key, lifetime = _key(request), self._lifetime(ttl)
+        waited = False
+        while True:
+            if (answer := self._read(key)) is not None:
+                return self._counted(answer, waited)
+            flight, leads = self._join(key)
+            if not leads:
+                waited = True
+                if (answer := flight.result()) is not None:
+                    return self._counted(answer, waited)
+                continue
+            try:
+                pause = _FIRST_WAIT
+                while (claim := self._claim(key)) is None:
+                    waited = True
+                    time.sleep(pause)
+                    self._look(key)
+                    pause = min(2 * pause, _LONGEST_WAIT)
+                if isinstance(claim, _Answer):
+                    answer = claim
+                    return self._counted(answer, waited)
+                try:
+                    answer = self._keep(claim, compute(), lifetime)
+                except BaseException:
+                    self._release(claim)
+                    raise
+                return answer.value
+            finally:
+                self._leave(key, flight, answer)
+
+    async def get_or_compute_async(
+        self,
+        request: Any,
+        compute: Callable[[], Awaitable[Any]],
+        *,
+        ttl: float | timedelta | None = None,
+    ) -> Any:
+        """Do what `get_or_compute` does with a coroutine function, without blocking the loop."""
+        key, lifetime = _key(request), self._lifetime(ttl)
+        waited = False
+        while True:
+            if (answer := await asyncio.to_thread(self._read, key)) is not None:
+                return self._counted(answer, waited)
+            flight, leads = self._join(key)
+            if not leads:
+                waited = True
+                answer = await asyncio.shield(asyncio.wrap_future(flight))
+                if answer is not None:
+                    return self._counted(answer, waited)
+                continue
+            try:
+                pause = _FIRST_WAIT
+                while (claim := await self._claim_async(key)) is None:
+                    waited = True
+                    await asyncio.sleep(pause)
+                    await asyncio.to_thread(self._look, key)
+                    pause = min(2 * pause, _LONGEST_WAIT)
+                if isinstance(claim, _Answer):
+                    answer = claim
+                    return self._counted(answer, waited)
+                try:
+                    value = await compute()
+                    answer = await asyncio.to_thread(self._keep, claim, value, lifetime)
+                except BaseException:
+                    await asyncio.to_thread(self._release, claim)
+                    raise
+                return answer.value
+            finally:
+                self._leave(key, flight, answer)
+
+    def sweep(self) -> Swept:
+        """Erase the answers whose time is over, with all their versions, and say how many.
+
+        A stub of some 600 bytes stays of each version, so that its number is not used again. While
+        an answer is swept, nobody computes it. A listing, 1 request for each answer not read
+        before, and 3 for each and 2 for each of its versions to erase them.
+        """
+        answers = versions = 0
+        for entry in self._memory.list(self._path):
+            if entry.entity_path != self._path or _is_held(entry.value, datetime.now(UTC)):
+                continue
+            self._look(entry.key)
+            if isinstance(self._claim(entry.key), MemoryEntry):
+                versions += self._memory.purge(self._path, entry.key)
+                answers += 1
+        return Swept(answers, versions)
+
+    def _read(self, key: str) -> _Answer | None:
+        entry = self._memory.read(self._path, key)
+        return None if entry is None else _answer(entry.value, datetime.now(UTC))
+
+    def _look(self, key: str) -> None:
+        """See the newest version: `_claim` decides by what this process has seen last."""
+        self._memory.read(self._path, key)
+
+    def _claim(self, key: str) -> MemoryEntry | _Answer | None:
+        """Claim an answer, and return the claim; the answer when it is there by now; None when
+        somebody else has a claim."""
+
+        def claim(old: Any) -> dict[str, Any]:
+            now = datetime.now(UTC)
+            if _is_held(old, now):
+                raise _HeldError(_answer(old, now))
+            return {"computing_until": (now + self._lease).isoformat()}
+
+        try:
+            return self._memory.update(self._path, key, claim)
+        except _HeldError as held:
+            return held.answer
+
+    async def _claim_async(self, key: str) -> MemoryEntry | _Answer | None:
+        task = asyncio.ensure_future(asyncio.to_thread(self._claim, key))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            claim = await task
+            if isinstance(claim, MemoryEntry):
+                await asyncio.to_thread(self._release, claim)
+            raise
+
+    def _keep(self, claim: MemoryEntry, value: Any, lifetime: timedelta) -> _Answer:
+        try:
+            self._memory.write(
+                self._path,
+                claim.key,
+                _kept(value, lifetime),
+                index=False,
+                expected_version=claim.version,
+            )
+        except VersionConflictError:  # the lease had ended, or somebody put another answer
+            pass
+        except InvalidValueError:
+            raise
+        except AMFSError as error:
+            _log.warning("an answer could not be kept: %s", error)
+        with self._lock:
+            self._misses += 1
+        return _Answer(value)
+
+    def _release(self, claim: MemoryEntry) -> None:
+        """Let another one compute, without waiting for the lease to end."""
+        ended = {"computing_until": datetime.now(UTC).isoformat()}
+        try:
+            self._memory.write(
+                self._path, claim.key, ended, index=False, expected_version=claim.version
+            )
+        except VersionConflictError:  # it had ended
+            pass
+        except AMFSError as error:
+            _log.warning("a claim could not be given back, and ends by itself: %s", error)
+
+    def _join(self, key: str) -> tuple[Future[_Answer | None], bool]:
+        """Return what will be known here when the answer is, and whether the caller is to get it
+        for all in this process."""
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is not None:
+                return flight, False
+            flight = self._flights[key] = Future()
+            return flight, True
+
+    def _leave(self, key: str, flight: Future[_Answer | None], answer: _Answer | None) -> None:
+        with self._lock:
+            self._flights.pop(key, None)
+        flight.set_result(answer)
+
+    def _counted(self, answer: _Answer, waited: bool) -> Any:
+        with self._lock:
+            if waited:
+                self._waits += 1
+            else:
+                self._hits += 1
+        return answer.value
+
+    def _lifetime(self, ttl: float | timedelta | None) -> timedelta:
+        return self._ttl if ttl is None else _length(ttl, "ttl")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer, which may be None itself."""
+
+    value: Any
+
+
+class _HeldError(Exception):
+    """There is an answer, or (None) somebody's claim; never leaves `_claim`."""
+
+    def __init__(self, answer: _Answer | None) -> None:
+        self.answer = answer
+
+
+def _kept(value: Any, lifetime: timedelta) -> dict[str, Any]:
+    return {"answer": value, "expires_at": (datetime.now(UTC) + lifetime).isoformat()}
+
+
+def _answer(kept: Any, now: datetime) -> _Answer | None:
+    """Return the answer in a memory's value, unless its time is over or it is something else."""
+    if type(kept) is dict and "answer" in kept and _is_later(kept.get("expires_at"), now):
+        return _Answer(kept["answer"])
+    return None
+
+
+def _is_held(kept: Any, now: datetime) -> bool:
+    """True for an answer or a claim whose time is not over."""
+    if _answer(kept, now) is not None:
+        return True
+    return type(kept) is dict and _is_later(kept.get("computing_until"), now)
+
+
+def _is_later(text: Any, now: datetime) -> bool:
+    try:
+        return type(text) is str and datetime.fromisoformat(text) > now
+    except (ValueError, TypeError):  # not of ours
+        return False
+
+
+def _key(request: Any) -> str:
+    request = values.copied(request, "request")
+    text = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _length(given: float | timedelta, what: str) -> timedelta:
+    length = arguments.lifetime(arguments.seconds(given, what))
+    assert length is not None
+    return length

@@ -1,0 +1,173 @@
+"""`Sequence`: memories numbered in the order in which they were appended, by any process.
+
+A number is taken by creating the first version of the memory that has it as its key. Exactly one
+writer wins a number, and a number is tried only when the one before it is taken, so the numbers
+that were ever taken have no gaps, whatever became of their memories since. None is taken twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amfs_core.errors import CorruptEntryError, VersionConflictError
+from amfs_core.format import MemoryEntry
+from amfs_core.memory import AgentMemory
+from amfs_core.parallel import mapped
+
+_DIGITS = 10
+_THREADS = 32
+
+
+class Sequence:
+    """The numbered memories under one entity path, which must have no others.
+
+    Safe to share between threads.
+    """
+
+    def __init__(self, memory: AgentMemory, entity_path: str) -> None:
+        self._memory = memory
+        self.entity_path = entity_path
+        self._end = 0  # a number known to be taken, or 0; the end is here or further on
+        self._gone: set[int] = set()  # numbers without a live memory: they never get one again
+
+    def append(
+        self,
+        value: Any,
+        *,
+        after: int | None = None,
+        write_id: str | None = None,
+        index: bool = True,
+    ) -> MemoryEntry:
+        """Append a memory under the next number, and return its entry.
+
+        With a `write_id` that a live memory here was written with, that one is returned and nothing
+        is written, so an append can be repeated safely. With `after` it gets exactly the number
+        after that one, and `VersionConflictError` is raised when somebody else has it.
+
+        1 request, a listing more with a `write_id`; about 4 log2(n) more to find the end of n
+        memories that this object has not seen. Raises what `AgentMemory.write` raises.
+        """
+        if after is not None:
+            return self._create(after + 1, value, write_id, index)
+        while True:
+            # All that is up to the number tried is looked at before: two who append the same
+            # `write_id` at the same time try the same number, and the loser looks again.
+            if write_id is not None:
+                for entry in self.entries():
+                    if entry.provenance.write_id == write_id:
+                        return entry
+            try:
+                return self._create(self._end + 1, value, write_id, index)
+            except VersionConflictError:
+                self.end()
+
+    def entries(self) -> list[MemoryEntry]:
+        """Return the live memories in their order.
+
+        What was appended before the last one returned is never missing. 1 request per 1,000
+        objects, and 1 for each memory not read before; 2 for each number between them whose memory
+        was deleted, once.
+        """
+        live = {}
+        for entry in self._memory.list(self.entity_path):
+            if entry.entity_path == self.entity_path and entry.key.isdecimal():
+                live[int(entry.key)] = entry
+        if not live:
+            return []
+        last = max(live)
+        self._end = max(self._end, last)
+        # A listing beside writers may have a memory and not the one appended just before it.
+        missing = [
+            number
+            for number in range(min(live) + 1, last)
+            if number not in live and number not in self._gone
+        ]
+        for number, newest in zip(missing, mapped(self._newest, missing, _THREADS), strict=True):
+            if newest is not None and newest.is_live():
+                live[number] = newest
+            else:
+                self._gone.add(number)
+        return [live[number] for number in sorted(live)]
+
+    def originals(self) -> list[MemoryEntry]:
+        """Return the first version of every number, whatever became of it. About 2 requests for
+        each."""
+        histories = mapped(self._history, range(1, self.end() + 1), _THREADS)
+        return [history[0] for history in histories if history]
+
+    def end(self) -> int:
+        """Return the highest number that was ever taken; 0 for none.
+
+        About 4 requests per doubling of the distance from what this object has seen.
+        """
+        low, step = self._end, 1
+        while self._is_taken(low + step):
+            low += step
+            step *= 2
+        free = low + step
+        while free - low > 1:
+            middle = (low + free) // 2
+            if self._is_taken(middle):
+                low = middle
+            else:
+                free = middle
+        self._end = max(self._end, low)
+        return low
+
+    def delete(self, numbers: list[int]) -> int:
+        """Delete memories; their histories stay. Return how many were live."""
+        deleted = mapped(
+            lambda number: self._memory.delete(self.entity_path, _key(number)), numbers, _THREADS
+        )
+        return sum(entry is not None for entry in deleted)
+
+    def purge(self, numbers: list[int]) -> int:
+        """Erase all versions of memories for good; return how many were erased."""
+        return sum(
+            mapped(
+                lambda number: self._memory.purge(self.entity_path, _key(number)), numbers, _THREADS
+            )
+        )
+
+    def purge_all(self) -> int:
+        """Erase every memory that was ever appended, deleted ones included, until there is nothing
+        new; return how many versions were erased."""
+        erased = done = 0
+        while (end := self.end()) > done:
+            erased += self.purge(list(range(done + 1, end + 1)))
+            done = end
+        return erased
+
+    def _create(self, number: int, value: Any, write_id: str | None, index: bool) -> MemoryEntry:
+        entry = self._memory.write(
+            self.entity_path,
+            _key(number),
+            value,
+            memory_type="experience",
+            expected_version=0,
+            write_id=write_id,
+            index=index,
+        )
+        self._end = max(self._end, number)
+        return entry
+
+    def _is_taken(self, number: int) -> bool:
+        try:
+            return bool(self._memory.history(self.entity_path, _key(number)))
+        except CorruptEntryError:  # damaged, but there
+            return True
+
+    def _newest(self, number: int) -> MemoryEntry | None:
+        history = self._history(number)
+        return history[-1] if history else None
+
+    def _history(self, number: int) -> list[MemoryEntry]:
+        # Not `read`: what is looked at here was not used by the agent (`commit_outcome`).
+        try:
+            return self._memory.history(self.entity_path, _key(number))
+        except CorruptEntryError:  # `list` leaves it out and names it in the log
+            return []
+
+
+def _key(number: int) -> str:
+    return f"{number:0{_DIGITS}d}"

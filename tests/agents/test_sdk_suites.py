@@ -1,0 +1,77 @@
+"""The SDKs' own tests, run as they are: AMFS stands where their own storage does."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.agents import suites
+
+SESSIONS = "tests/memory/test_session.py"
+SUFFIX = "tests/memory/test_compaction_suffix.py"
+COMPACTION = (
+    "tests/memory/test_openai_responses_compaction_session.py::TestOpenAIResponsesCompactionSession"
+)
+
+INTERNALS = [
+    # Each of them reaches into the connections, locks or tables of SQLiteSession.
+    f"{SESSIONS}::test_sqlite_session_close_closes_worker_thread_connections",
+    f"{SESSIONS}::test_sqlite_session_reaps_connections_from_exited_worker_threads",
+    f"{SESSIONS}::test_sqlite_session_closes_retired_connections_before_the_next_allocation",
+    f"{SESSIONS}::test_sqlite_session_keeps_connections_of_live_worker_threads",
+    f"{SESSIONS}::test_sqlite_session_pop_item_skips_corrupt_most_recent",
+    f"{SESSIONS}::test_sqlite_session_pop_item_returns_none_after_dropping_only_corrupt_rows",
+    f"{SESSIONS}::test_sqlite_session_get_items_limit_skips_corrupt_newest_rows",
+    f"{SESSIONS}::test_sqlite_session_get_items_session_settings_limit_skips_corrupt_rows",
+    f"{SESSIONS}::test_sqlite_session_file_lock_is_shared_across_instances",
+    f"{SESSIONS}::test_sqlite_session_failed_clear_session_rolls_back",
+    f"{SESSIONS}::test_sqlite_session_failed_pop_item_releases_write_lock",
+    f"{SESSIONS}::test_sqlite_session_rollback_failure_evicts_connection",
+    f"{SESSIONS}::test_sqlite_session_close_retries_quarantined_connection",
+    f"{SESSIONS}::test_sqlite_session_post_commit_cancellation_propagates_after_known_outcome",
+    f"{SUFFIX}::test_suffix_transaction_rolls_back_failed_insert[sqlite]",
+    f"{SUFFIX}::test_cancelled_suffix_transaction_settles_before_newer_append[sqlite]",
+    f"{SUFFIX}::test_failed_encrypted_suffix_transaction_preserves_original_tokens[sqlite-False]",
+    f"{SUFFIX}::test_failed_encrypted_suffix_transaction_preserves_original_tokens[sqlite-True]",
+    f"{COMPACTION}::test_settled_pop_failure_invalidates_response_chain",
+    f"{COMPACTION}::test_settled_clear_failure_invalidates_response_chain",
+]
+OTHERWISE = [
+    # A session of AMFS has nothing to close, and refuses what JSON cannot carry with its own error
+    # (test_sessions.py has that one).
+    f"{SESSIONS}::test_sqlite_session_closed_rejects_empty_add_items",
+    f"{SESSIONS}::test_sqlite_session_failed_add_items_releases_write_lock",
+]
+
+
+def test_the_session_tests_of_the_openai_agents_sdk_pass() -> None:
+    counts = suites.run(
+        suites.sources("openai-agents"),
+        [
+            SESSIONS,
+            SUFFIX,
+            COMPACTION.partition("::")[0],
+            "tests/memory/test_session_limit.py",
+            "tests/memory/test_compaction_model_visibility.py",
+            "tests/test_hitl_session_scenario.py",
+        ],
+        plugin="amfs_sessions",
+        left_out=[*INTERNALS, *OTHERWISE],
+    )
+    assert counts["passed"] >= 268
+    assert counts["skipped"] == 0
+
+
+def test_the_memory_tool_tests_of_the_anthropic_sdk_pass(tmp_path: Path) -> None:
+    tests = suites.sources("anthropic") / "tests/lib/tools/memory_tools/test_filesystem.py"
+    shutil.copy(tests, tmp_path)  # away from a conftest.py that is about the API
+    counts = suites.run(
+        tmp_path,
+        [tests.name],
+        plugin="amfs_memory_tool",
+        left_out=[],
+        # Memories have no symbolic links and no permission bits.
+        options=["-k", "not symlink and not umask", "-o", "asyncio_mode=auto"],
+    )
+    assert counts["passed"] >= 62
+    assert counts["skipped"] == 0
