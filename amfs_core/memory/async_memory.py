@@ -20,6 +20,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from amfs_core import arguments, fork
 from amfs_core.format import MemoryEntry
 from amfs_core.memory.agent_memory import AgentMemory
+from amfs_core.memory.namespace import Namespace
 from amfs_core.memory.writing import Updating
 from amfs_core.storage import Metrics, StorageAdapter
 from amfs_core.watch import Watch
@@ -144,6 +145,11 @@ class AsyncAgentMemory:
     def session_id(self) -> str:
         """What groups what is written here."""
         return self.memory.session_id
+
+    @property
+    def engine(self) -> Namespace:
+        """What this handle works on. See `AgentMemory.engine`."""
+        return self.memory.engine
 
     @property
     def namespace(self) -> str:
