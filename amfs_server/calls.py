@@ -25,6 +25,7 @@ from amfs_server.settings import Settings
 
 T = TypeVar("T")
 
+MOST_PAGE = 1_000
 _LONGEST_HEADER = 1_024
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
@@ -103,6 +104,15 @@ class Call:
         if not given.isascii() or not given.isdigit() or len(given) > 18:
             raise InvalidValueError(f"{name} must be a whole number, not {given!r:.80}")
         return int(given)
+
+    def limit(self, default: int) -> int:
+        """Return how many there are to be on a page, up to `MOST_PAGE`."""
+        limit = self.whole("limit")
+        if limit is None:
+            return default
+        if not 1 <= limit <= MOST_PAGE:
+            raise InvalidValueError(f"limit must be from 1 to {MOST_PAGE}")
+        return limit
 
     def number(self, name: str) -> float | None:
         """Return a parameter as a number."""

@@ -16,7 +16,7 @@ from amfs_server.calls import Call, json, moment
 from amfs_server.names import memory_name, name_before, path_of, position_behind
 from amfs_server.problems import Refusal
 
-DEFAULT_PAGE, MOST_PAGE = 100, 1_000
+DEFAULT_PAGE = 100
 _BODY = {
     *("value", "confidence", "tags", "memory_type", "ttl", "expires_at", "pattern_refs", "index")
 }
@@ -100,7 +100,7 @@ async def listed(call: Call) -> Response:
     """`GET` a page of the memories under an entity path, sorted by name."""
     call.only("under", "limit", "after", "max_age")
     under = call.key.scope(call.text("under"))
-    limit, age = _limit(call), call.number("max_age")
+    limit, age = call.limit(DEFAULT_PAGE), call.number("max_age")
     given = call.text("after")
     after = None if given is None else name_before(given)
 
@@ -119,7 +119,7 @@ async def history(call: Call) -> Response:
     """`GET` the versions of a memory, oldest first."""
     entity_path, key = _seen(call)
     call.only("limit", "after")
-    limit, after = _limit(call), call.whole("after")
+    limit, after = call.limit(DEFAULT_PAGE), call.whole("after")
     if after is not None:
         arguments.version(after, "after")
     entries = await call.with_memory(lambda memory: memory.history(entity_path, key))
@@ -201,15 +201,6 @@ def _version_of(tag: str) -> int:
             hint='send the ETag of a GET, such as "3"',
         )
     return int(digits)
-
-
-def _limit(call: Call) -> int:
-    limit = call.whole("limit")
-    if limit is None:
-        return DEFAULT_PAGE
-    if not 1 <= limit <= MOST_PAGE:
-        raise InvalidValueError(f"limit must be from 1 to {MOST_PAGE}")
-    return limit
 
 
 _locks: OrderedDict[tuple[str, ...], threading.Lock] = OrderedDict()

@@ -33,8 +33,7 @@ class ObjectRights:
     def require_place(self, object_key: str) -> None:
         """Raise unless the key sees what an object of this name is about, as far as that shows."""
         namespace = _namespace(object_key)
-        if self._key.namespaces is not None and namespace not in self._key.namespaces:
-            raise Refusal(403, "forbidden", "this key does not see that namespace")
+        self._key.require_namespace(namespace)
         if self._sees_all:
             return
         layout = _layout(namespace)
@@ -50,8 +49,7 @@ class ObjectRights:
         if not prefix:
             return
         namespace = _namespace(prefix)
-        if self._key.namespaces is not None and namespace not in self._key.namespaces:
-            raise Refusal(403, "forbidden", "this key does not see that namespace")
+        self._key.require_namespace(namespace)
         layout = _layout(namespace)
         if self._sees_all:
             return

@@ -15,14 +15,13 @@ from starlette.responses import Response
 
 from amfs_core.errors import InvalidKeyError, InvalidValueError
 from amfs_core.storage import ObjectInfo
-from amfs_server.calls import Call, json
+from amfs_server.calls import MOST_PAGE, Call, json
 from amfs_server.names import require_object_key, require_segments
 from amfs_server.object_rights import ObjectRights
 from amfs_server.problems import Refusal
 
-MOST_PAGE = 1_000
 _MOST_BYTES = 8 * 1024 * 1024  # of bodies in one answer; the client asks again for the rest
-_OBJECT_TYPE = "application/vnd.amfs.object"
+OBJECT_TYPE = "application/vnd.amfs.object"
 
 
 async def listed(call: Call) -> Response:
@@ -33,10 +32,7 @@ async def listed(call: Call) -> Response:
         if not prefix.endswith("/"):
             raise InvalidKeyError(f"the prefix {prefix!r:.200} does not end with /")
         require_segments(prefix[:-1].split("/"))
-    given = call.whole("limit")
-    limit = MOST_PAGE if given is None else given
-    if not 1 <= limit <= MOST_PAGE:
-        raise InvalidValueError(f"limit must be from 1 to {MOST_PAGE}")
+    limit = call.limit(MOST_PAGE)
     rights = ObjectRights(call.key, call.engines.store)
     rights.require_prefix(prefix)
 
@@ -92,7 +88,7 @@ async def read(call: Call) -> Response:
     data = await call.in_thread(look)
     if data is None:
         raise Refusal(404, "no_object", "there is no such object")
-    return Response(data, media_type=_OBJECT_TYPE)
+    return Response(data, media_type=OBJECT_TYPE)
 
 
 async def write(call: Call) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amfs_server.objects import OBJECT_TYPE
 from amfs_server.openapi.elements import (
     COUNT,
     TEXT,
@@ -18,7 +19,6 @@ from amfs_server.openapi.elements import (
 
 _KEY: Document = {"type": "string", "minLength": 3, "maxLength": 1_024}
 _BYTES: Document = {"type": ["string", "null"], "description": "In base64; null: no such object."}
-_OBJECT_TYPE = "application/vnd.amfs.object"
 
 
 def object_paths() -> Document:
@@ -59,7 +59,7 @@ def object_paths() -> Document:
             "get": operation(
                 "getObject",
                 "The bytes of an object",
-                responses={"200": {"description": "The bytes.", **content({}, _OBJECT_TYPE)}},
+                responses={"200": {"description": "The bytes.", **content({}, OBJECT_TYPE)}},
                 errors=(404,),
             ),
             "put": {
