@@ -115,7 +115,7 @@ class _Server:
         self._metrics = Metrics(self.engines, self._hubs)
         self._ready = Readiness(self.engines, settings.config.namespace)
         self._document = openapi.document()
-        self._tools = _tools(self.engines, self.keys, settings)
+        self._tools = _tools(self.engines, settings)
         self._running = contextlib.AsyncExitStack()
         self._idling: asyncio.Task[None] | None = None
 
@@ -201,8 +201,8 @@ class _Server:
         seen["resource"] = "mcp"
         if self._tools is None:
             raise Refusal(404, "not_found", "MCP is not installed", hint="pip install 'amfs[mcp]'")
-        self._key(request, seen)
-        return Forwarded(self._tools)
+        key = self._key(request, seen)
+        return Forwarded(self._tools.answering(key, request.headers))
 
     async def _object(
         self, method: str, names: list[str], request: Request, seen: dict[str, Any]
@@ -249,7 +249,7 @@ class _Server:
             )
 
 
-def _tools(engines: Engines, keys: Keys | None, settings: Settings) -> RemoteTools | None:
+def _tools(engines: Engines, settings: Settings) -> RemoteTools | None:
     """Return what answers `/mcp`; None without the SDK."""
     try:
         from amfs_server.remote_tools import RemoteTools
@@ -257,7 +257,7 @@ def _tools(engines: Engines, keys: Keys | None, settings: Settings) -> RemoteToo
         if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types"):
             raise
         return None
-    return RemoteTools(engines, keys, settings)
+    return RemoteTools(engines, settings)
 
 
 class Forwarded(Response):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -10,12 +9,12 @@ from mcp.server.mcpserver import Context
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.datastructures import Headers
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from amfs_server.engines import Engines
-from amfs_server.keys import NOBODY, Key, Keys
+from amfs_server.keys import Key
 from amfs_server.settings import Settings
-from amfs_server.subscriptions import CALLER, Caller, CallersBus
+from amfs_server.subscriptions import CALLER, CallersBus
 from amfs_server.tools import Opened, make_server
 
 
@@ -26,9 +25,8 @@ class RemoteTools:
     by default the configured one. Subscribers hear of what their key sees.
     """
 
-    def __init__(self, engines: Engines, keys: Keys | None, settings: Settings) -> None:
+    def __init__(self, engines: Engines, settings: Settings) -> None:
         self._engines = engines
-        self._keys = keys
         self._configured = settings.config.namespace
         local = [f"[{name}]:*" if ":" in name else f"{name}:*" for name in settings.hosts]
         bus = CallersBus(lambda namespace: engines.memory(namespace, None, None).watch())
@@ -36,7 +34,7 @@ class RemoteTools:
             app=make_server(self._opened, bus)._lowlevel_server,
             stateless=True,
             security_settings=TransportSecuritySettings(
-                enable_dns_rebinding_protection=keys is None,
+                enable_dns_rebinding_protection=settings.keys is None,
                 allowed_hosts=[*settings.hosts, *local],
                 allowed_origins=[*(f"http://{place}" for place in local), *settings.origins],
             ),
@@ -47,22 +45,23 @@ class RemoteTools:
         """Answer requests while the block runs."""
         return self._manager.run()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; raises the refusal of a key that may not make it."""
-        CALLER.set(self._caller(Headers(scope=scope)))
-        await self._manager.asgi_app(scope, receive, send)
-
-    def _caller(self, headers: Mapping[str, str]) -> Caller:
-        key = NOBODY if self._keys is None else self._keys.find(headers.get("authorization"))
+    def answering(self, key: Key, headers: Headers) -> ASGIApp:
+        """Return what answers a request that was made with a key. Raises the refusal of a namespace
+        that the key does not see."""
         namespace = headers.get("amfs-namespace")
         if namespace is None:
             only = key.namespaces or []
             namespace = only[0] if len(only) == 1 else self._configured
         key.require_namespace(namespace)
-        return key, namespace
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            CALLER.set((key, namespace))
+            await self._manager.asgi_app(scope, receive, send)
+
+        return answer
 
     def _opened(self, context: Context[Any, Any]) -> tuple[Opened, Key]:
+        key, namespace = CALLER.get()
         headers = context.headers or {}
-        key, namespace = self._caller(headers)
         agent = key.agent_id or headers.get("amfs-agent")
         return self._engines.memory(namespace, agent, headers.get("amfs-session")), key

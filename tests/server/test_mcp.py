@@ -303,3 +303,15 @@ def test_a_subscriber_with_a_key_hears_of_what_it_sees_and_of_nothing_else(
 
     with serving(root, "--keys", str(file)) as served:
         asyncio.run(run(served.url))
+
+
+def test_a_namespace_that_a_key_does_not_see_is_refused_before_any_tool(
+    root: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys.json"
+    token = keys.add(file, "ann", "reader", namespaces=["team"])
+    with serving(root, "--keys", str(file)) as served, served.client(token) as client:
+        answer = client.post("/mcp", json={}, headers={"amfs-namespace": "other"})
+        assert answer.status_code == 403
+        assert answer.json()["type"] == "urn:amfs:problem:forbidden"
+        assert not [line for line in served.lines if "Traceback" in line]
