@@ -17,6 +17,8 @@ from itertools import islice, repeat
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+from amfs_core.errors import AMFSError
+
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -96,6 +98,28 @@ def mapped(work: Callable[[A], B], items: Iterable[A], threads: int) -> list[B]:
     All are done, whatever becomes of the others; then the first error is raised, if there was one.
     """
     return [task.result() for task in list(each(work, items, threads))]
+
+
+def until_failure(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[Done[A, B]]:
+    """Yield what was done without an error, until there is one: then no more items are taken, what
+    is under way is yielded all the same, and the first error of AMFS is raised at the end."""
+    failure: AMFSError | None = None
+
+    def wanted() -> Iterator[A]:
+        for item in items:
+            if failure is not None:
+                return
+            yield item
+
+    for done in each(work, wanted(), threads):
+        try:
+            done.result()
+        except AMFSError as error:
+            failure = failure or error
+        else:
+            yield done
+    if failure is not None:
+        raise failure
 
 
 def ahead(items: Iterator[A]) -> Iterator[A]:

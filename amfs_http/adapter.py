@@ -7,13 +7,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from amfs_core import arguments, fork
-from amfs_core.errors import AMFSError, ConfigurationError
-from amfs_core.parallel import each
+from amfs_core.errors import ConfigurationError
+from amfs_core.parallel import until_failure
 from amfs_core.storage import ObjectInfo, StorageAdapter
 from amfs_curl import fault, shown
 from amfs_http.client import Client
@@ -84,21 +84,10 @@ class HttpAdapter(StorageAdapter):
         if len(first) == 1:
             yield first[0], self.get(first[0])
             return
-        failure: AMFSError | None = None
-
-        def batches() -> Iterator[list[str]]:
-            batch = [*first, *islice(remaining, _AT_ONCE - len(first))]
-            while batch and failure is None:
-                yield batch
-                batch = list(islice(remaining, _AT_ONCE))
-
-        for done in each(self._get_all, batches(), _THREADS):
-            try:
-                yield from done.result().items()
-            except AMFSError as error:  # what was answered is given all the same
-                failure = failure or error
-        if failure is not None:
-            raise failure
+        wanted = chain(first, remaining)
+        batches = iter(lambda: list(islice(wanted, _AT_ONCE)), [])
+        for done in until_failure(self._get_all, batches, _THREADS):
+            yield from done.result().items()
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects under a prefix in byte order. 1 request per 1,000 objects."""

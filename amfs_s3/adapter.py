@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from amfs_core import fork
 from amfs_core.errors import AMFSError
 from amfs_core.format import checked_prefix
-from amfs_core.parallel import each
+from amfs_core.parallel import until_failure
 from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
 from amfs_s3.client_options import checked
 from amfs_s3.connection import Connection, Connector
@@ -132,23 +132,9 @@ class S3Adapter:
         if len(first) == 1:  # no threads for a single object
             yield first[0], self.get(first[0])
             return
-        failure: AMFSError | None = None
-
-        def until_failure() -> Iterator[str]:
-            for key in chain(first, remaining):
-                if failure is not None:
-                    return
-                yield key
-
-        for done in each(self.get, until_failure(), self._settings.max_concurrency):
-            try:
-                data = done.result()
-            except AMFSError as error:  # what was answered is given all the same
-                failure = failure or error
-            else:
-                yield done.item, data
-        if failure is not None:
-            raise failure
+        wanted = chain(first, remaining)
+        for done in until_failure(self.get, wanted, self._settings.max_concurrency):
+            yield done.item, done.result()
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects under a prefix in byte order. 1 request per 1,000 objects."""
