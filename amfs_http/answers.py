@@ -19,6 +19,7 @@ OBJECT_TYPE = "application/vnd.amfs.object"
 _PROBLEM_TYPE = "application/problem+json"
 _TYPE_PREFIX = "urn:amfs:problem:"
 _OK, _CREATED = 200, 201
+_ABSENT, _EXISTS = "no_object", "object_exists"
 
 T = TypeVar("T")
 
@@ -70,8 +71,11 @@ def problem_in(answer: Answer) -> Problem | None:
     return problem if problem.type == _TYPE_PREFIX + problem.code else None
 
 
-def object_in(answer: Answer) -> bytes:
-    """Return the object that a GET was answered with. Raises `NotFromAMFS`."""
+def object_in(answer: Answer) -> bytes | None:
+    """Return the object that a GET was answered with, None when the server says that there is none.
+    Raises `NotFromAMFS`, as all of these do."""
+    if _code(answer) == _ABSENT:
+        return None
     length = answer.headers.get("content-length")
     if answer.status != _OK or _kind(answer) != OBJECT_TYPE or length != str(len(answer.body)):
         raise NotFromAMFS(answer.description)
@@ -101,6 +105,14 @@ def page_in(answer: Answer, prefix: str, after: str) -> tuple[list[ObjectInfo], 
     return page.objects, page.next
 
 
+def is_created(answer: Answer, key: str, size: int) -> bool:
+    """Return whether a PUT that creates did so; False when there is such an object."""
+    if _code(answer) == _EXISTS:
+        return False
+    require_written(answer, key, size)
+    return True
+
+
 def require_written(answer: Answer, key: str, size: int) -> None:
     """Raise `NotFromAMFS` unless this acknowledges that an object was written."""
     if _decoded(answer, _CREATED, _Written) != _Written(key, size):
@@ -111,6 +123,11 @@ def require_removed(answer: Answer, key: str) -> None:
     """Raise `NotFromAMFS` unless this acknowledges that an object was removed."""
     if _decoded(answer, _OK, _Removed).key != key:
         raise NotFromAMFS(f"{answer.description} (about another object)")
+
+
+def _code(answer: Answer) -> str | None:
+    problem = problem_in(answer)
+    return None if problem is None else problem.code
 
 
 def _decoded(answer: Answer, status: int, kind: type[T]) -> T:

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
 import pycurl
 
-from amfs_core.errors import AMFSError
 from amfs_core.storage import ObjectInfo
 from amfs_curl import Answer, proxy_of
 from amfs_curl.curl import Curl, Unanswered
 from amfs_http.answers import (
     NotFromAMFS,
+    is_created,
     object_in,
     objects_in,
     page_in,
-    problem_in,
     require_removed,
     require_written,
 )
-from amfs_http.failures import of_answer, of_foreign, of_unanswered
+from amfs_http.failures import of_answer, of_unanswered
 
 PAGE = 1_000
 _MILLISECONDS = 1_000
 _MOST_BYTES = 256 * 1024**2
-_ABSENT, _EXISTS = "no_object", "object_exists"
+_CREATES = "If-None-Match: *"
+_JSON = "Content-Type: application/json"
+
+T = TypeVar("T")
 
 
 class Client:
@@ -57,96 +59,92 @@ class Client:
         outcome is unknown then, as if the first answer had been lost.
         """
         what = self._what("create", key)
-        answer = self._send("PUT", self._path(key), what, key, data, "If-None-Match: *")
-        problem = problem_in(answer)
-        if problem is not None and problem.code == _EXISTS:
-            if answer.sent_twice:
+
+        def read(answer: Answer) -> bool:
+            created = is_created(answer, key, len(data))
+            if not created and answer.sent_twice:
                 lost = Unanswered("sent", "the connection was lost on the way")
                 raise of_unanswered(lost, what, key, creates=True)
-            return False
-        try:
-            require_written(answer, key, len(data))
-        except NotFromAMFS as error:
-            self._refuse(answer, error, what, key, creates=True)
-        return True
+            return created
+
+        return self._ask(read, "PUT", self._path(key), key, _CREATES, what=what, body=data)
 
     def get(self, key: str) -> bytes | None:
         """GET; None when the server says that there is no such object."""
-        what = self._what("get", key)
-        answer = self._send("GET", self._path(key), what, key)
-        problem = problem_in(answer)
-        if problem is not None and problem.code == _ABSENT:
-            return None
-        try:
-            return object_in(answer)
-        except NotFromAMFS as error:
-            self._refuse(answer, error, what, key)
+        return self._ask(object_in, "GET", self._path(key), key, what=self._what("get", key))
 
     def get_many(self, keys: Sequence[str]) -> list[tuple[str, bytes | None]]:
         """POST the keys; as many objects as fit into an answer, one at least."""
         what = self._what("get", keys[0], len(keys))
         body = msgspec.json.encode({"keys": keys})
-        json = "Content-Type: application/json"
-        answer = self._send("POST", self._objects, what, keys[0], body, json)
-        try:
+
+        def read(answer: Answer) -> list[tuple[str, bytes | None]]:
             return objects_in(answer, keys)
-        except NotFromAMFS as error:
-            self._refuse(answer, error, what, keys[0])
+
+        return self._ask(read, "POST", self._objects, keys[0], _JSON, what=what, body=body)
 
     def page(self, prefix: str, after: str) -> tuple[list[ObjectInfo], str | None]:
         """GET a page of the objects under a prefix, and the position of the next page."""
         parameters = {"prefix": prefix, "after": after, "limit": str(PAGE)}
         query = "&".join(f"{name}={quote(text, safe='')}" for name, text in parameters.items())
-        what = self._what("list", prefix)
-        answer = self._send("GET", f"{self._objects}?{query}", what, prefix)
-        try:
+
+        def read(answer: Answer) -> tuple[list[ObjectInfo], str | None]:
             return page_in(answer, prefix, after)
-        except NotFromAMFS as error:
-            self._refuse(answer, error, what, prefix)
+
+        url = f"{self._objects}?{query}"
+        return self._ask(read, "GET", url, prefix, what=self._what("list", prefix))
 
     def put(self, key: str, data: bytes) -> None:
         """PUT without a condition."""
-        what = self._what("replace", key)
-        answer = self._send("PUT", self._path(key), what, key, data)
-        try:
+
+        def read(answer: Answer) -> None:
             require_written(answer, key, len(data))
-        except NotFromAMFS as error:
-            self._refuse(answer, error, what, key)
+
+        what = self._what("replace", key)
+        self._ask(read, "PUT", self._path(key), key, what=what, body=data)
 
     def delete(self, key: str) -> None:
         """DELETE; no error when there is no such object."""
-        what = self._what("delete", key)
-        answer = self._send("DELETE", self._path(key), what, key)
-        try:
+
+        def read(answer: Answer) -> None:
             require_removed(answer, key)
-        except NotFromAMFS as error:
-            self._refuse(answer, error, what, key)
+
+        self._ask(read, "DELETE", self._path(key), key, what=self._what("delete", key))
 
     def ask(self, path: str) -> Answer:
         """GET a path of the server's own, such as `/healthz`, and return whatever is answered."""
-        return self._send("GET", self._url + path, f"cannot ask {self._url}{path}", "")
+        return self._send("GET", self._url + path, "", what=f"cannot ask {self._url}{path}")
 
     def close(self) -> None:
         """Close the idle connections."""
         self._curl.close()
 
+    def _ask(
+        self,
+        read: Callable[[Answer], T],
+        method: str,
+        url: str,
+        key: str,
+        *headers: str,
+        what: str,
+        body: bytes = b"",
+    ) -> T:
+        """Return what `read` makes of the answer to a request; raise what else it means."""
+        answer = self._send(method, url, key, *headers, what=what, body=body)
+        try:
+            return read(answer)
+        except NotFromAMFS as error:
+            creates = _CREATES in headers
+            raise of_answer(answer, str(error), what, key, creates=creates) from None
+
     def _send(
-        self, method: str, url: str, what: str, key: str, body: bytes = b"", *headers: str
+        self, method: str, url: str, key: str, *headers: str, what: str, body: bytes = b""
     ) -> Answer:
-        creates = "If-None-Match: *" in headers
         sent = [*self._headers, *headers]
         try:
             return self._curl.request(method, url, sent, body, most_bytes=_MOST_BYTES)
         except Unanswered as error:
-            failure: AMFSError = of_unanswered(error, what, key, creates=creates)
-            raise failure from error
-
-    def _refuse(
-        self, answer: Answer, error: NotFromAMFS, what: str, key: str, *, creates: bool = False
-    ) -> NoReturn:
-        if problem_in(answer) is None:
-            raise of_foreign(str(error), what, key, creates=creates) from None
-        raise of_answer(answer, what, key, creates=creates) from None
+            raise of_unanswered(error, what, key, creates=_CREATES in headers) from error
 
     def _path(self, key: str) -> str:
         return f"{self._objects}/{quote(key, safe='/~')}"

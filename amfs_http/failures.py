@@ -44,30 +44,24 @@ def of_unanswered(error: Unanswered, what: str, key: str, *, creates: bool) -> A
     return BackendUnavailableError(f"{what}: {error}", hint=hint, object_key=key)
 
 
-def of_answer(answer: Answer, what: str, key: str, *, creates: bool) -> AMFSError:
-    """Return the error for an answer that is not a success."""
+def of_answer(answer: Answer, description: str, what: str, key: str, *, creates: bool) -> AMFSError:
+    """Return the error for an answer that is not the one that was asked for. `description` says
+    what came, where that is nothing that a server of AMFS sends."""
     problem = problem_in(answer)
+    unclear = OutcomeUnknownError if creates else BackendUnavailableError
     if problem is None:
-        return of_foreign(answer.description, what, key, creates=creates)
-    kind = _CLASSES.get(problem.code)
-    if kind is None and creates:  # a fault of the server, or its own unknown outcome
-        return OutcomeUnknownError(f"{what}: {problem.detail}", hint=problem.hint, object_key=key)
-    kind = kind or BackendUnavailableError
+        return unclear(
+            f"{what}: something else than AMFS answered ({description})",
+            hint="see what is between here and the server, and whether the URL is the server's",
+            object_key=key,
+        )
+    # A code of no class is a fault of the server, or its own unknown outcome.
+    kind = _CLASSES.get(problem.code, unclear)
     return kind(
         f"{what}: {problem.detail}",
         hint=_hint(problem),
         object_key=key,
         retry_after=_seconds(answer) if kind is BackendUnavailableError else None,
-    )
-
-
-def of_foreign(description: str, what: str, key: str, *, creates: bool) -> AMFSError:
-    """Return the error for an answer that a server of AMFS does not give."""
-    kind = OutcomeUnknownError if creates else BackendUnavailableError
-    return kind(
-        f"{what}: something else than AMFS answered ({description})",
-        hint="see what is between here and the server, and whether the URL is the server's",
-        object_key=key,
     )
 
 
