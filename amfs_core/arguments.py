@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from amfs_core.errors import ConfigurationError, InvalidValueError
 from amfs_core.format import MAX_VERSION, values
 
+_LONGEST_TIMEOUT = 86_400.0
+
 
 def text(given: object, what: str) -> str:
     """Return `given` if it is text that UTF-8 can carry and is not empty."""
@@ -75,6 +77,16 @@ def seconds(given: float | timedelta, what: str) -> float:
     if found < 0:
         raise InvalidValueError(f"{what} must not be negative, as {values.shown(given)} is")
     return found
+
+
+def timeout(given: object, what: str) -> float:
+    """Return the seconds that an adapter gives a request; `ConfigurationError` for any other."""
+    # Not infinite, and nothing near what a length of time can be: clients would break.
+    if type(given) not in (int, float) or not 0 < given <= _LONGEST_TIMEOUT:  # type: ignore[operator]
+        raise ConfigurationError(
+            f"{what} must be seconds, above 0 and up to {_LONGEST_TIMEOUT:,.0f} (a day)"
+        )
+    return float(given)  # type: ignore[arg-type]
 
 
 def function(given: object, what: str) -> None:

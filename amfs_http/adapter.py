@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -33,9 +32,9 @@ class HttpAdapter(StorageAdapter):
     """Keeps objects where an AMFS server does (`amfs serve`).
 
     `url` is the server's, such as `https://memory.example.com`; `api_key` is what `amfs key new`
-    printed, by default that of the variable `AMFS_API_KEY`. The key's rights hold: what it does not
-    see is refused, and what it writes it signs as its agent. One request takes `timeout` seconds at
-    most, to connect `connect_timeout`.
+    printed; where the configuration opens the store, that of the variable `AMFS_API_KEY`. The key's
+    rights hold: what it does not see is refused, and what it writes it signs as its agent. One
+    request takes `timeout` seconds at most, to connect `connect_timeout`.
 
     Sends nothing until it is used. Needs the extra `http`. Raises `ConfigurationError`.
     """
@@ -51,9 +50,9 @@ class HttpAdapter(StorageAdapter):
         connect_timeout: float = 3.0,
     ) -> None:
         self.url = _checked(url)
-        self._api_key = _checked_key(api_key or os.environ.get("AMFS_API_KEY") or None)
-        self.timeout = arguments.seconds(timeout, "timeout")
-        self.connect_timeout = arguments.seconds(connect_timeout, "connect_timeout")
+        self._api_key = _checked_key(api_key or None)
+        self.timeout = arguments.timeout(timeout, "timeout")
+        self.connect_timeout = arguments.timeout(connect_timeout, "connect_timeout")
         # Now, so that nothing is imported while a signal handler may come in between.
         self._client = self._made()
         fork.register(self)

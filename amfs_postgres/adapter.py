@@ -6,7 +6,6 @@ The key of a row is `<prefix><key>`, in the order of its bytes in UTF-8.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import psycopg
 
+from amfs_core import arguments
 from amfs_core.errors import AMFSError, BackendUnavailableError, ConfigurationError
 from amfs_core.format import checked_prefix
 from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
@@ -34,7 +34,6 @@ _Rows = list[Any]  # of tuples
 _TOGETHER = 100
 _ATTEMPTS = 5
 _MOST_CONNECTIONS = 1000
-_LONGEST_SECONDS = 86_400.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _log = logging.getLogger("amfs")
@@ -77,8 +76,8 @@ class PostgresAdapter:
         self._schema = Schema(schema, self.server)
         self.schema = self._schema.name
         self.prefix = checked_prefix(prefix)
-        self.timeout = _seconds(timeout, "timeout")
-        self.connect_timeout = _seconds(connect_timeout, "connect_timeout")
+        self.timeout = arguments.timeout(timeout, "timeout")
+        self.connect_timeout = arguments.timeout(connect_timeout, "connect_timeout")
         if type(max_connections) is not int or not 1 <= max_connections <= _MOST_CONNECTIONS:
             raise ConfigurationError(
                 f"max_connections must be a whole number from 1 to {_MOST_CONNECTIONS}, "
@@ -294,11 +293,3 @@ class _Attempt(Generic[T]):
             return None
         self.is_sent = True
         return self._work(link)
-
-
-def _seconds(given: object, option: str) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        raise ConfigurationError(f"{option} must be a number of seconds, not {given!r}")
-    if not (math.isfinite(given) and 0 < given <= _LONGEST_SECONDS):
-        raise ConfigurationError(f"{option} must be above 0 and up to a day, not {given!r}")
-    return float(given)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from amfs_core import arguments
 from amfs_core.errors import ConfigurationError
 from amfs_core.spelling import did_you_mean
 
@@ -18,7 +19,6 @@ ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 # older buckets and other servers allow.
 _BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_LONGEST = 86_400.0
 _TEXTS = ("endpoint_url", "region_name", "profile_name")
 _HEADERS = (
     *("aws_access_key_id", "aws_secret_access_key", "aws_session_token"),
@@ -62,7 +62,7 @@ class Settings:
         for name in _HEADERS:
             require_header(getattr(self, name), name)
         for name in ("timeout", "connect_timeout"):
-            _require_seconds(getattr(self, name), name)
+            arguments.timeout(getattr(self, name), name)
         if type(self.max_concurrency) is not int or self.max_concurrency < 1:
             raise ConfigurationError("max_concurrency must be a whole number of 1 or more")
         if self.server_side_encryption is not None:
@@ -92,14 +92,6 @@ def require_header(given: object, name: str) -> None:
         raise ConfigurationError(
             f"{name} has a character that is not ASCII, which none of them has",
             hint="copy it again",
-        )
-
-
-def _require_seconds(given: object, name: str) -> None:
-    # Not infinite, and nothing near what a length of time can be: both clients would break.
-    if type(given) not in (int, float) or not 0 < given <= _LONGEST:  # type: ignore[operator]
-        raise ConfigurationError(
-            f"{name} must be seconds, above 0 and up to {_LONGEST:,.0f} (a day)"
         )
 
 

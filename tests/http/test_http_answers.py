@@ -189,6 +189,13 @@ def test_a_url_that_is_no_servers_is_refused_without_its_secrets(url: str) -> No
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("option", ["timeout", "connect_timeout"])
+@pytest.mark.parametrize("seconds", [0, -1, "5", True, float("nan"), float("inf"), 1e9])
+def test_a_time_that_no_request_can_take_is_refused(option: str, seconds: object) -> None:
+    with pytest.raises(ConfigurationError, match=option):
+        HttpAdapter("http://host", **{option: seconds})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("key", ["", "two words", "with\nline", "ключ"])
 def test_a_key_that_no_header_carries_is_refused_and_not_shown(key: str) -> None:
     if not key:

@@ -113,6 +113,7 @@ def test_the_place_of_a_server_is_taken_everywhere(
     store = open_store("https://memory.example.com/team/")
     assert isinstance(store, HttpAdapter)
     assert store.url == "https://memory.example.com:443/team"
+    assert store.location != open_store("https://memory.example.com/team/", {}).location
     for wrong in ("http:/host", "http://user:pw@host"):
         with pytest.raises(ConfigurationError):
             open_store(wrong)
