@@ -21,7 +21,7 @@ import msgspec
 from fsspec import AbstractFileSystem
 
 from amfs import AgentMemory, MemoryEntry, open_store
-from amfs_core.errors import AMFSError, InvalidValueError
+from amfs_core.errors import AMFSError, InvalidValueError, VersionConflictError
 
 _MOMENT = re.compile(r"\?(?:version=(?P<version>[1-9][0-9]{0,9})|at=(?P<at>[^?&/]+))$")
 _BINARY = "base64"
@@ -90,7 +90,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
         try:
             return {**self._file(self._entry(path)), "name": path}
         except FileNotFoundError:
-            if any(True for _ in self._children(path)):
+            if self._is_directory(path):
                 return _directory(path)
             raise
 
@@ -136,12 +136,12 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
         return super().glob(path, maxdepth=maxdepth, **options)
 
     def created(self, path: str) -> datetime:
-        """Return when the first version was written. Reads the history."""
+        """Return when the first version was written. 1 request, 0 once it is known."""
         entity_path, key = _split(self._plain(path))
-        history = self.memory.history(entity_path, key)
-        if not history:
+        first = self.memory.read(entity_path, key, version=1)
+        if first is None:
             raise FileNotFoundError(path)
-        return history[0].provenance.written_at
+        return first.provenance.written_at
 
     def modified(self, path: str) -> datetime:
         """Return when the newest version was written."""
@@ -188,16 +188,19 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
                 before = b""
         path = self._plain(path)
         _split(path)
-        if kind == "x" and self.isfile(path):  # and again when it is written
+        if kind == "x" and self._is_file(path):  # and again when it is written
             raise FileExistsError(path)
         return _Writing(self, path, before, creates=kind == "x")
 
     def cp_file(self, path1: str, path2: str, **options: Any) -> None:
         """Copy a file, as its value: what was structured stays so."""
         path1 = self._strip_protocol(path1)
-        if self.isdir(path1):
-            return
-        value = self._entry(path1).value
+        try:
+            value = self._entry(path1).value
+        except FileNotFoundError:
+            if self._is_directory(path1):  # which is there with its files
+                return
+            raise
         entity_path, key = _split(self._plain(path2))
         self.memory.write(entity_path, key, value, index=not _is_binary(value))
 
@@ -226,7 +229,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
 
     def rmdir(self, path: str) -> None:
         """Do nothing: a directory goes with what is in it. Refuses one in which something is."""
-        if any(True for _ in self._children(self._strip_protocol(path))):
+        if self._is_directory(self._strip_protocol(path)):
             raise OSError(f"the directory {path!r} is not empty")
 
     def close(self) -> None:
@@ -267,22 +270,35 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
         try:
             return content(self._entry(path).value)
         except FileNotFoundError:
-            if path and any(True for _ in self._children(path)):
+            if path and self._is_directory(path):
                 raise IsADirectoryError(path) from None
             raise
 
     def _write(self, path: str, data: bytes, *, creates: bool) -> None:
         entity_path, key = _split(path)
         value = value_of(data)
-        expected = None
-        if creates:
-            newest = self.memory.history(entity_path, key)
-            if newest and not newest[-1].deleted:
-                raise FileExistsError(path)
-            expected = newest[-1].version if newest else 0
-        self.memory.write(
-            entity_path, key, value, expected_version=expected, index=not _is_binary(value)
-        )
+        expected = 0 if creates else None
+        while True:
+            try:
+                self.memory.write(
+                    entity_path, key, value, expected_version=expected, index=not _is_binary(value)
+                )
+            except VersionConflictError as conflict:
+                if self._is_file(path):
+                    raise FileExistsError(path) from conflict
+                expected = conflict.actual  # a tombstone, or one that has expired
+            else:
+                return
+
+    def _is_file(self, path: str) -> bool:
+        try:
+            self._entry(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _is_directory(self, path: str) -> bool:
+        return any(True for _ in self._children(path))
 
     def _below(self, path: str) -> list[MemoryEntry]:
         try:

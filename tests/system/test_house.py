@@ -11,16 +11,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-PACKAGES = (
-    "amfs",
-    "amfs_core",
-    "amfs_local",
-    "amfs_s3",
-    "amfs_sqlite",
-    "amfs_postgres",
-    "amfs_http",
-    "amfs_agents",
-)
+ADAPTERS = ("amfs_local", "amfs_s3", "amfs_sqlite", "amfs_postgres", "amfs_http", "amfs_curl")
+PACKAGES = ("amfs", "amfs_core", *ADAPTERS, "amfs_agents", "amfs_otel", "amfs_server")
 ROOMS = sorted(path.parent.name for path in (REPOSITORY / "amfs_core").glob("*/__init__.py"))
 
 BY_NAME = {
@@ -77,9 +69,7 @@ def test_rooms_are_entered_by_the_door() -> None:
 def test_an_adapter_needs_few_rooms() -> None:
     used = {
         name.split(".")[1]
-        for path in sources(
-            "amfs_local", "amfs_s3", "amfs_sqlite", "amfs_postgres", "amfs_http", "amfs_curl"
-        )
+        for path in sources(*ADAPTERS)
         for name in imports(path)
         if name.startswith("amfs_core.")
     }
