@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
-import itertools
 import json
 import multiprocessing
 import os
@@ -15,7 +12,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -28,6 +24,7 @@ from amfs_core.testing.cases import in_forked_child, keys, together
 from amfs_postgres import PostgresAdapter
 from amfs_postgres.connections import Connections, Link
 from tests.conftest import REPOSITORY
+from tests.support import moments
 from tests.support.postgres import Postgres, new_schema, running
 
 ROUNDS = int(os.environ.get("AMFS_TEST_POSTGRES_ROUNDS", "4"))
@@ -59,24 +56,6 @@ for number in itertools.count():
         size = len(json.dumps(one.value))
         os.write(1, f"{one.entity_path} {one.key} {one.version} {size}\\n".encode())
 """
-
-
-def forked(work: Callable[[], object]) -> int:
-    """Fork a child that does the work and exits with 0; return its process id."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child:
-        return child
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        faulthandler.dump_traceback_later(30, exit=True)  # a hang says where it is
-        work()
-        os._exit(0)
-    except BaseException as error:
-        os.write(2, f"{error!r}\n".encode())
-    finally:
-        os._exit(1)
 
 
 FORKING = """
@@ -183,7 +162,7 @@ class TestProcesses:
                     assert adapter.create(f"{own}.json", b"one") is True
                     assert adapter.create("all.json", str(own).encode()) in (True, False)
 
-            children = [forked(lambda own=own: make(own)) for own in range(6)]  # type: ignore[misc]
+            children = [moments.forked(lambda own=own: make(own)) for own in range(6)]  # type: ignore[misc]
             assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
             with closing(PostgresAdapter(postgres.dsn, schema)) as adapter:
                 assert keys(adapter, "") == [*(f"{own}.json" for own in range(6)), "all.json"]
@@ -206,7 +185,7 @@ class TestProcesses:
                     won.value += len(created)
 
         adapter.create("first.json", b"one")
-        children = [forked(race) for _ in range(6)]
+        children = [moments.forked(race) for _ in range(6)]
         assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
         assert won.value == 200
         assert len(keys(adapter, "")) == 201
@@ -298,142 +277,27 @@ class TestForks:
     def test_forks_at_any_moment_of_a_signal_handler_and_of_threads_lose_nothing(
         self, adapter: PostgresAdapter
     ) -> None:
-        children: dict[int, int] = {}
-        written: list[str] = []
-        is_over = False
-
         def child(number: int) -> None:
             assert adapter.create(f"c/{number}.json", b"one") is True
             assert adapter.get(f"c/{number}.json") == b"one"
 
-        def fork(signum: int, frame: object) -> None:
-            number = len(children)
-            children[number] = 0
-            children[number] = forked(lambda: child(number))
-            signal.setitimer(signal.ITIMER_REAL, 0.02)  # not before: a slow fork would pile up
-
-        def work(own: int) -> None:
-            for number in itertools.count():
-                if is_over:
-                    return
-                key = f"t/{own}/{number}.json"
-                assert adapter.create(key, bytes(100)) is True
-                written.append(key)
-                assert adapter.get(key) is not None
-
         adapter.create("first.json", b"one")
-        threads = [threading.Thread(target=work, args=(own,)) for own in range(3)]
-        for thread in threads:
-            thread.start()
-        before = signal.signal(signal.SIGALRM, fork)
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
-            number = 0
-            while len(children) < 25:
-                number += 1
-                assert adapter.create(f"m/{number}.json", bytes(200)) is True
-                many = {f"n/{number}-{n}.json": bytes(50) for n in range(20)}
-                assert len(adapter.create_many(many)) == 20
-                written.extend([f"m/{number}.json", *many])
-                if number % 10 == 0:
-                    adapter.close()
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-            is_over = True
-            for thread in threads:
-                thread.join()
-        assert [os.waitpid(child, 0)[1] for child in children.values()] == [0] * len(children)
-        wanted = {f"c/{number}.json" for number in children}
-        assert set(keys(adapter, "")) == wanted | set(written) | {"first.json"}
-
-
-@contextlib.contextmanager
-def alarms(handler: Callable[[], object], seconds: float) -> Iterator[None]:
-    """Have the handler called again and again, each time so long after it ended."""
-
-    def handle(signum: int, frame: object) -> None:
-        handler()
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-    before = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        children, written = moments.handlers_fork(adapter, 25, 0.02, child)
+        wanted = {f"c/{number}.json" for number in range(children)}
+        assert set(keys(adapter, "")) == wanted | written | {"first.json"}
 
 
 class TestSignals:
     def test_a_handler_may_use_the_store_at_any_moment(self, adapter: PostgresAdapter) -> None:
-        handled = itertools.count()
-        failures: list[BaseException] = []
-        done = 0
-
-        def use() -> None:
-            nonlocal done
-            own = next(handled)
-            try:
-                assert adapter.create(f"h/{own}.json", bytes(100)) is True
-                assert adapter.get(f"h/{own}.json") == bytes(100)
-                many = {f"i/{own}-{number}.json": b"one" for number in range(3)}
-                assert len(adapter.create_many(many)) == 3
-                done += 1
-            except BaseException as error:
-                failures.append(error)
-
-        made = 0
-        with alarms(use, 0.004):
-            while done < 80:
-                made += 1
-                assert adapter.create(f"m/{made}.json", bytes(200)) is True
-                many = {f"n/{made}-{number}.json": bytes(50) for number in range(20)}
-                assert len(adapter.create_many(many)) == 20
-                adapter.replace(f"m/{made}.json", b"two")
-                list(adapter.list("m/", f"m/{made - 1}.json"))
-        assert not failures
-        assert len(keys(adapter, "h/")) * 3 == len(keys(adapter, "i/")) >= 240
-        assert len(keys(adapter, "n/")) == made * 20
+        moments.handlers_use(adapter, 80)
 
     def test_an_interrupt_at_any_moment_leaves_no_transaction_and_no_connection_behind(
         self, postgres: Postgres, adapter: PostgresAdapter
     ) -> None:
-        dice = random.Random(7)
-        adapter.create("a.json", b"one")
+        def look() -> None:
+            assert adapter.create(f"o/{os.urandom(8).hex()}.json", b"one") is True
 
-        class Interrupt(BaseException):
-            pass
-
-        is_armed = False
-
-        def interrupt(signum: int, frame: object) -> None:
-            if is_armed:
-                raise Interrupt
-
-        def work() -> None:
-            for number in itertools.count():
-                adapter.create(f"m/{os.urandom(8).hex()}.json", bytes(200))
-                adapter.create_many({f"n/{os.urandom(8).hex()}.json": b"z" for _ in range(20)})
-                adapter.replace("a.json", str(number).encode())
-                list(adapter.list("m/"))
-
-        before = signal.signal(signal.SIGALRM, interrupt)
-        try:
-            for _ in range(100):
-                is_armed = True
-                # Again, should it be lost in a finalizer, where exceptions are ignored.
-                signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.0005, 0.02), 0.2)
-                try:
-                    work()
-                except Interrupt as error:
-                    is_armed = False
-                    kept = error  # and so are the frames
-                assert adapter.create(f"o/{os.urandom(8).hex()}.json", b"one") is True
-                assert kept.__traceback__ is not None
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+        kept = moments.interrupts(adapter, 100, (0.0005, 0.02), look)
         open_transactions = (
             "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
         )
@@ -498,7 +362,7 @@ class TestThreads:
 
     def test_a_handler_may_close_the_store_at_any_moment(self, adapter: PostgresAdapter) -> None:
         adapter.create("a.json", b"one")
-        with alarms(adapter.close, 0.003):
+        with moments.alarms(adapter.close, 0.003):
             for number in range(300):
                 assert adapter.create(f"{number}.json", b"one") is True
                 assert adapter.get(f"{number}.json") == b"one"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
 import itertools
 import json
 import multiprocessing
@@ -15,8 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,6 +25,7 @@ from amfs_core.memory import AgentMemory
 from amfs_core.testing.cases import in_forked_child, keys, together
 from amfs_sqlite import SqliteAdapter, connections
 from tests.conftest import REPOSITORY
+from tests.support import moments
 
 ROUNDS = int(os.environ.get("AMFS_TEST_SQLITE_ROUNDS", "6"))
 """Of kills, each with four writers."""
@@ -72,24 +70,6 @@ def adapter(path: Path) -> Iterator[SqliteAdapter]:
 def is_whole(path: Path) -> bool:
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-
-
-def forked(work: Callable[[], object]) -> int:
-    """Fork a child that does the work and exits with 0; return its process id."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child:
-        return child
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        faulthandler.dump_traceback_later(30, exit=True)  # a hang says where it is
-        work()
-        os._exit(0)
-    except BaseException as error:
-        os.write(2, f"{error!r}\n".encode())
-    finally:
-        os._exit(1)
 
 
 class TestCrashes:
@@ -161,7 +141,7 @@ class TestProcesses:
                     assert adapter.create(f"{own}.json", b"one") is True
                     assert adapter.create("all.json", str(own).encode()) in (True, False)
 
-            children = [forked(lambda own=own: make(own)) for own in range(6)]  # type: ignore[misc]
+            children = [moments.forked(lambda own=own: make(own)) for own in range(6)]  # type: ignore[misc]
             assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
             with closing(SqliteAdapter(place)) as adapter:
                 assert keys(adapter, "") == [*(f"{own}.json" for own in range(6)), "all.json"]
@@ -184,7 +164,7 @@ class TestProcesses:
                     won.value += len(created)
 
         adapter.create("first.json", b"one")
-        children = [forked(race) for _ in range(6)]
+        children = [moments.forked(race) for _ in range(6)]
         assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
         assert won.value == 400
         assert len(keys(adapter, "")) == 401
@@ -206,7 +186,7 @@ class TestForks:
             assert closed.wait(30)
             assert adapter.create("second.json", b"two") is True
 
-        pid = forked(child)
+        pid = moments.forked(child)
         assert wrote.wait(30)
         adapter.close()
         closed.set()
@@ -217,58 +197,18 @@ class TestForks:
     def test_forks_at_any_moment_of_a_signal_handler_and_of_threads_lose_nothing(
         self, adapter: SqliteAdapter, path: Path
     ) -> None:
-        children: dict[int, int] = {}
-        written: list[str] = []
-        is_over = False
-
         def child(number: int) -> None:
             assert adapter.create(f"c/{number}.json", b"one") is True
             time.sleep(0.02 * random.random())
             assert adapter.create(f"d/{number}.json", b"two") is True
             assert adapter.get(f"c/{number}.json") == b"one"
 
-        def fork(signum: int, frame: object) -> None:
-            number = len(children)
-            children[number] = 0
-            children[number] = forked(lambda: child(number))
-            signal.setitimer(signal.ITIMER_REAL, 0.01)  # not before: a slow fork would pile up
-
-        def work(own: int) -> None:
-            for number in itertools.count():
-                if is_over:
-                    return
-                key = f"t/{own}/{number}.json"
-                assert adapter.create(key, bytes(100)) is True
-                written.append(key)
-                assert adapter.get(key) is not None
-
-        threads = [threading.Thread(target=work, args=(own,)) for own in range(3)]
-        for thread in threads:
-            thread.start()
-        before = signal.signal(signal.SIGALRM, fork)
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
-            number = 0
-            while len(children) < 60:
-                number += 1
-                assert adapter.create(f"m/{number}.json", bytes(200)) is True
-                many = {f"n/{number}-{n}.json": bytes(50) for n in range(20)}
-                assert len(adapter.create_many(many)) == 20
-                written.extend([f"m/{number}.json", *many])
-                if number % 10 == 0:
-                    adapter.close()
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-            is_over = True
-            for thread in threads:
-                thread.join()
-        assert [os.waitpid(child, 0)[1] for child in children.values()] == [0] * len(children)
+        children, written = moments.handlers_fork(adapter, 60, 0.01, child)
         adapter.close()
         with closing(SqliteAdapter(path)) as other:
             there = set(keys(other, ""))
-        wanted = {f"{one}/{number}.json" for one in "cd" for number in children}
-        assert there == wanted | set(written)
+        wanted = {f"{one}/{number}.json" for one in "cd" for number in range(children)}
+        assert there == wanted | written
         assert is_whole(path)
 
     def test_a_child_has_locks_of_its_own(self, adapter: SqliteAdapter, path: Path) -> None:
@@ -328,96 +268,23 @@ class TestForks:
         assert adapter.get("b.json") == b"two"
 
 
-@contextlib.contextmanager
-def alarms(handler: Callable[[], object], seconds: float) -> Iterator[None]:
-    """Have the handler called again and again, each time so long after it ended."""
-
-    def handle(signum: int, frame: object) -> None:
-        handler()
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-    before = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 class TestSignals:
     def test_a_handler_may_use_the_store_at_any_moment(self, adapter: SqliteAdapter) -> None:
-        handled = itertools.count()
-        failures: list[BaseException] = []
-        done = 0
-
-        def use() -> None:
-            nonlocal done
-            own = next(handled)
-            try:
-                assert adapter.create(f"h/{own}.json", bytes(100)) is True
-                assert adapter.get(f"h/{own}.json") == bytes(100)
-                many = {f"i/{own}-{number}.json": b"one" for number in range(3)}
-                assert len(adapter.create_many(many)) == 3
-                done += 1
-            except BaseException as error:
-                failures.append(error)
-
-        made = 0
-        with alarms(use, 0.004):
-            while done < 150:
-                made += 1
-                assert adapter.create(f"m/{made}.json", bytes(200)) is True
-                many = {f"n/{made}-{number}.json": bytes(50) for number in range(20)}
-                assert len(adapter.create_many(many)) == 20
-                adapter.replace(f"m/{made}.json", b"two")
-                list(adapter.list("m/", f"m/{made - 1}.json"))
-        assert not failures
-        assert len(keys(adapter, "h/")) * 3 == len(keys(adapter, "i/")) >= 450
-        assert len(keys(adapter, "n/")) == made * 20
+        moments.handlers_use(adapter, 150)
 
     def test_ctrl_c_at_any_moment_leaves_no_transaction_and_holds_up_nobody(
         self, adapter: SqliteAdapter, path: Path
     ) -> None:
-        dice = random.Random(7)
-        adapter.create("a.json", b"one")
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
 
-        class Interrupt(BaseException):
-            pass
+            def look() -> None:
+                other.execute("BEGIN IMMEDIATE")
+                other.execute("ROLLBACK")
+                [(busy, _, _)] = other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                assert busy == 0
 
-        is_armed = False
-
-        def interrupt(signum: int, frame: object) -> None:
-            if is_armed:
-                raise Interrupt
-
-        def work() -> None:
-            for number in itertools.count():
-                adapter.create(f"m/{os.urandom(8).hex()}.json", bytes(200))
-                adapter.create_many({f"n/{os.urandom(8).hex()}.json": b"z" for _ in range(20)})
-                adapter.replace("a.json", str(number).encode())
-                list(adapter.list("m/"))
-
-        before = signal.signal(signal.SIGALRM, interrupt)
-        try:
-            with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
-                for _ in range(300):
-                    is_armed = True
-                    # Again, should it be lost in a finalizer, where exceptions are ignored.
-                    signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.0002, 0.004), 0.2)
-                    try:
-                        work()
-                    except Interrupt as error:
-                        is_armed = False
-                        kept = error  # and so are the frames
-                    other.execute("BEGIN IMMEDIATE")
-                    other.execute("ROLLBACK")
-                    [(busy, _, _)] = other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                    assert busy == 0
-                    assert kept.__traceback__ is not None
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+            adapter.create("a.json", b"one")
+            moments.interrupts(adapter, 300, (0.0002, 0.004), look)
         written: list[bool] = []
         thread = threading.Thread(
             target=lambda: written.append(adapter.create("after.json", b"one"))
