@@ -1,24 +1,24 @@
-"""The connections of one adapter: psycopg's pool while all is well, else one for each call.
+"""The connections of one adapter, lent to threads without a lock.
 
-`docs/design/postgres.md` says why the pool is not used when it is not, nor across a fork.
+`docs/design/postgres.md` says why they are not psycopg's pool's.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import select
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import pq
 from psycopg.rows import tuple_row
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from amfs_core import fork
 from amfs_postgres.dsn import Dsn
@@ -27,14 +27,8 @@ T = TypeVar("T")
 
 _LONGEST_IDLE = 60.0
 _LONGEST_LIFE = 1800.0
-_END_SECONDS = 0.5
 _CANCEL_SECONDS = 1.0
 _LEAST_SECONDS = 0.1
-
-# What its threads could not do is said by our errors, and by the pool to whoever listens.
-logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
-
-_log = logging.getLogger("amfs")
 
 
 class NoAnswerError(psycopg.OperationalError):
@@ -50,6 +44,7 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
     open, so that a forked child can let go of it."""
 
     limit: float | None = None
+    born = 0.0
 
     def __init__(self, pgconn: pq.abc.PGconn, row_factory: Any = tuple_row) -> None:
         super().__init__(pgconn, row_factory)
@@ -101,15 +96,20 @@ class _Use:
     """A call of a thread, for as long as its frame lives: Ctrl-C may end that at any point. It is
     nested when a signal handler makes it that interrupted another one."""
 
-    __slots__ = ("__weakref__", "is_nested", "pool")
+    __slots__ = ("__weakref__", "has_place", "is_nested")
 
     def __init__(self, *, is_nested: bool) -> None:
         self.is_nested = is_nested
-        self.pool: ConnectionPool[Link] | None = None  # whose connection it has
+        self.has_place = False
 
 
 class Connections:
-    """Lends connections to threads, one call at a time."""
+    """Lends connections to threads, one call at a time, up to `most` at once.
+
+    Idle ones wait in a queue, and so do the places for those in use: to take or return one is a
+    single step for all threads, so no lock is held that a signal handler, or a thread that it
+    starts, might come back to.
+    """
 
     def __init__(self, dsn: Dsn, *, most: int, timeout: float, connect_timeout: float) -> None:
         self._most = most
@@ -122,10 +122,15 @@ class Connections:
             # Below 2 seconds libpq takes it for 2.
             "connect_timeout": str(max(2, round(connect_timeout))),
         }
-        self._pool: ConnectionPool[Link] | None = None
-        self._making = threading.Lock()
-        self._uses: dict[int, weakref.ref[_Use]] = {}
+        self._begin()
         fork.register(self)
+
+    def _begin(self) -> None:
+        self._idle: deque[tuple[Link, float]] = deque()  # and since when
+        self._places: SimpleQueue[None] = SimpleQueue()
+        for _ in range(self._most):
+            self._places.put(None)
+        self._uses: dict[int, weakref.ref[_Use]] = {}
 
     def run(self, work: Callable[[Link], T]) -> T:
         """Return `work(link)`. Raises what it raises, and psycopg's errors of connecting."""
@@ -134,114 +139,89 @@ class Connections:
         if not use.is_nested:
             self._uses[thread] = weakref.ref(use)
         begun = time.monotonic()
+        idle = self._idle  # another one once the store was closed, or forked
         link: Link | None = None
+        is_good = False
         try:
-            link = self._take(use)
+            if not use.is_nested:
+                self._take_place(use)
+            link = self._idle_one() or self.connect()
             link.limit = max(_LEAST_SECONDS, self._timeout - (time.monotonic() - begun))
             answer = work(link)
-            if use.pool is None and not use.is_nested:
-                with contextlib.suppress(RuntimeError):  # no threads, as when Python ends
-                    self._make_pool()
+            is_good = True
             return answer
         except Exception as error:
-            if _leads_elsewhere(error):
-                self._drop(self._pool, is_nested=use.is_nested)
+            is_good = not _leads_elsewhere(error)
+            if not is_good:
+                self.close()
             raise
-        except BaseException:  # it may have come anywhere, within the pool too
-            self._drop(self._pool, is_nested=use.is_nested)
-            raise
-        finally:
+        finally:  # an interrupt may have come anywhere: its connection is not used again
             if link is not None:
-                self._give_back(use, link)
+                if is_good and idle is self._idle and link.is_at_rest and len(idle) < self._most:
+                    idle.append((link, time.monotonic()))
+                else:
+                    link.close()
+            if use.has_place:
+                use.has_place = False
+                self._places.put(None)
             if not use.is_nested:
                 self._uses.pop(thread, None)
 
     def connect(self) -> Link:
         """Return a connection of one's own, which the caller closes."""
         link = Link.connect(**self._parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+        link.born = time.monotonic()
         link.limit = self._timeout
         return link
 
     def close(self) -> None:
         """Close those that nobody uses now; the others are closed when they come back."""
-        self._drop(self._pool, is_nested=self._is_in_call(threading.get_ident()))
+        idle, self._idle = self._idle, deque()
+        while idle:
+            try:
+                link, _ = idle.pop()
+            except IndexError:  # another thread was quicker
+                return
+            link.close()
 
     def after_fork(self) -> None:
         """Begin without connections in a forked child."""
-        if self._pool is not None:
-            fork.keep_forever(self._pool)
-        self._pool = None
-        self._making = threading.Lock()
-        self._uses = {}
+        fork.keep_forever(self._idle)
+        self._begin()
 
     def _is_in_call(self, thread: int) -> bool:
         """Whether this thread is in a call, which a signal handler interrupted."""
         outer = self._uses.get(thread)
         return outer is not None and outer() is not None
 
-    def _take(self, use: _Use) -> Link:
-        pool = None if use.is_nested else self._pool
-        if pool is not None:
+    def _take_place(self, use: _Use) -> None:
+        """Wait until one of the others gives its place up."""
+        try:
+            self._places.get(timeout=self._connect_timeout)
+        except Empty:
+            uses = [reference() for reference in list(self._uses.values())]
+            if sum(other is not None and other.has_place for other in uses) >= self._most:
+                raise BusyError(
+                    f"all {self._most} connections were busy for {self._connect_timeout:.1f} s"
+                ) from None
+            # An interrupt lost a place just when it was taken: it is there again after this call.
+        use.has_place = True
+
+    def _idle_one(self) -> Link | None:
+        """Return the idle connection that was used last; None when none of them is of use."""
+        now = time.monotonic()
+        while self._idle:
             try:
-                link = pool.getconn(self._connect_timeout)
-            except (PoolTimeout, PoolClosed):
-                if self._lent(pool) >= self._most:
-                    raise BusyError(
-                        f"all {self._most} connections were busy for {self._connect_timeout:.1f} s"
-                    ) from None
-                # None can be made: a connection of its own says why.
-                self._drop(pool, is_nested=False)
-            else:
-                use.pool = pool
-                if link.is_quiet:
+                link, since = self._idle.pop()
+            except IndexError:  # another thread was quicker
+                return None
+            if now - since < _LONGEST_IDLE and now - link.born < _LONGEST_LIFE:
+                if not link.closed and link.is_quiet:
                     return link
                 # It was cut off while it was idle, and so were the others, most likely.
-                self._drop(pool, is_nested=False)
-                use.pool = None
-                link.close()
-        return self.connect()
-
-    def _lent(self, pool: ConnectionPool[Link]) -> int:
-        """Return how many calls have a connection of a pool."""
-        uses = [reference() for reference in list(self._uses.values())]
-        return sum(use is not None and use.pool is pool for use in uses)
-
-    def _give_back(self, use: _Use, link: Link) -> None:
-        pool = use.pool
-        if pool is None or pool is not self._pool:
+                self.close()
             link.close()
-        elif link.is_at_rest:
-            pool.putconn(link)
-        else:
-            self._drop(pool, is_nested=use.is_nested)
-            link.close()
-
-    def _make_pool(self) -> None:
-        """Make a pool, now that the server has answered."""
-        with self._making:
-            if self._pool is not None:
-                return
-            self._pool = ConnectionPool(
-                connection_class=Link,
-                kwargs={**self._parameters, "autocommit": True, "prepare_threshold": None},
-                min_size=0,
-                max_size=self._most,
-                max_idle=_LONGEST_IDLE,
-                max_lifetime=_LONGEST_LIFE,
-                reconnect_timeout=0.0,
-                num_workers=1,
-                name="amfs",
-                open=True,
-            )
-
-    def _drop(self, pool: ConnectionPool[Link] | None, *, is_nested: bool) -> None:
-        """Close a pool, unless somebody else did. A signal handler only lets go of it: what it
-        interrupted may hold the pool's locks."""
-        if pool is None or pool is not self._pool:
-            return
-        self._pool = None
-        if not is_nested:
-            pool.close(_END_SECONDS)
+        return None
 
 
 def _leads_elsewhere(error: Exception) -> bool:

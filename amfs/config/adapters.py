@@ -33,7 +33,7 @@ and no plugin can stand in for them."""
 
 _NEEDS = {
     "http": ("pycurl",),
-    "postgres": ("psycopg", "psycopg_pool"),
+    "postgres": ("psycopg",),
     "s3": ("boto3", "platformdirs", "pycurl"),
 }
 """What an extra brings. The adapter imports it at its first request only, which is late to hear

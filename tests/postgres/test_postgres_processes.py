@@ -291,6 +291,26 @@ class TestSignals:
     def test_a_handler_may_use_the_store_at_any_moment(self, adapter: PostgresAdapter) -> None:
         moments.handlers_use(adapter, 80)
 
+    def test_threads_that_a_handler_starts_wait_for_nothing_that_it_interrupted(
+        self, postgres: Postgres
+    ) -> None:
+        handled: list[bool] = []
+
+        def use() -> None:
+            threads = [threading.Thread(target=adapter.get, args=("a.json",)) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(10)
+            handled.append(not any(thread.is_alive() for thread in threads))
+
+        adapter = PostgresAdapter(postgres.dsn, new_schema())
+        with closing(adapter), moments.alarms(use, 0.001):
+            while len(handled) < 60 and all(handled):
+                adapter.close()  # so that connections are made all the time
+                adapter.get("a.json")
+        assert all(handled)
+
     def test_an_interrupt_at_any_moment_leaves_no_transaction_and_no_connection_behind(
         self, postgres: Postgres, adapter: PostgresAdapter
     ) -> None:
@@ -379,21 +399,30 @@ class TestThreads:
                 bell.close()
         assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
 
-    def test_a_pool_that_lends_nothing_is_replaced(
-        self, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """As after an interrupt that came when a connection was on its way to a call."""
+    def test_a_place_that_an_interrupt_lost_is_found_again(self, postgres: Postgres) -> None:
+        """As when it came while a connection was on its way to a call."""
         adapter = PostgresAdapter(
             postgres.dsn, new_schema(), connect_timeout=0.2, max_connections=1
         )
         with closing(adapter):
             adapter.create("a.json", b"one")
-            adapter.get("a.json")
             connections: Connections = adapter._connections
-            pool = connections._pool
-            assert pool is not None
-            lost = pool.getconn()
+            connections._places.get_nowait()
             assert adapter.get("a.json") == b"one"
+            assert connections._places.qsize() == 1
             assert adapter.get("a.json") == b"one"
-            assert connections._pool is not pool
-            lost.close()
+
+    def test_an_idle_connection_is_used_again_until_it_is_old(
+        self, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def own(link: Link) -> int:
+            return link.info.backend_pid
+
+        with closing(PostgresAdapter(postgres.dsn, new_schema())) as adapter:
+            first = adapter.ask(own)
+            assert adapter.ask(own) == first
+            for limit in ("_LONGEST_IDLE", "_LONGEST_LIFE"):
+                with monkeypatch.context() as patched:
+                    patched.setattr(f"amfs_postgres.connections.{limit}", 0.0)
+                    assert adapter.ask(own) != first
+                first = adapter.ask(own)
