@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import TypeVar, cast
 
-from amfs_core.errors import AMFSError, BackendUnavailableError, OutcomeUnknownError
+from amfs_core.errors import (
+    AMFSError,
+    BackendUnavailableError,
+    CircuitOpenError,
+    OutcomeUnknownError,
+)
 from amfs_core.storage.adapter import (
     BatchingAdapter,
     ChangeLog,
     LoggedAdapter,
     ObjectInfo,
     StorageAdapter,
+    origin_of,
 )
 from amfs_core.storage.breaker import Breaker
 from amfs_core.storage.metrics import Meter
@@ -52,6 +59,21 @@ class StoreClient:
     def batches(self) -> bool:
         """Whether objects cost less when they are created together."""
         return self._batching is not None
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the store is known to be down."""
+        return self._breaker.is_open
+
+    def at_origin(self) -> StoreClient:
+        """Return a client that counts and waits together with this one, and reads the store itself
+        where its adapter answers from copies too."""
+        origin = origin_of(self.adapter)
+        if origin is self.adapter:
+            return self
+        client = copy.copy(self)
+        client.adapter = origin
+        return client
 
     def create(self, key: str, data: bytes) -> bool:
         """Ask once for the object to be created; see `StorageAdapter.create`."""
@@ -279,7 +301,10 @@ class StoreClient:
     def _failed(self, error: AMFSError, kind: str, sent: float, written: int = 0) -> None:
         """Count a request that ended with an error, and note whether that was an answer."""
         self.meter.add(kind, 0, written)
-        if isinstance(error, BackendUnavailableError | OutcomeUnknownError):
+        # One layer of a store that is known to be down says nothing of the others.
+        if isinstance(error, BackendUnavailableError | OutcomeUnknownError) and not isinstance(
+            error, CircuitOpenError
+        ):
             self._breaker.failed(error, sent)
         else:
             self._breaker.answered()

@@ -22,7 +22,7 @@ from amfs_core.errors import (
 )
 from amfs_core.format import Address, Layout, MemoryEntry, decode_entry, unescape
 from amfs_core.parallel import each
-from amfs_core.storage import DEFAULT_PATIENCE, StorageAdapter, StoreClient
+from amfs_core.storage import DEFAULT_PATIENCE, StorageAdapter, StoreClient, is_within
 
 _COPIERS = 16  # memories copied at the same time
 _TOGETHER = 500  # memories whose versions are created together
@@ -100,7 +100,7 @@ def copy(
     Per object 1 get and 1 create, or 2 gets when it is there already, and 1 list per 1,000 objects.
     """
     _refuse_nested(source, target)
-    copier = _Copier(StoreClient(source, patience), StoreClient(target, patience))
+    copier = _Copier(StoreClient(source, patience).at_origin(), StoreClient(target, patience))
     if progress:
         tasks = _tasks(copier.source, namespace)
         total = sum(one.last if isinstance(one, _Memory) else 1 for one in tasks)
@@ -109,16 +109,13 @@ def copy(
 
 
 def _refuse_nested(source: StorageAdapter, target: StorageAdapter) -> None:
-    places = [getattr(one, "location", None) for one in (source, target)]
-    if None in places:
-        return
-    outer, inner = sorted((f"{str(one).rstrip('/')}/" for one in places), key=len)
-    if outer != inner and inner.startswith(outer):
-        raise ConfigurationError(
-            f"the store {inner} is within the store {outer}, so that one would become part of the "
-            "other",
-            hint="copy to a place beside it",
-        )
+    for inner, outer in ((source, target), (target, source)):
+        if is_within(inner, outer) and not is_within(outer, inner):
+            raise ConfigurationError(
+                f"the store {inner.location} is within the store {outer.location}, so that one "
+                "would become part of the other",
+                hint="copy to a place beside it",
+            )
 
 
 # -- listing ---------------------------------------------------------------------------------
