@@ -11,11 +11,11 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import NamedTuple
 
-from amfs_core.errors import AMFSError, CorruptEntryError, InvalidKeyError
-from amfs_core.format import Address, Layout, MemoryEntry, decode_entry, unescape
+from amfs_core.errors import AMFSError
+from amfs_core.format import MemoryEntry
+from amfs_core.layers.stored_version import decoded, version_of
 from amfs_core.storage import ObjectInfo, StorageAdapter, StoreClient
 
 LISTED_SECONDS = 10.0
@@ -77,14 +77,14 @@ class VersionCache:
         try:
             for place, body in self._client.get_many(places):
                 key = places[place]
-                if body is not None and _decoded(key, body) is not None:
+                if body is not None and decoded(key, body) is not None:
                     yield key, body
         except AMFSError as error:
             _log.debug("the cache is passed by: %s", error)
 
     def keep(self, key: str, body: bytes) -> None:
         """Keep what the primary just gave, if it is a version that a listing has told of."""
-        entry = _decoded(key, body)
+        entry = decoded(key, body)
         if entry is None:
             return
         if entry.purges or entry.erased is not None:
@@ -101,7 +101,7 @@ class VersionCache:
         """Remove what is kept of an object that is replaced or deleted."""
         self._listed.pop(key, None)
         self._listed_before.pop(key, None)
-        if _version(key) is not None:
+        if version_of(key) is not None:
             self._remove(f"{key}/", lambda _: True)
 
     def close(self) -> None:
@@ -152,31 +152,3 @@ def _place(key: str, listed: _Listed) -> str:
 def _is_settled(modified: datetime) -> bool:
     """False for a time in whole seconds that is recent: another change may get the same one."""
     return modified.microsecond != 0 or datetime.now(UTC) - modified > _SETTLED
-
-
-@lru_cache(maxsize=256)
-def _layout(segment: str) -> Layout | None:
-    try:
-        name = unescape(segment)
-        return None if name is None else Layout(name)
-    except InvalidKeyError:
-        return None
-
-
-def _version(key: str) -> tuple[Layout, Address, int] | None:
-    """Return what version of what memory an object is; None for anything else."""
-    layout = _layout(key.partition("/")[0])
-    parsed = None if layout is None else layout.parse(key)
-    return None if layout is None or parsed is None else (layout, *parsed)
-
-
-def _decoded(key: str, body: bytes) -> MemoryEntry | None:
-    """Return the version in a body; None unless it is that version, whole."""
-    version = _version(key)
-    if version is None:
-        return None
-    layout, address, number = version
-    try:
-        return decode_entry(body, layout.namespace, address, number)
-    except CorruptEntryError:
-        return None
