@@ -206,7 +206,7 @@ class Layered(WrappedAdapter):
     # -- what not every store has ------------------------------------------------------------
 
     def _has(self, name: str) -> bool:
-        if name == "checks" or (name == "lags" and self.mirrors):
+        if name == "checks" or (name == "mirror_lags" and self.mirrors):
             return True
         return super()._has(name)
 
@@ -226,7 +226,7 @@ class Layered(WrappedAdapter):
         log = super()._changes()
         return log if self._failover is None else FailoverLog(log, self._failover)
 
-    def _lags(self) -> Sequence[Lag]:
+    def _mirror_lags(self) -> Sequence[Lag]:
         waited = [
             Lag(one.name, differing=one.differing, error=_text(one.error)) for one in self._waited
         ]

@@ -109,7 +109,13 @@ class MirrorStore:
         here, there = decoded(key, held), decoded(key, body)
         if here is not None and there is not None and there.erased == here.sha256:
             self.client.replace(key, body)
-        elif here is None or there is None or here.erased not in (there.sha256, there.erased):
+            return
+        if (
+            here is None
+            or there is None
+            or here.erased is None
+            or here.erased not in (there.sha256, there.erased)
+        ):
             self._note_difference(key)
 
     def create_together(self, objects: Mapping[str, bytes]) -> set[str]:

@@ -144,5 +144,5 @@ class Routed(WrappedAdapter):
         for under, store in self.routes.items():
             yield from labelled(f"route {under}", checks_of(store))
 
-    def _lags(self) -> Sequence[Lag]:
+    def _mirror_lags(self) -> Sequence[Lag]:
         return [lag for store in self._stores for lag in lags_of(store)]

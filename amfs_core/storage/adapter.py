@@ -175,7 +175,7 @@ class LoggedAdapter(StorageAdapter, Protocol):
 class MirroredAdapter(StorageAdapter, Protocol):
     """A store that is kept in others too. The rest has no such method."""
 
-    def lags(self) -> Sequence[Lag]:
+    def mirror_lags(self) -> Sequence[Lag]:
         """Return how far each mirror is behind. No request."""
 
 
@@ -189,9 +189,9 @@ class CopyingAdapter(StorageAdapter, Protocol):
 
 def lags_of(adapter: StorageAdapter) -> tuple[Lag, ...]:
     """Return how far each mirror of a store is behind; nothing for one without mirrors."""
-    if not hasattr(adapter, "lags"):
+    if not hasattr(adapter, "mirror_lags"):
         return ()
-    return tuple(cast("MirroredAdapter", adapter).lags())
+    return tuple(cast("MirroredAdapter", adapter).mirror_lags())
 
 
 def origin_of(adapter: StorageAdapter) -> StorageAdapter:

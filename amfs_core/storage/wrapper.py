@@ -21,7 +21,7 @@ _OPTIONAL = {
     "create_many": "_create_many",
     "changes": "_changes",
     "checks": "_checks",
-    "lags": "_lags",
+    "mirror_lags": "_mirror_lags",
 }
 """What a store may have besides the contract, and the method here that stands for it."""
 
@@ -29,9 +29,9 @@ _OPTIONAL = {
 class WrappedAdapter(StorageAdapter):
     """Passes everything on to `inner`; derive from it and override what is to be different.
 
-    `create_many`, `changes`, `checks`, `lags` and `timeout` are there only where the inner adapter
-    has them. To change one of these methods, override `_create_many`, `_changes`, `_checks` or
-    `_lags`; to have it where the inner adapter does not, `_has`.
+    `create_many`, `changes`, `checks`, `mirror_lags` and `timeout` are there only where the inner
+    adapter has them. To change one of these methods, override the one with an underscore before its
+    name; to have it where the inner adapter does not, `_has`.
     """
 
     timeout: float
@@ -108,5 +108,5 @@ class WrappedAdapter(StorageAdapter):
         checks: Callable[[], Iterator[Any]] = cast(Any, self.inner).checks
         return checks()
 
-    def _lags(self) -> Sequence[Lag]:
+    def _mirror_lags(self) -> Sequence[Lag]:
         return lags_of(self.inner)

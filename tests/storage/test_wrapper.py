@@ -13,7 +13,7 @@ from amfs_core.testing import ModelAdapter
 from amfs_local import LocalAdapter
 from amfs_sqlite import SqliteAdapter
 
-OPTIONAL = ("create_many", "changes", "checks", "timeout", "lags")
+OPTIONAL = ("create_many", "changes", "checks", "timeout", "mirror_lags")
 
 
 def test_it_has_what_not_every_store_has_only_where_the_inner_one_does(tmp_path: Path) -> None:
