@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from amfs_agents.extras import needed_for
 from amfs_agents.names import segment
 from amfs_agents.sequence import Sequence
 from amfs_core import arguments
@@ -24,13 +25,9 @@ from amfs_core.errors import InvalidValueError, VersionConflictError
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory, AsyncAgentMemory
 
-try:
+with needed_for("AMFSSession", "openai-agents"):
     from agents.memory import SessionABC, SessionSettings
     from agents.memory.session_settings import coerce_session_settings, resolve_session_limit
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"AMFSSession needs its extra: pip install 'amfs[openai-agents]' ({error})"
-    ) from error
 
 if TYPE_CHECKING:
     from agents.items import TResponseInputItem
