@@ -228,10 +228,16 @@ def _plain(text: str) -> str:
     return text.replace("|", "/").replace("<", "(").replace(">", ")").replace("`", "'")
 
 
-def page(table: str, problems: str) -> str:
+def earlier_row(subject: Subject) -> str:
+    """The line of a store in the page as it is; "" where it has none."""
+    lines = PAGE.read_text().splitlines(keepends=True) if PAGE.exists() else []
+    return next((line for line in lines if line.startswith(f"| {subject.name} |")), "")
+
+
+def page(table: str, problems: str, absent: str = "") -> str:
     """The whole page."""
     failed = f"## What failed\n\n{problems}" if problems else "Nothing failed.\n"
-    return f"{_INTRODUCTION}{table}\n{failed}{_NOTES}"
+    return f"{_INTRODUCTION}{table}\n{failed}{absent}{_NOTES}"
 
 
 def main() -> int:
@@ -242,7 +248,7 @@ def main() -> int:
 
 def _main(chosen: list[str]) -> int:
     wanted = chosen or list(SUBJECTS)
-    table, problems = "", ""
+    table, problems, absent = "", "", ""
     for name in wanted:
         subject = SUBJECTS[name]
         try:
@@ -250,12 +256,15 @@ def _main(chosen: list[str]) -> int:
                 cases = run(place)
         except ServerUnavailableError as error:
             print(f"{subject.name}: {error}", file=sys.stderr)
-            problems += f"- {subject.name} could not be started here, so it is not in the table.\n"
+            earlier = earlier_row(subject)
+            table += earlier
+            where = "its row is of an earlier run" if earlier else "it is not in the table"
+            absent += f"{subject.name} could not be started here: {where}.\n"
             continue
         cell, broken = tortured(name)
         table += row(subject, cases, cell)
         problems += failures(subject, [*cases, *broken[:SHOWN]])
-    text = page(table, problems)
+    text = page(table, problems, absent)
     if chosen:
         print(text)
     else:
