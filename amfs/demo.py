@@ -29,7 +29,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from amfs import AgentMemory
-from amfs.cli.output import compact, grid, plain
+from amfs.cli.output import compact, counted, grid, plain
 from amfs.config import load, open_store, shown_place
 from amfs.config.places import read_place
 from amfs_core.errors import AMFSError
@@ -139,7 +139,9 @@ def run(place: Place, screen: Screen) -> int:
             _look_back(screen, ada)
             report = ada.verify()
             screen.step("Verify: every version's SHA-256, its place, and the chain of each memory")
-            verdict = "all is well" if report.ok else f"{len(report.findings)} findings"
+            verdict = (
+                "all is well" if report.ok else counted(len(report.findings), "finding", "findings")
+            )
             screen.line(f"{report.versions} versions of {report.memories} memories: {verdict}")
             _show_objects(screen, place, adapter)
     finally:

@@ -330,7 +330,7 @@ class TestArguments:
             ({"path": ":memory:"}, "path must be a file"),
             ({"path": "sqlite:///x.db"}, "path must be a file, not a URL"),
             ({"path": "file:/x.db"}, "path must be a file, not a URL"),
-            ({"path": "directory/"}, "is a directory's"),
+            ({"path": "directory/"}, "names a directory"),
             ({"path": "x", "prefix": 5}, "prefix must be text, not int"),
             ({"path": "x", "durability": "sync"}, "durability must be"),
         ],
