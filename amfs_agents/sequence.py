@@ -65,9 +65,11 @@ class Sequence:
                         return entry
             if follows is not None and (before := self._before_next()) is not None:
                 follows(before)
+            number = self._end + 1
             try:
-                return self._create(self._end + 1, value, write_id, index)
+                return self._create(number, value, write_id, index)
             except VersionConflictError:
+                self._end = max(self._end, number)
                 self.end()
 
     def entries(self) -> list[MemoryEntry]:

@@ -29,7 +29,7 @@ class Chain:
     """One chain of an agent; `Chains.open` makes it, without a request.
 
     Any number of processes may have it open. Safe to share between threads. The first call of an
-    object costs about 3 requests more, to see whether the chain is there and is a branch.
+    object costs about 4 requests more, to see whether the chain is there and is a branch.
     """
 
     def __init__(self, memory: AgentMemory, path: str, agent: str, chain_id: str) -> None:
@@ -57,10 +57,9 @@ class Chain:
         to append it again, after an error or in another process, returns the one that is there.
         Without one, each call appends a step, exactly once.
 
-        1 request; about 4 log2(n) more, and 2, after n steps of other processes; with a `step_id` a
-        listing more; 1 more for the first step of a chain. Raises `ChainClosedError`,
-        `InvalidValueError` for what JSON cannot carry, before anything is written, and what
-        `AgentMemory.write` raises.
+        1 request; after a step of another process about 7 more, and 3 log2(n) more after n of them;
+        with a `step_id` a listing more. Raises `ChainClosedError`, `InvalidValueError` for what
+        JSON cannot carry, before anything is written, and what `AgentMemory.write` raises.
         """
         step = _fields(kind=arguments.text(kind, "kind"), content=content, metadata=metadata)
         values.copied(step, "step")
@@ -75,9 +74,9 @@ class Chain:
         with `from_end` the last.
 
         1 request per 1,000 steps that there ever were, and 1 for each that this process has not
-        read or written. The last `limit` of any kind cost 2 each, and about 4 log2(n) more where
-        this object has not seen the end of n steps. In a branch, as much for each chain that it
-        comes from.
+        read or written. The last `limit` of any kind cost up to 2 each, and about 4 log2(n) more
+        where this object has not seen the end of n steps. In a branch, as much for each chain that
+        it comes from.
         """
         if limit is not None:
             arguments.count(limit, "limit")
@@ -179,7 +178,7 @@ class Chain:
         """Erase the chain for good: steps, result, and what is known about it; return how many
         versions were erased. Branches keep their own steps.
 
-        About 7 requests for each step. Stop its writers first. After a crash, call it again: it
+        About 6 requests for each step. Stop its writers first. After a crash, call it again: it
         goes on.
         """
         erased = self._steps.purge_all()

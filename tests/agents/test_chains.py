@@ -331,7 +331,7 @@ class TestRequests:
         there.append("thought", "three")
         with counted(memory) as foreign:
             chain.append("thought", "four")
-        assert sum(foreign.values()) <= 12, foreign
+        assert sum(foreign.values()) <= 8, foreign
 
     def test_the_end_of_a_long_chain_does_not_cost_its_length(self, on_bucket: Opens) -> None:
         filled(Chains(on_bucket()).open("planner", "c1"), 40)
