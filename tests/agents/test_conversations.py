@@ -123,6 +123,8 @@ class TestTurns:
         elsewhere = Conversations(opens()).open("ada", "support", "c1")
         assert elsewhere.append("user", "hello", turn_id="t-1") == first
         assert chat.turns() == elsewhere.turns() == [first]
+        [hit] = Conversations(memory).search("hello")
+        assert hit.turn == first
 
     def test_a_turn_that_was_deleted_in_the_middle_stays_away(
         self, memory: AgentMemory, chat: Conversation
