@@ -1,4 +1,4 @@
-"""Newest versions kept near, listed and searched; `sqlite/` holds them."""
+"""Newest versions kept near, listed and searched; a contract, and `sqlite/` behind it."""
 
 from typing import TYPE_CHECKING, Any
 
