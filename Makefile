@@ -40,8 +40,10 @@ quick: $(VENV)/dev
 
 QUICK := format storage versions ranking catalog watch outcomes upkeep memory local cli
 
+# Most tests wait for a disk, a server or another process. Each process has servers of its own.
+JOBS ?= 2
 pytest: $(VENV)/dev servers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 fuzz: $(VENV)/dev
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/testing/test_conformance.py \
