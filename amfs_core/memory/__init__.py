@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from amfs_core.memory import jsonl
+from amfs_core.memory import jsonl, records
 from amfs_core.memory.agent_memory import AgentMemory
 from amfs_core.memory.namespace import Namespace
 
 if TYPE_CHECKING:
     from amfs_core.memory.async_memory import AsyncAgentMemory
 
-__all__ = ["AgentMemory", "AsyncAgentMemory", "Namespace", "jsonl"]
+__all__ = ["AgentMemory", "AsyncAgentMemory", "Namespace", "jsonl", "records"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,44 @@
+"""A LangGraph store in a file of SQLite's."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from amfs.importers.langgraph import Item
+from amfs.importers.source import regular_file
+from amfs_core.errors import ConfigurationError
+
+_COLUMNS = ("prefix", "key", "value", "created_at", "updated_at", "expires_at")
+_ADDED = ("expires_at",)  # by a later release of LangGraph
+
+
+def opened(source: str) -> tuple[str, Callable[[], Iterator[Item]]]:
+    """Return what tells the store from others, and its items."""
+    path = regular_file(source.removeprefix("sqlite:///"), "langgraph")
+    if not Path(path).exists():
+        raise FileNotFoundError(2, "No such file or directory", source)
+    return path, partial(_items, path)
+
+
+def _items(path: str) -> Iterator[Item]:
+    try:
+        with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)) as database:
+            there = {row[1] for row in database.execute("PRAGMA table_info(store)")}
+            if missing := [name for name in _COLUMNS if name not in {*there, *_ADDED}]:
+                raise ConfigurationError(
+                    f"{path} is not a LangGraph store: its table 'store' has no {missing[0]!r}"
+                    if there
+                    else f"{path} is not a LangGraph store: it has no table 'store'"
+                )
+            columns = ", ".join(name if name in there else f"NULL AS {name}" for name in _COLUMNS)
+            for row in database.execute(f"SELECT {columns} FROM store ORDER BY prefix, key"):
+                yield Item(*row)
+    except sqlite3.Error as error:
+        raise ConfigurationError(
+            f"cannot read {path}: {error}",
+            hint="is it a database of SQLite's, and may you write beside it, as its log needs?",
+        ) from error
