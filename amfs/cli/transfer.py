@@ -40,7 +40,7 @@ and, if you like, confidence, tags, memory_type, ttl or expires_at, pattern_refs
 )
 @click.argument("source", metavar="SOURCE")
 @click.option("--from", "kind", metavar="KIND", help=f"What SOURCE is: {', '.join(KINDS)}.")
-@click.option("--into", metavar="ENTITY", help="Put the memories there.  [default: KIND]")
+@click.option("--into", metavar="ENTITY", help="Put the memories under that path.")
 @click.option("--dry-run", is_flag=True, help="Write nothing; show what would be written.")
 @click.option("--overwrite", is_flag=True, help="Write also what somebody changed here since.")
 @click.option("--origin", metavar="NAME", help="What names SOURCE wherever it is.")

@@ -50,8 +50,8 @@ def import_from(
     """Import the records of a source that are new or changed there, signed by `memory`'s agent.
 
     `kind` is one of `KINDS`, `source` a file, a directory, or for "langgraph" also a connection
-    string of PostgreSQL. The memories are under the entity path `into`, by default that of the
-    kind's name; "" stands for the root. `origin` names the source where its place does not: a
+    string of PostgreSQL. The memories are under the entity path `into`, by default one that the
+    kind has; "" stands for the root. `origin` names the source where its place does not: a
     memory that another one wrote is kept. With `dry_run` nothing is written. `overwrite` writes
     also what somebody changed or deleted here since. `on_record` is called with what became of each
     record, in their order. A record that cannot be a memory does not keep others from it.
@@ -61,10 +61,9 @@ def import_from(
     cannot be an entity path, `OSError` for a file that cannot be read. `AMFSError` says at which
     record a failing store stopped it; to import again goes on from there.
     """
-    path = kind if into is None else into
-    if path:
-        memory.engine.layout.entity_prefix(path)
-    reader = _reader(kind, source, path)
+    if into:
+        memory.engine.layout.entity_prefix(into)
+    reader = _reader(kind, source, into)
     counts: Counter[str] = Counter()
     with closing(reader.records()) as records:  # type: ignore[type-var]  # generators, all of them
         for one in import_records(
@@ -81,12 +80,12 @@ def import_from(
     return ImportReport(**counts)
 
 
-def _reader(kind: str, source: str, into: str) -> Source:
+def _reader(kind: str, source: str, into: str | None) -> Source:
     if kind not in KINDS:
         raise ConfigurationError(
             f"there is no import from {kind!r}{did_you_mean(kind, KINDS)}",
             hint=f"known are {', '.join(KINDS)}",
         )
     module, _, name = KINDS[kind].partition(":")
-    make = getattr(importlib.import_module(f"amfs.importers.{module}"), name)
-    return cast(Source, make(source, into))
+    reader = getattr(importlib.import_module(f"amfs.importers.{module}"), name)
+    return cast(Source, reader(source, reader.path if into is None else into))

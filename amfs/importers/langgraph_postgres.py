@@ -24,7 +24,7 @@ ROWS = 100
 
 _TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 _TIMES = ", ".join(_TIME.format(name) for name in ("created_at", "updated_at", "expires_at"))
-_SELECT = f"SELECT prefix, key, value::text, {_TIMES} FROM store ORDER BY prefix, key"
+_SELECT = f"SELECT prefix, key, value::text, {_TIMES}, ttl_minutes FROM store ORDER BY prefix, key"
 
 
 def opened(source: str) -> tuple[str, Callable[[], Iterator[Item]]]:

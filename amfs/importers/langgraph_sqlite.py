@@ -12,8 +12,8 @@ from amfs.importers.langgraph import Item
 from amfs.importers.source import regular_file
 from amfs_core.errors import ConfigurationError
 
-_COLUMNS = ("prefix", "key", "value", "created_at", "updated_at", "expires_at")
-_ADDED = ("expires_at",)  # by a later release of LangGraph
+_COLUMNS = ("prefix", "key", "value", "created_at", "updated_at", "expires_at", "ttl_minutes")
+_ADDED = ("expires_at", "ttl_minutes")  # by a later release of LangGraph
 
 
 def opened(source: str) -> tuple[str, Callable[[], Iterator[Item]]]:

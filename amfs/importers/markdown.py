@@ -2,7 +2,7 @@
 
 A note becomes the memory of its name, without `.md`, under its directories:
 
-    markdown/ideas/tea ceremony     {"text": "…", "front_matter": {"tags": ["tea"]}}
+    notes/ideas/tea ceremony     {"text": "…", "front_matter": {"tags": ["tea"]}}
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from amfs.importers import front_matter
 from amfs.importers.source import attempted, under
@@ -25,6 +25,8 @@ MAX_NOTE_BYTES = 64 * 1024 * 1024
 
 class MarkdownDirectory:
     """The notes in a directory and below it, but for directories whose names begin with a dot."""
+
+    path: ClassVar[str] = "notes"
 
     def __init__(self, source: str, into: str) -> None:
         os.listdir(source)  # one that is not there, or is not to be read, is an error

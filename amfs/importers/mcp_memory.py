@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from amfs.importers.source import attempted, regular_file, under
 from amfs_core import arguments
@@ -26,6 +26,8 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 
 class McpMemory:
     """A `memory.jsonl`."""
+
+    path: ClassVar[str] = "mcp-memory"
 
     def __init__(self, source: str, into: str) -> None:
         self.origin = regular_file(source, "mcp-memory")

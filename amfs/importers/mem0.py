@@ -13,7 +13,7 @@ import mmap
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -45,6 +45,7 @@ class _Page(msgspec.Struct):
 class Mem0Export:
     """A file of exported memories."""
 
+    path: ClassVar[str] = "mem0"
     origin = "mem0"  # ids are unique, wherever the file is
 
     def __init__(self, source: str, into: str) -> None:

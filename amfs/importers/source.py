@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from amfs_core.errors import AMFSError, ConfigurationError
 from amfs_core.memory.records import Record, Unreadable
@@ -12,6 +12,9 @@ from amfs_core.memory.records import Record, Unreadable
 
 class Source(Protocol):
     """A place from which the records of one kind are read."""
+
+    path: ClassVar[str]
+    """The entity path that its memories are under unless another is named."""
 
     origin: str
     """What tells this source from others of its kind, the same in every run."""
