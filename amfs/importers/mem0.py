@@ -10,21 +10,20 @@ it is:
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-import msgspec
-
+from amfs.importers.json_objects import is_whole, objects
 from amfs.importers.source import attempted, regular_file, under
 from amfs_core import arguments
 from amfs_core.errors import ConfigurationError, InvalidValueError
 from amfs_core.format import strict_json, values
 from amfs_core.memory.records import Record, Unreadable
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
+LIST = b"results"
+"""What a page calls its memories."""
 
 SCOPES = (
     ("user", "user_id"),
@@ -38,10 +37,6 @@ SCOPES = (
 _LOOK_AHEAD = 4096
 
 
-class _Page(msgspec.Struct):
-    results: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
-
-
 class Mem0Export:
     """A file of exported memories."""
 
@@ -53,11 +48,7 @@ class Mem0Export:
         self._into = into
 
     def records(self) -> Iterator[Record | Unreadable]:
-        """Yield the memories of the file.
-
-        It is mapped and never as a whole in memory: of a document, about 64 bytes for each memory
-        are, else one line.
-        """
+        """Yield the memories of the file, of which one is in memory at a time, or one line."""
         with open(self._path, "rb") as file:
             try:
                 content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -67,14 +58,15 @@ class Mem0Export:
             yield from self._lines(content)
             return
         try:
-            memories = _memories(content)
-        except msgspec.DecodeError as error:
+            for _ in objects(content, LIST):  # to its end, before anything is written
+                pass
+        except InvalidValueError as error:
             raise ConfigurationError(
-                f"{self._path} has no memories of mem0: {error}",
+                f"{self._path} has no memories of mem0: {error.reason}",
                 hint="save what get_all returns as JSON",
             ) from error
-        for number, raw in enumerate(memories, start=1):
-            yield self._attempted(f"memory {number}", raw)
+        for number, text in enumerate(objects(content, LIST), start=1):
+            yield self._attempted(f"memory {number}", text)
 
     def _lines(self, content: mmap.mmap) -> Iterator[Record | Unreadable]:
         number = 0
@@ -84,20 +76,20 @@ class Mem0Export:
                 continue
             place = f"line {number}"
             try:
-                memories = _memories(line)
-            except msgspec.DecodeError as error:
-                yield Unreadable(place, str(error))
+                memories = list(objects(line, LIST))
+            except InvalidValueError as error:
+                yield Unreadable(place, error.reason)
                 continue
-            for index, raw in enumerate(memories, start=1):
+            for index, text in enumerate(memories, start=1):
                 yield self._attempted(
-                    place if len(memories) == 1 else f"{place}, memory {index}", raw
+                    place if len(memories) == 1 else f"{place}, memory {index}", text
                 )
 
-    def _attempted(self, place: str, raw: Buffer) -> Record | Unreadable:
-        return attempted(place, partial(self._record, place, raw))
+    def _attempted(self, place: str, text: bytes) -> Record | Unreadable:
+        return attempted(place, partial(self._record, place, text))
 
-    def _record(self, place: str, raw: Buffer) -> Record:
-        fields = strict_json.from_bytes(bytes(raw))
+    def _record(self, place: str, text: bytes) -> Record:
+        fields = strict_json.from_bytes(text)
         if type(fields) is not dict or type(fields.get("memory")) is not str:
             raise InvalidValueError(
                 "it has no text under 'memory', as what get_all returns has",
@@ -122,21 +114,8 @@ class Mem0Export:
 
 def _has_a_document_a_line(content: mmap.mmap) -> bool:
     end = content.find(b"\n")
-    if end < 0 or not content[end : end + _LOOK_AHEAD].strip():
-        return False
-    try:
-        msgspec.json.decode(memoryview(content)[:end], type=msgspec.Raw)
-    except msgspec.DecodeError:  # the line breaks are for people
-        return False
-    return True
-
-
-def _memories(document: Buffer) -> Sequence[Buffer]:
-    """Return the memories of a document, unread: of a list, of a page, or the one that it is."""
-    found = msgspec.json.decode(document, type=list[msgspec.Raw] | _Page)
-    if not isinstance(found, _Page):
-        return found
-    return [document] if isinstance(found.results, msgspec.UnsetType) else found.results
+    has_more = end >= 0 and content[end : end + _LOOK_AHEAD].strip() != b""
+    return has_more and is_whole(content[:end])
 
 
 def _tags(fields: dict[str, Any]) -> tuple[str, ...]:

@@ -268,7 +268,7 @@ def test_a_failing_store_names_the_record_and_the_next_run_goes_on(tmp_path: Pat
     done: list[Imported] = []
     with (
         AgentMemory("importer", adapter=adapter, patience=0) as memory,
-        pytest.raises(BackendUnavailableError, match="line of 0.. was not written: "),
+        pytest.raises(BackendUnavailableError, match=r"line of 0.. was not written: "),
     ):
         for one in import_records(memory, given, kind="test", origin="here"):
             done.append(one)
