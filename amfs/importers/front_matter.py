@@ -19,6 +19,9 @@ from amfs_core.format import strict_json
 _FENCED = re.compile(
     r"---[ \t]*\r?\n(?P<yaml>(?:[^\n]*\n)*?)(?:---|\.\.\.)[ \t]*(?:\r?\n(?P<text>.*))?\Z", re.DOTALL
 )
+MAX_CHARACTERS = 65_536
+"""Longest front matter that is read: its parser takes a second for so much."""
+
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")}
@@ -34,6 +37,8 @@ def split(note: str) -> tuple[dict[str, Any] | None, str]:
     fenced = _FENCED.match(note)
     if fenced is None:
         return None, note
+    if len(fenced["yaml"]) > MAX_CHARACTERS:
+        raise InvalidValueError(f"its front matter is longer than {MAX_CHARACTERS:,} characters")
     try:
         node = yaml.compose(fenced["yaml"], Loader=yaml.BaseLoader)
         if not isinstance(node, yaml.MappingNode):
