@@ -19,7 +19,7 @@ from amfs.cli.options import Session
 from amfs.cli.run import Command
 from amfs.importers import KINDS, import_from
 from amfs_core.errors import ConfigurationError
-from amfs_core.memory import jsonl, records
+from amfs_core.memory import Imported, jsonl
 from amfs_core.upkeep.copy import copy as copy_store
 
 
@@ -70,7 +70,7 @@ def import_(session: Session, /, source: str, kind: str | None, **options: Any) 
 def _import_from(session: Session, kind: str, source: str, *, dry_run: bool, **options: Any) -> int:
     shown = {"kept", "refused"} | ({"new", "changed"} if dry_run else set())
 
-    def show(one: records.Imported) -> None:
+    def show(one: Imported) -> None:
         if one.state not in shown:
             return
         if session.json:

@@ -11,8 +11,7 @@ from typing import cast
 
 from amfs.importers.source import Source
 from amfs_core.errors import ConfigurationError
-from amfs_core.memory import AgentMemory
-from amfs_core.memory.records import Imported, import_records
+from amfs_core.memory import AgentMemory, Imported, import_records
 from amfs_core.spelling import did_you_mean
 
 KINDS: Mapping[str, str] = {
@@ -26,7 +25,7 @@ KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """How many records became what: see `amfs_core.memory.records.Imported`."""
+    """How many records became what: see `amfs_core.memory.Imported`."""
 
     new: int = 0
     changed: int = 0

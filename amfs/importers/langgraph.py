@@ -19,7 +19,7 @@ from amfs.importers.source import attempted, under
 from amfs_core import arguments
 from amfs_core.errors import InvalidKeyError, InvalidValueError
 from amfs_core.format import escape, strict_json
-from amfs_core.memory.records import Record, Unreadable
+from amfs_core.memory import Record, Unreadable
 
 MAX_LABEL_BYTES = 100
 """Longest label or key, as it is in an object key."""

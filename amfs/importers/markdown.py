@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from amfs.importers import front_matter
 from amfs.importers.source import attempted, under
 from amfs_core.errors import InvalidValueError
-from amfs_core.memory.records import Record, Unreadable
+from amfs_core.memory import Record, Unreadable
 
 SUFFIXES = (".md", ".markdown")
 

@@ -18,7 +18,7 @@ from amfs.importers.source import attempted, regular_file, under
 from amfs_core import arguments
 from amfs_core.errors import InvalidValueError
 from amfs_core.format import strict_json
-from amfs_core.memory.records import Record, Unreadable
+from amfs_core.memory import Record, Unreadable
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Longest line that is read: what is longer is refused, and never in memory."""

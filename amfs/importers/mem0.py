@@ -20,7 +20,7 @@ from amfs.importers.source import attempted, regular_file, under
 from amfs_core import arguments
 from amfs_core.errors import ConfigurationError, InvalidValueError
 from amfs_core.format import strict_json, values
-from amfs_core.memory.records import Record, Unreadable
+from amfs_core.memory import Record, Unreadable
 
 LIST = b"results"
 """What a page calls its memories."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import ClassVar, Protocol
 
 from amfs_core.errors import AMFSError, ConfigurationError
-from amfs_core.memory.records import Record, Unreadable
+from amfs_core.memory import Record, Unreadable
 
 
 class Source(Protocol):

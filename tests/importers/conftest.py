@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from amfs.importers import import_from
-from amfs_core.memory import AgentMemory
-from amfs_core.memory.records import Imported
+from amfs_core.memory import AgentMemory, Imported
 from amfs_local import LocalAdapter
 
 RECORDED = Path(__file__).parent / "recorded"

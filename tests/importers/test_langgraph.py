@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,25 @@ import pytest
 from langgraph.store.base import BaseStore
 from langgraph.store.postgres import PostgresStore
 from langgraph.store.sqlite import SqliteStore
+from psycopg import sql
 
 from amfs_core.errors import BackendUnavailableError, ConfigurationError, PermissionDeniedError
 from amfs_core.memory import AgentMemory
 from tests.conftest import REPOSITORY
 from tests.importers.conftest import Import, reasons, states
-from tests.support.postgres import Postgres
+from tests.support.postgres import Postgres, new_schema
 
 Fill = Callable[[Callable[[BaseStore], None]], str]
 """Opens a store, has it filled, closes it, and returns where it is."""
+
+
+@pytest.fixture
+def schema(postgres: Postgres) -> str:
+    """A connection string of a schema that nothing is in."""
+    name = new_schema()
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+    return f"{postgres.dsn}?options=-csearch_path%3D{name}"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -32,8 +42,7 @@ def fill(request: pytest.FixtureRequest, tmp_path: Path) -> Fill:
         place = str(tmp_path / "store.db")
         opened: Any = lambda: SqliteStore.from_conn_string(place)  # noqa: E731
     else:
-        postgres: Postgres = request.getfixturevalue("postgres")
-        place = postgres.new_database()
+        place = request.getfixturevalue("schema")
         opened = lambda: PostgresStore.from_conn_string(place)  # noqa: E731
 
     def run(work: Callable[[BaseStore], None]) -> str:
@@ -204,37 +213,20 @@ def test_what_is_not_a_store_is_an_error(imported: Import, tmp_path: Path) -> No
 # -- PostgreSQL ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def database(postgres: Postgres) -> Iterator[str]:
-    yield postgres.new_database()
-
-
-def test_a_database_without_a_store_is_an_error(imported: Import, database: str) -> None:
+def test_a_database_without_a_store_is_an_error(imported: Import, schema: str) -> None:
     with pytest.raises(ConfigurationError, match="has no LangGraph store") as raised:
-        imported("langgraph", database)
+        imported("langgraph", schema)
     assert "search_path" in str(raised.value)
 
 
-def test_a_store_in_a_schema_is_named_by_its_search_path(
-    memory: AgentMemory, imported: Import, database: str
-) -> None:
-    with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("CREATE SCHEMA agents")
-    place = f"{database}?options=-csearch_path%3Dagents"
-    with PostgresStore.from_conn_string(place) as store:
-        store.setup()
-        store.put(("ns",), "k", {"n": 1})
-    assert states(imported("langgraph", place)) == ["new"]
-
-
 def test_a_role_that_may_not_read_is_an_error_without_its_password(
-    imported: Import, postgres: Postgres, database: str
+    imported: Import, postgres: Postgres
 ) -> None:
-    wrong = database.replace(postgres.password, "wr0ng-secret")
+    wrong = postgres.dsn.replace(postgres.password, "wr0ng-secret")
     with pytest.raises(PermissionDeniedError) as raised:
         imported("langgraph", wrong)
     assert "wr0ng-secret" not in str(raised.value)
-    gone = database.replace(f":{postgres.port}/", ":1/")
+    gone = postgres.dsn.replace(f":{postgres.port}/", ":1/")
     with pytest.raises(BackendUnavailableError) as down:
         imported("langgraph", gone)
     assert postgres.password not in str(down.value)

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from amfs_core.errors import BackendUnavailableError
-from amfs_core.memory import AgentMemory
-from amfs_core.memory.records import Imported, Record, Unreadable, import_records
+from amfs_core.memory import AgentMemory, Imported, Record, Unreadable, import_records
 from amfs_local import LocalAdapter
 
 Records = Iterable[Record | Unreadable]
