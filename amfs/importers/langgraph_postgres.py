@@ -19,8 +19,8 @@ except ImportError as error:
         hint="pip install 'amfs[postgres]'",
     ) from error
 
-ROWS = 100
-"""Rows fetched at a time."""
+ROWS = 20
+"""Rows fetched at a time: each may be large."""
 
 _TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 _TIMES = ", ".join(_TIME.format(name) for name in ("created_at", "updated_at", "expires_at"))
@@ -30,7 +30,8 @@ _SELECT = f"SELECT prefix, key, value::text, {_TIMES}, ttl_minutes FROM store OR
 def opened(source: str) -> tuple[str, Callable[[], Iterator[Item]]]:
     """Return what tells the store from others, and its items."""
     dsn = Dsn.parse(source, "the source")
-    return dsn.server, partial(_items, dsn)
+    options = dsn.parameters.get("options", "")  # such as another schema
+    return f"{dsn.server} {options}".rstrip(), partial(_items, dsn)
 
 
 def _items(dsn: Dsn) -> Iterator[Item]:

@@ -11,6 +11,10 @@ from pathlib import Path
 from amfs.importers.langgraph import Item
 from amfs.importers.source import regular_file
 from amfs_core.errors import ConfigurationError
+from amfs_sqlite.failures import translated
+
+LOCK_SECONDS = 1.0
+"""How long a writer is waited for, which SQLite does deaf to Ctrl-C."""
 
 _COLUMNS = ("prefix", "key", "value", "created_at", "updated_at", "expires_at", "ttl_minutes")
 _ADDED = ("expires_at", "ttl_minutes")  # by a later release of LangGraph
@@ -26,7 +30,8 @@ def opened(source: str) -> tuple[str, Callable[[], Iterator[Item]]]:
 
 def _items(path: str) -> Iterator[Item]:
     try:
-        with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)) as database:
+        place = f"{Path(path).as_uri()}?mode=ro"
+        with closing(sqlite3.connect(place, timeout=LOCK_SECONDS, uri=True)) as database:
             there = {row[1] for row in database.execute("PRAGMA table_info(store)")}
             if missing := [name for name in _COLUMNS if name not in {*there, *_ADDED}]:
                 raise ConfigurationError(
@@ -38,7 +43,4 @@ def _items(path: str) -> Iterator[Item]:
             for row in database.execute(f"SELECT {columns} FROM store ORDER BY prefix, key"):
                 yield Item(*row)
     except sqlite3.Error as error:
-        raise ConfigurationError(
-            f"cannot read {path}: {error}",
-            hint="is it a database of SQLite's, and may you write beside it, as its log needs?",
-        ) from error
+        raise translated(error, path, "store", "read") from error

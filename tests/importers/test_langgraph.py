@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,11 @@ Fill = Callable[[Callable[[BaseStore], None]], str]
 
 @pytest.fixture
 def schema(postgres: Postgres) -> str:
-    """A connection string of a schema that nothing is in."""
+    return new_place(postgres)
+
+
+def new_place(postgres: Postgres) -> str:
+    """Return a connection string of a schema that nothing is in."""
     name = new_schema()
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
@@ -210,6 +215,18 @@ def test_what_is_not_a_store_is_an_error(imported: Import, tmp_path: Path) -> No
         imported("langgraph", path)
 
 
+def test_a_file_that_somebody_writes_to_is_an_error_that_says_so(
+    imported: Import, tmp_path: Path
+) -> None:
+    path = tmp_path / "store.db"
+    with SqliteStore.from_conn_string(str(path)) as store:
+        store.setup()
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(BackendUnavailableError, match="holds its lock"):
+            imported("langgraph", path)
+
+
 # -- PostgreSQL ------------------------------------------------------------------------------
 
 
@@ -217,6 +234,17 @@ def test_a_database_without_a_store_is_an_error(imported: Import, schema: str) -
     with pytest.raises(ConfigurationError, match="has no LangGraph store") as raised:
         imported("langgraph", schema)
     assert "search_path" in str(raised.value)
+
+
+def test_stores_in_two_schemas_do_not_overwrite_each_other(
+    imported: Import, postgres: Postgres
+) -> None:
+    places = [new_place(postgres), new_place(postgres)]
+    for number, place in enumerate(places):
+        with PostgresStore.from_conn_string(place) as store:
+            store.setup()
+            store.put(("ns",), "k", {"n": number})
+    assert [states(imported("langgraph", place)) for place in places] == [["new"], ["kept"]]
 
 
 def test_a_role_that_may_not_read_is_an_error_without_its_password(
