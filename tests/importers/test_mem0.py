@@ -174,6 +174,7 @@ MEMORY = json.dumps(PLATFORM)
         f'{{"results": [{MEMORY}]}} more',
         f"[{MEMORY}}}",
         f"more [{MEMORY}]",
+        f'{{"results": [{MEMORY}, {{"id": "{"[" * 2_000_000}',
     ],
 )
 @pytest.mark.parametrize("indent", ["", "\n"])
