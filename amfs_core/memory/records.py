@@ -35,7 +35,7 @@ from amfs_core.versions import batch
 BATCH = 500
 """Records looked up and written at a time, at most."""
 
-BATCH_BYTES = 8 * 1024 * 1024
+BATCH_BYTES = 4 * 1024 * 1024
 """What their content may take as JSON together, unless one alone takes more."""
 
 State = Literal["new", "changed", "unchanged", "kept", "expired", "refused"]
