@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -69,24 +70,33 @@ def import_(session: Session, /, source: str, kind: str | None, **options: Any) 
 
 def _import_from(session: Session, kind: str, source: str, *, dry_run: bool, **options: Any) -> int:
     shown = {"kept", "refused"} | ({"new", "changed"} if dry_run else set())
+    done = itertools.count(1)
+    with output.progress("Importing") as progress:
 
-    def show(one: Imported) -> None:
-        if one.state not in shown:
-            return
-        if session.json:
-            output.document(asdict(one))
-            return
-        name = "" if one.key is None else f"{one.entity_path}/{one.key}"
-        fields = [one.state, one.place, name, one.reason or ""]
-        output.line("\t".join(output.plain(field) for field in fields).rstrip("\t"))
+        def show(one: Imported) -> None:
+            if progress:
+                progress(next(done), None)
+            if one.state in shown:
+                _show(one, as_json=session.json)
 
-    report = import_from(session.memory(), kind, source, dry_run=dry_run, on_record=show, **options)
+        report = import_from(
+            session.memory(), kind, source, dry_run=dry_run, on_record=show, **options
+        )
     if session.json:
         output.document({**asdict(report), "dry_run": dry_run})
     else:
         counts = [f"{count:,} {state}" for state, count in asdict(report).items() if count]
         output.line(f"{'dry run' if dry_run else 'imported'}: {', '.join(counts) or 'nothing'}")
     return 1 if report.refused else 0
+
+
+def _show(one: Imported, *, as_json: bool) -> None:
+    if as_json:
+        output.document(asdict(one))
+        return
+    name = "" if one.key is None else f"{one.entity_path}/{one.key}"
+    fields = [one.state, one.place, name, one.reason or ""]
+    output.line("\t".join(output.plain(field) for field in fields).rstrip("\t"))
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -38,7 +39,7 @@ class ImportReport:
 def import_from(
     memory: AgentMemory,
     kind: str,
-    source: str,
+    source: str | os.PathLike[str],
     *,
     into: str | None = None,
     origin: str | None = None,
@@ -62,7 +63,7 @@ def import_from(
     """
     if into:
         memory.engine.layout.entity_prefix(into)
-    reader = _reader(kind, source, into)
+    reader = _reader(kind, os.fspath(source), into)
     counts: Counter[str] = Counter()
     with closing(reader.records()) as records:  # type: ignore[type-var]  # generators, all of them
         for one in import_records(

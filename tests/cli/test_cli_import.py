@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import documents, ok, refused, run
+from tests.cli.test_cli import REPOSITORY, START, documents, ok, on_a_terminal, refused, run
 
 LINES = """\
 {"type":"entity","name":"Alice","entityType":"person","observations":["likes tea"]}
@@ -80,3 +83,25 @@ def test_what_cannot_be_done_is_one_line() -> None:
     assert "--dry-run goes with --from" in refused("import", "memory.jsonl", "--dry-run")
     assert "--into goes with --from" in refused("import", "memory.jsonl", "--into", "x")
     assert "empty" in refused("import", "--from", "mem0", "memory.jsonl", "--into", "a//b")
+
+
+def test_rows_go_to_their_file_while_a_bar_moves_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    ours, theirs = pty.openpty()
+    command = [*START, "import", "--from", "mcp-memory", "memory.jsonl"]
+    with open("rows", "wb") as rows:
+        process = subprocess.Popen(command, stdout=rows, stderr=theirs)
+    os.close(theirs)
+    process.wait(timeout=60)
+    assert b"Importing" in os.read(ours, 65536)
+    os.close(ours)
+    said = Path("rows").read_text().splitlines()
+    assert [line.partition("\t")[0] for line in said] == ["refused", "imported: 2 new, 1 refused"]
+
+
+def test_rows_are_shown_beside_the_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    shown = on_a_terminal("import", "--from", "mcp-memory", "memory.jsonl")
+    assert "line 3" in shown and "imported: 2 new, 1 refused" in shown

@@ -27,7 +27,7 @@ def memory(tmp_path: Path) -> Iterator[AgentMemory]:
 def imported(memory: AgentMemory) -> Import:
     def run(kind: str, source: Path | str, **options: Any) -> list[Imported]:
         done: list[Imported] = []
-        report = import_from(memory, kind, str(source), on_record=done.append, **options)
+        report = import_from(memory, kind, source, on_record=done.append, **options)
         for state in ("new", "changed", "unchanged", "kept", "expired", "refused"):
             assert getattr(report, state) == sum(one.state == state for one in done)
         return done
