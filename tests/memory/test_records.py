@@ -102,7 +102,7 @@ def test_what_somebody_deleted_since_stays_deleted(memory: AgentMemory) -> None:
     imported(memory, record(1), record(1, "purged"))
     memory.delete("people", "k")
     memory.purge("people", "purged")
-    for value in (1, 2):
+    for value in (1, 2, None):
         kept, purged = imported(memory, record(value), record(value, "purged"))
         assert (kept.state, kept.reason) == ("kept", "importer deleted it (version 2)")
         assert purged.state == "kept"
