@@ -29,7 +29,7 @@ COMMANDS = {
     "purge": ("write", "Erase the contents of a memory for good."),
     "outcome": ("outcome", "Record what happened after memories were used."),
     "outcomes": ("outcome", "List outcomes."),
-    "import": ("transfer", "Write memories from lines of JSON."),
+    "import": ("transfer", "Write memories from lines of JSON, or from another system."),
     "export": ("transfer", "Print memories as lines of JSON."),
     "copy": ("transfer", "Copy a store to another one, byte for byte."),
     "stats": ("upkeep", "Count memories, versions and bytes."),

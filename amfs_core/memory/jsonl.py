@@ -147,12 +147,7 @@ def _checked(memory: AgentMemory, lines: IO[bytes]) -> Iterator[_Line]:
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:
-    try:
-        fields = strict_json.parsed(raw.decode())
-    except UnicodeDecodeError as error:
-        raise InvalidValueError(f"byte {error.start + 1} is not UTF-8") from error
-    except strict_json.NotJSONError as error:
-        raise InvalidValueError(f"not JSON: {error}") from error
+    fields = strict_json.from_bytes(raw)
     if type(fields) is not dict:
         raise InvalidValueError('it must be an object such as {"entity_path": …, "key": …}')
     return fields
