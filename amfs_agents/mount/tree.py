@@ -1,0 +1,158 @@
+"""What is where, as far as it is known: so that not every look at a file is a request."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from amfs import AgentMemory, MemoryEntry
+from amfs_agents.files import children, content
+from amfs_agents.mount.names import Name
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """A file: its size in bytes, and when it was written, in nanoseconds since 1970."""
+
+    version: int
+    size: int
+    written: int
+    is_live: bool = True
+
+
+class Tree:
+    """Files and directories of a namespace.
+
+    Attributes are known for `max_age` seconds. That something is not there is never known: it is
+    asked. A directory that was once seen counts as one until a listing shows otherwise; those that
+    were made here, or emptied here, until they are removed here.
+    """
+
+    def __init__(self, memory: AgentMemory, max_age: float) -> None:
+        self._memory = memory
+        self._max_age = max_age
+        self._lock = threading.Lock()
+        self._files: dict[tuple[str, str], tuple[Attributes, float]] = {}
+        self._seen: set[str] = set()
+        self._made: set[str] = set()
+
+    def file(self, name: Name) -> Attributes | None:
+        """Return the attributes of a file, or None where there is none. 1 read, or nothing."""
+        return self._known(name) or self.note(name, self.read(name))
+
+    def read(self, name: Name) -> MemoryEntry | None:
+        """Return the newest live version of what a name stands for. 1 read."""
+        if not name.directory or name.must_be_directory:  # there is no memory without a directory
+            return None
+        entry = self._memory.read(name.directory, name.key)
+        self.note(name, entry)
+        return entry
+
+    def is_file_or_directory(self, name: Name) -> Attributes | bool:
+        """Return the attributes of a file, True for a directory, False where there is neither.
+
+        A read at most, and for what is not there a list more.
+        """
+        if name.must_be_directory:
+            return self.is_directory(name.path)
+        known = self._known(name)
+        if known is None and self._is_seen(name.path):
+            return True
+        return known or self.file(name) or self.is_directory(name.path)
+
+    def is_directory(self, path: str) -> bool:
+        """Return whether there is a directory. A list, or nothing."""
+        if not path or self._is_seen(path):
+            return True
+        files, directories = self.list(path)
+        return bool(files or directories)
+
+    def list(self, path: str) -> tuple[list[str], list[str]]:
+        """Return the keys of the files in a directory, and the segments of the directories. 1 list.
+
+        The root is "". What is not there is empty.
+        """
+        asked = time.monotonic()
+        entries = self._memory.list(path or None)
+        files, directories = children(entries, path)
+        with self._lock:
+            self._forget(path, asked)
+            for entry in entries:
+                self._keep((entry.entity_path, entry.key), _attributes(entry), asked)
+                self._see(entry.entity_path)
+            made = {one for one in self._made if one.rpartition("/")[0] == path}
+        return (
+            [entry.key for entry in files],
+            sorted({*directories, *(one.rpartition("/")[2] for one in made)}),
+        )
+
+    def note(self, name: Name, entry: MemoryEntry | None) -> Attributes | None:
+        """Take notice of the newest version of a memory; return the attributes if it is live."""
+        if entry is None:
+            return None
+        attributes = _attributes(entry)
+        with self._lock:
+            self._keep((name.directory, name.key), attributes, time.monotonic())
+            if attributes.is_live:
+                self._see(name.directory)
+        return attributes if attributes.is_live else None
+
+    def make(self, path: str) -> None:
+        """Have a directory, and those above it, be there although nothing may be in them."""
+        with self._lock:
+            while path:
+                self._made.add(path)
+                path = path.rpartition("/")[0]
+
+    def remove(self, path: str) -> bool:
+        """Let a directory in which nothing is be gone; False when there was none."""
+        with self._lock:
+            was_there = path in self._made or path in self._seen
+            self._made.discard(path)
+            self._seen.discard(path)
+            return was_there
+
+    def _known(self, name: Name) -> Attributes | None:
+        attributes, asked = self._files.get((name.directory, name.key), (None, 0.0))
+        if attributes is None or not attributes.is_live:
+            return None
+        return attributes if time.monotonic() - asked <= self._max_age else None
+
+    def _is_seen(self, path: str) -> bool:
+        return path in self._made or path in self._seen
+
+    def _see(self, path: str) -> None:
+        while path and path not in self._seen:
+            self._seen.add(path)
+            path = path.rpartition("/")[0]
+
+    def _keep(self, name: tuple[str, str], attributes: Attributes, asked: float) -> None:
+        before = self._files.get(name)
+        if before is None or before[0].version <= attributes.version:
+            self._files[name] = (attributes, asked)
+
+    def _forget(self, path: str, asked: float) -> None:
+        """Forget what was known under a path before now, and what is too old elsewhere."""
+        under = f"{path}/" if path else ""
+        oldest = time.monotonic() - self._max_age
+        self._files = {
+            name: known
+            for name, known in self._files.items()
+            if known[1] >= asked or (known[1] >= oldest and not f"{name[0]}/".startswith(under))
+        }
+        self._seen = {one for one in self._seen if one != path and not one.startswith(under)}
+
+
+def _attributes(entry: MemoryEntry) -> Attributes:
+    return Attributes(
+        entry.version,
+        0 if entry.deleted else len(content(entry.value)),
+        nanoseconds(entry),
+        is_live=entry.is_live(),
+    )
+
+
+def nanoseconds(entry: MemoryEntry) -> int:
+    """Return when a version was written, in nanoseconds since 1970."""
+    return int(entry.provenance.written_at.timestamp() * 1_000_000) * 1_000
