@@ -44,7 +44,7 @@ class Drafts:
             return [name.key for name in self._drafts if name.directory == path]
 
     def open(self, name: Name, flags: int) -> Draft:
-        """Return the draft of a file that is opened with the flags of open(2). 1 read.
+        """Return the draft of a file, opened with the flags that the system call was given. 1 read.
 
         `close` ends what this begins.
         Raises `FileNotFoundError`, `FileExistsError`.

@@ -37,6 +37,10 @@ def answered(operation: _Operation) -> _Operation:
     it failed.
     """
 
+    def about(files: Any, arguments: tuple[Any, ...]) -> str:
+        path, number = arguments[0], arguments[-1]
+        return repr(files.path_of(number) if path is None else path)
+
     @functools.wraps(operation)
     def answer(files: Any, *arguments: Any) -> Any:
         try:
@@ -47,10 +51,10 @@ def answered(operation: _Operation) -> _Operation:
             raise OSError(errno.ESTALE, error.reason) from error
         except AMFSError as error:
             number = _number(error)
-            _log.warning("%s %s: %s", operation.__name__, arguments[0], error.reason)
+            _log.warning("%s %s: %s", operation.__name__, about(files, arguments), error.reason)
             raise OSError(number, error.reason) from error
         except Exception as error:
-            _log.exception("%s %s failed", operation.__name__, arguments[0])
+            _log.exception("%s %s failed", operation.__name__, about(files, arguments))
             raise OSError(errno.EIO, str(error)) from error
 
     return answer  # type: ignore[return-value]

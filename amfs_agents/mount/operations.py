@@ -46,6 +46,7 @@ Attributes = dict[str, int]
 class _Open:
     """An open file: a version that does not change any more, or a draft."""
 
+    path: str
     data: bytes = b""
     draft: Draft | None = None
     is_writer: bool = False
@@ -90,6 +91,12 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
     def destroy(self, path: str) -> None:
         """Store what is still open for writing."""
         self._drafts.close_all()
+
+    def path_of(self, number: int) -> str:
+        """Return the path by which a file or directory was opened, of which only the number is
+        told."""
+        file = self._open.get(number)
+        return self._directories.get(number, "?") if file is None else file.path
 
     # -- looking -----------------------------------------------------------------------------
 
@@ -155,22 +162,22 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
             record = history.record(self._memory, place)
             if record is None:
                 raise _absent()
-            return self._opened(_Open(record.data))
+            return self._opened(_Open(path, record.data))
         name = _named(place)
         if _is_for_writing(flags):
-            return self._write_on(name, flags)
+            return self._write_on(path, name, flags)
         draft = self._drafts.find(name)
         if draft is not None and not draft.is_stored:
-            return self._opened(_Open(draft=draft))
+            return self._opened(_Open(path, draft=draft))
         entry = self._tree.read(name)
         if entry is None:
             raise _absent()
-        return self._opened(_Open(content(entry.value)))
+        return self._opened(_Open(path, content(entry.value)))
 
     @answered
     def create(self, path: str, mode: int, flags: int) -> int:
         """Make a file and open it."""
-        return self._write_on(self._changed(path), flags | os.O_CREAT)
+        return self._write_on(path, self._changed(path), flags | os.O_CREAT)
 
     @answered
     def read(self, path: str | None, size: int, offset: int, fh: int) -> bytes:
@@ -332,10 +339,11 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
             names[hidden_directory(segment) if name in files else name] = stat.S_IFDIR
         return names
 
-    def _write_on(self, name: Name, flags: int) -> int:
+    def _write_on(self, path: str, name: Name, flags: int) -> int:
         self._require_writing()
         draft = self._drafts.open(name, flags)
-        return self._opened(_Open(draft=draft, is_writer=True, appends=bool(flags & os.O_APPEND)))
+        appends = bool(flags & os.O_APPEND)
+        return self._opened(_Open(path, draft=draft, is_writer=True, appends=appends))
 
     def _opened(self, file: _Open) -> int:
         with self._lock:

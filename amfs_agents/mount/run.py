@@ -83,7 +83,7 @@ def _fuse() -> Any:
 
 def _program(fuse: Any) -> Any:
     class Program(fuse.FUSE):  # type: ignore[misc]
-        """mfusepy's, which drops the open file of a truncate, and the flags of a rename: to exchange
+        """mfusepy's, which drops the open file of a truncate and the flags of a rename: to exchange
         two names would overwrite one of them."""
 
         def truncate_fuse_3(self, path: bytes | None, length: int, file: Any) -> int:
