@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -50,7 +51,9 @@ def mount(
     Entity paths are directories, keys are files; .history/KEY/v3 is version 3, and v3.json all
     that is stored of it. Linux and macOS.
     """
-    importlib.import_module("platformdirs")  # named where it is missing, with the extra
+    for library in ("platformdirs", "mfusepy"):  # named where they are missing, with the extra
+        with contextlib.suppress(OSError):  # there is no libfuse, which is said below
+            importlib.import_module(library)
     from amfs_agents.mount.rescue import Rescue
     from amfs_agents.mount.run import mount as run
 

@@ -12,6 +12,7 @@ from amfs import AgentMemory
 from amfs_agents.mount.rescue import Rescue
 from amfs_core.errors import ConfigurationError
 
+_THREADS = 10
 _SIGNALLED = 8  # of fuse_main: the loop ended by a signal, or by an error of the device
 
 
@@ -28,8 +29,8 @@ def mount(
 
     `mounted` is called once it can be used. Raises `ConfigurationError` where it cannot be mounted.
     """
-    fuse = _fuse()
     point = _checked(directory, memory.adapter.location, rescue.directory)
+    fuse = _fuse()
     from amfs_agents.mount.operations import Operations
 
     was_mounted = False
@@ -41,7 +42,7 @@ def mount(
 
     operations = Operations(memory, writes=writes, max_age=max_age, rescue=rescue, mounted=begun)
     try:
-        _program(fuse)(operations, point, **_options(writes))
+        _program(fuse)(operations, point, **_options(fuse, writes))
     except RuntimeError as error:  # its number is all that fuse_main says
         if was_mounted and error.args == (_SIGNALLED,):
             return
@@ -52,7 +53,7 @@ def mount(
         ) from error
 
 
-def _options(writes: bool) -> dict[str, Any]:
+def _options(fuse: Any, writes: bool) -> dict[str, Any]:
     options: dict[str, Any] = {
         "foreground": True,
         "fsname": "amfs",
@@ -67,6 +68,8 @@ def _options(writes: bool) -> dict[str, Any]:
     }
     if sys.platform == "linux":
         options |= {"subtype": "amfs", "auto_unmount": True}
+    if fuse.fuse_version_major == 3:
+        options["max_idle_threads"] = _THREADS  # of its own default libfuse says that it is invalid
     return options
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -31,7 +32,8 @@ from amfs_core.errors import (
     WriteOutcomeUnknownError,
 )
 from amfs_local import LocalAdapter
-from tests.conftest import NOT_COVERED
+from tests.conftest import NOT_COVERED, REPOSITORY
+from tests.docs.test_docs import Block
 from tests.support import mounted as support
 from tests.support.mounted import Mounted, MountUnavailableError, mounting
 from tests.support.served import Served
@@ -238,6 +240,24 @@ def test_a_removed_file_is_still_read_and_written_by_who_has_it_open(
     assert os.listdir(here) == [] and memory.history(here.name, "new") == []
 
 
+def test_what_the_documentation_shows_works(fuse: None, tmp_path: Path) -> None:
+    page = REPOSITORY / "docs" / "filesystem.md"
+    (script,) = (block.text for block in Block.all_of(page) if "amfs mount" in block.text)
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", f"{script}\nwait"],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": programs, "AMFS_AGENT_ID": "you"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    said = done.stdout.splitlines()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "team/notes/day:pelicans fish" in said and "> herons fish" in said
+    assert [line.split("\t")[0] for line in said[-2:]] == ["v1", "v2"]
+
+
 # --- names, history, refusals --------------------------------------------------------------------
 
 
@@ -408,6 +428,40 @@ def test_what_is_appended_in_two_mounts_at_once_is_all_there(
     assert (there / "log").read_text().split() == lines
 
 
+def test_what_two_mounts_overwrite_at_once_is_a_version_or_kept(
+    here: Path, other_mount: Mounted, memory: AgentMemory, place: Path
+) -> None:
+    memory.write(here.name, "plan", "begin")
+    done: list[str] = []
+    refused: list[str] = []
+
+    def overwrite(directory: Path, name: str) -> None:
+        for number in range(20):
+            text = f"{name} {number} of {here.name}"
+            file = os.open(directory / "plan", os.O_WRONLY | os.O_TRUNC)
+            os.write(file, text.encode())
+            try:
+                os.close(file)
+            except OSError as error:
+                assert error.errno == errno.ESTALE
+                refused.append(text)
+            else:
+                done.append(text)
+
+    threads = [
+        threading.Thread(target=overwrite, args=(directory, name))
+        for directory, name in ((here, "a"), (other_mount.point / here.name, "b"))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(done) + len(refused) == 40
+    assert sorted(values(memory, here.name, "plan")) == sorted(["begin", *done])
+    kept = {file.read_text() for file in (place / "rescued").iterdir()} if refused else set()
+    assert {text for text in kept if here.name in text} == set(refused)
+
+
 def test_a_file_that_another_removed_is_not_brought_back(
     here: Path, other_mount: Mounted, memory: AgentMemory
 ) -> None:
@@ -428,6 +482,14 @@ def test_a_file_that_another_removed_is_not_brought_back(
 
 _PATHS = st.sampled_from(["x", "y", "d", "d/x", "d/y", "d/e/x"])
 _BYTES = st.binary(max_size=6) | st.sampled_from([b"text\n", b"\xff", b""])
+_MODES = st.sampled_from(
+    [
+        os.O_RDWR,
+        os.O_RDWR | os.O_CREAT,
+        os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+        os.O_WRONLY | os.O_APPEND,
+    ]
+)
 _STEPS = st.one_of(
     st.tuples(st.just("write"), _PATHS, _BYTES),
     st.tuples(st.just("append"), _PATHS, _BYTES),
@@ -435,46 +497,80 @@ _STEPS = st.one_of(
     st.tuples(st.just("overlay"), _PATHS, _BYTES),
     st.tuples(st.just("resize"), _PATHS, st.integers(0, 9)),
     st.tuples(st.just("replace"), _PATHS, _PATHS),
-    st.tuples(
-        st.sampled_from(["read", "remove", "mkdir", "rmdir", "list", "size"]), _PATHS, st.none()
-    ),
+    st.tuples(st.sampled_from(["read", "remove", "size"]), _PATHS, st.none()),
+    st.tuples(st.sampled_from(["mkdir", "rmdir", "list"]), _PATHS, st.none()),
+    st.tuples(st.just("hold"), _PATHS, _MODES),
+    st.tuples(st.just("held write"), st.none(), _BYTES),
+    st.tuples(st.just("held resize"), st.none(), st.integers(0, 9)),
+    st.tuples(st.sampled_from(["held sync", "held close"]), st.none(), st.none()),
 )
 
+Step = tuple[str, Any, Any]
 
-def act(root: Path, step: tuple[str, str, Any]) -> object:
-    """Do a step: what comes of it, or the number of its error."""
-    kind, path, argument = step
-    file = root / path
-    try:
+
+class Program:
+    """Takes steps under a directory; one file may be held open meanwhile."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._held: int | None = None
+
+    def take(self, step: Step) -> object:
+        """Take a step: what comes of it, or the name of its error."""
+        kind, path, argument = step
+        try:
+            if path is None:
+                return None if self._held is None else self._with_held(kind, self._held, argument)
+            if kind == "hold":
+                self.end()
+                self._held = os.open(self.root / path, argument)
+                return None
+            return self._with(kind, self.root / path, argument)
+        except OSError as error:
+            return errno.errorcode[error.errno or 0]
+
+    def end(self) -> None:
+        """Close what is held open."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            os.close(held)
+
+    def _with_held(self, kind: str, held: int, argument: Any) -> object:
+        match kind:
+            case "held write":
+                return os.write(held, argument)
+            case "held resize":
+                return os.ftruncate(held, argument)
+            case "held sync":
+                return os.fsync(held)
+            case _:
+                return self.end()
+
+    def _with(self, kind: str, file: Path, argument: Any) -> object:
         match kind:
             case "write":
                 return file.write_bytes(argument)
-            case "append":
-                with open(file, "ab") as appended:
-                    return appended.write(argument)
-            case "create":
-                with open(file, "xb") as created:
-                    return created.write(argument)
+            case "append" | "create":
+                with open(file, {"append": "ab", "create": "xb"}[kind]) as opened:
+                    return opened.write(argument)
             case "overlay":
-                with open(file, "r+b") as changed:
-                    changed.seek(3)
-                    changed.write(argument)
-                    changed.seek(0)
-                    return changed.read()
+                with open(file, "r+b") as opened:
+                    opened.seek(3)
+                    opened.write(argument)
+                    opened.seek(0)
+                    return opened.read()
             case "resize":
                 return os.truncate(file, argument)
             case "replace":
-                return None if file.is_dir() else os.replace(file, root / argument)
+                return None if file.is_dir() else os.replace(file, self.root / argument)
             case "read":
                 return file.read_bytes()
-            case "remove" | "mkdir" | "rmdir":
-                return {"remove": os.unlink, "mkdir": os.mkdir, "rmdir": os.rmdir}[kind](file)
             case "list":
                 return sorted(os.listdir(file))
-            case _:
+            case "size":
                 return None if file.is_dir() else file.stat().st_size
-    except OSError as error:
-        return errno.errorcode[error.errno or 0]
+            case _:
+                return {"remove": os.unlink, "mkdir": os.mkdir, "rmdir": os.rmdir}[kind](file)
 
 
 def tree(root: Path) -> dict[str, bytes | None]:
@@ -489,19 +585,24 @@ def test_random_programs_cannot_tell_it_from_a_directory(
 ) -> None:
     numbers = iter(range(10**6))
 
+    def stored(name: str) -> set[str]:
+        path = f"{here.name}/{name}"
+        return {f"{one.entity_path}/{one.key}"[len(path) + 1 :] for one in memory.list(path)}
+
     @settings(max_examples=25)
     @given(st.lists(_STEPS, min_size=5, max_size=25))
-    def beside(steps: list[tuple[str, str, Any]]) -> None:
+    def beside(steps: list[Step]) -> None:
         name = str(next(numbers))
-        ours, theirs = here / name, tmp_path / name
-        ours.mkdir()
-        theirs.mkdir()
+        ours, theirs = Program(here / name), Program(tmp_path / name)
+        ours.root.mkdir()
+        theirs.root.mkdir()
         for step in steps:
-            assert act(ours, step) == act(theirs, step), step
-        assert tree(ours) == tree(theirs)
-        stored = {f"{one.entity_path}/{one.key}" for one in memory.list(f"{here.name}/{name}")}
-        files = [path for path, content in tree(theirs).items() if content is not None]
-        until(lambda: stored == {f"{here.name}/{name}/{path}" for path in files})
+            assert ours.take(step) == theirs.take(step), step
+        ours.end()
+        theirs.end()
+        assert tree(ours.root) == tree(theirs.root)
+        files = {path for path, content in tree(theirs.root).items() if content is not None}
+        until(lambda: stored(name) == files)  # nobody waits for the last close of an empty file
 
     beside()
 

@@ -56,6 +56,7 @@ NOT_RUN = {
     "README.md": 2,
     "docs/anthropic.md": 1,
     "docs/deployment.md": 3,
+    "docs/filesystem.md": 1,
     "docs/http.md": 1,
     "docs/layout.md": 1,
     "docs/observability.md": 1,
