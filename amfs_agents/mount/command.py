@@ -75,16 +75,16 @@ def mount(
         directory,
         writes=writes,
         max_age=max_age.total_seconds(),
-        rescue=Rescue(_state() if rescue is None else rescue),
+        rescue=Rescue(_state(writes) if rescue is None else rescue),
         mounted=say,
     )
 
 
-def _state() -> str:
+def _state(writes: bool) -> str:
     import platformdirs
 
     directory = os.path.join(platformdirs.user_state_dir("amfs", appauthor=False), "rescued")
-    if not os.path.isabs(directory):  # "~", as nobody knows the home directory
+    if writes and not os.path.isabs(directory):  # "~", as nobody knows the home directory
         raise ConfigurationError(
             "there is no home directory to keep in what could not be stored",
             hint="name a directory with --rescue",

@@ -42,9 +42,14 @@ class Draft:
         return not self._has_news and not self._is_empty_news
 
     @property
-    def has_version(self) -> bool:
-        """True when it builds on a live version."""
-        return self._is_on_live
+    def version(self) -> int:
+        """The number of the version that it builds on, 0 for none."""
+        return self._base
+
+    @property
+    def may_have_version(self) -> bool:
+        """True when it builds on a live version, or may be one without our knowing."""
+        return self._is_on_live or self._write_id is not None or bool(self._earlier)
 
     def build_on(self, base: MemoryEntry | None) -> None:
         """Begin with the content of a version."""

@@ -46,25 +46,21 @@ class Drafts:
     def open(self, name: Name, flags: int) -> Draft:
         """Return the draft of a file, opened with the flags that the system call was given. 1 read.
 
-        `close` ends what this begins.
-        Raises `FileNotFoundError`, `FileExistsError`.
+        `close` ends what this begins. Raises `FileNotFoundError`, `FileExistsError`.
         """
-        newest = self._tree.read(name)
-        with self._lock:
-            draft = self._drafts.get(name)
-            if draft is not None and draft.is_stored and newest is None:
-                draft = None  # somebody else removed the file: this is another one
-            if flags & os.O_EXCL and flags & os.O_CREAT and (draft or newest):
-                raise FileExistsError(errno.EEXIST, "it is there already")
-            if draft is None:
-                if newest is None and not flags & os.O_CREAT:
-                    raise FileNotFoundError(errno.ENOENT, "it is gone")
-                draft = self._drafts[name] = Draft(self._memory, name, newest)
-            self._writers[draft] = self._writers.get(draft, 0) + 1
-        draft.refresh(newest)
-        if flags & os.O_TRUNC:
-            draft.empty()
-        return draft
+        while True:
+            draft = self.find(name)
+            version = None if draft is None else draft.version
+            newest = self._tree.read(name)
+            with self._lock:
+                if self._drafts.get(name) is not draft or (draft and draft.version != version):
+                    continue  # somebody here was quicker, and what was read may be older
+                draft = self._joined(name, draft, newest, flags)
+                self._writers[draft] = self._writers.get(draft, 0) + 1
+            draft.refresh(newest)
+            if flags & os.O_TRUNC:
+                draft.empty()
+            return draft
 
     def store(self, draft: Draft, *, even_if_empty: bool) -> None:
         """Make a draft a version, if there is something new in it. 1 write.
@@ -113,7 +109,7 @@ class Drafts:
         draft = self.find(name)
         tombstone = None
         with _locked(draft):
-            if draft is None or draft.has_version:
+            if draft is None or draft.may_have_version:
                 tombstone = self._memory.delete(name.directory, name.key)
             self._replace(name, draft)
         if tombstone is None and draft is None:
@@ -136,7 +132,9 @@ class Drafts:
             return
         with draft.lock:
             value = value_of(bytes(draft.data))
-            entry = self._move(old, new, value, replaces=replaces, was_stored=draft.has_version)
+            entry = self._move(
+                old, new, value, replaces=replaces, was_stored=draft.may_have_version
+            )
             with self._lock:
                 self._drafts.pop(old, None)
                 self._drafts[new] = draft
@@ -151,6 +149,20 @@ class Drafts:
                 self.store(draft, even_if_empty=True)
             except Exception as error:
                 self._give_up(draft, error)
+
+    def _joined(
+        self, name: Name, draft: Draft | None, newest: MemoryEntry | None, flags: int
+    ) -> Draft:
+        """Return the draft that an open file has, or a new one, if its flags allow it."""
+        if draft is not None and draft.is_stored and newest is None:
+            draft = None  # somebody else removed the file: this is another one
+        if flags & os.O_EXCL and flags & os.O_CREAT and (draft or newest):
+            raise FileExistsError(errno.EEXIST, "it is there already")
+        if draft is None:
+            if newest is None and not flags & os.O_CREAT:
+                raise FileNotFoundError(errno.ENOENT, "it is gone")
+            draft = self._drafts[name] = Draft(self._memory, name, newest)
+        return draft
 
     def _move(
         self, old: Name, new: Name, value: object, *, replaces: bool, was_stored: bool = True
@@ -210,9 +222,10 @@ class Drafts:
             if self._drafts.get(draft.name) is draft:
                 del self._drafts[draft.name]
         reason = error.reason if isinstance(error, AMFSError) else str(error)
+        path = draft.name.path
         try:
             place = self._rescue.keep(draft.name, data)
         except OSError as failure:
-            _log.error("%s: not stored (%s), and not kept: %s", draft.name.path, reason, failure)
+            _log.error("%r: not stored (%s), and not kept: %s", path, reason, failure)
         else:
-            _log.error("%s: not stored (%s); it is kept in %s", draft.name.path, reason, place)
+            _log.error("%r: not stored (%s); it is kept in %s", path, reason, place)

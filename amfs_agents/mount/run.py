@@ -34,10 +34,12 @@ def mount(
     from amfs_agents.mount.operations import Operations
 
     was_mounted = False
+    working_directory = os.getcwd()
 
     def begun() -> None:
         nonlocal was_mounted
         was_mounted = True
+        os.chdir(working_directory)  # which libfuse left; settings may name files from there
         mounted()
 
     operations = Operations(memory, writes=writes, max_age=max_age, rescue=rescue, mounted=begun)

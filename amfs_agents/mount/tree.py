@@ -10,6 +10,9 @@ from amfs import AgentMemory, MemoryEntry
 from amfs_agents.files import children, content
 from amfs_agents.mount.names import Name
 
+_MOST = 100_000
+"""Files that are remembered although nobody listed them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
@@ -25,8 +28,9 @@ class Tree:
     """Files and directories of a namespace.
 
     Attributes are known for `max_age` seconds. That something is not there is never known: it is
-    asked. A directory that was once seen counts as one until a listing shows otherwise; those that
-    were made here, or emptied here, until they are removed here.
+    asked. A directory that was once seen counts as one until a listing shows otherwise (that it is
+    gone, or that a memory has its name); those that were made here, or emptied here, until they are
+    removed here.
     """
 
     def __init__(self, memory: AgentMemory, max_age: float) -> None:
@@ -34,6 +38,7 @@ class Tree:
         self._max_age = max_age
         self._lock = threading.Lock()
         self._files: dict[tuple[str, str], tuple[Attributes, float]] = {}
+        self._most = _MOST
         self._seen: set[str] = set()
         self._made: set[str] = set()
 
@@ -57,7 +62,7 @@ class Tree:
         if name.must_be_directory:
             return self.is_directory(name.path)
         known = self._known(name)
-        if known is None and self._is_seen(name.path):
+        if known is None and self._is_seen(name.path) and not self._was_file(name):
             return True
         return known or self.file(name) or self.is_directory(name.path)
 
@@ -93,6 +98,8 @@ class Tree:
             return None
         attributes = _attributes(entry)
         with self._lock:
+            if len(self._files) > self._most:
+                self._files.clear()
             self._keep((name.directory, name.key), attributes, time.monotonic())
             if attributes.is_live:
                 self._see(name.directory)
@@ -119,6 +126,9 @@ class Tree:
             return None
         return attributes if time.monotonic() - asked <= self._max_age else None
 
+    def _was_file(self, name: Name) -> bool:
+        return (name.directory, name.key) in self._files
+
     def _is_seen(self, path: str) -> bool:
         return path in self._made or path in self._seen
 
@@ -139,8 +149,14 @@ class Tree:
         self._files = {
             name: known
             for name, known in self._files.items()
-            if known[1] >= asked or (known[1] >= oldest and not f"{name[0]}/".startswith(under))
+            if known[1] >= asked
+            or (
+                not f"{name[0]}/".startswith(under)
+                # What has the name of a directory is remembered as something to ask for.
+                and (known[1] >= oldest or f"{name[0]}/{name[1]}" in self._seen)
+            )
         }
+        self._most = max(_MOST, 2 * len(self._files))
         self._seen = {one for one in self._seen if one != path and not one.startswith(under)}
 
 

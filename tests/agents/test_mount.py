@@ -25,6 +25,7 @@ from amfs_agents.mount.draft import Draft
 from amfs_agents.mount.names import Name, name_of, place_of
 from amfs_agents.mount.rescue import Rescue
 from amfs_agents.mount.run import mount as mount_memory
+from amfs_agents.mount.tree import Attributes, Tree
 from amfs_core.errors import (
     BackendUnavailableError,
     ConfigurationError,
@@ -298,6 +299,22 @@ def test_a_memory_and_a_directory_of_one_name_are_both_there(
     assert os.listdir(here) == ["b"] and (here / "b" / "c").read_text() == "below"
 
 
+def test_a_memory_is_not_taken_for_the_directory_of_its_name_when_all_known_is_too_old(
+    tmp_path: Path,
+) -> None:
+    with AgentMemory("a", adapter=LocalAdapter(tmp_path)) as memory:
+        memory.write("a", "b", "file")
+        memory.write("a/b", "c", "below")
+        tree = Tree(memory, max_age=0)
+        tree.list("a")
+        tree.list("other")  # forgets what is too old
+        found = tree.is_file_or_directory(Name("a", "b"))
+        assert isinstance(found, Attributes) and found.size == 4
+        assert tree.is_file_or_directory(Name("a", "b", must_be_directory=True)) is True
+        memory.delete("a", "b")
+        assert tree.is_file_or_directory(Name("a", "b")) is True
+
+
 def test_the_history_lies_beside_and_is_only_read(here: Path, memory: AgentMemory) -> None:
     base = here.name
     memory.write(base, "day", "one\n")
@@ -404,7 +421,7 @@ def test_a_conflict_is_an_error_and_loses_nothing(
         os.close(file)
     assert (here / "plan").read_text() == "theirs"
     assert values(memory, here.name, "plan") == ["one", "theirs"]
-    (line,) = [line for line in mount.lines if f"{here.name}/plan: not stored" in line]
+    (line,) = [line for line in mount.lines if f"{here.name}/plan': not stored" in line]
     kept = Path(line.rpartition(" kept in ")[2])
     assert kept.parent == place / "rescued" and kept.read_bytes() == b"mine"
     assert kept.stat().st_mode & 0o777 == 0o600
@@ -688,6 +705,7 @@ def test_operations_cost_the_requests_that_the_design_names(fuse: None, tmp_path
 def test_what_is_open_is_stored_when_the_mount_ends(fuse: None, tmp_path: Path) -> None:
     for how in (signal.SIGINT, signal.SIGTERM):
         with mounting(tmp_path / "point", "store", "--write", cwd=tmp_path) as mounted:
+            assert os.readlink(f"/proc/{mounted.process.pid}/cwd") == str(tmp_path)
             (mounted.point / "notes").mkdir(exist_ok=True)
             file = os.open(mounted.point / "notes" / how.name, os.O_WRONLY | os.O_CREAT)
             os.write(file, b"not closed")
@@ -773,7 +791,7 @@ def test_a_store_that_is_away_is_an_error_with_its_reason_and_later_fine(
         assert any(
             "amfs: readdir '/notes': " in line and served.url in line for line in mounted.lines
         )
-        until(lambda: "notes/lost: not stored" in mounted.said)
+        until(lambda: "'notes/lost': not stored" in mounted.said)
         (kept,) = (tmp_path / "rescued").iterdir()
         assert kept.read_bytes() == b"kept"
         again = Served(*state, "--port", str(served.port), before=before)
