@@ -9,7 +9,7 @@ import time
 from amfs import AgentMemory, MemoryEntry
 from amfs_agents.files import content, is_binary, value_of
 from amfs_agents.mount.names import Name
-from amfs_core.errors import VersionConflictError
+from amfs_core.errors import VersionConflictError, WriteOutcomeUnknownError
 from amfs_core.versions import new_write_id
 
 
@@ -29,9 +29,7 @@ class Draft:
         self.is_given_up = False  # what was written is kept elsewhere, and no more is taken
         self._memory = memory
         self._write_id: str | None = None  # of the try to store what is in it now
-        self._earlier: set[str] = (
-            set()
-        )  # of tries that failed, and may have been stored all the same
+        self._unanswered: list[str] = []  # of tries that may have been stored all the same
         self._has_news = False
         self._is_empty_news = base is None
         self.build_on(base)
@@ -49,7 +47,7 @@ class Draft:
     @property
     def may_have_version(self) -> bool:
         """True when it builds on a live version, or may be one without our knowing."""
-        return self._is_on_live or self._write_id is not None or bool(self._earlier)
+        return self._is_on_live or bool(self._unanswered)
 
     def build_on(self, base: MemoryEntry | None) -> None:
         """Begin with the content of a version."""
@@ -115,6 +113,10 @@ class Draft:
                     if settled is None:
                         continue
                     entry = settled
+                except WriteOutcomeUnknownError:
+                    if self._write_id is not None and self._write_id not in self._unanswered:
+                        self._unanswered.append(self._write_id)
+                    raise
                 self._became(entry)
                 return entry
 
@@ -133,9 +135,7 @@ class Draft:
 
     def _is_new_try(self) -> None:
         self.written = time.time_ns()
-        if self._write_id is not None:
-            self._earlier.add(self._write_id)
-            self._write_id = None
+        self._write_id = None
 
     def _write(self) -> MemoryEntry:
         value = value_of(bytes(self.data))
@@ -152,18 +152,20 @@ class Draft:
     def _settle(self, conflict: VersionConflictError) -> MemoryEntry | None:
         """Return the version that this draft already is, or None when it is to be tried again on
         another base; raise the conflict where it is one."""
+        own = self._own()
+        if own is not None:
+            if own.provenance.write_id == self._write_id:
+                return own
+            self._base, self._is_on_live = own.version, True
+            self._unanswered.clear()
+            if self._appended_at is not None:
+                self._appended_at = len(content(own.value))
+            return None
         newest = self._memory.read(self.name.directory, self.name.key)
         if newest is None:
             if self._is_on_live:  # somebody removed it meanwhile
                 raise conflict
             self._base = conflict.actual  # a tombstone
-            return None
-        if newest.provenance.write_id == self._write_id:
-            return newest
-        if newest.provenance.write_id in self._earlier:
-            self._base, self._is_on_live = newest.version, True
-            if self._appended_at is not None:
-                self._appended_at = len(content(newest.value))
             return None
         if self._appended_at is None:
             raise conflict
@@ -173,10 +175,18 @@ class Draft:
         self._is_new_try()
         return None
 
+    def _own(self) -> MemoryEntry | None:
+        """Return the version that the last of the tries without an answer made after all."""
+        for write_id in reversed(self._unanswered):
+            entry = self._memory.find_write(self.name.directory, self.name.key, write_id)
+            if entry is not None:
+                return entry
+        return None
+
     def _became(self, entry: MemoryEntry) -> None:
         self._base = entry.version
         self._is_on_live = True
         self._has_news = self._is_empty_news = False
         self._appended_at = len(self.data)
         self._write_id = None
-        self._earlier.clear()
+        self._unanswered.clear()

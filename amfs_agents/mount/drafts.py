@@ -124,17 +124,20 @@ class Drafts:
         `replaces` false `FileExistsError`.
         """
         draft = self.find(old)
-        if draft is None:
-            source = self._tree.read(old)
-            if source is None:
-                raise FileNotFoundError(errno.ENOENT, "it is gone")
-            self._move(old, new, source.value, replaces=replaces)
-            return
-        with draft.lock:
-            value = value_of(bytes(draft.data))
-            entry = self._move(
-                old, new, value, replaces=replaces, was_stored=draft.may_have_version
-            )
+        with _locked(draft):
+            was_stored = draft is None or draft.may_have_version
+            if draft is None or draft.is_stored:
+                source = self._tree.read(old)
+                if source is None:
+                    raise FileNotFoundError(errno.ENOENT, "it is gone")
+                value = source.value  # what is structured stays so
+                if draft is not None:
+                    draft.refresh(source)
+            else:
+                value = value_of(bytes(draft.data))
+            entry = self._move(old, new, value, replaces=replaces, was_stored=was_stored)
+            if draft is None:
+                return
             with self._lock:
                 self._drafts.pop(old, None)
                 self._drafts[new] = draft
@@ -165,7 +168,7 @@ class Drafts:
         return draft
 
     def _move(
-        self, old: Name, new: Name, value: object, *, replaces: bool, was_stored: bool = True
+        self, old: Name, new: Name, value: object, *, replaces: bool, was_stored: bool
     ) -> MemoryEntry:
         replaced = self.find(new) if replaces else None
         with _locked(replaced):

@@ -42,16 +42,13 @@ class Tree:
         self._seen: set[str] = set()
         self._made: set[str] = set()
 
-    def file(self, name: Name) -> Attributes | None:
-        """Return the attributes of a file, or None where there is none. 1 read, or nothing."""
-        return self._known(name) or self.note(name, self.read(name))
-
     def read(self, name: Name) -> MemoryEntry | None:
         """Return the newest live version of what a name stands for. 1 read."""
         if not name.directory or name.must_be_directory:  # there is no memory without a directory
             return None
+        asked = time.monotonic()
         entry = self._memory.read(name.directory, name.key)
-        self.note(name, entry)
+        self.note(name, entry, asked)
         return entry
 
     def is_file_or_directory(self, name: Name) -> Attributes | bool:
@@ -64,7 +61,9 @@ class Tree:
         known = self._known(name)
         if known is None and self._is_seen(name.path) and not self._was_file(name):
             return True
-        return known or self.file(name) or self.is_directory(name.path)
+        if known is None and (entry := self.read(name)) is not None:
+            known = _attributes(entry)
+        return known or self.is_directory(name.path)
 
     def is_directory(self, path: str) -> bool:
         """Return whether there is a directory. A list, or nothing."""
@@ -92,18 +91,18 @@ class Tree:
             sorted({*directories, *(one.rpartition("/")[2] for one in made)}),
         )
 
-    def note(self, name: Name, entry: MemoryEntry | None) -> Attributes | None:
-        """Take notice of the newest version of a memory; return the attributes if it is live."""
+    def note(self, name: Name, entry: MemoryEntry | None, asked: float | None = None) -> None:
+        """Take notice of the newest version of a memory, asked for then (by default, now)."""
         if entry is None:
-            return None
+            return
         attributes = _attributes(entry)
         with self._lock:
             if len(self._files) > self._most:
                 self._files.clear()
-            self._keep((name.directory, name.key), attributes, time.monotonic())
+            moment = time.monotonic() if asked is None else asked
+            self._keep((name.directory, name.key), attributes, moment)
             if attributes.is_live:
                 self._see(name.directory)
-        return attributes if attributes.is_live else None
 
     def make(self, path: str) -> None:
         """Have a directory, and those above it, be there although nothing may be in them."""

@@ -479,6 +479,19 @@ def test_what_two_mounts_overwrite_at_once_is_a_version_or_kept(
     assert {text for text in kept if here.name in text} == set(refused)
 
 
+def test_what_is_renamed_while_it_is_open_is_the_newest_version(
+    here: Path, memory: AgentMemory
+) -> None:
+    memory.write(here.name, "old", {"n": 1})
+    with open(here / "old", "a") as file:
+        memory.write(here.name, "old", {"n": 2})
+        os.rename(here / "old", here / "new")
+        assert values(memory, here.name, "new") == [{"n": 2}]
+        file.write(" more")
+    assert values(memory, here.name, "new") == [{"n": 2}, '{"n":2} more']
+    assert os.listdir(here) == ["new"]
+
+
 def test_a_file_that_another_removed_is_not_brought_back(
     here: Path, other_mount: Mounted, memory: AgentMemory
 ) -> None:
@@ -662,6 +675,23 @@ def test_a_version_that_was_stored_without_an_answer_is_not_stored_twice(
             until(lambda draft=draft: succeeds(lambda: draft.store(even_if_empty=False)))
         assert values(memory, "notes", "same") == ["one"]
         assert values(memory, "notes", "more") == ["one", "one two"]
+
+
+def test_what_was_appended_without_an_answer_is_not_appended_twice(tmp_path: Path) -> None:
+    adapter = Forgetful(tmp_path)
+    with AgentMemory("a", adapter=adapter, patience=0.0) as memory:
+        memory.write("notes", "log", "1\n")
+        draft = Draft(memory, Name("notes", "log"), memory.read("notes", "log"))
+        draft.write(b"2\n", None)
+        adapter.is_away = True
+        with pytest.raises(WriteOutcomeUnknownError):
+            draft.store(even_if_empty=False)
+        adapter.is_away = False
+        with AgentMemory("b", adapter=LocalAdapter(tmp_path)) as other:
+            other.update("notes", "log", lambda text: f"{text}other\n")
+        draft.write(b"3\n", None)
+        until(lambda: succeeds(lambda: draft.store(even_if_empty=False)))
+        assert values(memory, "notes", "log")[-1] == "1\n2\nother\n3\n"
 
 
 # --- requests ------------------------------------------------------------------------------------
