@@ -57,6 +57,7 @@ NOT_RUN = {
     "docs/agent-framework.md": 1,
     "docs/anthropic.md": 1,
     "docs/deployment.md": 3,
+    "docs/filesystem.md": 1,
     "docs/http.md": 1,
     "docs/import.md": 1,
     "docs/layout.md": 1,
