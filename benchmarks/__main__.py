@@ -15,12 +15,14 @@ from rich.table import Table
 from benchmarks import (
     beside,
     contention,
+    conversations,
     depth,
     entries,
     find,
     interpreter,
     load,
     local,
+    looks,
     machine,
     page,
     requests,
@@ -56,9 +58,11 @@ PARTS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "contention": contention.outcomes,
     "entries": entries.sizes,
     "watch": watch.latencies,
+    "looks": looks.with_nothing_new,
     "server": server.over_http,
     "locomo": load.locomo,
     "load": load.conversations,
+    "conversations": conversations.kept,
 }
 
 

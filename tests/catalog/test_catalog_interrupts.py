@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from amfs_core.catalog import refresh, search
-from amfs_core.catalog.sqlite import catalog, database
+from amfs_core.catalog import live, own, refresh, search
+from amfs_core.catalog.sqlite import answers, catalog, database
 from amfs_core.memory import AgentMemory
 from amfs_core.testing import FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import together
@@ -22,14 +22,14 @@ from amfs_core.testing.cases import together
 STRIDE = int(os.environ.get("AMFS_INTERRUPT_STRIDE", "5"))
 """How many places are passed over for each that is tried: 1 tries all, in a few minutes."""
 
-FILES = {module.__file__ for module in (catalog, database, refresh, search)}
+FILES = {module.__file__ for module in (answers, catalog, database, live, own, refresh, search)}
 
 Place = tuple[CodeType, int]
 
 
 def _lets_in(name: str) -> bool:
     """Whether the interpreter looks for signals once it has done an instruction."""
-    return name in ("RESUME", "CALL", "CALL_FUNCTION_EX") or "JUMP_BACKWARD" in name
+    return name in ("RESUME", "CALL", "CALL_KW", "CALL_FUNCTION_EX") or "JUMP_BACKWARD" in name
 
 
 class Places:
@@ -47,6 +47,8 @@ class Places:
         self._names: dict[CodeType, dict[int, str]] = {}
 
     def during(self, use: Callable[[], object]) -> object:
+        # Python 3.12 looks when tracing begins whether any frame wants its instructions.
+        sys._getframe().f_trace_opcodes = True
         sys.settrace(self)
         try:
             return use()
@@ -56,6 +58,7 @@ class Places:
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
         if frame.f_code.co_filename not in FILES:
             return None
+        frame.f_trace = self._step  # first: Python 3.13 looks for it on the next line
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         return self._step
