@@ -39,6 +39,7 @@ from amfs_core.versions import Change, Diff
 if TYPE_CHECKING:
     from amfs.async_memory import AsyncAgentMemory
     from amfs.config import open_store
+    from amfs_core.layers import Layered, Mirror, Routed
     from amfs_core.watch import Watch
 
 __version__ = "0.1.0"
@@ -62,8 +63,10 @@ __all__ = [
     "Health",
     "InvalidKeyError",
     "InvalidValueError",
+    "Layered",
     "MemoryEntry",
     "Metrics",
+    "Mirror",
     "Outcome",
     "OutcomeConflictError",
     "OutcomePendingError",
@@ -71,6 +74,7 @@ __all__ = [
     "OutcomeUnknownError",
     "PermissionDeniedError",
     "Provenance",
+    "Routed",
     "SearchHit",
     "Stats",
     "StorageFullError",
@@ -94,6 +98,10 @@ def __getattr__(name: str) -> Any:
         from amfs_core.watch import Watch
 
         return Watch
+    if name in ("Layered", "Mirror", "Routed"):
+        from amfs_core import layers
+
+        return getattr(layers, name)
     if name == "open_store":
         from amfs.config import open_store
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import islice
 from typing import Any
 
-from amfs_core.doctor import Check, Diagnosis, checks_of, labelled, ok, warning
+from amfs_core.doctor import Check, Diagnosis, checks_of, labelled, ok, problem, warning
 from amfs_core.errors import AMFSError, ConfigurationError, OutcomeUnknownError
 from amfs_core.layers.backlog import Backlog, Verb
 from amfs_core.layers.failover import Failover, FailoverLog
@@ -259,6 +259,11 @@ class Layered(WrappedAdapter):
 
     def _compare(self, mirror: StorageAdapter) -> Diagnosis:
         """Say whether the first 1,000 objects are in a mirror. 2 requests or a few more."""
+        if is_within(self.inner, mirror) or is_within(mirror, self.inner):
+            return problem(
+                f"it is at {mirror.location}, and the primary store at {self.inner.location}",
+                "give it a place of its own",
+            )
         keys = [info.key for info in islice(self.inner.list(""), PAGE)]
         there = set[str]()
         for info in mirror.list("") if keys else ():
@@ -280,7 +285,10 @@ def _text(error: AMFSError | None) -> str | None:
 
 
 def _require_apart(primary: StorageAdapter, other: StorageAdapter, name: str) -> None:
-    """Refuse a store in another one: their objects would be taken for those of the other."""
+    """Refuse a store in another one: their objects would be taken for those of the other. Where a
+    bucket is takes requests for credentials to find out; that is left to `amfs doctor`."""
+    if any(getattr(store, "paged", True) for store in (primary, other)):
+        return
     if is_within(primary, other) or is_within(other, primary):
         raise ConfigurationError(
             f"{name} is at {other.location}, and the primary store at {primary.location}: one is "
