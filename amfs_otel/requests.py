@@ -36,12 +36,6 @@ class RecordedAdapter(WrappedAdapter):
         super().__init__(adapter)
         self._recorder = recorder
 
-    @property
-    def origin(self) -> StorageAdapter:
-        """The store without what keeps copies of its objects, recorded as well."""
-        origin = super().origin
-        return self if origin is self.inner else RecordedAdapter(origin, self._recorder)
-
     def create(self, key: str, data: bytes) -> bool:
         """Create an object."""
         with self._recorder.span(*self._about("create", key, len(data))) as span:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from amfs_core.doctor import checks_of, labelled
+from amfs_core.errors import AMFSError
 from amfs_core.layers.doorbell import joined
 from amfs_core.layers.joined_log import JoinedLog
 from amfs_core.layers.route_table import RouteTable
+from amfs_core.parallel import each
 from amfs_core.storage import (
     BatchingAdapter,
     Doorbell,
@@ -24,6 +27,8 @@ from amfs_core.storage import (
 
 if TYPE_CHECKING:
     from amfs_core.doctor import Check
+
+_AT_ONCE = 16
 
 
 class Routed(WrappedAdapter):
@@ -133,6 +138,8 @@ class Routed(WrappedAdapter):
             if hasattr(store, "create_many"):
                 some = {key: objects[key] for key in keys}
                 created += cast("BatchingAdapter", store).create_many(some)
+            else:
+                created += _created_each(store, keys, objects)
         return created
 
     def _changes(self) -> JoinedLog:
@@ -146,3 +153,13 @@ class Routed(WrappedAdapter):
 
     def _mirror_lags(self) -> Sequence[Lag]:
         return [lag for store in self._stores for lag in lags_of(store)]
+
+
+def _created_each(
+    store: StorageAdapter, keys: list[str], objects: Mapping[str, bytes]
+) -> Iterator[str]:
+    """Yield the keys of the objects that were created in a store that creates none together."""
+    for done in each(lambda key: store.create(key, objects[key]), keys, _AT_ONCE):
+        with contextlib.suppress(AMFSError):  # why, `create` will say
+            if done.result():
+                yield done.item

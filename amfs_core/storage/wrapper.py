@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -60,8 +61,13 @@ class WrappedAdapter(StorageAdapter):
 
     @property
     def origin(self) -> StorageAdapter:
-        """The inner adapter's origin: the store without what keeps copies of its objects."""
-        return origin_of(self.inner)
+        """This wrapper around the inner adapter's origin, where that has one."""
+        origin = origin_of(self.inner)
+        if origin is self.inner:
+            return self
+        wrapper = copy.copy(self)
+        wrapper.inner = origin
+        return wrapper
 
     def create(self, key: str, data: bytes) -> bool:
         """Create through the inner adapter."""

@@ -27,7 +27,7 @@ from amfs_core.errors import (
 )
 from amfs_core.layers import Layered, Mirror, backlog
 from amfs_core.memory import AgentMemory
-from amfs_core.storage import StorageAdapter, WrappedAdapter, lags_of
+from amfs_core.storage import StorageAdapter, WrappedAdapter, breaker, lags_of
 from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import in_forked_child
 from amfs_core.upkeep.copy import copy
@@ -37,6 +37,13 @@ from tests.conftest import REPOSITORY
 from tests.layers.stores import all_of
 
 SECONDS = 60.0
+
+
+@pytest.fixture(autouse=True)
+def known_to_be_down_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "_LEAST_SECONDS", 0.1)
+    monkeypatch.setattr(breaker, "_FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(backlog, "_LONGEST_PAUSE", 0.2)
 
 
 def local(path: Path) -> LocalAdapter:
@@ -388,7 +395,7 @@ def failing(tmp_path: Path) -> Iterator[tuple[AgentMemory, FaultyAdapter, LocalA
         copy(primary, mirror)
         memory.write("e", "other", 2)
     store = Layered(primary, mirrors=[mirror])
-    with AgentMemory("a", adapter=store, patience=2.5, owns_adapter=True) as memory:
+    with AgentMemory("a", adapter=store, patience=1.5, owns_adapter=True) as memory:
         yield memory, primary, mirror
 
 
@@ -445,7 +452,7 @@ def test_an_empty_mirror_is_not_believed() -> None:
         memory.write("e", "k", 1)
     store = Layered(primary, mirrors=[empty])
     broken(primary)
-    with AgentMemory("b", adapter=store, patience=1.5) as memory:
+    with AgentMemory("b", adapter=store, patience=0.6) as memory:
         with pytest.raises(BackendUnavailableError, match="mirror 1 has nothing"):
             memory.read("e", "k")
         with pytest.raises(BackendUnavailableError):
