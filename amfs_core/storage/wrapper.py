@@ -61,7 +61,7 @@ class WrappedAdapter(StorageAdapter):
 
     @property
     def origin(self) -> StorageAdapter:
-        """This wrapper around the inner adapter's origin, where that has one."""
+        """The same wrapper around the inner adapter's origin, where that has one."""
         origin = origin_of(self.inner)
         if origin is self.inner:
             return self
