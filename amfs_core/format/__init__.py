@@ -20,6 +20,7 @@ from amfs_core.format.names import (
     Address,
     Layout,
     checked_prefix,
+    escape,
     unescape,
 )
 from amfs_core.format.outcome import Cause, Outcome, OutcomeType, decode_outcome, seal_outcome
@@ -43,6 +44,7 @@ __all__ = [
     "decode_entry",
     "decode_outcome",
     "encode_entry",
+    "escape",
     "seal_entry",
     "seal_outcome",
     "strict_json",
