@@ -37,5 +37,5 @@ def append(
         expected = 0 if newest is None else newest.version
         try:
             return memory.write(entity_path, key, value, expected_version=expected, **fields)
-        except VersionConflictError:
-            newest = versions.newest(address)
+        except VersionConflictError as conflict:
+            newest = versions.get(address, conflict.actual) if conflict.actual else None

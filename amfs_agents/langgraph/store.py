@@ -85,7 +85,7 @@ class AMFSStore(BaseStore):
         `AgentMemory.commit_outcome`). A search, or a list of namespaces: 1 request per 1,000
         objects under the prefix, and 1 for each item that this process does not know. A put: 1,
         for an item that exists and that this process does not know about 6 more. A delete: about
-        3, and 2 for each version; 2 when deleted items are kept. Each item whose time to live
+        4, and 2 for each version; 2 when deleted items are kept. Each item whose time to live
         begins again: 1.
 
         Raises `InvalidValueError` for what JSON cannot carry exactly, before anything is written.
@@ -114,7 +114,7 @@ class AMFSStore(BaseStore):
         """Erase the items whose time is over, with all their versions; return how many.
 
         They are not read any more in any case. 1 request per 1,000 objects of the store, 1 for each
-        item that this process does not know, and 3 for each one erased and 2 for each version.
+        item that this process does not know, about 4 for each one erased and 2 for each version.
         """
         listed = newest_versions(self._memory, self._path)
         now = datetime.now(UTC)

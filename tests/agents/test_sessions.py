@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from amfs import AgentMemory, AsyncAgentMemory, InvalidValueError
 from amfs_agents.openai import AMFSSession
+from tests.agents.counting import counted
 from tests.agents.processes import at_once
-from tests.agents.requests import counted
 
 Opens = Callable[[], AgentMemory]
 
