@@ -6,9 +6,6 @@ The labels of a namespace are the segments of an entity path, so `("users", "ada
 
 from __future__ import annotations
 
-import base64
-from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -73,7 +70,8 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
-    """An item as it is kept. `ttl` is in minutes; `vectors` are what its texts mean, by field."""
+    """An item as it is kept. `ttl` is in minutes; `vectors` are what its texts mean, by field, as
+    `amfs_agents.langgraph.meaning` packs them."""
 
     namespace: Namespace
     key: str
@@ -81,7 +79,7 @@ class StoredItem:
     created_at: datetime
     updated_at: datetime
     ttl: float | None = None
-    vectors: dict[str, Sequence[float]] = field(default_factory=dict)
+    vectors: dict[str, str] = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
         """Return it as the value of a memory, in which a search by words finds what the item's
@@ -96,7 +94,7 @@ class StoredItem:
         if self.ttl is not None:
             kept["ttl"] = self.ttl
         if self.vectors:
-            kept["vectors"] = {name: _packed(one) for name, one in self.vectors.items()}
+            kept["vectors"] = self.vectors
         return kept
 
     @classmethod
@@ -111,7 +109,7 @@ class StoredItem:
                 datetime.fromisoformat(value["created_at"]),
                 datetime.fromisoformat(value["updated_at"]),
                 value.get("ttl"),
-                {name: _unpacked(one) for name, one in value.get("vectors", {}).items()},
+                dict(value.get("vectors", {})),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InvalidValueError(
@@ -144,14 +142,3 @@ def is_due(item: StoredItem, entry: MemoryEntry, now: datetime) -> bool:
         return False
     whole = timedelta(minutes=item.ttl)
     return entry.expires_at - now < whole * (1 - _REFRESHED_AFTER)
-
-
-def _packed(vector: Sequence[float]) -> str:
-    """Return a vector in single precision: a quarter of what its digits would take."""
-    return base64.b64encode(array("f", vector).tobytes()).decode()
-
-
-def _unpacked(text: str) -> Sequence[float]:
-    vector = array("f")
-    vector.frombytes(base64.b64decode(text))
-    return vector

@@ -137,7 +137,7 @@ class AMFSStore(BaseStore):
         return list(texts)
 
     def _done(
-        self, work: _Work, vectors: Mapping[str, Vector], asked: Mapping[str, Vector]
+        self, work: _Work, vectors: Mapping[str, str], asked: Mapping[str, Vector]
     ) -> list[Result]:
         keep, drop = self._checked(work, vectors)
         results: list[Result] = [None] * work.size
@@ -240,7 +240,7 @@ class AMFSStore(BaseStore):
             self._memory.update(entry.entity_path, entry.key, same, ttl=item.ttl * 60)
 
     def _checked(
-        self, work: _Work, vectors: Mapping[str, Vector]
+        self, work: _Work, vectors: Mapping[str, str]
     ) -> tuple[list[tuple[StoredItem, bool]], list[tuple[str, str]]]:
         """Return the items to be kept, each with whether a search by words is to find it, and the
         memories of those to be deleted."""

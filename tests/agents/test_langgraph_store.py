@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -526,9 +524,3 @@ def test_requests_of_a_store_are_as_documented(on_bucket: Opens) -> None:
     with counted(memory) as deleted:
         store.delete(("a",), "k")
     assert sum(deleted.values()) <= 4 + 2 * 3
-
-
-def test_without_its_extra_it_says_what_to_install() -> None:
-    program = "import sys; sys.modules['langgraph'] = None; import amfs_agents.langgraph"
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "pip install 'amfs[langgraph]'" in said.stderr
