@@ -57,6 +57,7 @@ NOT_RUN = {
     "docs/anthropic.md": 1,
     "docs/deployment.md": 3,
     "docs/http.md": 1,
+    "docs/langgraph.md": 1,
     "docs/layout.md": 1,
     "docs/observability.md": 1,
     "docs/openai-agents.md": 1,
