@@ -19,6 +19,7 @@ from benchmarks import (
     entries,
     find,
     interpreter,
+    langgraph,
     load,
     local,
     machine,
@@ -57,6 +58,7 @@ PARTS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "entries": entries.sizes,
     "watch": watch.latencies,
     "server": server.over_http,
+    "langgraph": langgraph.comparisons,
     "locomo": load.locomo,
     "load": load.conversations,
 }

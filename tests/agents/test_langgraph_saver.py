@@ -94,7 +94,8 @@ PROGRAMS = st.lists(
             st.sampled_from(["", "child:1|x"]),
             st.sampled_from(IDS),
             st.lists(
-                st.tuples(st.sampled_from(["p", "q", ERROR, INTERRUPT]), st.integers(0, 9)), max_size=3
+                st.tuples(st.sampled_from(["p", "q", ERROR, INTERRUPT]), st.integers(0, 9)),
+                max_size=3,
             ),
             st.sampled_from(["task-1", "task-2"]),
             st.sampled_from(["", "~1"]),
