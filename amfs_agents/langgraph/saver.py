@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -38,6 +39,9 @@ from amfs_core.memory import AgentMemory, AsyncAgentMemory
 
 _WINDOW = 32
 _MOST_KNOWN = 4096
+_LOOKS = 3
+
+T = TypeVar("T")
 
 Key = tuple[str, str, str]
 """Thread, checkpoint namespace and id."""
@@ -76,10 +80,12 @@ class AMFSSaver(BaseCheckpointSaver[str]):
         not know: the checkpoint, each of those that its values came with, each task that wrote.
         Raises `CorruptEntryError` when a value is gone, as the hint explains.
         """
-        thread_id, checkpoint_ns, checkpoint_id = _place(config)
-        view = self._threads.view(thread_id, checkpoint_ns)
-        saved = view.get(checkpoint_id) if checkpoint_id else view.newest()
-        return None if saved is None else self._tuples([(view, saved)])[0]
+
+        def look() -> CheckpointTuple | None:
+            view, saved = self._found(config)
+            return None if saved is None else self._tuples([(view, saved)])[0]
+
+        return _looked(look)
 
     def list(
         self,
@@ -120,8 +126,13 @@ class AMFSSaver(BaseCheckpointSaver[str]):
                 for id_, _, view in window
                 if (saved := view.get(id_)) is not None and self._passes(saved, filter)
             ][:left]
-            yield from self._tuples(pairs)
-            left -= len(pairs)
+            try:
+                found = self._tuples(pairs)
+            except _GoneError:  # erased since the listing, or not listed because of that
+                each = (self.get_tuple(_config(saved)) for _, saved in pairs)
+                found = [one for one in each if one is not None]
+            yield from found
+            left -= len(found)
             entries.forget()
 
     def get_delta_channel_history(
@@ -133,25 +144,7 @@ class AMFSSaver(BaseCheckpointSaver[str]):
         1 request per 1,000 objects of the namespace, and 1 for each ancestor on the way, each value
         and each task that this process does not know.
         """
-        thread_id, checkpoint_ns, checkpoint_id = _place(config)
-        written: dict[str, builtins.list[PendingWrite]] = {channel: [] for channel in channels}
-        seeds: dict[str, Any] = {}
-        if channels:
-            view = self._threads.view(thread_id, checkpoint_ns)
-            target = view.get(checkpoint_id) if checkpoint_id else view.newest()
-            for saved in _ancestors(view, target):
-                if not (open_ := set(channels) - seeds.keys()):
-                    break
-                for write in reversed(self._pending(view.writes(saved.checkpoint_id))):
-                    if write[1] in open_:
-                        written[write[1]].append(write)
-                seeds.update(self._values(view, saved, open_))
-        history: dict[str, DeltaChannelHistory] = {}
-        for channel, writes in written.items():
-            history[channel] = {"writes": writes[::-1]}
-            if channel in seeds:
-                history[channel]["seed"] = seeds[channel]
-        return history
+        return _looked(lambda: self._history(config, channels)) if channels else {}
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -356,6 +349,33 @@ class AMFSSaver(BaseCheckpointSaver[str]):
 
     # -- steps -------------------------------------------------------------------------------
 
+    def _found(self, config: RunnableConfig) -> tuple[View, SavedCheckpoint | None]:
+        """Look for a checkpoint, or the newest one."""
+        thread_id, checkpoint_ns, checkpoint_id = _place(config)
+        view = self._threads.view(thread_id, checkpoint_ns)
+        return view, view.get(checkpoint_id) if checkpoint_id else view.newest()
+
+    def _history(
+        self, config: RunnableConfig, channels: Sequence[str]
+    ) -> dict[str, DeltaChannelHistory]:
+        written: dict[str, builtins.list[PendingWrite]] = {channel: [] for channel in channels}
+        seeds: dict[str, Any] = {}
+        view, target = self._found(config)
+        for saved in _ancestors(view, target):
+            missing = written.keys() - seeds.keys()
+            if not missing:
+                break
+            for write in reversed(self._pending(view.writes(saved.checkpoint_id))):
+                if write[1] in missing:
+                    written[write[1]].append(write)
+            seeds.update(self._values(view, saved, missing))
+        history: dict[str, DeltaChannelHistory] = {}
+        for channel, writes in written.items():
+            history[channel] = {"writes": writes[::-1]}
+            if channel in seeds:
+                history[channel]["seed"] = seeds[channel]
+        return history
+
     def _packed(self, value: Any) -> Packed:
         return Packed(*self.serde.dumps_typed(value))
 
@@ -410,7 +430,9 @@ class AMFSSaver(BaseCheckpointSaver[str]):
         for channel, home in saved.homes.items():
             if channels is None or channel in channels:
                 found = view.find(channel, home)
-                blobs[channel] = _gone(saved, channel) if found is None else found.blob
+                if found is None:
+                    raise _GoneError(saved, channel)
+                blobs[channel] = found.blob
         return {
             channel: self.serde.loads_typed(blob.packed)
             for channel, blob in blobs.items()
@@ -510,9 +532,28 @@ def _ancestors(view: View, saved: SavedCheckpoint | None) -> Iterator[SavedCheck
             yield saved
 
 
-def _gone(saved: SavedCheckpoint, channel: str) -> NoReturn:
-    raise CorruptEntryError(
-        f"the value of channel {channel!r:.80} in checkpoint {saved.checkpoint_id} of thread "
-        f"{saved.thread_id} was erased while the checkpoint was put",
-        hint="delete the thread, or go on from an earlier checkpoint",
-    )
+class _GoneError(Exception):
+    """A value is where no checkpoint of a listing has it; never leaves the saver."""
+
+    def __init__(self, saved: SavedCheckpoint, channel: str) -> None:
+        self.saved = saved
+        self.channel = channel
+
+
+def _looked(look: Callable[[], T]) -> T:
+    """Return `look()`, which lists a namespace and reads some of it.
+
+    Beside somebody who prunes it, or puts so many checkpoints that the listing takes several
+    pages, it may miss where a value is: then it looks again, before the value counts as gone.
+    """
+    for _ in range(_LOOKS - 1):
+        with contextlib.suppress(_GoneError):
+            return look()
+    try:
+        return look()
+    except _GoneError as gone:
+        raise CorruptEntryError(
+            f"the value of channel {gone.channel!r:.80} in checkpoint {gone.saved.checkpoint_id} "
+            f"of thread {gone.saved.thread_id} was erased while the checkpoint was put",
+            hint="delete the thread, or go on from an earlier checkpoint",
+        ) from None

@@ -24,6 +24,7 @@ from langgraph.types import Command, interrupt
 
 from amfs import AgentMemory, AsyncAgentMemory, CorruptEntryError, InvalidValueError
 from amfs_agents.langgraph import AMFSSaver, AMFSStore
+from amfs_agents.langgraph.threads import Threads
 from amfs_core.format import decode_entry
 from amfs_local import LocalAdapter
 from tests.agents.counting import counted
@@ -316,6 +317,29 @@ def test_who_prunes_moves_the_values_that_others_name(opens: Opens) -> None:
     one.prune(["t"])
     assert values_of(AMFSSaver(opens()), third) == {"kept": "k", "n": 2}
     assert [found.config for found in one.list(place("t"))] == [third]
+
+
+def test_a_value_that_moves_between_the_listing_and_the_reading_is_looked_for_again(
+    opens: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = put(AMFSSaver(opens()), values={"kept": "k"}, new={"kept": "1"})
+    second = put(AMFSSaver(opens()), parent=first, values={"kept": "k"})
+    reader = AMFSSaver(opens())
+    threads = reader._threads
+    for ask in (reader.get_tuple, lambda config: next(reader.list(config))):
+        stale = [threads.views("t", "")]
+        AMFSSaver(opens()).prune(["t"])
+
+        def views(*at: Any, stale: list[Any] = stale) -> Any:
+            return stale.pop() if stale else Threads.views(threads, *at)
+
+        monkeypatch.setattr(threads, "views", views)
+        found = ask(second)
+        assert found is not None
+        assert found.checkpoint["channel_values"] == {"kept": "k"}
+        assert not stale
+        monkeypatch.undo()
+        second = put(AMFSSaver(opens()), parent=second, values={"kept": "k"})
 
 
 def test_a_run_is_deleted_and_what_later_runs_have_of_it_stays(opens: Opens) -> None:
