@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from amfs_core.changes import Stored, stored
 from amfs_core.errors import ConfigurationError
 from amfs_core.format import MEMORY_TYPES, Layout
 from amfs_core.memory import AgentMemory
 from amfs_core.storage import StoreClient
-from amfs_core.upkeep import stats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,8 +69,8 @@ def picture(memory: AgentMemory, entity_path: str | None = None) -> Picture:
     first: dict[object, datetime] = {}
     times = []
     store, layout = StoreClient(memory.adapter), Layout(memory.namespace)
-    for one in stats.stored(store, layout, entity_path):
-        if one is not None:
+    for one in stored(store, layout, entity_path):
+        if isinstance(one, Stored):
             times.append(one.modified)
             first[one.address] = min(one.modified, first.get(one.address, one.modified))
     entries = memory.list(entity_path)

@@ -26,6 +26,7 @@ from amfs_core.errors import (
 )
 from amfs_core.format import checked_prefix
 from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
+from amfs_local.changes import DIRECTORY, DirectoryLog, Notices, UnpostedError
 from amfs_local.directories import Directories
 from amfs_local.flush import FlushEach, flush_each
 from amfs_local.root import Root
@@ -74,6 +75,7 @@ class LocalAdapter:
         self._root = Root(self.root)
         self._directories = Directories(self.root, durable=durable)
         self._scratch = Scratch(self._root, durable=durable)
+        self._notices = Notices(self._base)
         self._late = False  # the last create came after another's
         self._links: set[str] = set()  # to directories, that were warned of
 
@@ -87,8 +89,10 @@ class LocalAdapter:
         path = self._path(key)
         directory = path.rpartition(os.sep)[0]
         created = False
+        notice = None
         try:
             self._directories.make(directory)
+            notice = self._notices.post((key,))
             # Who was late may be again: to look is cheaper than to write and flush in vain.
             if not (self._late and os.access(path, os.F_OK)):
                 try:
@@ -99,6 +103,7 @@ class LocalAdapter:
             self._late = not created
             # Also when it was there: its writer may have crashed before it flushed the entry.
             self._directories.flush(directory)
+            self._notices.confirm(notice, (key,))
         except OSError as error:
             self._directories.forget(directory)
             failed = self._translated(error, key, "write")
@@ -106,6 +111,9 @@ class LocalAdapter:
             if created or isinstance(error, UnknownLinkError):
                 raise OutcomeUnknownError(str(failed), object_key=key) from error
             raise failed from error
+        finally:
+            if notice is not None:
+                notice.close()
         return created
 
     def create_many(self, objects: Mapping[str, bytes]) -> list[str]:
@@ -116,7 +124,13 @@ class LocalAdapter:
         flush: FlushEach = flush_each if self.durability == "fsync" else set
         while keys := list(islice(remaining, _OPEN_FILES)):
             some = {self._path(key): objects[key] for key in keys}
-            done = self._create_together(some, flush)
+            try:
+                notice = self._notices.post(keys)
+                done = self._create_together(some, flush)
+                self._notices.confirm(notice, keys)
+            except OSError as error:
+                _log.debug("%d objects are created one by one: %s", len(keys), error)
+                continue
             created += [key for key, path in zip(keys, some, strict=True) if path in done]
         return created
 
@@ -220,6 +234,10 @@ class LocalAdapter:
         directory = self._path(prefix)
         return ListeningDoorbell(DirectoryListener(directory), directory)
 
+    def changes(self) -> DirectoryLog:
+        """Return the log of what is created here, on a file system of this machine."""
+        return DirectoryLog(self._base)
+
     def checks(self) -> Iterator[Check]:
         """Yield what `amfs doctor` looks at; a scratch directory is made, and removed."""
         from amfs_local.checks import LocalChecks
@@ -315,6 +333,13 @@ class LocalAdapter:
     def _translated(self, error: OSError, key: str, verb: str) -> AMFSError:
         """Return the error of the contract for one of the operating system's."""
         what = f"cannot {verb} {self._path(key)!r}: {error.strerror or error}"
+        if isinstance(error, UnpostedError):
+            return PermissionDeniedError(
+                f"{what}: readers follow the log {error.filename!r}, which this user can neither "
+                "append to nor remove",
+                hint=f"give this user the same access to {DIRECTORY!r} as to the store",
+                object_key=key,
+            )
         if isinstance(error, NoHardLinksError):
             return ConfigurationError(
                 what,

@@ -18,6 +18,7 @@ from amfs_core import arguments
 from amfs_core.errors import AMFSError, BackendUnavailableError, ConfigurationError
 from amfs_core.format import checked_prefix
 from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
+from amfs_postgres.changes import SnapshotLog
 from amfs_postgres.connections import Connections, Link
 from amfs_postgres.doorbell import Bell, ChannelListener
 from amfs_postgres.dsn import Dsn
@@ -182,6 +183,15 @@ class PostgresAdapter:
         of its own, to `listen_dsn`; by way of a pooler it never rings."""
         listener = ChannelListener(self._connections_to(self._listen_dsn), self.schema)
         return ListeningDoorbell(listener, self.location)
+
+    def changes(self) -> SnapshotLog:
+        """Return the log of what is written, whoever writes it. 1 request for each question."""
+        return SnapshotLog(
+            lambda statement, values: self._read(statement, values, "", "list"),
+            self._statements.position,
+            self._statements.since,
+            self.prefix,
+        )
 
     def prepare(self) -> None:
         """Make the schema and its tables, or migrate them, as the first write does: for a role that

@@ -50,6 +50,23 @@ SELECT key, octet_length(body), (extract(epoch FROM modified) * 1000000)::bigint
 FROM {objects} WHERE key > %(after)t {before} ORDER BY key LIMIT 1000
 """
 
+_HERE = (
+    "(SELECT system_identifier FROM pg_control_system()) || '.' || "
+    "(SELECT timeline_id FROM pg_control_checkpoint()) || '.' || pg_current_snapshot()::text"
+)
+"""Which server this is, and which of its lives; and what its transactions are up to now."""
+
+_SINCE = f"""
+SELECT {_HERE}, ARRAY(
+    SELECT key FROM {{objects}}
+    WHERE xid >= pg_snapshot_xmin(%(snapshot)t::pg_snapshot)
+        AND xid < pg_snapshot_xmax(pg_current_snapshot())
+        AND NOT pg_visible_in_snapshot(xid, %(snapshot)t::pg_snapshot)
+        AND starts_with(key, %(prefix)t)
+    ORDER BY xid, seq
+)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Statements:
@@ -64,6 +81,8 @@ class Statements:
     delete: bytes
     list_below: bytes
     list_all: bytes
+    position: bytes
+    since: bytes
 
     @classmethod
     def of(cls, schema: str) -> Statements:
@@ -82,4 +101,6 @@ class Statements:
             delete=statement("DELETE FROM {objects} WHERE key = %t"),
             list_below=statement(_LIST, "AND key < %(before)t"),
             list_all=statement(_LIST),
+            position=f"SELECT {_HERE}".encode(),
+            since=statement(_SINCE),
         )

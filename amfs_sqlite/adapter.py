@@ -20,6 +20,7 @@ from amfs_core.arguments import expanded
 from amfs_core.errors import AMFSError, ConfigurationError, OutcomeUnknownError
 from amfs_core.format import checked_prefix
 from amfs_core.storage import Doorbell, ObjectInfo
+from amfs_sqlite.changes import TableLog
 from amfs_sqlite.checkpoints import Checkpoints
 from amfs_sqlite.connections import Connections, FileReplacedError
 from amfs_sqlite.database import Database, changed, in_one_go, primary, rows
@@ -159,6 +160,10 @@ class SqliteAdapter:
     def doorbell(self, prefix: str) -> Doorbell:
         """Return what rings for every change of the file, whoever makes it on this machine."""
         return FileDoorbell(self.path)
+
+    def changes(self) -> TableLog:
+        """Return the log of what is written, whoever writes it."""
+        return TableLog(lambda sql, values: self._read(sql, values, "", "list"), self._first)
 
     def checks(self) -> Iterator[Check]:
         """Yield what `amfs doctor` looks at; a scratch directory is made, and removed."""

@@ -15,6 +15,7 @@ from rich.table import Table
 from benchmarks import (
     beside,
     contention,
+    conversations,
     depth,
     entries,
     find,
@@ -22,6 +23,7 @@ from benchmarks import (
     langgraph,
     load,
     local,
+    looks,
     machine,
     page,
     requests,
@@ -57,10 +59,12 @@ PARTS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "contention": contention.outcomes,
     "entries": entries.sizes,
     "watch": watch.latencies,
+    "looks": looks.with_nothing_new,
     "server": server.over_http,
     "langgraph": langgraph.comparisons,
     "locomo": load.locomo,
     "load": load.conversations,
+    "conversations": conversations.kept,
 }
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from benchmarks import (
     beside,
     contention,
+    conversations,
     depth,
     entries,
     interpreter,
     langgraph,
     load,
+    looks,
     measure,
     money,
     pictures,
@@ -95,7 +97,9 @@ def _sections(result: Result) -> Iterator[str]:
     yield from _deep(result)
     yield from _many(result)
     yield from _watched(result)
+    yield from _looked(result)
     yield from _loaded(result)
+    yield from _talked(result)
     yield from _graphs(result)
     yield from _requests(result)
     yield from _bills(result)
@@ -212,6 +216,30 @@ def _watched(result: Result) -> Iterator[str]:
     )
     yield from table(result, watch.SECTION, "ms")
     yield from table(result, watch.SECTION, "ms CPU/s")
+
+
+def _looked(result: Result) -> Iterator[str]:
+    if not list(result.of(looks.SECTION)):
+        return
+    yield "## A look with nothing new"
+    yield wrapped(
+        "`make bench ONLY=looks`: a search when nothing was written since the last one. Stores "
+        "with a [change log](design/changes.md) are asked what is new; a bucket is listed."
+    )
+    for unit in ("ms", "LIST", "times"):
+        yield from table(result, looks.SECTION, unit)
+
+
+def _talked(result: Result) -> Iterator[str]:
+    if not list(result.of(conversations.SECTION)):
+        return
+    yield "## Conversations of agents"
+    yield wrapped(
+        "`make bench ONLY=conversations`: [conversations](conversations.md) of 50 turns, written "
+        "turn by turn by eight processes, then read by a new one."
+    )
+    for unit in ("turns", "s", "/s", "ms", "requests", "MB", "ms a conversation"):
+        yield from table(result, conversations.SECTION, unit)
 
 
 def _loaded(result: Result) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from langgraph.store.base import Item, SearchItem
 
-from amfs_agents.names import MAX_LABEL_BYTES, fold, label, size
+from amfs_agents.labels import MAX_LABEL_BYTES, fold, label, size
 from amfs_core.errors import InvalidValueError
 from amfs_core.format import (
     MAX_OBJECT_KEY_BYTES,

@@ -502,7 +502,8 @@ class AMFSSaver(BaseCheckpointSaver[str]):
 def _place(config: RunnableConfig) -> tuple[str, str, str | None]:
     """Return the thread, the checkpoint namespace, and the id if there is one."""
     place = config["configurable"]
-    return str(place["thread_id"]), place.get("checkpoint_ns", ""), get_checkpoint_id(config)
+    namespace = place.get("checkpoint_ns") or ""
+    return str(place["thread_id"]), namespace, get_checkpoint_id(config)
 
 
 def _config(saved: SavedCheckpoint, checkpoint_id: str | None = None) -> RunnableConfig:

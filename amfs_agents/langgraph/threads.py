@@ -4,8 +4,8 @@
     <path>/<thread>/<namespace>/writes/<checkpoint>    <task>          what a task wrote
 
 Nothing points to the newest checkpoint: it is the one whose id sorts last, as LangGraph has it. So
-whoever puts one changes nothing that another process may be changing. The price is a listing of
-names for each look at a thread.
+whoever puts one changes nothing that another process may be changing. The price is a look at the
+names of a thread each time: a listing, or what a change log has since the last one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from amfs_agents.appending import append
+from amfs_agents.labels import label, unlabel
 from amfs_agents.langgraph.records import Blob, Home, SavedCheckpoint, TaskWrites
-from amfs_agents.listing import newest_versions
-from amfs_agents.names import label, unlabel
+from amfs_agents.listing import Names
 from amfs_core.format import Address, MemoryEntry
 from amfs_core.memory import AgentMemory
 from amfs_core.parallel import mapped
@@ -47,6 +47,9 @@ class Entries:
         if missing:
             self._held.update(dict.fromkeys(missing))
             self._held.update(self._versions.get_each(missing))
+            for ref in missing:
+                if self._held[ref] is None:  # a change log may name a version that never came
+                    self._held[ref] = self._versions.newest(ref[0])
 
     def live(self, ref: Ref) -> MemoryEntry | None:
         """Return a version, or None for one that is deleted or erased."""
@@ -155,16 +158,18 @@ class Threads:
     """All threads that are kept under an entity path."""
 
     def __init__(self, memory: AgentMemory, path: str) -> None:
+        memory.engine.layout.entity_prefix(path)
         self._memory = memory
+        self._names = Names(memory)
         self._path = path
 
     def view(self, thread_id: str, checkpoint_ns: str) -> View:
-        """Return one namespace of a thread. 1 request per 1,000 objects; no contents are read."""
+        """Return one namespace of a thread. The cost of `Names.newest`; no contents are read."""
         views = self.views(thread_id, checkpoint_ns)
         return views[0] if views else View(Entries(self._memory.engine.versions))
 
     def views(self, thread_id: str | None, checkpoint_ns: str | None = None) -> list[View]:
-        """Return the namespaces of a thread, or of all threads. 1 request per 1,000 objects."""
+        """Return the namespaces of a thread, or of all threads. The cost of `Names.newest`."""
         entries = Entries(self._memory.engine.versions)
         views: dict[tuple[str, str], View] = {}
         depth = self._path.count("/") + 1
@@ -259,7 +264,7 @@ class Threads:
     def _listed(self, thread_id: str | None = None, checkpoint_ns: str | None = None) -> list[Ref]:
         """Return the newest version of each memory of a thread, or of all."""
         path = self._path if thread_id is None else self._under(thread_id, checkpoint_ns)
-        return list(newest_versions(self._memory, path).items())
+        return list(self._names.newest(path).items())
 
     def _under(self, thread_id: str, checkpoint_ns: str | None = None, *rest: str) -> str:
         parts = [self._path, label(thread_id, "thread_id")]

@@ -1,4 +1,5 @@
-"""One refresh of a catalog: compare a listing with what is held, and get what is new.
+"""One refresh of a catalog: compare what is known of the store with what is held, and get what is
+new.
 
 It runs beside writers and other refreshes. What is held is replaced only by what is newer, so the
 order in which they end does not matter.
@@ -7,23 +8,20 @@ order in which they end does not matter.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from amfs_core.catalog.sqlite.tables import Known, Listed, row
+from amfs_core.catalog.sqlite.tables import Known, row
+from amfs_core.changes import Listed, Page
 from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 from amfs_core.format import Address
-from amfs_core.parallel import ahead
-from amfs_core.storage import PAGE, ObjectInfo, refusals
+from amfs_core.storage import PAGE, refusals
 from amfs_core.versions import is_foreign, reached
 
 if TYPE_CHECKING:
     from amfs_core.catalog.sqlite.catalog import Catalog
 
 Progress = Callable[[int, int], None]
-Page = dict[str, Listed]
-"""The newest version, by the prefix of its memory, in about 1,000 listed objects."""
-
 _FETCH = 10 * PAGE
 """Versions asked for in one go: it bounds what is held of the listing."""
 
@@ -35,7 +33,11 @@ _log = logging.getLogger("amfs")
 
 
 class Refresh:
-    """What one refresh has found so far."""
+    """What one refresh has found so far.
+
+    `damaged` are the versions that could not be taken in and are in nobody's way, and `refused`
+    says whether any may not be read.
+    """
 
     def __init__(
         self, catalog: Catalog, entity_path: str | None, progress: Progress | None
@@ -48,10 +50,16 @@ class Refresh:
         self._behind: dict[str, int] = {}  # listed in a version older than the one held
         self._stamps: list[tuple[float, int]] = []  # written by this process, and listed now
         self._refused: dict[tuple[Address, int], PermissionDeniedError] = {}
-        self._counts: dict[str, int] = {}  # listed so far, of memories with more than v1
+        self._listing = catalog.changes.listing(entity_path)
         self._own: Page = {}
+        self.damaged: Page = {}
         self._purges = False
         self._done = 0
+
+    @property
+    def refused(self) -> bool:
+        """Whether a version was met that may not be read."""
+        return bool(self._refused)
 
     def run(self) -> None:
         """List, compare and fetch. 1 request per 1,000 objects, and 1 per version that is new.
@@ -78,41 +86,25 @@ class Refresh:
         """Take in what this process wrote under the path. No request, as long as it is cached."""
         own = self._catalog.take_own(self._entity_path)
         if own:
-            self._compare(own, bytearray(self._catalog.last_id() + 1))
-            self._fetch(self._wanted)
-            if self._refused:
-                self._leave_out()
-            self._follow_purges()
+            self.take(own)
             self._catalog.stored_own(own)
+
+    def take(self, page: Page) -> None:
+        """Take in what may be new, without a listing. 1 request per version that is."""
+        if not page:
+            return
+        self._compare(page, bytearray(self._catalog.last_id() + 1))
+        self._fetch(self._wanted)
+        if self._refused:
+            self._leave_out()
+        self._follow_purges()
 
     def _pages(self) -> Iterator[Page]:
         """Yield what is listed under the path; then what this process wrote, which a listing that
         lags behind may not have."""
-        root = self._versions.layout.entity_prefix(self._entity_path)
-        lists = self._versions.store.pages(root)
-        # Where a page is a request, the next one comes while this one is compared.
-        for infos in ahead(lists) if self._versions.store.paged else lists:
-            yield self._newest(infos, root)
+        yield from self._listing.pages()
         self._own = self._catalog.take_own(self._entity_path)
         yield self._own
-
-    def _newest(self, infos: Sequence[ObjectInfo], root: str) -> Page:
-        page: Page = {}
-        split = self._versions.layout.split
-        for info in infos:
-            key = info.key
-            if key.endswith("/v1.json"):  # all that most memories have, and the first of any
-                page[key[:-7]] = 1, info.size, info.modified.timestamp()
-                continue
-            place = split(key)
-            if place is None:
-                continue
-            prefix, version = place
-            self._counts[prefix] = self._counts.get(prefix, 1) + 1
-            if prefix not in page or version > page[prefix][0]:
-                page[prefix] = version, info.size, info.modified.timestamp()
-        page.pop(root, None)  # the memory e/k lists with the path e/k
-        return page
 
     def _compare(self, page: Page, confirmed: bytearray) -> None:
         """Note what is new in a page, and which of the memories held it confirms."""
@@ -159,7 +151,7 @@ class Refresh:
             parsed = self._versions.layout.parse(f"{prefix}v{listed[0]}.json")
             if parsed is None:  # a name that AMFS would not have made
                 continue
-            if listed[2] is not None and is_foreign(listed[0], self._counts.get(prefix, 1)):
+            if listed[2] is not None and is_foreign(listed[0], self._listing.counts.get(prefix, 1)):
                 newest = self._below(*parsed)
                 places[parsed[0], newest] = newest, 0, None
             else:
@@ -173,6 +165,7 @@ class Refresh:
                 entry = self._versions.decode(address, version, body)
             except CorruptEntryError as damage:
                 self._catalog.report(address, version, damage)
+                self.damaged[address.prefix] = version, 0, None
                 continue
             self._versions.cache.keep(address, entry, body)
             self._purges = self._purges or entry.purges

@@ -64,7 +64,12 @@ class Search:
         return threading.get_ident() in self._at_work
 
     def find(
-        self, filters: Filters, *, max_age: float | None = None, progress: Progress | None = None
+        self,
+        filters: Filters,
+        *,
+        max_age: float | None = None,
+        progress: Progress | None = None,
+        complete: bool = False,
     ) -> list[MemoryEntry]:
         """Return what the filters let through, sorted by name."""
         condition, parameters = filters.sql()
@@ -73,7 +78,9 @@ class Search:
         def read(connection: sqlite3.Connection) -> list[MemoryEntry]:
             return [self._entry(row) for row in connection.execute(statement, parameters)]
 
-        found = self._fresh(filters, lambda database: database.run(read), max_age, progress)
+        found = self._fresh(
+            filters, lambda database: database.run(read), max_age, progress, complete=complete
+        )
         return sorted(found, key=lambda entry: (entry.entity_path.split("/"), entry.key))
 
     def entity_paths(self, filters: Filters, *, max_age: float | None = None) -> list[str]:
@@ -84,11 +91,16 @@ class Search:
         def read(connection: sqlite3.Connection) -> list[str]:
             return [path for (path,) in connection.execute(statement, parameters)]
 
-        found = self._fresh(filters, lambda database: database.run(read), max_age)
+        found = self._fresh(filters, lambda database: database.run(read), max_age, complete=False)
         return sorted(found, key=lambda path: path.split("/"))
 
     def newest(
-        self, filters: Filters, limit: int, *, max_age: float | None = None
+        self,
+        filters: Filters,
+        limit: int,
+        *,
+        max_age: float | None = None,
+        complete: bool = False,
     ) -> list[SearchHit]:
         """Return what the filters let through, newest first; every score is 0."""
         condition, parameters = filters.sql()
@@ -98,10 +110,16 @@ class Search:
             rows = connection.execute(statement, (*parameters, limit))
             return [SearchHit(self._entry(row), 0.0) for row in rows]
 
-        return self._fresh(filters, lambda database: database.run(read), max_age)
+        return self._fresh(filters, lambda database: database.run(read), max_age, complete=complete)
 
     def ranked(
-        self, query: str, filters: Filters, limit: int, *, max_age: float | None = None
+        self,
+        query: str,
+        filters: Filters,
+        limit: int,
+        *,
+        max_age: float | None = None,
+        complete: bool = False,
     ) -> list[SearchHit]:
         """Return what answers a query best: by its words and, with an embedder, its meaning."""
         condition, parameters = filters.sql()
@@ -128,10 +146,16 @@ class Search:
 
             return _indexed(database, fuse)
 
-        return self._fresh(filters, answer, max_age)
+        return self._fresh(filters, answer, max_age, complete=complete)
 
     def by_meaning(
-        self, text: str, filters: Filters, limit: int, *, max_age: float | None = None
+        self,
+        text: str,
+        filters: Filters,
+        limit: int,
+        *,
+        max_age: float | None = None,
+        complete: bool = False,
     ) -> list[SearchHit]:
         """Return the memories whose vectors are nearest to the text's."""
         vectors = self._vectors
@@ -146,7 +170,7 @@ class Search:
             nearest = vectors.compare(database, text, condition, parameters).nearest(limit)
             return database.run(lambda connection: self._hits(connection, nearest))
 
-        return self._fresh(filters, answer, max_age)
+        return self._fresh(filters, answer, max_age, complete=complete)
 
     def forget(self, address: Address, below: int) -> None:
         """Drop what is known of a memory: the content of all versions `below` one is to be gone.
@@ -191,10 +215,12 @@ class Search:
         work: Callable[[Database], T],
         max_age: float | None,
         progress: Progress | None = None,
+        *,
+        complete: bool,
     ) -> T:
         return self._at_work_on(
             lambda: self._catalog.fresh(
-                filters.entity_path, work, max_age=max_age, progress=progress
+                filters.entity_path, work, max_age=max_age, progress=progress, complete=complete
             )
         )
 

@@ -105,6 +105,7 @@ class Reading(Session):
         min_confidence: float = 0.0,
         limit: int = 10,
         max_age: float | timedelta | None = None,
+        complete: bool = False,
     ) -> list[SearchHit]:
         """Return the newest live versions that answer a query, best first.
 
@@ -114,7 +115,8 @@ class Reading(Session):
 
         The filters are exact: the entity path by whole segments, all of `tags`, the type, the
         agent that wrote the newest version, since <= written_at < until, and a least confidence.
-        Complete in the same sense as `list`, and at the same price; `max_age` likewise.
+        Complete in the same sense as `list`, and at the same price; `max_age` and `complete`
+        likewise.
         """
         filters = self._filters(
             entity_path,
@@ -128,8 +130,8 @@ class Reading(Session):
         words = "" if query is None else arguments.query(query, "query")
         most, age = arguments.count(limit, "limit"), _age(max_age)
         if not words.strip():
-            return self._searching().newest(filters, most, max_age=age)
-        return self._searching().ranked(words, filters, most, max_age=age)
+            return self._searching().newest(filters, most, max_age=age, complete=complete)
+        return self._searching().ranked(words, filters, most, max_age=age, complete=complete)
 
     def semantic_search(
         self,
@@ -144,6 +146,7 @@ class Reading(Session):
         min_confidence: float = 0.0,
         limit: int = 10,
         max_age: float | timedelta | None = None,
+        complete: bool = False,
     ) -> list[SearchHit]:
         """Return the newest live versions that are nearest to a text by meaning, nearest first.
 
@@ -162,7 +165,7 @@ class Reading(Session):
         )
         words = arguments.query(text, "text")
         most, age = arguments.count(limit, "limit"), _age(max_age)
-        return self._searching().by_meaning(words, filters, most, max_age=age)
+        return self._searching().by_meaning(words, filters, most, max_age=age, complete=complete)
 
     def read_many(
         self,
@@ -211,6 +214,7 @@ class Reading(Session):
         *,
         max_age: float | timedelta | None = None,
         progress: Callable[[int, int], None] | None = None,
+        complete: bool = False,
     ) -> list[MemoryEntry]:
         """Return the newest live version of every memory under an entity path, at any depth.
 
@@ -220,15 +224,20 @@ class Reading(Session):
         named in the log (logger "amfs"); `verify` names it too. `progress(done, total)` is called
         while versions are fetched.
 
-        1 request per 1,000 objects, and 1 for each newest version not read before; none within
-        `max_age` of the last list or search.
+        A store with a change log (a directory on a local disk, SQLite, PostgreSQL) is asked only
+        what is new since the last look. What other tools changed in it is found by the listings
+        that each process makes now and then, and at once with `complete=True`, which lists
+        everything (docs/design/changes.md).
+
+        1 request per 1,000 objects, or 1 in all where a change log is followed, and 1 for each
+        newest version not read before; none within `max_age` of the last list or search.
         """
         if entity_path is not None:
             self._layout.entity_prefix(entity_path)
         if progress is not None:
             arguments.function(progress, "progress")
         return self._searching().find(
-            Filters(entity_path), max_age=_age(max_age), progress=progress
+            Filters(entity_path), max_age=_age(max_age), progress=progress, complete=complete
         )
 
     @one_call

@@ -3,7 +3,9 @@
 from amfs_core.storage import refusals
 from amfs_core.storage.adapter import (
     BatchingAdapter,
+    ChangeLog,
     Doorbell,
+    LoggedAdapter,
     ObjectInfo,
     StorageAdapter,
     check_adapter,
@@ -17,8 +19,10 @@ __all__ = [
     "DEFAULT_PATIENCE",
     "PAGE",
     "BatchingAdapter",
+    "ChangeLog",
     "Doorbell",
     "ListeningDoorbell",
+    "LoggedAdapter",
     "Metrics",
     "NoDoorbell",
     "ObjectInfo",

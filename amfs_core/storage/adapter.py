@@ -9,7 +9,7 @@ errors of `amfs_core.errors`, and retries nothing: patience is decided above.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -34,6 +34,30 @@ class Doorbell(Protocol):
 
     def close(self) -> None:
         """Stop listening; a `wait` under way returns."""
+
+
+class ChangeLog(Protocol):
+    """Says which objects may have been created since an earlier look (docs/design/changes.md). A
+    store that has one lists without lag: a listing has all whose create returned before it began.
+
+    Either method may raise what any call of an adapter may.
+    """
+
+    audit: float
+    """Seconds after which it is worth a listing to find what was done without the adapter."""
+
+    def position(self, *, make: bool) -> str | None:
+        """Return where the log ends now: every create that has returned before is before it.
+
+        None when there is no log. `make` says that one is to be made, where the store has to.
+        """
+
+    def since(self, position: str) -> tuple[str, Sequence[str]] | None:
+        """Return the position now, and at least the keys of all objects whose create returned
+        between the two; some that are older, or not there, may be among them.
+
+        None when the log cannot tell: it is another one, or was cut or replaced.
+        """
 
 
 class StorageAdapter(Protocol):
@@ -121,3 +145,11 @@ class BatchingAdapter(StorageAdapter, Protocol):
     def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
         """Create objects, each as `create` does, and return the keys of those that were. The
         caller tries the others one by one, whatever became of them: no failure is raised here."""
+
+
+class LoggedAdapter(StorageAdapter, Protocol):
+    """A store that can say what was created since an earlier look. The rest has no such method:
+    there everything is listed at each look."""
+
+    def changes(self) -> ChangeLog:
+        """Return the log. No request."""

@@ -8,7 +8,13 @@ from itertools import chain, islice
 from typing import TypeVar, cast
 
 from amfs_core.errors import AMFSError, BackendUnavailableError, OutcomeUnknownError
-from amfs_core.storage.adapter import BatchingAdapter, ObjectInfo, StorageAdapter
+from amfs_core.storage.adapter import (
+    BatchingAdapter,
+    ChangeLog,
+    LoggedAdapter,
+    ObjectInfo,
+    StorageAdapter,
+)
 from amfs_core.storage.breaker import Breaker
 from amfs_core.storage.metrics import Meter
 from amfs_core.storage.retry import DEFAULT_PATIENCE, Patience
@@ -32,6 +38,9 @@ class StoreClient:
         self.paged: bool = getattr(adapter, "paged", True)
         self._batching: BatchingAdapter | None = (
             cast("BatchingAdapter", adapter) if hasattr(adapter, "create_many") else None
+        )
+        self._changes: ChangeLog | None = (
+            cast("LoggedAdapter", adapter).changes() if hasattr(adapter, "changes") else None
         )
         self.meter = Meter()
         self._breaker = Breaker(patience, self.meter)
@@ -204,6 +213,31 @@ class StoreClient:
             else:
                 if info is not None and self.paged:
                     self.meter.add("list")
+
+    @property
+    def seconds_between_audits(self) -> float:
+        """How long a change log may be followed before everything is listed again."""
+        return 0.0 if self._changes is None else self._changes.audit
+
+    def position(self, *, make: bool) -> str | None:
+        """Return where the store's change log ends; None where there is none.
+
+        1 request, to a store in which a listing is one. See `ChangeLog.position`.
+        """
+        log = self._changes
+        if log is None:
+            return None
+        if not self.paged:
+            return log.position(make=make)
+        return self.patiently(lambda: self._send("list", lambda _: log.position(make=make), ""))
+
+    def changes_since(self, position: str) -> tuple[str, Sequence[str]] | None:
+        """Return what the store's change log has since a position, counted as a listing: 1 request.
+        See `ChangeLog.since`."""
+        log = self._changes
+        if log is None:
+            return None
+        return self.patiently(lambda: self._send("list", log.since, position))
 
     def replace(self, key: str, data: bytes) -> None:
         """Write an object over the one that is there. 1 request."""

@@ -21,7 +21,7 @@ from typing import ClassVar, TypeVar, cast
 import pytest
 
 from amfs_core.format import MAX_OBJECT_KEY_BYTES, MAX_PREFIX_BYTES, Layout
-from amfs_core.storage import BatchingAdapter, StorageAdapter
+from amfs_core.storage import BatchingAdapter, LoggedAdapter, StorageAdapter
 
 T = TypeVar("T")
 
@@ -447,6 +447,65 @@ class StorageAdapterCases:
         work = [lambda name=name: busy(name) for name in "abcd"]
         assert all(together([fork_often, *work], seconds=3 * DEADLINE))
         _use("parent", adapter)
+
+    def test_a_change_log_names_what_was_created_since(self, adapter: StorageAdapter) -> None:
+        """By `create` and by `create_many`; a position is good for any number of questions."""
+        if not hasattr(adapter, "changes"):
+            pytest.skip("this store has no change log")
+        adapter.create("log/before.json", b"one")
+        log = cast("LoggedAdapter", adapter).changes()
+        position = log.position(make=True)
+        assert position is not None
+        answer = log.since(position)
+        assert answer is not None
+        adapter.create("log/a.json", b"one")
+        assert not adapter.create("log/before.json", b"two")
+        if hasattr(adapter, "create_many"):
+            cast("BatchingAdapter", adapter).create_many({"log/b/c.json": b"1", "log/é.json": b"2"})
+        else:
+            adapter.create("log/b/c.json", b"1")
+            adapter.create("log/é.json", b"2")
+        created = {"log/a.json", "log/b/c.json", "log/é.json"}
+        for start in (position, answer[0]):
+            later = log.since(start)
+            assert later is not None
+            assert created <= set(later[1])
+            assert set(later[1]) <= {*created, "log/before.json"}
+            last = log.since(later[0])
+            assert last is not None
+            assert not set(last[1])
+
+    def test_a_change_log_misses_nothing_of_many_writers(self, adapter: StorageAdapter) -> None:
+        """A reader that asks again and again hears of every object, by the time it is there."""
+        if not hasattr(adapter, "changes"):
+            pytest.skip("this store has no change log")
+        adapter.create("busy/first.json", b"one")
+        log = cast("LoggedAdapter", adapter).changes()
+        position = log.position(make=True)
+        assert position is not None
+        acknowledged: list[str] = []
+
+        def write(writer: int) -> None:
+            for number in range(25):
+                key = f"busy/{writer}/{number}.json"
+                assert adapter.create(key, b"one")
+                acknowledged.append(key)
+
+        heard: set[str] = set()
+        with ThreadPoolExecutor(8) as pool:
+            writers = [pool.submit(write, number) for number in range(8)]
+            is_over = False
+            while not is_over:
+                is_over = all(one.done() for one in writers)
+                before = list(acknowledged)
+                answer = log.since(position)
+                assert answer is not None
+                position, keys = answer
+                heard.update(keys)
+                assert heard.issuperset(before)
+            for one in writers:
+                one.result()
+        assert len(heard) == 200
 
     def test_close_twice_is_fine(self, adapter: StorageAdapter) -> None:
         """After use, and without any."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from amfs_core import fork
 from amfs_core.errors import AMFSError, BackendUnavailableError, OutcomeUnknownError
-from amfs_core.storage import Doorbell, ObjectInfo, StorageAdapter
+from amfs_core.storage import ChangeLog, Doorbell, LoggedAdapter, ObjectInfo, StorageAdapter
 
 T = TypeVar("T")
 
@@ -77,6 +77,8 @@ class FaultyAdapter:
         self.paged = inner.paged
         if hasattr(inner, "create_many"):
             self.create_many = self._create_each
+        if hasattr(inner, "changes"):
+            self.changes = lambda: _FaultyLog(self, cast("LoggedAdapter", inner).changes())
         self.calls: list[Call] = []
         self._page = page
         self.after_fork()
@@ -116,6 +118,11 @@ class FaultyAdapter:
         """Leave the `count` newest creations out of every listing, until told otherwise."""
         self._hidden = count
 
+    @property
+    def lags(self) -> bool:
+        """Whether listings leave out what was created last."""
+        return self._hidden > 0
+
     def deliver(self) -> int:
         """Apply the creates that were late, in the order of their sending; return how many won."""
         with self._lock:
@@ -149,7 +156,7 @@ class FaultyAdapter:
 
     def create(self, key: str, data: bytes) -> bool:
         """Create through `inner`, unless a fault is due."""
-        fault = self._arrive("create", key)
+        fault = self.arrive("create", key)
         if fault is Fault.CONFLICT:
             return False
         if fault is Fault.LATE:
@@ -157,7 +164,7 @@ class FaultyAdapter:
                 self._late.append((key, data))
         if fault in (Fault.LATE, Fault.LOST_REQUEST):
             raise OutcomeUnknownError(f"no answer to the create of {key}", object_key=key)
-        created = self._run(fault, key, lambda: self._create(key, data))
+        created = self.answer(fault, key, lambda: self._create(key, data))
         if fault is Fault.LOST_ANSWER:
             raise OutcomeUnknownError(f"no answer to the create of {key}", object_key=key)
         return created
@@ -173,7 +180,7 @@ class FaultyAdapter:
 
     def get(self, key: str) -> bytes | None:
         """Get through `inner`, unless a fault is due."""
-        return self._run(self._arrive("get", key), key, lambda: self.inner.get(key))
+        return self.answer(self.arrive("get", key), key, lambda: self.inner.get(key))
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield `(key, bytes or None)`, each got as by `get`."""
@@ -185,19 +192,19 @@ class FaultyAdapter:
         objects = iter(self.inner.list(prefix, start_after))
         more = True
         while more:
-            fault = self._arrive("list", prefix)
-            page = self._run(fault, prefix, lambda: self._next_page(objects))
+            fault = self.arrive("list", prefix)
+            page = self.answer(fault, prefix, lambda: self._next_page(objects))
             more = len(page) == self._page
             hidden = set(self._created[-self._hidden :]) if self._hidden else set()
             yield from (info for info in page if info.key not in hidden)
 
     def replace(self, key: str, data: bytes) -> None:
         """Replace through `inner`, unless a fault is due."""
-        self._run(self._arrive("replace", key), key, lambda: self.inner.replace(key, data))
+        self.answer(self.arrive("replace", key), key, lambda: self.inner.replace(key, data))
 
     def delete(self, key: str) -> None:
         """Delete through `inner`, unless a fault is due."""
-        self._run(self._arrive("delete", key), key, lambda: self.inner.delete(key))
+        self.answer(self.arrive("delete", key), key, lambda: self.inner.delete(key))
 
     def doorbell(self, prefix: str) -> Doorbell | None:
         """Return `inner`'s doorbell."""
@@ -209,7 +216,7 @@ class FaultyAdapter:
 
     # -- how faults happen -------------------------------------------------------------------
 
-    def _arrive(self, verb: str, key: str) -> Fault | None:
+    def arrive(self, verb: str, key: str) -> Fault | None:
         """Note a call, run what is due before it, and return the fault that is due for it."""
         with self._lock:
             due = [one.action for one in self._actions if one.skip == 0]
@@ -228,7 +235,8 @@ class FaultyAdapter:
                 planned.skip -= 1
         return None
 
-    def _run(self, fault: Fault | None, key: str, request: Callable[[], T]) -> T:
+    def answer(self, fault: Fault | None, key: str, request: Callable[[], T]) -> T:
+        """Return `request()`, unless the fault is one that happens to any verb."""
         if fault is Fault.UNAVAILABLE:
             raise BackendUnavailableError(f"no connection for {key}", object_key=key)
         if fault is Fault.CRASH_BEFORE:
@@ -247,3 +255,21 @@ class FaultyAdapter:
 
     def _next_page(self, objects: Iterator[ObjectInfo]) -> tuple[ObjectInfo, ...]:
         return tuple(islice(objects, self._page))
+
+
+class _FaultyLog:
+    """The change log of an adapter; a question counts as a listing, and may fail like one."""
+
+    def __init__(self, adapter: FaultyAdapter, log: ChangeLog) -> None:
+        self.audit = log.audit
+        self._adapter = adapter
+        self._log = log
+
+    def position(self, *, make: bool) -> str | None:
+        """Return where the log ends; None while listings lag: no store with a log lists so."""
+        return None if self._adapter.lags else self._log.position(make=make)
+
+    def since(self, position: str) -> tuple[str, Sequence[str]] | None:
+        """Ask the log, unless a fault is due."""
+        fault = self._adapter.arrive("list", "")
+        return self._adapter.answer(fault, "", lambda: self._log.since(position))

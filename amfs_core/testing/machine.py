@@ -25,7 +25,7 @@ from amfs_core.errors import (
 )
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory
-from amfs_core.storage import BatchingAdapter, StorageAdapter
+from amfs_core.storage import BatchingAdapter, LoggedAdapter, StorageAdapter
 from amfs_core.testing.faults import Crash, Fault, FaultyAdapter
 from amfs_core.testing.model import ModelAdapter
 from amfs_core.versions import Clock
@@ -51,11 +51,30 @@ class AdapterMachine(RuleBasedStateMachine):
         super().__init__()
         self.model = ModelAdapter()
         self.adapter = self.make_adapter()
+        self._position: str | None = None
+        self._created: set[str] = set()
 
     @rule(key=_keys, body=_bodies)
     def create(self, key: str, body: bytes) -> None:
         """True exactly where the key was free."""
-        assert self.adapter.create(key, body) is self.model.create(key, body)
+        created = self.adapter.create(key, body)
+        assert created is self.model.create(key, body)
+        if created:
+            self._created.add(key)
+
+    @rule()
+    def look(self) -> None:
+        """Where there is a change log, it names all that was created since the last look."""
+        if not hasattr(self.adapter, "changes"):
+            return
+        log = cast("LoggedAdapter", self.adapter).changes()
+        answer = None if self._position is None else log.since(self._position)
+        if answer is None:
+            self._position = log.position(make=True)
+        else:
+            self._position, named = answer
+            assert self._created <= set(named)
+        self._created.clear()
 
     @rule(wanted=st.lists(_keys, max_size=8, unique=True), body=_bodies)
     def create_many(self, wanted: list[str], body: bytes) -> None:
@@ -66,8 +85,12 @@ class AdapterMachine(RuleBasedStateMachine):
         created = cast("BatchingAdapter", self.adapter).create_many(bodies)
         assert all(self.model.create(key, bodies[key]) for key in created)
         assert len(set(created)) == len(created)
+        self._created.update(bodies)
         for key in bodies.keys() - created:
-            assert self.adapter.create(key, bodies[key]) is self.model.create(key, bodies[key])
+            again = self.adapter.create(key, bodies[key])
+            assert again is self.model.create(key, bodies[key])
+            if not again:
+                self._created.discard(key)
 
     @rule(key=_keys)
     def get(self, key: str) -> None:
@@ -97,6 +120,7 @@ class AdapterMachine(RuleBasedStateMachine):
         """Whether or not there is an object."""
         self.adapter.delete(key)
         self.model.delete(key)
+        self._created.discard(key)
 
     @invariant()
     def everything_is_listed(self) -> None:

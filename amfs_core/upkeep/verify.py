@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 
+from amfs_core.changes import Stored, stored
 from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 from amfs_core.format import Address, MemoryEntry
 from amfs_core.storage import refusals
@@ -91,12 +92,11 @@ def _listed(
     versions: VersionLog, entity_path: str | None, findings: list[Finding]
 ) -> dict[Address, list[int]]:
     memories: dict[Address, list[int]] = {}
-    for info in versions.store.list(versions.layout.entity_prefix(entity_path)):
-        parsed = versions.layout.parse(info.key)
-        if parsed is None:
-            findings.append(Finding.foreign(info.key))
-        elif parsed[0].is_under(entity_path):
-            memories.setdefault(parsed[0], []).append(parsed[1])
+    for one in stored(versions.store, versions.layout, entity_path):
+        if isinstance(one, Stored):
+            memories.setdefault(one.address, []).append(one.version)
+        else:
+            findings.append(Finding.foreign(one.key))
     return memories
 
 

@@ -1,7 +1,8 @@
 """The feed: which versions under an entity path were delivered, and which come next.
 
 Versions are contiguous and never disappear, so one number for each memory says exactly what was
-delivered, and a listing says how far it goes: all between are new. A listing that lags only delays.
+delivered, and a listing or the change log says how far it goes: all between are new. A listing that
+lags only delays.
 No thread, clock or doorbell here: `amfs_core.watch` has those. `docs/design/watch.md` says why.
 """
 
@@ -9,11 +10,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
+from amfs_core.changes import Followed, Page, Source
 from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
@@ -55,10 +59,16 @@ class Feed:
         self._delivered: dict[str, int] = {}  # by the memories' prefixes
         self._behind: dict[str, int] = {}  # newest versions listed of memories not yet fetched
         self._waiting: dict[str, str] = {}  # memories that wait, and what was reported
+        self._stopped: dict[str, int] = {}  # memories with a fault, and how far they are known
         self._is_listed = since is None
+        self._entity_path = entity_path
+        self._changes = Source(versions.store, versions.layout)
+        self._followed: Followed | None = None
+        self._next: Followed | None = None  # to follow once all that the last look named was given
         self.after_fork()
         if since is None:
             self._delivered = self._list()
+            self._followed, self._next = self._next, None
         elif since != BEGINNING:
             known = cursor.decode(since, *self._scope)
             self._delivered = {f"{self.prefix}{name}/": one for name, one in known.items()}
@@ -67,7 +77,12 @@ class Feed:
         """Take a new lock in a forked child, and fetch again what was not delivered."""
         self._lock = threading.RLock()
         self._coming: deque[_Coming] = deque()
-        self._behind.clear()
+        self._drop_behind()
+
+    def _drop_behind(self) -> None:
+        """Forget what the last look named: the next one names it again."""
+        self._behind = {}
+        self._next = None
 
     @property
     def cursor(self) -> str:
@@ -108,38 +123,58 @@ class Feed:
     def fetch(self) -> bool:
         """Get what comes next, once all before was delivered; False when nothing new is there.
 
-        1 request per 1,000 objects to list them, and 1 for each new version that this process has
-        not seen; at most 1,000 versions in one call. When the store ceases to answer on the way,
-        what came before that is delivered, so that a long way is made in spite of failures. After
-        an error, or the death of this process, nothing is lost: what was not delivered is listed
-        again.
+        1 request per 1,000 objects to list them, or 1 in all where the store has a change log, and
+        1 for each new version that this process has not seen; at most 1,000 versions in one call.
+        When the store ceases to answer on the way, what came before that is delivered, so that a
+        long way is made in spite of failures. After an error, or the death of this process, nothing
+        is lost: what was not delivered is named again by the next look.
         """
         if self._coming:
             return True
         if not self._behind:
-            self._behind = self._list()
+            self._behind = self._look()
             self._is_listed = True
         try:
             self._fetch()
         except BaseException:
-            self._behind = {}
+            self._drop_behind()
             raise
         return bool(self._coming or self._behind)
 
-    def _list(self) -> dict[str, int]:
+    def _look(self) -> dict[str, int]:
         """Return the newest version of each memory that has one beyond what was delivered."""
-        layout = self._versions.layout
+        if self._next is not None:
+            self._followed = self._next
+            self._followed.again = {name: (one, 0, None) for name, one in self._stopped.items()}
+        self._next, self._stopped = None, {}
+        if self._followed is not None:
+            news = self._changes.since(self._followed)
+            if news is not None:
+                position, page = news
+                found: dict[str, int] = {}
+                self._add_newer(page, found)
+                self._next = replace(self._followed, position=position)
+                return found
+            self._followed = None
+        return self._list()
+
+    def _list(self) -> dict[str, int]:
+        """Do so by a listing."""
+        position = self._changes.position(make=True)
+        begun = time.monotonic()
         found: dict[str, int] = {}
-        for info in self._versions.store.list(self.prefix):
-            place = layout.split(info.key)
-            # Of the path e/k, a listing has the versions of the memory e/k too: it is not under it.
-            if place is None or place[0] == self.prefix:
-                continue
-            prefix, version = place
-            known = found.get(prefix) or self._delivered.get(prefix, 0)
-            if version > known and (known or layout.parse(info.key) is not None):
-                found[prefix] = version
+        for page in self._changes.listing(self._entity_path).pages():
+            self._add_newer(page, found)
+        if position is not None:
+            self._next = self._changes.followed(self._entity_path, position, begun)
         return found
+
+    def _add_newer(self, page: Page, found: dict[str, int]) -> None:
+        layout = self._versions.layout
+        for prefix, (version, *_) in page.items():
+            known = found.get(prefix) or self._delivered.get(prefix, 0)
+            if version > known and (known or layout.parse(f"{prefix}v{version}.json") is not None):
+                found[prefix] = version
 
     def _fetch(self) -> None:
         wanted = self._next_wanted()
@@ -169,7 +204,7 @@ class Feed:
         if outage is not None:
             if not coming:
                 raise outage
-            self._behind = {}  # what did not come is listed again
+            self._drop_behind()
         with self._lock:
             self._coming.extend(coming)
 
@@ -218,6 +253,7 @@ class Feed:
         """Return what was found, by time, and of each memory only what has no gap before it."""
         ordered: list[tuple[datetime, str, int, MemoryEntry]] = []
         stopped: set[str] = set()
+        ends = {address.prefix: version for address, version in wanted}
         times: dict[str, datetime] = {}
         for address, version in wanted:
             prefix = address.prefix
@@ -226,7 +262,7 @@ class Feed:
             entry = found.get((address, version))
             if entry is None:
                 stopped.add(prefix)
-                self._behind.pop(prefix, None)
+                self._stopped[prefix] = self._behind.pop(prefix, ends[prefix])
                 if fault := faults.get((address, version)):
                     self._report(prefix, fault)
                 continue

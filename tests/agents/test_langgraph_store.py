@@ -29,8 +29,8 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite import SqliteStore
 
 from amfs import AgentMemory, AsyncAgentMemory, ConfigurationError, InvalidValueError
+from amfs_agents.labels import label, unlabel
 from amfs_agents.langgraph import AMFSStore
-from amfs_agents.names import label, unlabel
 from amfs_local import LocalAdapter
 from tests.agents.counting import counted
 

@@ -1,4 +1,4 @@
-"""What the log of changes stands on: the columns, and the reading that docs/design/postgres.md has.
+"""The log of changes of a PostgreSQL store, as docs/design/postgres.md says why.
 
 A transaction that commits late, whatever its numbers, is found by the next reading and by no other.
 """
@@ -6,56 +6,35 @@ A transaction that commits late, whatever its numbers, is found by the next read
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from contextlib import closing
 
 import psycopg
 import pytest
 
 from amfs_postgres import PostgresAdapter
-from tests.conftest import REPOSITORY
+from amfs_postgres.statements import Statements
 from tests.support.postgres import Postgres
-
-_PAGE = REPOSITORY / "docs" / "design" / "postgres.md"
 
 
 class Log:
-    """Reads the log as the page says."""
+    """What is read from a position on."""
 
-    def __init__(self, postgres: Postgres, adapter: PostgresAdapter) -> None:
-        [statement] = re.findall(r"```sql\n(.*?)```", _PAGE.read_text(), re.DOTALL)
-        text = statement.replace("$1", "%(position)s::pg_snapshot")
-        self._statement = text.replace("amfs.objects", f'"{adapter.schema}".objects')
-        self._connection = psycopg.connect(postgres.dsn, autocommit=True)
-        self._position = self._snapshot()
-
-    def _snapshot(self) -> str:
-        return str(self._value("SELECT pg_current_snapshot()::text"))
-
-    def _value(self, statement: str) -> object:
-        ((value,),) = self._connection.execute(statement.encode()).fetchall()
-        return value
+    def __init__(self, adapter: PostgresAdapter) -> None:
+        self._log = adapter.changes()
+        position = self._log.position(make=False)
+        assert position is not None
+        self.position = position
 
     def look(self) -> list[str]:
-        values = {"position": self._position}
-        rows = self._connection.execute(self._statement.encode(), values).fetchall()
-        ((self._position, keys),) = rows
-        return list(keys)
-
-    def plan(self) -> str:
-        values = {"position": self._position}
-        self._connection.execute(b"SET enable_seqscan = off")
-        rows = self._connection.execute(b"EXPLAIN " + self._statement.encode(), values).fetchall()
-        return "\n".join(line for (line,) in rows)
-
-    def close(self) -> None:
-        self._connection.close()
+        answer = self._log.since(self.position)
+        assert answer is not None
+        self.position, keys = answer
+        return keys
 
 
 @pytest.fixture
-def log(postgres: Postgres, made: PostgresAdapter) -> Iterator[Log]:
-    with closing(Log(postgres, made)) as log:
-        yield log
+def log(made: PostgresAdapter) -> Log:
+    return Log(made)
 
 
 @pytest.fixture
@@ -105,10 +84,45 @@ def test_a_transaction_that_commits_late_is_not_skipped(
         assert log.look() == []
 
 
-def test_a_look_with_nothing_new_reads_the_index(log: Log) -> None:
-    plan = log.plan()
+def test_a_look_with_nothing_new_reads_the_index(
+    postgres: Postgres, log: Log, made: PostgresAdapter
+) -> None:
+    statement = Statements.of(made.schema).since.replace(b")t", b")s")
+    values = {"snapshot": log.position.rpartition(".")[2], "prefix": ""}
+    with psycopg.connect(postgres.dsn) as connection:
+        connection.execute(b"SET enable_seqscan = off")
+        rows = connection.execute(b"EXPLAIN " + statement, values).fetchall()
+    plan = "\n".join(line for (line,) in rows)
     assert "objects_changes" in plan
     assert re.search(r"Index Cond: \(\(xid >= .* AND \(xid < ", plan)
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        *("", "x", "1.1.1:1:", "{system}.7.{snapshot}", "1.{timeline}.{snapshot}"),
+        *("{system}.{timeline}.9000000000:9000000000:", "{system}.{timeline}.5:4:"),
+    ],
+)
+def test_a_position_of_another_server_or_life_is_not_gone_on_from(
+    log: Log, made: PostgresAdapter, position: str
+) -> None:
+    system, timeline, snapshot = log.position.split(".")
+    given = position.format(system=system, timeline=timeline, snapshot=snapshot)
+    assert made.changes().since(given) is None
+
+
+def test_only_keys_with_the_prefix_are_named(postgres: Postgres, made: PostgresAdapter) -> None:
+    with closing(PostgresAdapter(postgres.dsn, made.schema, prefix="below/")) as below:
+        log = Log(below)
+        below.create("a.json", b"one")
+        made.create("b.json", b"one")
+        assert log.look() == ["a.json"]
+
+
+def test_there_is_no_log_without_a_store(postgres: Postgres, adapter: PostgresAdapter) -> None:
+    assert adapter.changes().position(make=True) is None
+    assert adapter.changes().since("1.1.5:5:") is None
 
 
 def test_rows_that_were_restored_from_another_server_are_not_new_at_every_look(

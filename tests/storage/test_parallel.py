@@ -114,14 +114,17 @@ def test_a_signal_handler_may_hand_out_work_while_its_thread_does() -> None:
         done.append(mapped(lambda n: n + 1, range(10), 4))
 
     before = signal.signal(signal.SIGUSR1, handler)
+    timers: list[threading.Timer] = []
     try:
         for _ in range(50):
-            threading.Timer(
-                0.0005, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1)
-            ).start()
+            signals = (threading.get_ident(), signal.SIGUSR1)
+            timers.append(threading.Timer(0.0005, signal.pthread_kill, signals))
+            timers[-1].start()
             assert mapped(lambda n: n, range(100), 8) == list(range(100))
         while not done:
             assert mapped(lambda n: n, range(10), 2) == list(range(10))
     finally:
+        for timer in timers:  # a signal without a handler ends the process
+            timer.join()
         signal.signal(signal.SIGUSR1, before)
     assert done == [list(range(1, 11))] * len(done)

@@ -53,6 +53,10 @@ class ChaosAdapter(FaultyAdapter):
         self._dice_lock = threading.Lock()
         self._rate = rate
         self._note = note
+        # A store with a change log has no listings that lag: what is before a position is listed.
+        self._of_lists = (
+            (Fault.UNAVAILABLE,) if hasattr(inner, "changes") else (Fault.UNAVAILABLE, "lag")
+        )
 
     def after_fork(self) -> None:
         super().after_fork()
@@ -79,7 +83,7 @@ class ChaosAdapter(FaultyAdapter):
         return super().get(key)
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
-        fault = self._fault((Fault.UNAVAILABLE, "lag"))
+        fault = self._fault(self._of_lists)
         self._plan(fault, "list")
         shown = super().list(prefix, start_after)
         if fault != "lag":

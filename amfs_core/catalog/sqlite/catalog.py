@@ -22,10 +22,11 @@ from typing import TypeVar
 
 from amfs_core import fork
 from amfs_core.catalog.filters import under
-from amfs_core.catalog.refresh import Page, Progress, Refresh
+from amfs_core.catalog.refresh import Progress, Refresh
 from amfs_core.catalog.sqlite import tables
 from amfs_core.catalog.sqlite.database import Database, DatabaseLost
 from amfs_core.catalog.sqlite.tables import Known, Row
+from amfs_core.changes import Followed, Page, Source
 from amfs_core.errors import AMFSError
 from amfs_core.format import Address
 from amfs_core.versions import VersionLog
@@ -61,6 +62,7 @@ class Catalog:
         takes_own: bool = True,
     ) -> None:
         self.versions = versions
+        self.changes = Source(versions.store, versions.layout)
         self._dependents = tuple(dependents)
         location = getattr(versions.store.adapter, "location", None)
         identity = json.dumps([location, versions.layout.namespace])
@@ -76,8 +78,11 @@ class Catalog:
     def after_fork(self) -> None:
         """Take a new lock in a forked child, and look at everything again."""
         self._refreshing = threading.Lock()
-        # When each refresh was begun, and the number of the database that it filled.
-        self._refreshed: OrderedDict[str | None, tuple[float, int]] = OrderedDict()
+        # When each refresh was begun, and the number of the database that it filled; of those that
+        # listed everything, too; and what was listed when, to go on from by the change log.
+        self._refreshed = _Times()
+        self._listed = _Times()
+        self._followed: OrderedDict[str | None, tuple[Followed, int]] = OrderedDict()
 
     def fresh(
         self,
@@ -86,18 +91,20 @@ class Catalog:
         *,
         max_age: float | None = None,
         progress: Progress | None = None,
+        complete: bool = False,
     ) -> T:
         """Return `work(database)` on a catalog that is complete under an entity path.
 
         It has every version whose write returned before the call began, or, with `max_age`, at
         most that many seconds earlier. When the database is lost meanwhile, all is done again.
-        1 request per 1,000 objects and 1 per newest version not seen yet; none within `max_age`.
+        1 request per 1,000 objects, or 1 where the store's change log was followed since, and 1 per
+        newest version not seen yet; none within `max_age`. `complete`: do not rely on that log.
         """
         asked = time.monotonic() - (max_age or 0.0)
         while True:
             with suppress(DatabaseLost):
                 number = self.database.current()
-                self._refresh_since(asked, entity_path, progress, number)
+                self._refresh_since(asked, entity_path, progress, number, complete=complete)
                 answer = work(self.database)
                 self.database.require(number)  # else it may have been emptied in between
                 return answer
@@ -131,29 +138,64 @@ class Catalog:
             self.database.close()
 
     def _refresh_since(
-        self, moment: float, entity_path: str | None, progress: Progress | None, number: int
+        self,
+        moment: float,
+        entity_path: str | None,
+        progress: Progress | None,
+        number: int,
+        *,
+        complete: bool,
     ) -> None:
         """Refresh unless that was begun, for this path or one above it, after `moment` and in the
         database with this number; then take in what this process wrote since, which costs no
         request."""
-        if self._is_fresh(moment, entity_path, number) and not self._has_own():
+        scopes = _scopes(entity_path)
+        times = self._listed if complete else self._refreshed
+        if times.any_since(moment, scopes, number) and not self._has_own():
             return
         with self._refreshing:
-            if self._is_fresh(moment, entity_path, number) and self._note_own():
+            if times.any_since(moment, scopes, number) and self._note_own():
                 Refresh(self, entity_path, progress).take_own()
                 return
-            begun = time.monotonic()
-            Refresh(self, entity_path, progress).run()
-            self._refreshed[entity_path] = begun, number
-            self._refreshed.move_to_end(entity_path)
-            if len(self._refreshed) > _MAX_SCOPES:
-                self._refreshed.popitem(last=False)
+            if complete or not self._follow(scopes, progress, number):
+                self._list(entity_path, progress, number)
 
-    def _is_fresh(self, moment: float, entity_path: str | None, number: int) -> bool:
-        names = [] if entity_path is None else entity_path.split("/")
-        above = ["/".join(names[:length]) for length in range(1, len(names) + 1)]
-        refreshed = (self._refreshed.get(scope) for scope in (None, *above))
-        return any(one is not None and one[0] > moment and one[1] == number for one in refreshed)
+    def _follow(self, scopes: list[str | None], progress: Progress | None, number: int) -> bool:
+        """Refresh by the change log, and return True; False when there is everything to list."""
+        for scope in scopes:
+            followed, filled = self._followed.get(scope, (None, 0))
+            if followed is None:
+                continue
+            begun = time.monotonic()
+            news = self.changes.since(followed) if filled == number else None
+            if news is not None:
+                position, page = news
+                refresh = Refresh(self, scope, progress)
+                refresh.take(page)
+                refresh.take_own()
+                if not refresh.refused:
+                    followed.position, followed.again = position, refresh.damaged
+                    self._refreshed.note(scope, begun, number)
+                    return True
+            self._followed.pop(scope, None)
+        return False
+
+    def _list(self, entity_path: str | None, progress: Progress | None, number: int) -> None:
+        """Refresh by a listing; who lists for the second time begins to follow the change log."""
+        again = self._listed.has(entity_path)
+        position = self.changes.position(make=again)
+        begun = time.monotonic()
+        refresh = Refresh(self, entity_path, progress)
+        refresh.run()
+        self._refreshed.note(entity_path, begun, number)
+        self._listed.note(entity_path, begun, number)
+        self._followed.pop(entity_path, None)
+        if position is not None and not refresh.refused:
+            followed = self.changes.followed(entity_path, position, begun)
+            followed.again = refresh.damaged
+            self._followed[entity_path] = followed, number
+            if len(self._followed) > _MAX_SCOPES:
+                self._followed.popitem(last=False)
 
     def _has_own(self) -> bool:
         return bool(self._own) or self.versions.cache.has_appended
@@ -333,6 +375,35 @@ class Catalog:
             for dependent in self._dependents:
                 dependent(connection, ids)
             connection.executemany("DELETE FROM tag WHERE memory = ?", [(one,) for one in ids])
+
+
+class _Times:
+    """When a refresh of each path was begun, and the number of the database that it filled."""
+
+    def __init__(self) -> None:
+        self._times: OrderedDict[str | None, tuple[float, int]] = OrderedDict()
+
+    def note(self, scope: str | None, begun: float, number: int) -> None:
+        """Note a refresh of a path."""
+        self._times[scope] = begun, number
+        self._times.move_to_end(scope)
+        if len(self._times) > _MAX_SCOPES:
+            self._times.popitem(last=False)
+
+    def has(self, scope: str | None) -> bool:
+        """Whether a path was refreshed at all."""
+        return scope in self._times
+
+    def any_since(self, moment: float, scopes: list[str | None], number: int) -> bool:
+        """Whether one of these paths was refreshed after a moment, in this database."""
+        times = (self._times.get(scope) for scope in scopes)
+        return any(one is not None and one[0] > moment and one[1] == number for one in times)
+
+
+def _scopes(entity_path: str | None) -> list[str | None]:
+    """Return an entity path and all above it, the widest first."""
+    names = [] if entity_path is None else entity_path.split("/")
+    return [None, *("/".join(names[:length]) for length in range(1, len(names) + 1))]
 
 
 def _known(connection: sqlite3.Connection, prefixes: Iterable[str]) -> list[Known]:

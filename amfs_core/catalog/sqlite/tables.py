@@ -41,12 +41,9 @@ CREATE TABLE tag (
 CREATE INDEX tag_memory ON tag(tag, memory);
 CREATE TABLE erased (prefix TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID"""
 
-Listed = tuple[int, int, float | None]
-"""The newest version that a listing has of a memory: its number, its size in bytes, and the time of
-its object in seconds since 1970, None when this process wrote it and no listing was asked."""
-
 Known = tuple[str, int, int, int, float | None]
-"""What the catalog has of a memory: its prefix and id, then the same as `Listed`."""
+"""What the catalog has of a memory: its prefix and id, then the same as
+`amfs_core.changes.Listed`."""
 
 Row = tuple[Any, ...]
 """All columns of `memory` but the id."""

@@ -1,0 +1,78 @@
+"""Where changes come from: the store's change log where it has one, and listings."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from amfs_core.changes.listing import Listing, Page
+from amfs_core.format import Layout
+from amfs_core.storage import StoreClient
+
+_AUDITS_SHARE = 0.02
+"""Of the time, that listings take which look for what the log does not say."""
+
+
+@dataclass(slots=True)
+class Followed:
+    """A place in the change log up to which everything under an entity path is known.
+
+    `again` are versions that were damaged when they were last asked for.
+    """
+
+    entity_path: str | None
+    position: str
+    due: float
+    """When all is to be listed again, by the monotonic clock."""
+    again: Page = field(default_factory=dict)
+
+
+class Source:
+    """The changes in one namespace."""
+
+    def __init__(self, store: StoreClient, layout: Layout) -> None:
+        self._store = store
+        self._layout = layout
+
+    def listing(self, entity_path: str | None) -> Listing:
+        """Return a listing of the newest versions under a path. 1 request per 1,000 objects."""
+        return Listing(self._store, self._layout, entity_path)
+
+    def position(self, *, make: bool) -> str | None:
+        """Return where the log ends: to be asked before a listing, which then goes up to there.
+
+        None where there is no log; `make` one if the store can. At most 1 request.
+        """
+        return self._store.position(make=make)
+
+    def followed(self, entity_path: str | None, position: str, begun: float) -> Followed:
+        """Return what to go on from after a listing of a path that was `begun` after a position."""
+        now = time.monotonic()
+        rest = max(self._store.seconds_between_audits, (now - begun) / _AUDITS_SHARE)
+        return Followed(entity_path, position, now + rest)
+
+    def since(self, followed: Followed) -> tuple[str, Page] | None:
+        """Return the log's next position, and the newest version that it names of each memory with
+        news under the path; None when all is to be listed. 1 request.
+
+        Any of them may be known already. They become known with `followed.position = position`,
+        which is for whoever has stored or delivered them all.
+        """
+        if time.monotonic() > followed.due:
+            return None
+        answer = self._store.changes_since(followed.position)
+        if answer is None:
+            return None
+        position, keys = answer
+        page = dict(followed.again)
+        root = self._layout.entity_prefix(followed.entity_path)
+        for key in keys:
+            if not key.startswith(root):
+                continue
+            place = self._layout.split(key)
+            if place is None or place[0] == root or self._layout.parse(key) is None:
+                continue
+            prefix, version = place
+            if prefix not in page or version > page[prefix][0]:
+                page[prefix] = version, 0, None
+        return position, page
