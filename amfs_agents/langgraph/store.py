@@ -28,7 +28,7 @@ from amfs_agents.langgraph.items import Namespace, Places, StoredItem, is_due
 from amfs_agents.langgraph.meaning import Meaning, Vector, scores
 from amfs_agents.listing import newest_versions
 from amfs_core import arguments
-from amfs_core.errors import InvalidValueError
+from amfs_core.errors import InvalidValueError, VersionConflictError
 from amfs_core.format import MemoryEntry, values
 from amfs_core.memory import AgentMemory, AsyncAgentMemory
 from amfs_core.parallel import mapped
@@ -119,12 +119,11 @@ class AMFSStore(BaseStore):
         listed = newest_versions(self._memory, self._path)
         now = datetime.now(UTC)
         over = [
-            address
-            for (address, _), entry in self._memory.engine.versions.get_each(listed.items())
+            entry
+            for _, entry in self._memory.engine.versions.get_each(listed.items())
             if not entry.deleted and entry.expires_at is not None and entry.expires_at <= now
         ]
-        mapped(lambda one: self._memory.purge(one.entity_path, one.key), over, _THREADS)
-        return len(over)
+        return sum(mapped(self._sweep, over, _THREADS))
 
     # -- steps -------------------------------------------------------------------------------
 
@@ -139,7 +138,7 @@ class AMFSStore(BaseStore):
     def _done(
         self, work: _Work, vectors: Mapping[str, str], asked: Mapping[str, Vector]
     ) -> list[Result]:
-        keep, drop = self._checked(work, vectors)
+        keep, drop = self._prepared(work, vectors)
         results: list[Result] = [None] * work.size
         self._get(work.gets, results)
         listed: dict[str, list[Pair]] = {}
@@ -239,7 +238,15 @@ class AMFSStore(BaseStore):
         with contextlib.suppress(_ChangedError):
             self._memory.update(entry.entity_path, entry.key, same, ttl=item.ttl * 60)
 
-    def _checked(
+    def _sweep(self, entry: MemoryEntry) -> bool:
+        """Erase an item whose time is over, unless it was put again meanwhile."""
+        place = entry.entity_path, entry.key
+        try:
+            return self._memory.purge(*place, expected_version=entry.version) > 0
+        except VersionConflictError:
+            return False
+
+    def _prepared(
         self, work: _Work, vectors: Mapping[str, str]
     ) -> tuple[list[tuple[StoredItem, bool]], list[tuple[str, str]]]:
         """Return the items to be kept, each with whether a search by words is to find it, and the
@@ -257,7 +264,7 @@ class AMFSStore(BaseStore):
             item = StoredItem(
                 tuple(op.namespace),
                 op.key,
-                values.copied(dict(op.value)),
+                dict(op.value),
                 now,
                 now,
                 lifetime,
@@ -304,7 +311,7 @@ class _Work:
                 case ListNamespacesOp():
                     work.listings[number] = op
                 case PutOp():
-                    work.puts[tuple(op.namespace), op.key] = op
+                    work.puts[tuple(op.namespace), op.key] = _checked(op)
                 case _:
                     raise InvalidValueError(
                         f"operation {number} must be one of LangGraph's, not {type(op).__name__}"
@@ -314,6 +321,17 @@ class _Work:
 
     def queries(self) -> list[str]:
         return list(dict.fromkeys(op.query for op in self.searches.values() if op.query))
+
+
+def _checked(op: PutOp) -> PutOp:
+    """Return a put with a copy of its value, which is JSON that is an object."""
+    if op.value is None:
+        return op
+    if not isinstance(op.value, Mapping):
+        raise InvalidValueError(
+            f"the value of an item must be a dict, not {type(op.value).__name__}"
+        )
+    return op._replace(value=values.copied(dict(op.value)))
 
 
 class _ChangedError(Exception):

@@ -210,11 +210,17 @@ def test_the_asynchronous_methods_are_the_same(memory: AgentMemory) -> None:
 # --- refusals -------------------------------------------------------------------------------------
 
 
-def test_what_json_cannot_carry_is_refused_with_the_whole_batch(amfs_store: AMFSStore) -> None:
+def test_what_json_cannot_carry_is_refused_with_the_whole_batch(
+    memory: AgentMemory, amfs_store: AMFSStore
+) -> None:
     with pytest.raises(InvalidValueError, match=r"value\['at'\] is of type datetime"):
         amfs_store.batch(
             [PutOp(("a",), "good", {}), PutOp(("a",), "bad", {"at": datetime.now(UTC)})]
         )
+    with pytest.raises(InvalidValueError, match=r"value\['at'\] is of type datetime"):
+        with_index(memory, Embedder()).put(("a",), "bad", {"at": datetime.now(UTC)})
+    with pytest.raises(InvalidValueError, match="must be a dict, not list"):
+        amfs_store.put(("a",), "bad", [1])  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="ttl must be more than 0"):
         amfs_store.batch([PutOp(("a",), "good", {}), PutOp(("a",), "bad", {}, ttl=0)])
     assert amfs_store.search(()) == []
@@ -314,6 +320,17 @@ def test_an_item_ends_and_a_sweep_erases_it(memory: AgentMemory) -> None:
     assert store.sweep_ttl() == 1
     assert store.sweep_ttl() == 0
     assert [entry.value for entry in memory.history(*store.address(("a",), "ends"))] == [None] * 2
+
+
+def test_a_sweep_leaves_alone_what_is_put_again_meanwhile(opens: Opens) -> None:
+    store, memory = AMFSStore(opens()), opens()
+    place = store.address(("a",), "k")
+    store.put(("a",), "k", {"n": 1}, ttl=0.001)
+    until(lambda: memory.read(*place) is None)
+    over = memory.history(*place)[-1]
+    store.put(("a",), "k", {"n": 2})
+    assert not AMFSStore(memory)._sweep(over)
+    assert plain(store.get(("a",), "k")) == (("a",), "k", {"n": 2})
 
 
 def test_a_read_begins_the_time_to_live_again(memory: AgentMemory) -> None:
