@@ -170,7 +170,7 @@ class AMFSStore(BaseStore):
         arguments.version(op.limit, "limit", least=0)
         pairs = [
             pair
-            for pair in self._under(op.namespace_prefix, listed)
+            for pair in self._under(tuple(op.namespace_prefix), listed)
             if passes(pair[0].value, op.filter)
         ]
         pairs.sort(key=lambda pair: pair[0].updated_at, reverse=True)
@@ -179,7 +179,7 @@ class AMFSStore(BaseStore):
             found = scores(asked, [item for item, _ in pairs])
             scored = list(zip(found, pairs, strict=True))
         elif op.query and self._meaning is None:
-            words = self._words(op.query, op.namespace_prefix, len(pairs))
+            words = self._words(op.query, tuple(op.namespace_prefix), len(pairs))
             scored = [(words.get((one.entity_path, one.key)), (item, one)) for item, one in pairs]
         # What answers the query comes first, then what nothing is known of, as in LangGraph's own.
         scored.sort(key=lambda one: float("-inf") if one[0] is None else one[0], reverse=True)

@@ -161,6 +161,14 @@ def test_a_batch_reads_before_it_writes_and_the_last_put_of_an_item_counts(
         assert [plain(item) for item in store.search(())] == [(("a",), "k", {"n": 2})]
 
 
+def test_a_namespace_may_be_given_as_a_list(amfs_store: AMFSStore) -> None:
+    as_list: Any = ["a", "b"]
+    amfs_store.put(as_list, "k", {"text": "sea"})
+    assert plain(amfs_store.get(as_list, "k")) == (("a", "b"), "k", {"text": "sea"})
+    assert len(amfs_store.search(as_list[:1], query="sea")) == 1
+    assert amfs_store.list_namespaces(prefix=as_list, suffix=as_list[1:]) == [("a", "b")]
+
+
 def test_what_changed_last_is_found_first_and_an_item_keeps_when_it_was_made(
     amfs_store: AMFSStore,
 ) -> None:
