@@ -229,8 +229,8 @@ class AMFSSaver(BaseCheckpointSaver[str]):
         `DeltaChannel` that is rebuilt from one that would go.
 
         1 request per 1,000 objects of all threads, 1 for each checkpoint that this process does not
-        know, and about 7 for each one erased, each task that wrote to it, and 1 for each that
-        has to keep a value of it.
+        know, 2 for each one erased before, and about 7 for each one erased now, each task that
+        wrote to it, and 1 for each that has to keep a value of it. After a crash, call it again.
         """
         runs = set(run_ids)
         if not runs:
@@ -238,6 +238,7 @@ class AMFSSaver(BaseCheckpointSaver[str]):
         doomed: builtins.list[tuple[View, set[str]]] = []
         for view in self._threads.views(None):
             saved = builtins.list(view.newest_first())
+            self._threads.finish(view)
             ids = {one.checkpoint_id for one in saved if self._metadata(one).get("run_id") in runs}
             if ids:
                 self._check_stays(view, [one for one in saved if one.checkpoint_id not in ids], ids)
@@ -261,8 +262,8 @@ class AMFSSaver(BaseCheckpointSaver[str]):
         all with the strategy "delete", for good.
 
         Of a graph with a `DeltaChannel`, those stay too that the newest one is rebuilt from. Costs
-        what reading all of them costs, and about 7 for each one erased and each task that wrote to
-        it.
+        what reading all of them costs, 2 for each one erased before, and about 7 for each one
+        erased now and each task that wrote to it. After a crash, call it again: it goes on.
         """
         if strategy not in ("keep_latest", "delete"):
             raise InvalidValueError(
@@ -274,6 +275,7 @@ class AMFSSaver(BaseCheckpointSaver[str]):
                 continue
             for view in self._threads.views(thread_id):
                 saved = builtins.list(view.newest_first())
+                self._threads.finish(view)
                 if saved:
                     stays = {saved[0].checkpoint_id} | self._rebuilt_from(view, saved[0])
                     self._erase(view, {one.checkpoint_id for one in saved} - stays)

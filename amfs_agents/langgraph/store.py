@@ -23,6 +23,7 @@ from langgraph.store.base import (
 )
 
 from amfs_agents.appending import append
+from amfs_agents.erasure import finish_purges
 from amfs_agents.langgraph.filters import is_in, passes
 from amfs_agents.langgraph.items import Namespace, Places, StoredItem, is_due
 from amfs_agents.langgraph.meaning import Meaning, Vector, scores
@@ -113,14 +114,17 @@ class AMFSStore(BaseStore):
     def sweep_ttl(self) -> int:
         """Erase the items whose time is over, with all their versions; return how many.
 
-        They are not read any more in any case. 1 request per 1,000 objects of the store, 1 for each
-        item that this process does not know, about 4 for each one erased and 2 for each version.
+        They are not read any more in any case. What a crash left of items that were being erased
+        goes too. 1 request per 1,000 objects of the store, 1 for each item that this process does
+        not know, 2 for each one erased before, about 4 for each one erased now and 2 for each of
+        its versions.
         """
-        listed = newest_versions(self._memory, self._path)
-        now = datetime.now(UTC)
+        listed, now = newest_versions(self._memory, self._path), datetime.now(UTC)
+        newest = [entry for _, entry in self._memory.engine.versions.get_each(listed.items())]
+        finish_purges(self._memory, newest)
         over = [
             entry
-            for _, entry in self._memory.engine.versions.get_each(listed.items())
+            for entry in newest
             if not entry.deleted and entry.expires_at is not None and entry.expires_at <= now
         ]
         return sum(mapped(self._sweep, over, _THREADS))

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from amfs_agents.appending import append
+from amfs_agents.erasure import finish_purges
 from amfs_agents.labels import label, unlabel
 from amfs_agents.langgraph.records import Blob, Home, SavedCheckpoint, TaskWrites
 from amfs_agents.listing import Names
@@ -51,10 +52,14 @@ class Entries:
                 if self._held[ref] is None:  # a change log may name a version that never came
                     self._held[ref] = self._versions.newest(ref[0])
 
+    def get(self, ref: Ref) -> MemoryEntry | None:
+        """Return a version, or None when it is not there."""
+        self.load([ref])
+        return self._held[ref]
+
     def live(self, ref: Ref) -> MemoryEntry | None:
         """Return a version, or None for one that is deleted or erased."""
-        self.load([ref])
-        entry = self._held[ref]
+        entry = self.get(ref)
         return entry if entry is not None and entry.is_live() else None
 
     def forget(self) -> None:
@@ -229,6 +234,12 @@ class Threads:
             return None if together == current else together.json()
 
         self._append_checkpoint(moved, change)
+
+    def finish(self, view: View) -> None:
+        """Erase what a crash left of checkpoints that were being erased: nobody finds them any
+        more. 2 requests for each one erased, of which one is for what was read before."""
+        entries = map(view.entries.get, view.checkpoints.values())
+        finish_purges(self._memory, [entry for entry in entries if entry is not None])
 
     def erase_thread(self, thread_id: str) -> None:
         """Erase all that there is of a thread, until there is nothing new."""

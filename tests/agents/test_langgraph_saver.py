@@ -27,6 +27,7 @@ from amfs_agents.langgraph import AMFSSaver, AMFSStore
 from amfs_agents.langgraph.threads import Threads
 from amfs_core.format import decode_entry
 from amfs_local import LocalAdapter
+from amfs_sqlite import SqliteAdapter
 from tests.agents.counting import counted
 from tests.agents.langgraph_processes import FIRST, STEPS, place, put, run
 from tests.agents.processes import at_once
@@ -443,6 +444,74 @@ def test_pruned_and_deleted_runs_leave_no_contents(memory: AgentMemory) -> None:
     assert [value for value in contents(memory) if value is not None] == []
     with pytest.raises(InvalidValueError, match="no strategy 'keep'"):
         saver.prune(["t"], strategy="keep")
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+class Crashing(SqliteAdapter):
+    """Changes the store so many times, and then no more."""
+
+    left = 10_000
+
+    def _change(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Crash
+
+    def create(self, key: str, data: bytes) -> bool:
+        self._change()
+        return super().create(key, data)
+
+    def replace(self, key: str, data: bytes) -> None:
+        self._change()
+        super().replace(key, data)
+
+
+def test_after_a_crash_at_any_step_of_pruning_all_can_be_read_and_pruning_again_ends_it(
+    tmp_path: Path,
+) -> None:
+    crashed, steps = True, 0
+    while crashed:
+        with (
+            closing(Crashing(tmp_path / f"{steps}.db")) as adapter,
+            AgentMemory("tests", adapter=adapter) as memory,
+        ):
+            saver = AMFSSaver(memory)
+            parent, configs = None, []
+            for number in range(3):
+                values = {"kept": "k", "n": number}
+                new = {"n": str(number)} if number else {"n": "0", "kept": "0"}
+                parent = put(saver, parent=parent, values=values, new=new)
+                saver.put_writes(parent, [("n", number)], "task")
+                configs.append(parent)
+            adapter.left = steps
+            try:
+                saver.prune(["t"])
+                crashed = False
+            except Crash:
+                steps += 1
+            adapter.left = 10_000
+        with (
+            closing(SqliteAdapter(tmp_path / f"{steps - crashed}.db")) as store,
+            AgentMemory("tests", adapter=store) as later,
+        ):
+            saver = AMFSSaver(later)
+            for number, config in enumerate(configs):
+                found = saver.get_tuple(config)
+                if found is None:
+                    assert number < 2
+                else:
+                    assert found.checkpoint["channel_values"] == {"kept": "k", "n": number}
+            saver.prune(["t"])
+            assert values_of(saver, configs[2]) == {"kept": "k", "n": 2}
+            left = [value for value in contents(later) if value is not None]
+            ids = {value["checkpoint_id"] for value in left if "checkpoint_id" in value}
+            assert ids == {configs[2]["configurable"]["checkpoint_id"]}
+            assert len([value for value in left if "task_id" in value]) == 1
+            assert later.verify().ok
+    assert steps > 6
 
 
 # --- what is not a checkpoint, and names ----------------------------------------------------------

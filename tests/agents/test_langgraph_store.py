@@ -330,6 +330,27 @@ def test_an_item_ends_and_a_sweep_erases_it(memory: AgentMemory) -> None:
     assert [entry.value for entry in memory.history(*store.address(("a",), "ends"))] == [None] * 2
 
 
+def test_a_sweep_finishes_what_a_crash_left_of_an_erasure(tmp_path: Path) -> None:
+    class Crash(BaseException):
+        pass
+
+    class Crashing(LocalAdapter):
+        def replace(self, key: str, data: bytes) -> None:
+            raise Crash
+
+    with closing(Crashing(tmp_path)) as adapter, AgentMemory("a", adapter=adapter) as memory:
+        store = AMFSStore(memory)
+        store.put(("a",), "k", {"secret": 1})
+        with pytest.raises(Crash):
+            store.delete(("a",), "k")
+    with closing(LocalAdapter(tmp_path)) as whole, AgentMemory("a", adapter=whole) as memory:
+        store = AMFSStore(memory)
+        assert not memory.verify().ok
+        assert store.sweep_ttl() == 0
+        assert memory.verify().ok
+        assert [entry.value for entry in memory.history("store/a", "k")] == [None, None]
+
+
 def test_a_sweep_leaves_alone_what_is_put_again_meanwhile(opens: Opens) -> None:
     store, memory = AMFSStore(opens()), opens()
     place = store.address(("a",), "k")
