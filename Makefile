@@ -9,6 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 help:
 	@echo "make demo         import real text, race two agents, look around"
 	@echo "make test         install everything, then lint, types and all tests"
+	@echo "                  (with apt install postgresql pgbouncer fuse3, also on these)"
 	@echo "make bench        measure beside the peers; writes docs/benchmarks.md (40 minutes)"
 	@echo "make bench-quick  the same with less of everything (3 minutes), beside its result"
 	@echo "make bench-load   load 500,000 memories, however long it takes"
@@ -40,8 +41,10 @@ quick: $(VENV)/dev
 
 QUICK := format storage versions ranking catalog watch outcomes upkeep memory local cli
 
+# Most tests wait for a disk, a server or another process. Each process has servers of its own.
+JOBS ?= 2
 pytest: $(VENV)/dev servers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 fuzz: $(VENV)/dev
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/testing/test_conformance.py \

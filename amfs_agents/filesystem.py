@@ -9,22 +9,18 @@ more version, all of it at the end; `?version=3` and `?at=2026-11-21T04:27:20Z` 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
-import msgspec
 from fsspec import AbstractFileSystem
 
 from amfs import AgentMemory, MemoryEntry, open_store
+from amfs_agents.files import children, content, is_binary, value_of
 from amfs_core.errors import AMFSError, InvalidValueError, VersionConflictError
 
 _MOMENT = re.compile(r"\?(?:version=(?P<version>[1-9][0-9]{0,9})|at=(?P<at>[^?&/]+))$")
-_BINARY = "base64"
 _KINDS = {"rb": "r", "r": "r", "wb": "w", "w": "w", "xb": "x", "x": "x", "ab": "a", "a": "a"}
 
 Info = dict[str, Any]
@@ -202,7 +198,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
                 return
             raise
         entity_path, key = _split(self._plain(path2))
-        self.memory.write(entity_path, key, value, index=not _is_binary(value))
+        self.memory.write(entity_path, key, value, index=not is_binary(value))
 
     def rm_file(self, path: str) -> None:
         """Remove a file: a tombstone. Raises `FileNotFoundError`."""
@@ -281,7 +277,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
         while True:
             try:
                 self.memory.write(
-                    entity_path, key, value, expected_version=expected, index=not _is_binary(value)
+                    entity_path, key, value, expected_version=expected, index=not is_binary(value)
                 )
             except VersionConflictError as conflict:
                 if self._is_file(path):
@@ -298,7 +294,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
         return True
 
     def _is_directory(self, path: str) -> bool:
-        return any(True for _ in self._children(path))
+        return bool(self._below(path))
 
     def _below(self, path: str) -> list[MemoryEntry]:
         try:
@@ -308,17 +304,10 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
                 return []
             raise
 
-    def _children(self, path: str) -> Iterator[Info]:
-        skip = len(path) + 1 if path else 0
-        seen: set[str] = set()
-        for entry in self._below(path):
-            name = f"{entry.entity_path}/{entry.key}"
-            child, slash, _ = name[skip:].partition("/")
-            if entry.entity_path == path:  # a key may have a slash, which is no directory's
-                yield self._file(entry)
-            elif slash and child not in seen:
-                seen.add(child)
-                yield _directory(name[:skip] + child)
+    def _children(self, path: str) -> list[Info]:
+        files, directories = children(self._below(path), path)
+        above = f"{path}/" if path else ""
+        return [*map(self._file, files), *(_directory(above + name) for name in directories)]
 
     @staticmethod
     def _file(entry: MemoryEntry) -> Info:
@@ -358,30 +347,6 @@ class _Writing(io.BytesIO):
 
     def __del__(self) -> None:
         self._is_done = True  # a file that nobody closed was not finished
-
-
-def content(value: Any) -> bytes:
-    """Return the bytes of the file that a value is."""
-    if isinstance(value, str):
-        return value.encode()
-    if _is_binary(value):
-        try:
-            return base64.b64decode(value[_BINARY], validate=True)
-        except binascii.Error:
-            pass  # somebody's own value, which only looks like it
-    return msgspec.json.encode(value)
-
-
-def value_of(data: bytes) -> Any:
-    """Return the value that the bytes of a file become."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return {_BINARY: base64.b64encode(data).decode()}
-
-
-def _is_binary(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == {_BINARY} and isinstance(value[_BINARY], str)
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -15,8 +15,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from amfs_agents.cancellation import to_its_end
 from amfs_agents.names import segment
 from amfs_agents.sequence import Sequence
 from amfs_core import arguments
@@ -35,8 +36,6 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from agents.items import TResponseInputItem
     from agents.memory.session import _CompactionSnapshot
-
-T = TypeVar("T")
 
 
 class AMFSSession(SessionABC):
@@ -106,7 +105,7 @@ class AMFSSession(SessionABC):
         """
         if items:
             value = {"items": list(items)}
-            await _to_its_end(lambda: self._changes.append(value))
+            await to_its_end(lambda: self._changes.append(value))
 
     async def pop_item(self) -> TResponseInputItem | None:
         """Remove the newest item and return it; None when there is none.
@@ -114,7 +113,7 @@ class AMFSSession(SessionABC):
         No two callers get the same item. The cost of `get_items`, and 1 request; again when
         somebody else changed the session meanwhile.
         """
-        return await _to_its_end(self._pop)
+        return await to_its_end(self._pop)
 
     async def clear_session(self) -> None:
         """Remove all items, at once.
@@ -122,7 +121,7 @@ class AMFSSession(SessionABC):
         The memories are deleted: search no longer finds them, their histories and `get_items_at`
         still do. The cost of `get_items`, 1 request, and 2 for each change since the last clear.
         """
-        await _to_its_end(self._clear)
+        await to_its_end(self._clear)
 
     def _state(self) -> _State:
         return _State.of(self._changes.entries())
@@ -176,8 +175,8 @@ class AMFSSession(SessionABC):
                     expired += 1
             if expired:
                 kept = [*state.items[expired:keep], *output]
-                return await _to_its_end(lambda: self._replace(state, 0, kept))
-            return await _to_its_end(lambda: self._replace(state, keep, output))
+                return await to_its_end(lambda: self._replace(state, 0, kept))
+            return await to_its_end(lambda: self._replace(state, keep, output))
 
         return _CompactionSnapshot(state.items[skipped:], not skipped, replace_suffix)
 
@@ -214,18 +213,3 @@ def _change(entry: MemoryEntry) -> tuple[int | None, list[TResponseInputItem]]:
         entity_path=entry.entity_path,
         key=entry.key,
     )
-
-
-async def _to_its_end(work: Callable[[], T]) -> T:
-    """Return `work()`, done in a thread; when cancelled, wait for its end first."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        task.exception()  # as its caller no longer asks for it
-        raise cancelled
-    return task.result()

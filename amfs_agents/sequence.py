@@ -7,6 +7,7 @@ that were ever taken have no gaps, whatever became of their memories since. None
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from amfs_core.errors import CorruptEntryError, VersionConflictError
@@ -28,7 +29,9 @@ class Sequence:
         self._memory = memory
         self.entity_path = entity_path
         self._end = 0  # a number known to be taken, or 0; the end is here or further on
+        self._last: MemoryEntry | None = None  # the one that was appended here last
         self._gone: set[int] = set()  # numbers without a live memory: they never get one again
+        self._moved: dict[int, MemoryEntry] = {}  # first versions of those that outcomes moved
 
     def append(
         self,
@@ -37,15 +40,19 @@ class Sequence:
         after: int | None = None,
         write_id: str | None = None,
         index: bool = True,
+        follows: Callable[[MemoryEntry], None] | None = None,
     ) -> MemoryEntry:
         """Append a memory under the next number, and return its entry.
 
         With a `write_id` that a live memory here was written with, that one is returned and nothing
         is written, so an append can be repeated safely. With `after` it gets exactly the number
-        after that one, and `VersionConflictError` is raised when somebody else has it.
+        after that one, and `VersionConflictError` is raised when somebody else has it. `follows` is
+        called with the first version of the memory that this one would come next to, and refuses
+        that by raising: what every append refuses to follow stays the last one.
 
-        1 request, a listing more with a `write_id`; about 4 log2(n) more to find the end of n
-        memories that this object has not seen. Raises what `AgentMemory.write` raises.
+        1 request, a listing more with a `write_id`, and 2 more with `follows` for a memory that
+        this object did not append itself; about 4 log2(n) more to find the end of n memories that
+        it has not seen. Raises what `AgentMemory.write` raises.
         """
         if after is not None:
             return self._create(after + 1, value, write_id, index)
@@ -56,17 +63,21 @@ class Sequence:
                 for entry in self.entries():
                     if entry.provenance.write_id == write_id:
                         return entry
+            if follows is not None and (before := self._before_next()) is not None:
+                follows(before)
+            number = self._end + 1
             try:
-                return self._create(self._end + 1, value, write_id, index)
+                return self._create(number, value, write_id, index)
             except VersionConflictError:
+                self._end = max(self._end, number)
                 self.end()
 
     def entries(self) -> list[MemoryEntry]:
-        """Return the live memories in their order.
+        """Return the live memories in their order, each as it was appended.
 
         What was appended before the last one returned is never missing. 1 request per 1,000
         objects, and 1 for each memory not read before; 2 for each number between them whose memory
-        was deleted, once.
+        was deleted, and for each whose confidence an outcome has moved, once.
         """
         live = {}
         for entry in self._memory.list(self.entity_path):
@@ -87,7 +98,27 @@ class Sequence:
                 live[number] = newest
             else:
                 self._gone.add(number)
-        return [live[number] for number in sorted(live)]
+        return self._as_appended([live[number] for number in sorted(live)])
+
+    def find(self, number: int) -> MemoryEntry | None:
+        """Return the live memory that has a number, as it was appended, or None. 2 requests."""
+        newest = self._newest(number)
+        return self._as_appended([newest])[0] if newest is not None and newest.is_live() else None
+
+    def newest(self, count: int) -> list[MemoryEntry]:
+        """Return the newest `count` live memories in their order, without reading those before.
+
+        About 4 requests per doubling of the distance from the end that this object has seen, and 2
+        for each number from the end back to the first of them.
+        """
+        live: list[MemoryEntry] = []
+        number = self.end()
+        while number and len(live) < count:
+            first = max(1, number + 1 - (count - len(live)))
+            found = mapped(self._newest, range(first, number + 1), _THREADS)
+            live[:0] = [entry for entry in found if entry is not None and entry.is_live()]
+            number = first - 1
+        return self._as_appended(live)
 
     def originals(self) -> list[MemoryEntry]:
         """Return the first version of every number, whatever became of it. About 2 requests for
@@ -149,7 +180,32 @@ class Sequence:
             index=index,
         )
         self._end = max(self._end, number)
+        self._last = entry
         return entry
+
+    def _before_next(self) -> MemoryEntry | None:
+        """Return the first version under the highest number seen; None for none, or a damaged
+        one."""
+        end, last = self._end, self._last
+        if last is not None and int(last.key) == end:
+            return last
+        history = self._history(end) if end else []
+        return history[0] if history else None
+
+    def _as_appended(self, entries: list[MemoryEntry]) -> list[MemoryEntry]:
+        """Return the first versions of live memories: an outcome signs those that it adds."""
+        moved = [
+            int(entry.key)
+            for entry in entries
+            if entry.version > 1 and int(entry.key) not in self._moved
+        ]
+        for number, history in zip(moved, mapped(self._history, moved, _THREADS), strict=True):
+            if history:
+                self._moved[number] = history[0]
+        return [
+            entry if entry.version == 1 else self._moved.get(int(entry.key), entry)
+            for entry in entries
+        ]
 
     def _is_taken(self, number: int) -> bool:
         try:

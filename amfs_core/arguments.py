@@ -26,6 +26,17 @@ def text(given: object, what: str) -> str:
     return found
 
 
+def segment(given: object, what: str) -> str:
+    """Return the one segment of an entity path that stands for a text, in which a slash does not
+    part anything."""
+    return text(given, what).replace("%", "%25").replace("/", "%2F")
+
+
+def unsegment(segment: str) -> str:
+    """Return the text that a segment stands for."""
+    return segment.replace("%2F", "/").replace("%25", "%")
+
+
 def query(given: object, what: str) -> str:
     """Return any text. What UTF-8 cannot carry (lone surrogates) stands in no memory: it becomes
     question marks, which are not words."""

@@ -47,6 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asked = set(getattr(item, "fixturenames", ()))
         if asked & _SERVERS or folder in ("s3", "postgres"):
             item.add_marker("server")
+        if "fuse" in asked:
+            item.add_marker("mount")
         if folder in _SLOW_FOLDERS or any(name in item.nodeid for name in _SLOW):
             item.add_marker("slow")
         if any(name in item.nodeid for name in _FORKING):

@@ -153,10 +153,11 @@ def when(entry: MemoryEntry) -> str:
 
 
 @contextlib.contextmanager
-def progress(label: str, least: int = 0) -> Iterator[Callable[[int, int], None] | None]:
+def progress(label: str, least: int = 0) -> Iterator[Callable[[int, int | None], None] | None]:
     """Give a callback `(done, total)` that moves a bar on stderr; None when that is not a terminal.
 
-    With `least` the bar appears only once there is so much to do.
+    With `least` the bar appears only once there is so much to do. `total` is None while nobody
+    knows it. What is printed meanwhile appears above the bar.
     """
     if not sys.stderr.isatty():
         yield None
@@ -165,11 +166,16 @@ def progress(label: str, least: int = 0) -> Iterator[Callable[[int, int], None] 
     from rich.progress import TimeRemainingColumn as Remaining
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    bar = Progress(*columns, console=console(stderr=True), transient=True)
+    bar = Progress(
+        *columns,
+        console=console(stderr=True),
+        transient=True,
+        redirect_stdout=is_terminal(),  # else it would go to the terminal instead of its file
+    )
     task = bar.add_task(label, total=None)
 
-    def move(done: int, total: int) -> None:
-        if total >= least:
+    def move(done: int, total: int | None) -> None:
+        if total is None or total >= least:
             bar.start()
         bar.update(task, completed=done, total=total)
 

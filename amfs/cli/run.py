@@ -29,7 +29,7 @@ COMMANDS = {
     "purge": ("write", "Erase the contents of a memory for good."),
     "outcome": ("outcome", "Record what happened after memories were used."),
     "outcomes": ("outcome", "List outcomes."),
-    "import": ("transfer", "Write memories from lines of JSON."),
+    "import": ("transfer", "Write memories from lines of JSON, or from another system."),
     "export": ("transfer", "Print memories as lines of JSON."),
     "copy": ("transfer", "Copy a store to another one, byte for byte."),
     "stats": ("upkeep", "Count memories, versions and bytes."),
@@ -39,12 +39,13 @@ COMMANDS = {
     "serve": ("amfs_server.commands", "Serve the store over HTTP."),
     "key": ("amfs_server.commands", "Make and remove keys of the server."),
     "mcp": ("amfs_server.mcp_command", "Serve the memory to a model, over stdio."),
+    "mount": ("amfs_agents.mount.command", "Show the memories as files in a directory."),
     "completion": ("completion", "Print the script for shell completion."),
 }
 """Command: its module, in `amfs.cli` unless it has a dot, and its line of help, here so that
 `--help` imports none."""
 
-_EXTRAS = {"serve": "server", "key": "server", "mcp": "mcp"}
+_EXTRAS = {"serve": "server", "key": "server", "mcp": "mcp", "mount": "mount"}
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 BROKEN_PIPE = 141  # 128 + SIGPIPE

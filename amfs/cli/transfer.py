@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -10,15 +11,16 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 
 from amfs.cli import output, streams
 from amfs.cli.options import Session
 from amfs.cli.run import Command
+from amfs.importers import KINDS, import_from
 from amfs_core.errors import ConfigurationError
-from amfs_core.memory import jsonl
+from amfs_core.memory import Imported, jsonl
 from amfs_core.upkeep.copy import copy as copy_store
 
 
@@ -29,26 +31,72 @@ from amfs_core.upkeep.copy import copy as copy_store
 Examples:
   amfs import memories.jsonl
   amfs --store old export | amfs --store new import -
+  amfs import --from mcp-memory ~/memory.jsonl --dry-run
+  amfs import --from langgraph postgresql:///agents --into agents
 \b
 A line:
   {"entity_path": "checkout-service", "key": "retry-pattern", "value": {"max_retries": 3}}
 and, if you like, confidence, tags, memory_type, ttl or expires_at, pattern_refs.
 """,
 )
-@click.argument("file", metavar="FILE.jsonl")
+@click.argument("source", metavar="SOURCE")
+@click.option("--from", "kind", metavar="KIND", help=f"What SOURCE is: {', '.join(KINDS)}.")
+@click.option("--into", metavar="ENTITY", help="Put the memories under that path.")
+@click.option("--dry-run", is_flag=True, help="Write nothing; show what would be written.")
+@click.option("--overwrite", is_flag=True, help="Write also what somebody changed here since.")
+@click.option("--origin", metavar="NAME", help="What names SOURCE wherever it is.")
 @click.pass_obj
-def import_(session: Session, file: str) -> None:
-    """Write a new version for every line of FILE.jsonl (- for standard input).
+def import_(session: Session, /, source: str, kind: str | None, **options: Any) -> int:
+    """Write a new version for every line of SOURCE, a file of JSON lines (- for standard input).
 
     All lines are checked first: one bad line, and nothing is written.
+
+    With --from, import what is new or changed in another system's SOURCE. Exit code 1 when some of
+    it cannot be a memory.
     """
-    with _input(file) as lines, output.progress("Importing") as progress:
+    if kind is not None:
+        return _import_from(session, kind, source, **options)
+    if given := [name for name, value in options.items() if value]:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} goes with --from")
+    with _input(source) as lines, output.progress("Importing") as progress:
         report = jsonl.import_lines(session.memory(), lines, progress)
     if session.json:
         output.document(asdict(report))
     else:
         expired = f", {report.expired} had expired" if report.expired else ""
         output.line(f"imported {output.counted(report.written, 'memory', 'memories')}{expired}")
+    return 0
+
+
+def _import_from(session: Session, kind: str, source: str, *, dry_run: bool, **options: Any) -> int:
+    shown = {"kept", "refused"} | ({"new", "changed"} if dry_run else set())
+    done = itertools.count(1)
+    with output.progress("Importing") as progress:
+
+        def show(one: Imported) -> None:
+            if progress:
+                progress(next(done), None)
+            if one.state in shown:
+                _show(one, as_json=session.json)
+
+        report = import_from(
+            session.memory(), kind, source, dry_run=dry_run, on_record=show, **options
+        )
+    if session.json:
+        output.document({**asdict(report), "dry_run": dry_run})
+    else:
+        counts = [f"{count:,} {state}" for state, count in asdict(report).items() if count]
+        output.line(f"{'dry run' if dry_run else 'imported'}: {', '.join(counts) or 'nothing'}")
+    return 1 if report.refused else 0
+
+
+def _show(one: Imported, *, as_json: bool) -> None:
+    if as_json:
+        output.document(asdict(one))
+        return
+    name = "" if one.key is None else f"{one.entity_path}/{one.key}"
+    fields = [one.state, one.place, name, one.reason or ""]
+    output.line("\t".join(output.plain(field) for field in fields).rstrip("\t"))
 
 
 @contextlib.contextmanager

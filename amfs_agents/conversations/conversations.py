@@ -11,6 +11,7 @@ from amfs_agents.conversations.records import About, Turn, TurnHit
 from amfs_agents.names import segment, unsegment
 from amfs_core import arguments
 from amfs_core.errors import InvalidValueError
+from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory, AsyncAgentMemory
 
 
@@ -81,7 +82,8 @@ class Conversations:
         """Return the turns that answer a query best, of a user's conversations or of all.
 
         With an agent, those with that agent; `agent` needs `user`. The cost of a search under that
-        path. Raises what `AgentMemory.search` raises.
+        path, and about 2 requests for each turn found whose confidence an outcome has moved. Raises
+        what `AgentMemory.search` raises.
         """
         if agent is not None and user is None:
             raise InvalidValueError("a search by agent needs a user", hint="give both, or neither")
@@ -93,7 +95,8 @@ class Conversations:
             limit=limit,
         )
         return [
-            TurnHit(Turn.of(hit.entry), *_whose(hit.entry.entity_path), hit.score) for hit in hits
+            TurnHit(Turn.of(self._as_said(hit.entry)), *_whose(hit.entry.entity_path), hit.score)
+            for hit in hits
         ]
 
     def prune(
@@ -129,6 +132,12 @@ class Conversations:
         for names in sorted(whose):
             self.open(*names).delete()
         return len(whose)
+
+    def _as_said(self, entry: MemoryEntry) -> MemoryEntry:
+        """Return the first version of a turn: an outcome signs those that it adds."""
+        if entry.version == 1:
+            return entry
+        return self._memory.history(entry.entity_path, entry.key)[0]
 
     def _under(self, kind: str, user: str | None, agent: str | None) -> str:
         names = [self._path, kind]

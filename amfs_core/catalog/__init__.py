@@ -1,7 +1,8 @@
-"""Newest versions kept near, listed and searched; `sqlite/` holds them."""
+"""Newest versions kept near, listed and searched; a contract, and `sqlite/` behind it."""
 
 from typing import TYPE_CHECKING, Any
 
+from amfs_core.catalog.contract import Catalog, CatalogLost, Held, Version
 from amfs_core.catalog.embedder import Embedder
 from amfs_core.catalog.filters import Filters
 from amfs_core.catalog.hit import SearchHit
@@ -9,7 +10,16 @@ from amfs_core.catalog.hit import SearchHit
 if TYPE_CHECKING:
     from amfs_core.catalog.search import Search
 
-__all__ = ["Embedder", "Filters", "Search", "SearchHit"]
+__all__ = [
+    "Catalog",
+    "CatalogLost",
+    "Embedder",
+    "Filters",
+    "Held",
+    "Search",
+    "SearchHit",
+    "Version",
+]
 
 
 def __getattr__(name: str) -> Any:

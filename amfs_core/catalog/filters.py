@@ -1,15 +1,15 @@
-"""Which memories are asked for: exact conditions on the newest versions, as SQL on the catalog."""
+"""Which memories are asked for: exact conditions on the newest versions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Self
+from datetime import datetime
+from typing import Self
 
 from amfs_core import arguments
 from amfs_core.errors import InvalidValueError
-from amfs_core.format import MEMORY_TYPES, time_text, values
+from amfs_core.format import MEMORY_TYPES, values
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,41 +56,3 @@ class Filters:
             None if until is None else arguments.moment(until, "until"),
             arguments.fraction(min_confidence, "min_confidence"),
         )
-
-    def sql(self) -> tuple[str, tuple[Any, ...]]:
-        """Return the condition on the table `memory`, and its parameters."""
-        now = time_text(datetime.now(UTC))
-        parts = ["memory.deleted = 0", "(memory.expires_at IS NULL OR memory.expires_at > ?)"]
-        given: list[Any] = [now]
-        if self.entity_path is not None:
-            condition, parameters = under(self.entity_path)
-            parts.append(condition)
-            given += parameters
-        for tag in self.tags:
-            parts.append("memory.id IN (SELECT memory FROM tag WHERE tag.tag = ?)")
-            given.append(tag)
-        if self.memory_type is not None:
-            parts.append("memory.memory_type = ?")
-            given.append(self.memory_type)
-        if self.agent_id is not None:
-            parts.append("memory.agent_id = ?")
-            given.append(self.agent_id)
-        if self.since is not None:
-            parts.append("memory.written_at >= ?")
-            given.append(time_text(self.since))
-        if self.until is not None:
-            parts.append("memory.written_at < ?")
-            given.append(time_text(self.until))
-        if self.min_confidence > 0:
-            parts.append("memory.confidence >= ?")
-            given.append(self.min_confidence)
-        return " AND ".join(parts), tuple(given)
-
-
-def under(entity_path: str | None) -> tuple[str, tuple[str, ...]]:
-    """Return the condition that a memory is at or below an entity path, by whole segments."""
-    if entity_path is None:
-        return "1", ()
-    # "0" is the character after "/": between the two are the paths that go deeper.
-    condition = "(memory.entity_path = ? OR memory.entity_path > ? AND memory.entity_path < ?)"
-    return condition, (entity_path, f"{entity_path}/", f"{entity_path}0")

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
-from amfs_core.catalog.sqlite.tables import Known, row
-from amfs_core.changes import Listed, Page
-from amfs_core.errors import CorruptEntryError, PermissionDeniedError
+from amfs_core.catalog.contract import Catalog, Held, Version
+from amfs_core.catalog.omissions import Omissions
+from amfs_core.catalog.own import OwnVersions
+from amfs_core.changes import Listed, Listing, Page
+from amfs_core.errors import AMFSError, CorruptEntryError, PermissionDeniedError
 from amfs_core.format import Address
 from amfs_core.storage import PAGE, refusals
-from amfs_core.versions import is_foreign, reached
-
-if TYPE_CHECKING:
-    from amfs_core.catalog.sqlite.catalog import Catalog
+from amfs_core.versions import VersionLog, is_foreign, reached
 
 Progress = Callable[[int, int], None]
 _FETCH = 10 * PAGE
@@ -40,18 +38,28 @@ class Refresh:
     """
 
     def __init__(
-        self, catalog: Catalog, entity_path: str | None, progress: Progress | None
+        self,
+        catalog: Catalog,
+        versions: VersionLog,
+        listing: Listing,
+        *,
+        own: OwnVersions,
+        omissions: Omissions,
+        entity_path: str | None,
+        progress: Progress | None,
     ) -> None:
         self._catalog = catalog
-        self._versions = catalog.versions
+        self._versions = versions
+        self._listing = listing
+        self._own = own
+        self._omissions = omissions
         self._entity_path = entity_path
         self._progress = progress or (lambda _done, _total: None)
         self._wanted: Page = {}
         self._behind: dict[str, int] = {}  # listed in a version older than the one held
         self._stamps: list[tuple[float, int]] = []  # written by this process, and listed now
         self._refused: dict[tuple[Address, int], PermissionDeniedError] = {}
-        self._listing = catalog.changes.listing(entity_path)
-        self._own: Page = {}
+        self._met: Page = {}  # of what this process wrote
         self.damaged: Page = {}
         self._purges = False
         self._done = 0
@@ -75,26 +83,26 @@ class Refresh:
                 self._fetch({name: self._wanted.pop(name) for name in self._wanted.keys() - page})
         self._fetch(self._wanted)
         catalog.stamp(self._stamps)
-        if suspects := catalog.others(confirmed, self._entity_path):
+        if suspects := catalog.unconfirmed(confirmed, self._entity_path):
             self._look_at(suspects)
         if self._refused:
             self._leave_out()
         self._follow_purges()
-        catalog.stored_own(self._own)
+        self._own.stored(self._met)
 
     def take_own(self) -> None:
         """Take in what this process wrote under the path. No request, as long as it is cached."""
-        own = self._catalog.take_own(self._entity_path)
-        if own:
-            self.take(own)
-            self._catalog.stored_own(own)
+        written = self._own.under(self._entity_path)
+        self.take(written)
+        self._own.stored(written)
 
     def take(self, page: Page) -> None:
         """Take in what may be new, without a listing. 1 request per version that is."""
         if not page:
             return
         self._compare(page, bytearray(self._catalog.last_id() + 1))
-        self._fetch(self._wanted)
+        wanted, self._wanted = self._wanted, {}
+        self._fetch(wanted)
         if self._refused:
             self._leave_out()
         self._follow_purges()
@@ -103,14 +111,14 @@ class Refresh:
         """Yield what is listed under the path; then what this process wrote, which a listing that
         lags behind may not have."""
         yield from self._listing.pages()
-        self._own = self._catalog.take_own(self._entity_path)
-        yield self._own
+        self._met = self._own.under(self._entity_path)
+        yield self._met
 
     def _compare(self, page: Page, confirmed: bytearray) -> None:
         """Note what is new in a page, and which of the memories held it confirms."""
-        known = self._catalog.known_of_page(page)
+        known = self._catalog.held_of_page(page)
         ids = len(confirmed)
-        different: dict[str, Known] = {}
+        different: dict[str, Held] = {}
         listed_as = page.get
         for held in known:
             if held[2:] == listed_as(held[0]):  # as nearly all are, mostly
@@ -130,7 +138,7 @@ class Refresh:
             if earlier is None or listed[0] > earlier[0]:
                 self._wanted[prefix] = listed
 
-    def _is_held(self, held: Known, listed: Listed, confirmed: bytearray) -> bool:
+    def _is_held(self, held: Held, listed: Listed, confirmed: bytearray) -> bool:
         """True when what is held is as new as what is listed, in spite of a difference."""
         prefix, id, version, size, modified = held
         if listed[0] < version:
@@ -157,20 +165,20 @@ class Refresh:
             else:
                 places[parsed] = listed
         total = self._done + len(places) + len(self._wanted if self._wanted is not wanted else ())
-        rows = []
+        rows: list[Version] = []
         for (address, version), body in self._versions.get_bodies(places, self._refuse):
             try:
                 if body is None:
                     self._versions.missing(address, version)
                 entry = self._versions.decode(address, version, body)
             except CorruptEntryError as damage:
-                self._catalog.report(address, version, damage)
+                self._report(address, version, damage)
                 self.damaged[address.prefix] = version, 0, None
                 continue
             self._versions.cache.keep(address, entry, body)
             self._purges = self._purges or entry.purges
             modified = places[address, version][2]
-            rows.append((row(address, entry, len(body), modified), body))
+            rows.append(Version(address, entry, body, modified))
             if len(rows) == _STORE:
                 self._catalog.put(rows)
                 rows = []
@@ -185,7 +193,7 @@ class Refresh:
         """Erase what other files of the catalog may hold, when a purge is met that another machine
         did, or a process without this directory."""
         if self._purges:
-            self._catalog.database.remove_others()
+            self._catalog.erase_elsewhere()
 
     def _below(self, address: Address, foreign: int) -> int:
         """Return the newest version that writers can have reached, below a number that another
@@ -193,7 +201,7 @@ class Refresh:
         newest = reached(self._versions.listed(address))
         if newest:
             object_key = address.object_key(foreign)
-            self._catalog.note(
+            self._omissions.note(
                 object_key,
                 f"{object_key}: no writer can have reached its number; move it out of the store",
             )
@@ -204,13 +212,20 @@ class Refresh:
 
     def _leave_out(self) -> None:
         """Leave out what may not be read, if anything else under the path may, now."""
-        others = self._catalog.newest(
+        others = self._catalog.last_keys(
             self._entity_path, {address.prefix for address, _ in self._refused}
         )
         if not refusals.holds(self._versions.store, others):
             raise next(iter(self._refused.values()))
         for (address, version), refusal in self._refused.items():
-            self._catalog.report(address, version, refusal)
+            self._report(address, version, refusal)
+
+    def _report(self, address: Address, version: int, fault: AMFSError) -> None:
+        """Say once that the newest version of a memory is damaged or may not be read. It is left
+        out, and never in the way of others; the version before it is not the newest, so that goes
+        too."""
+        self._omissions.note(address.object_key(version), fault)
+        self._catalog.forget(address)
 
     def _look_at(self, suspects: list[str]) -> None:
         """Look at memories that the listing does not have as they are held: ask for what is held.
@@ -218,7 +233,7 @@ class Refresh:
         Listings may lag behind, so only its absence proves that this is another store under the
         same name. Such memories are dropped, for what the listing has in their place.
         """
-        known = {held[0]: held for held in self._catalog.known(suspects)}
+        known = {held[0]: held for held in self._catalog.held(suspects)}
         keys = {f"{prefix}v{held[2]}.json": prefix for prefix, held in known.items()}
         answers = self._versions.store.get_many(keys)
         gone = [keys[key] for key, body in answers if body is None]

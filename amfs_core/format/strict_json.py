@@ -26,6 +26,19 @@ _TOKEN = re.compile(
 _SPACE = " \t\n\r"
 
 
+def from_bytes(raw: bytes) -> Any:
+    """Return the value that the bytes of a JSON text stand for.
+
+    Raises `InvalidValueError` for all that `parsed` refuses, and for bytes that are not UTF-8.
+    """
+    try:
+        return parsed(raw.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidValueError(f"byte {error.start + 1} is not UTF-8") from error
+    except NotJSONError as error:
+        raise InvalidValueError(f"not JSON: {error}") from error
+
+
 class NotJSONError(Exception):  # whoever reads says what that means
     """The text does not follow the grammar of JSON (RFC 8259); the message says where."""
 

@@ -17,7 +17,7 @@ from amfs_core.format.names import MAX_VERSION
 Time = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[float, Meta(ge=0)]
 Number = Annotated[int, Meta(ge=0, le=2**53)] | Count
-"""The same, and an int stays one: each writes itself as it was."""
+"""A `Count` that may be an int too: JSON tells `1` from `1.0`, and each is written as it was."""
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Version = Annotated[int, Meta(ge=1, le=MAX_VERSION)]
 

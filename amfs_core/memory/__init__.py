@@ -5,11 +5,21 @@ from typing import TYPE_CHECKING, Any
 from amfs_core.memory import jsonl
 from amfs_core.memory.agent_memory import AgentMemory
 from amfs_core.memory.namespace import Namespace
+from amfs_core.memory.records import Imported, Record, Unreadable, import_records
 
 if TYPE_CHECKING:
     from amfs_core.memory.async_memory import AsyncAgentMemory
 
-__all__ = ["AgentMemory", "AsyncAgentMemory", "Namespace", "jsonl"]
+__all__ = [
+    "AgentMemory",
+    "AsyncAgentMemory",
+    "Imported",
+    "Namespace",
+    "Record",
+    "Unreadable",
+    "import_records",
+    "jsonl",
+]
 
 
 def __getattr__(name: str) -> Any:

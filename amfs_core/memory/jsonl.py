@@ -96,11 +96,11 @@ def import_lines(
             spool.seek(0)
             return import_lines(memory, spool, progress)
     start = lines.tell()
-    total = sum(1 for _ in _checked(memory, lines))
+    total = sum(1 for _ in _lines(lines, memory._item))  # the check of `write_many`, of all at once
     lines.seek(start)
     written = expired = 0
     batch: list[_Line] = []
-    for line in _checked(memory, lines):
+    for line in _lines(lines):
         if line.item is None:
             expired += 1
         else:
@@ -131,15 +131,17 @@ def _write(memory: AgentMemory, batch: list[_Line], before: int) -> int:
         ) from error
 
 
-def _checked(memory: AgentMemory, lines: IO[bytes]) -> Iterator[_Line]:
+def _lines(
+    lines: IO[bytes], check: Callable[[dict[str, Any]], object] | None = None
+) -> Iterator[_Line]:
     """Yield the lines; the first bad one raises an error that names it."""
     for number, raw in enumerate(lines, start=1):
         if not raw.strip():
             continue
         try:
             item = _item(_parsed(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw))
-            if item is not None:
-                memory._item(item)  # the check of `write_many`, which sees one batch at a time
+            if item is not None and check is not None:
+                check(item)
         except AMFSError as error:
             error.at(f"line {number}", says_written=False)
             raise
@@ -147,12 +149,7 @@ def _checked(memory: AgentMemory, lines: IO[bytes]) -> Iterator[_Line]:
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:
-    try:
-        fields = strict_json.parsed(raw.decode())
-    except UnicodeDecodeError as error:
-        raise InvalidValueError(f"byte {error.start + 1} is not UTF-8") from error
-    except strict_json.NotJSONError as error:
-        raise InvalidValueError(f"not JSON: {error}") from error
+    fields = strict_json.from_bytes(raw)
     if type(fields) is not dict:
         raise InvalidValueError('it must be an object such as {"entity_path": …, "key": …}')
     return fields

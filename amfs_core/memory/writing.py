@@ -286,12 +286,12 @@ class Writing(Session):
         return batch.Item(address, draft, expected, moment, *prepared)
 
     @one_call
-    def _append_item(
-        self, address: Address, draft: Draft, expected: int | None, moment: datetime
-    ) -> MemoryEntry:
-        if expected is None:
-            return self._versions.append(address, draft, moment=moment)
-        return self._append_to(address, draft, expected, moment)
+    def _append_item(self, item: batch.Item) -> MemoryEntry:
+        if item.expected is not None:
+            return self._append_to(item.address, item.draft, item.expected, item.moment)
+        return self._versions.append(
+            item.address, item.draft, moment=item.moment, prepared=(item.entry, item.body)
+        )
 
     @one_call
     def _append_to(

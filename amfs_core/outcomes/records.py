@@ -161,7 +161,7 @@ class Outcomes:
     def _create(self, made: Outcome) -> Outcome:
         """Return what is recorded under the reference for good: `made`, or what was there before.
 
-        Tried with the same bytes until one or the other is seen, as `VersionLog` does it.
+        Tried with the same bytes until one or the other is seen, as `StoreClient.settle` does it.
         """
         object_key = self._layout.outcome_key(made.ref)
         made, body = seal_outcome(made)

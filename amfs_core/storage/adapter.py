@@ -66,6 +66,9 @@ class StorageAdapter(Protocol):
     `PermissionDeniedError`, `BucketNotFoundError` or `ConfigurationError`; none of these may
     ever be reported as absence.
 
+    An adapter may also have `create_many` (`BatchingAdapter`), `changes` (`LoggedAdapter`) and
+    `checks`, which `amfs doctor` runs (`amfs_core.doctor.Diagnosable`).
+
     One whose requests fail after a time has that, in seconds, as `timeout`: a request that took
     longer says that the process was stopped meanwhile (docs/design/patience.md).
     """

@@ -15,10 +15,8 @@ from itertools import groupby, islice
 
 from amfs_core.errors import (
     AMFSError,
-    BackendUnavailableError,
     ConfigurationError,
     CorruptEntryError,
-    OutcomeUnknownError,
 )
 from amfs_core.format import Address, Layout, MemoryEntry, decode_entry, unescape
 from amfs_core.parallel import each
@@ -292,34 +290,12 @@ class _Copier:
                 yield version, body
 
     def _place(self, object_key: str, body: bytes, *, look_first: bool) -> tuple[bytes, bool]:
-        """Return what the target holds for good, and whether it was created here.
-
-        A create whose answer was lost is repeated: if it had landed, the second one is refused and
-        the same bytes are read back.
-        """
+        """Return what the target holds for good, and whether it is known to be created here."""
         found = self.target.get(object_key) if look_first else None
         if found is not None:
             return found, False
-        unknown = False
-
-        def attempt() -> tuple[bytes, bool]:
-            nonlocal unknown
-            try:
-                if self.target.create(object_key, body):
-                    return body, True
-            except OutcomeUnknownError:
-                unknown = True
-                raise
-            found = self.target.get(object_key)
-            if found is None:
-                raise BackendUnavailableError(
-                    f"the target refused to create {object_key} but has no such object: try again",
-                    object_key=object_key,
-                )
-            return found, unknown and found == body
-
-        transient = (BackendUnavailableError, OutcomeUnknownError)
-        return self.target.patiently(attempt, transient)
+        found = self.target.settle(object_key, body)
+        return found, found is body
 
     def _erase(self, object_key: str) -> None:
         body = self.source.get(object_key)

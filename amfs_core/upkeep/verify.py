@@ -1,5 +1,8 @@
 """Verifying: every version and outcome is read and checked, every chain followed from v1 to its
-end, and every outcome looked for in the memories that it names."""
+end, and every outcome looked for in the memories that it names.
+
+What is in the namespace but not below `entries/` or `outcomes/` is not looked at.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Append, find, batch, purge: one namespace's log of versions."""
 
 from amfs_core.versions import batch, purge
-from amfs_core.versions.cache import NONE_KNOWN, Head
+from amfs_core.versions.cache import NONE_KNOWN, Cache, Head
 from amfs_core.versions.clock import AHEAD, Clock
 from amfs_core.versions.diff import Change, Diff, diff
 from amfs_core.versions.foreign import is_foreign, reached
@@ -12,6 +12,7 @@ __all__ = [
     "AHEAD",
     "DEFAULT_MAX_VALUE_BYTES",
     "NONE_KNOWN",
+    "Cache",
     "Change",
     "Clock",
     "Diff",

@@ -13,8 +13,6 @@ from amfs_core.format import Address, Draft, MemoryEntry
 from amfs_core.parallel import mapped
 from amfs_core.versions.log import VersionLog, unknown
 
-Append = Callable[[Address, Draft, int | None, datetime], MemoryEntry]
-
 
 class Item(msgspec.Struct, frozen=True):
     """One write of a batch, checked. `moment` is what its `written_at` will be at least; `entry`
@@ -26,6 +24,9 @@ class Item(msgspec.Struct, frozen=True):
     moment: datetime
     entry: MemoryEntry
     body: bytes
+
+
+Append = Callable[[Item], MemoryEntry]
 
 
 class Batch:
@@ -102,7 +103,7 @@ class Batch:
         while indexes:
             item = self._items[indexes[-1]]
             try:
-                entry = append(item.address, item.draft, item.expected, item.moment)
+                entry = append(item)
             except AMFSError as error:
                 failure = self._seen(item, error) if indexes[-1] in self._tried else error
                 self._errors.update(dict.fromkeys(indexes, failure))

@@ -57,6 +57,10 @@ _MOST_WARNINGS = 1000
 _log = logging.getLogger("amfs")
 
 
+Prepared = tuple[MemoryEntry, bytes]
+"""A version that may be the next one of its memory, and its body."""
+
+
 class VersionLog:
     """All versions of all memories of one namespace, as they are in the store."""
 
@@ -80,6 +84,7 @@ class VersionLog:
         *,
         head: Head | None = None,
         moment: datetime | None = None,
+        prepared: Prepared | None = None,
     ) -> MemoryEntry: ...
 
     @overload
@@ -99,6 +104,7 @@ class VersionLog:
         *,
         head: Head | None = None,
         moment: datetime | None = None,
+        prepared: Prepared | None = None,
     ) -> MemoryEntry | None:
         """Append one version and return it once it is durable.
 
@@ -106,7 +112,8 @@ class VersionLog:
         the version will stand on, again after every lost race, and gives None to append nothing.
         `head` is where to start: by default what this process knows, or a guess that there is none,
         which a create of v1 either proves or refutes. `moment` is the time of the call: by default
-        now.
+        now. `prepared` is what `prepare` made of the draft for the same moment: it is not sealed
+        again where it still follows.
 
         1 request when the head is right. Raises `WriteOutcomeUnknownError` when patience ends
         before it is known whether the version landed.
@@ -120,8 +127,11 @@ class VersionLog:
                 said = draft if isinstance(draft, Draft) else draft(head)
                 if said is None:
                     return None
-                entry = self._next(address, said, head, moment or self.clock.now())
-                body = seal_entry(entry)
+                if prepared is not None and _follows(prepared[0], head):
+                    entry, body = prepared
+                else:
+                    entry = self._next(address, said, head, moment or self.clock.now())
+                    body = seal_entry(entry)
                 if len(body) > self.max_value_bytes and said.outcome_ref is None:
                     self._refuse(address, len(body))
                 object_key = address.object_key(entry.version)
@@ -150,9 +160,7 @@ class VersionLog:
             if shares:
                 self.store.patience.unshare()
 
-    def prepare(
-        self, address: Address, draft: Draft, moment: datetime
-    ) -> tuple[MemoryEntry, bytes]:
+    def prepare(self, address: Address, draft: Draft, moment: datetime) -> Prepared:
         """Return what a draft makes of the version after the newest that is known, and its body.
 
         Raises `InvalidValueError` when it could be too large: whatever version it makes in the end.
@@ -432,6 +440,10 @@ def unknown(
         key=address.key,
         object_key=object_key,
     )
+
+
+def _follows(entry: MemoryEntry, head: Head) -> bool:
+    return entry.version == head.version + 1 and entry.previous == head.sha256
 
 
 def _end(written_at: datetime, ttl: timedelta) -> datetime:

@@ -114,6 +114,18 @@ class TestTurns:
         assert elsewhere.append("user", "on").number == 6
         assert said(chat.turns()) == ["on"]
 
+    def test_a_turn_that_an_outcome_moved_stays_what_it_was(
+        self, memory: AgentMemory, opens: Opens, chat: Conversation
+    ) -> None:
+        first = chat.append("user", "hello", turn_id="t-1")
+        place = ("conversations/turns/ada/support/c1", "0000000001")
+        memory.commit_outcome("run-1", "success", entries=[place])
+        elsewhere = Conversations(opens()).open("ada", "support", "c1")
+        assert elsewhere.append("user", "hello", turn_id="t-1") == first
+        assert chat.turns() == elsewhere.turns() == [first]
+        [hit] = Conversations(memory).search("hello")
+        assert hit.turn == first
+
     def test_a_turn_that_was_deleted_in_the_middle_stays_away(
         self, memory: AgentMemory, chat: Conversation
     ) -> None:

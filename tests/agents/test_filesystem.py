@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from amfs import AgentMemory
-from amfs_agents.filesystem import AMFSFileSystem, content, value_of
+from amfs_agents.files import content, value_of
+from amfs_agents.filesystem import AMFSFileSystem
 from amfs_core.errors import InvalidKeyError, InvalidValueError
 from amfs_core.storage import StorageAdapter
 from amfs_local import LocalAdapter

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from amfs_core.catalog import refresh, search
-from amfs_core.catalog.sqlite import catalog, database
+from amfs_core.catalog import live, own, refresh, search
+from amfs_core.catalog.sqlite import answers, catalog, database
 from amfs_core.memory import AgentMemory
 from amfs_core.testing import FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import together
@@ -22,7 +22,7 @@ from amfs_core.testing.cases import together
 STRIDE = int(os.environ.get("AMFS_INTERRUPT_STRIDE", "5"))
 """How many places are passed over for each that is tried: 1 tries all, in a few minutes."""
 
-FILES = {module.__file__ for module in (catalog, database, refresh, search)}
+FILES = {module.__file__ for module in (answers, catalog, database, live, own, refresh, search)}
 
 Place = tuple[CodeType, int]
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amfs.cli import amfs as program
-from amfs_core.catalog import search as search_module
+from amfs_core.catalog.sqlite import answers
 from amfs_core.errors import InvalidValueError
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory
@@ -132,19 +132,19 @@ def test_a_small_value_is_searched_whole_and_in_its_order(value: Any) -> None:
 def test_memories_are_indexed_a_few_at_a_time(
     memory: AgentMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_module, "_BYTES_AT_ONCE", 10_000)
+    monkeypatch.setattr(answers, "_BYTES_AT_ONCE", 10_000)
     for number in range(20):
         memory.write("e", f"k{number}", "pelican " + "word " * 1000)
     memory.list()
     sizes: list[int] = []
-    genuine = search_module.fulltext.add
+    genuine = answers.fulltext.add
 
     def add(connection: Any, rows: Any) -> None:
         listed = list(rows)
         sizes.append(len(listed))
         genuine(connection, listed)
 
-    monkeypatch.setattr(search_module.fulltext, "add", add)
+    monkeypatch.setattr(answers.fulltext, "add", add)
     assert len(found(memory, "pelican")) == 20
     assert sum(sizes) == 20 and max(sizes) <= 2
 

@@ -628,6 +628,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
         (["serve", "--port", "0"], "prometheus_client", "server"),
         (["key", "new", "ci"], "starlette", "server"),
         (["mcp"], "mcp", "mcp"),
+        (["mount", "memories"], "mfusepy", "mount"),
     ],
 )
 def test_a_command_without_its_extra_says_what_to_install(

@@ -22,6 +22,7 @@ from typing import TypeVar
 import msgspec
 
 from amfs_core import fork
+from amfs_core.catalog.contract import CatalogLost
 from amfs_core.errors import AMFSError, ConfigurationError
 
 T = TypeVar("T")
@@ -36,10 +37,6 @@ _ODDITIES = (ValueError, TypeError, LookupError, ArithmeticError, msgspec.Msgspe
 _log = logging.getLogger("amfs")
 _parents: list[sqlite3.Connection] = []
 """Connections of a parent process: a child must neither use nor close them."""
-
-
-class DatabaseLost(Exception):
-    """What was in the database is gone: begin again, on an empty one."""
 
 
 class Database:
@@ -75,7 +72,7 @@ class Database:
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Return `work(connection)`, with nobody else using the connection.
 
-        Raises `DatabaseLost` when the file turns out to be damaged, or cannot be used any more
+        Raises `CatalogLost` when the file turns out to be damaged, or cannot be used any more
         (full disk, another process that never lets go): the next call works on an empty database.
         However the work ends, by Ctrl-C too, no transaction is left open.
         """
@@ -105,7 +102,7 @@ class Database:
                         ),
                     ) from error
                 self._lose(error)
-                raise DatabaseLost from error
+                raise CatalogLost from error
 
     def current(self) -> int:
         """Return the number of the database that is in use, opened if none is.
@@ -120,16 +117,16 @@ class Database:
             return self.number
 
     def require(self, number: int) -> None:
-        """Raise `DatabaseLost` when the database with this number is not in use any more, or is not
+        """Raise `CatalogLost` when the database with this number is not in use any more, or is not
         the file that everybody uses: it was removed, emptied, or replaced as it was damaged."""
         with self.lock:
             if self._connection is None or self.number != number or not self._is_current():
-                raise DatabaseLost
+                raise CatalogLost
             self._losses = self._oddities = 0
 
     def _is_damage(self, error: Exception, connection: sqlite3.Connection | None) -> bool:
         """Whether an error comes from what is in the database, or where that is kept."""
-        if isinstance(error, sqlite3.ProgrammingError | AMFSError | DatabaseLost):
+        if isinstance(error, sqlite3.ProgrammingError | AMFSError | CatalogLost):
             return False
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             # A file that was emptied has no tables. Else it is a statement that is wrong, or

@@ -41,10 +41,6 @@ CREATE TABLE tag (
 CREATE INDEX tag_memory ON tag(tag, memory);
 CREATE TABLE erased (prefix TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID"""
 
-Known = tuple[str, int, int, int, float | None]
-"""What the catalog has of a memory: its prefix and id, then the same as
-`amfs_core.changes.Listed`."""
-
 Row = tuple[Any, ...]
 """All columns of `memory` but the id."""
 

@@ -1,0 +1,88 @@
+"""A directory of Markdown notes, with or without front matter.
+
+A note becomes the memory of its name, without `.md`, under its directories:
+
+    notes/ideas/tea ceremony     {"text": "…", "front_matter": {"tags": ["tea"]}}
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, ClassVar
+
+from amfs.importers import front_matter
+from amfs.importers.source import attempted, under
+from amfs_core.errors import InvalidValueError
+from amfs_core.memory import Record, Unreadable
+
+SUFFIXES = (".md", ".markdown")
+
+MAX_NOTE_BYTES = 64 * 1024 * 1024
+"""Longest note that is read; how large a memory may be is up to the store's `max_value_bytes`."""
+
+
+class MarkdownDirectory:
+    """The notes in a directory and below it, but for directories whose names begin with a dot."""
+
+    path: ClassVar[str] = "notes"
+
+    def __init__(self, source: str, into: str) -> None:
+        os.listdir(source)  # one that is not there, or is not to be read, is an error
+        self.origin = os.path.abspath(source)
+        self._into = into
+
+    def records(self) -> Iterator[Record | Unreadable]:
+        """Yield the notes, sorted, directory by directory."""
+        failures: list[OSError] = []
+        for directory, directories, files in os.walk(self.origin, onerror=failures.append):
+            directories[:] = sorted(name for name in directories if not name.startswith("."))
+            for name in sorted(files):
+                stem, suffix = os.path.splitext(name)
+                if suffix.lower() in SUFFIXES:
+                    place = self._place(os.path.join(directory, name))
+                    yield attempted(place, partial(self._record, place, directory, name, stem))
+            for error in failures:
+                yield Unreadable(self._place(error.filename), error.strerror or str(error))
+            failures.clear()
+
+    def _place(self, path: str) -> str:
+        return os.path.relpath(path, self.origin)
+
+    def _record(self, place: str, directory: str, name: str, stem: str) -> Record:
+        relative = os.path.relpath(directory, self.origin)
+        segments = [] if relative == os.curdir else relative.split(os.sep)
+        path = under(self._into, *segments)
+        if not path:
+            raise InvalidValueError(
+                "it is in no directory, and so has no entity path", hint="name one with --into"
+            )
+        matter, text = front_matter.split(_read(os.path.join(directory, name)))
+        value = {"text": text} if matter is None else {"text": text, "front_matter": matter}
+        return Record(place, path, stem, value, _tags(matter or {}))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_NOTE_BYTES + 1)
+    except OSError as error:
+        raise InvalidValueError(error.strerror or str(error)) from error
+    if len(content) > MAX_NOTE_BYTES:
+        raise InvalidValueError(f"it is longer than {MAX_NOTE_BYTES:,} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidValueError(f"byte {error.start + 1} is not UTF-8") from error
+
+
+def _tags(matter: dict[str, Any]) -> tuple[str, ...]:
+    """Return the tags that front matter names: in a list, or in one text, parted by commas or
+    spaces."""
+    given = matter.get("tags")
+    if isinstance(given, str):
+        given = given.replace(",", " ").split()
+    if not isinstance(given, list):
+        return ()
+    return tuple(str(tag) for tag in given if type(tag) in (str, int) and tag != "")

@@ -1,0 +1,93 @@
+"""`StepWatch`: the steps of a chain as they come, in their order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import Self
+
+from amfs_agents.chains.records import Step, is_result
+from amfs_core.format import MemoryEntry
+from amfs_core.watch import Watch
+
+
+class StepWatch:
+    """The steps of a chain, those that are there and those to come; ends when the chain is closed.
+
+    Iterate it, with `for` or `async for`. Each step comes once, after all before it; a step that
+    was erased is passed over. A context manager, also an async one. Behind it is a
+    `AgentMemory.watch`, which says how soon steps come, what happens while the store is not
+    available, and what that costs.
+    """
+
+    def __init__(self, watch: Watch, earlier: list[Step], offset: int, after: int) -> None:
+        self._watch = watch
+        self._ready = deque(earlier)
+        self._offset = offset
+        self._after = after
+        self._next = 1
+        self._waiting: dict[int, MemoryEntry] = {}  # came before one that is before them
+        self._closed = False
+
+    def cancel(self) -> None:
+        """End the watch; iterations stop. `Watch.cancel` says how soon."""
+        self._watch.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._watch.__aexit__(kind, error, trace)
+
+    def __iter__(self) -> Iterator[Step]:
+        return self
+
+    def __next__(self) -> Step:
+        while not self._ready:
+            if self._closed:
+                self.cancel()
+                raise StopIteration
+            self._take(next(self._watch))
+        return self._ready.popleft()
+
+    def __aiter__(self) -> AsyncIterator[Step]:
+        return self
+
+    async def __anext__(self) -> Step:
+        while not self._ready:
+            if self._closed:
+                await self._watch.__aexit__(None, None, None)
+                raise StopAsyncIteration
+            self._take(await anext(self._watch))
+        return self._ready.popleft()
+
+    def _take(self, entry: MemoryEntry) -> None:
+        """Note a version, and have ready what comes next in the chain by now."""
+        if entry.version > 1 or not entry.key.isdecimal():
+            return  # a step never changes: this is an outcome's, or a tombstone
+        self._waiting[int(entry.key)] = entry
+        while (following := self._waiting.pop(self._next, None)) is not None:
+            self._next += 1
+            if following.deleted or following.erased is not None:
+                continue
+            if is_result(following):
+                self._closed = True
+            elif (step := Step.of(following, self._offset)).number > self._after:
+                self._ready.append(step)

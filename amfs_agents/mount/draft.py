@@ -1,0 +1,192 @@
+"""A file that is being written, from when it is opened until it is stored."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+
+from amfs import AgentMemory, MemoryEntry
+from amfs_agents.files import content, is_binary, value_of
+from amfs_agents.mount.names import Name
+from amfs_core.errors import VersionConflictError, WriteOutcomeUnknownError
+from amfs_core.versions import new_write_id
+
+
+class Draft:
+    """The content of a file that is open for writing, shared by all that have it open.
+
+    It builds on a version, `base` (None: there is no live one). `store` makes it the next one, if
+    nobody else has made that. What was only appended goes on top of whatever is the newest.
+    """
+
+    def __init__(self, memory: AgentMemory, name: Name, base: MemoryEntry | None) -> None:
+        self.name = name
+        self.lock = threading.RLock()
+        self.data = bytearray()
+        self.is_removed = False  # what is written from now on goes with the file
+        self.written = time.time_ns()  # when it was last written to, in nanoseconds since 1970
+        self.is_given_up = False  # what was written is kept elsewhere, and no more is taken
+        self._memory = memory
+        self._write_id: str | None = None  # of the try to store what is in it now
+        self._unanswered: list[str] = []  # of tries that may have been stored all the same
+        self._has_news = False
+        self._is_empty_news = base is None
+        self.build_on(base)
+
+    @property
+    def is_stored(self) -> bool:
+        """True when there is nothing in it that is not in its version."""
+        return not self._has_news and not self._is_empty_news
+
+    @property
+    def version(self) -> int:
+        """The number of the version that it builds on, 0 for none."""
+        return self._base
+
+    @property
+    def may_have_version(self) -> bool:
+        """True when it builds on a live version, or may be one without our knowing."""
+        return self._is_on_live or bool(self._unanswered)
+
+    def build_on(self, base: MemoryEntry | None) -> None:
+        """Begin with the content of a version."""
+        self.data[:] = b"" if base is None else content(base.value)
+        self._base = 0 if base is None else base.version
+        self._is_on_live = base is not None
+        self._appended_at: int | None = len(self.data)
+
+    def refresh(self, newest: MemoryEntry | None) -> None:
+        """Begin again with the newest version, where nothing is lost by it."""
+        with self.lock:
+            if self.is_stored and newest is not None and newest.version > self._base:
+                self.build_on(newest)
+
+    def empty(self) -> None:
+        """Empty it. That alone is no reason to store it before all writers have closed it."""
+        with self.lock:
+            self._is_empty_news = self._is_empty_news or bool(self.data)
+            self.data.clear()
+            self._appended_at = None
+            self._is_new_try()
+
+    def write(self, data: bytes, offset: int | None) -> None:
+        """Write at an offset in bytes, or at the end (None)."""
+        with self.lock:
+            self._require_open()
+            if offset is None:
+                self.data += data
+            else:
+                self._appended_at = None
+                self.data.extend(bytes(max(0, offset - len(self.data))))
+                self.data[offset : offset + len(data)] = data
+            self._change()
+
+    def truncate(self, length: int) -> None:
+        """Make it so many bytes long, with zeros at the end if need be."""
+        with self.lock:
+            self._require_open()
+            if length == 0:
+                self.empty()
+                return
+            self._appended_at = None
+            self.data.extend(bytes(max(0, length - len(self.data))))
+            del self.data[length:]
+            self._change()
+
+    def store(self, *, even_if_empty: bool) -> MemoryEntry | None:
+        """Make it a version and return that; None where there is nothing to store.
+
+        `even_if_empty`: also when it was only made or emptied. 1 write; after a conflict a read,
+        and a write more for each. Raises `VersionConflictError` when another version came first,
+        and `OSError` (ESTALE) once it is given up.
+        """
+        with self.lock:
+            self._require_open()
+            if self.is_removed or not (self._has_news or (even_if_empty and self._is_empty_news)):
+                return None
+            while True:
+                try:
+                    entry = self._write()
+                except VersionConflictError as conflict:
+                    settled = self._settle(conflict)
+                    if settled is None:
+                        continue
+                    entry = settled
+                except WriteOutcomeUnknownError:
+                    if self._write_id is not None and self._write_id not in self._unanswered:
+                        self._unanswered.append(self._write_id)
+                    raise
+                self._became(entry)
+                return entry
+
+    def became(self, entry: MemoryEntry, name: Name) -> None:
+        """Take notice that what is in it was stored under another name, which now is its own."""
+        self.name = name
+        self._became(entry)
+
+    def _require_open(self) -> None:
+        if self.is_given_up:
+            raise OSError(errno.ESTALE, "somebody else wrote a newer version")
+
+    def _change(self) -> None:
+        self._has_news = True
+        self._is_new_try()
+
+    def _is_new_try(self) -> None:
+        self.written = time.time_ns()
+        self._write_id = None
+
+    def _write(self) -> MemoryEntry:
+        value = value_of(bytes(self.data))
+        self._write_id = self._write_id or new_write_id()
+        return self._memory.write(
+            self.name.directory,
+            self.name.key,
+            value,
+            expected_version=self._base,
+            write_id=self._write_id,
+            index=not is_binary(value),
+        )
+
+    def _settle(self, conflict: VersionConflictError) -> MemoryEntry | None:
+        """Return the version that this draft already is, or None when it is to be tried again on
+        another base; raise the conflict where it is one."""
+        own = self._own()
+        if own is not None:
+            if own.provenance.write_id == self._write_id:
+                return own
+            self._base, self._is_on_live = own.version, True
+            self._unanswered.clear()
+            if self._appended_at is not None:
+                self._appended_at = len(content(own.value))
+            return None
+        newest = self._memory.read(self.name.directory, self.name.key)
+        if newest is None:
+            if self._is_on_live:  # somebody removed it meanwhile
+                raise conflict
+            self._base = conflict.actual  # a tombstone
+            return None
+        if self._appended_at is None:
+            raise conflict
+        appended = bytes(self.data[self._appended_at :])
+        self.build_on(newest)
+        self.data += appended
+        self._is_new_try()
+        return None
+
+    def _own(self) -> MemoryEntry | None:
+        """Return the version that the last of the tries without an answer made after all."""
+        for write_id in reversed(self._unanswered):
+            entry = self._memory.find_write(self.name.directory, self.name.key, write_id)
+            if entry is not None:
+                return entry
+        return None
+
+    def _became(self, entry: MemoryEntry) -> None:
+        self._base = entry.version
+        self._is_on_live = True
+        self._has_news = self._is_empty_news = False
+        self._appended_at = len(self.data)
+        self._write_id = None
+        self._unanswered.clear()
