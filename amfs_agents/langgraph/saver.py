@@ -24,6 +24,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from amfs_agents.cancellation import to_its_end
 from amfs_agents.langgraph.records import (
     Blob,
     Home,
@@ -56,7 +57,8 @@ class AMFSSaver(BaseCheckpointSaver[str]):
     Thread ids and all other names are any text. Checkpoints are under the entity path `path`, as
     `serde` writes them (default: LangGraph's own serializer). Searches do not find them. The memory
     stays open. Safe to share between threads and event loops, and usable after a fork. The methods
-    that begin with `a` are the others, run in a thread.
+    that begin with `a` are the others, run in a thread; one that changes something and is cancelled
+    ends with `CancelledError` once it is known what came of the change.
     """
 
     def __init__(
@@ -320,8 +322,8 @@ class AMFSSaver(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Do what `put` does. Cancelled, it is either absent or whole."""
-        return await asyncio.to_thread(self.put, config, checkpoint, metadata, new_versions)
+        """Do what `put` does."""
+        return await to_its_end(lambda: self.put(config, checkpoint, metadata, new_versions))
 
     async def aput_writes(
         self,
@@ -330,24 +332,24 @@ class AMFSSaver(BaseCheckpointSaver[str]):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        """Do what `put_writes` does. Cancelled, they are either absent or whole."""
-        await asyncio.to_thread(self.put_writes, config, writes, task_id, task_path)
+        """Do what `put_writes` does."""
+        await to_its_end(lambda: self.put_writes(config, writes, task_id, task_path))
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Do what `delete_thread` does."""
-        await asyncio.to_thread(self.delete_thread, thread_id)
+        await to_its_end(lambda: self.delete_thread(thread_id))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Do what `delete_for_runs` does."""
-        await asyncio.to_thread(self.delete_for_runs, run_ids)
+        await to_its_end(lambda: self.delete_for_runs(run_ids))
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Do what `copy_thread` does."""
-        await asyncio.to_thread(self.copy_thread, source_thread_id, target_thread_id)
+        await to_its_end(lambda: self.copy_thread(source_thread_id, target_thread_id))
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Do what `prune` does."""
-        await asyncio.to_thread(self.prune, thread_ids, strategy=strategy)
+        await to_its_end(lambda: self.prune(thread_ids, strategy=strategy))
 
     # -- steps -------------------------------------------------------------------------------
 

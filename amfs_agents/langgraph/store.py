@@ -23,6 +23,7 @@ from langgraph.store.base import (
 )
 
 from amfs_agents.appending import append
+from amfs_agents.cancellation import to_its_end
 from amfs_agents.erasure import finish_purges
 from amfs_agents.langgraph.filters import is_in, passes
 from amfs_agents.langgraph.items import Namespace, Places, StoredItem, is_due
@@ -100,16 +101,19 @@ class AMFSStore(BaseStore):
         return self._done(work, self._meaning.by_text(texts, vectors), asked)
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """Do what `batch` does: embed on the event loop, and all else in a thread."""
+        """Do what `batch` does: embed on the event loop, and all else in a thread.
+
+        Cancelled, it ends with `CancelledError` once it is known what came of the puts.
+        """
         work = _Work.of(ops)
         if self._meaning is None:
-            return await asyncio.to_thread(self._done, work, {}, {})
+            return await to_its_end(lambda: self._done(work, {}, {}))
         embeddings, texts, queries = self._meaning.embeddings, self._texts(work), work.queries()
         vectors = await embeddings.aembed_documents(texts) if texts else []
         answers = await asyncio.gather(*map(embeddings.aembed_query, queries))
         asked = dict(zip(queries, answers, strict=True))
         by_text = self._meaning.by_text(texts, vectors)
-        return await asyncio.to_thread(self._done, work, by_text, asked)
+        return await to_its_end(lambda: self._done(work, by_text, asked))
 
     def sweep_ttl(self) -> int:
         """Erase the items whose time is over, with all their versions; return how many.

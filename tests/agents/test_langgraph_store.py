@@ -29,6 +29,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite import SqliteStore
 
 from amfs import AgentMemory, AsyncAgentMemory, ConfigurationError, InvalidValueError
+from amfs.importers import import_from
 from amfs_agents.labels import label, unlabel
 from amfs_agents.langgraph import AMFSStore
 from amfs_local import LocalAdapter
@@ -539,6 +540,40 @@ def test_it_works_on_a_directory(tmp_path: Path) -> None:
         store.put(("users", "a/b"), "k.1", {"n": 2})
         assert plain(store.get(("users", "a/b"), "k.1")) == (("users", "a/b"), "k.1", {"n": 2})
         assert store.list_namespaces(suffix=("a/b",)) == [("users", "a/b")]
+
+
+def test_what_is_imported_from_langgraphs_own_store_is_there(
+    memory: AgentMemory, tmp_path: Path
+) -> None:
+    names = [("a",), ("a", "b/c", "100%"), ("名前", " x ")]
+    with SqliteStore.from_conn_string(str(tmp_path / "theirs.db")) as theirs:
+        theirs.setup()
+        for namespace in names:
+            for key in ("k", "", "k/1.%"):
+                theirs.put(namespace, key, {"n": len(namespace)}, ttl=60)
+        expected = sorted(plain(item) for item in theirs.search((), limit=100))
+    import_from(memory, "langgraph", tmp_path / "theirs.db")
+    store = AMFSStore(memory)
+    assert sorted(plain(item) for item in store.search((), limit=100)) == expected
+    assert store.list_namespaces() == sorted(names)
+    for namespace, key, value in expected:
+        assert plain(store.get(namespace, key)) == (namespace, key, value)
+    store.put(("a",), "k", {"n": 5})
+    assert plain(store.get(("a",), "k")) == (("a",), "k", {"n": 5})
+
+
+def test_a_put_that_is_cancelled_ends_when_it_is_known_what_came_of_it(memory: AgentMemory) -> None:
+    async def run() -> None:
+        store = AMFSStore(memory)
+        task = asyncio.create_task(store.aput(("a",), "k", {"n": 1}))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        found = await store.aget(("a",), "k")
+        assert plain(found) in (None, (("a",), "k", {"n": 1}))
+
+    asyncio.run(run())
 
 
 def test_requests_of_a_store_are_as_documented(on_bucket: Opens) -> None:
