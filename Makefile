@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types quick pytest test-model fuzz servers network peers bench bench-quick bench-load bench-compare portability torture format clean
+.PHONY: help demo test lint types quick coverage pytest test-model fuzz servers network peers bench bench-quick bench-load bench-compare portability torture format clean
 
 help:
 	@echo "make demo         import real text, race two agents, look around"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench-compare A=old.json B=new.json    which figures got worse"
 	@echo "make lint types pytest    the parts of make test"
 	@echo "make quick        the tests of the core that need no server (a minute)"
+	@echo "make coverage     which lines and branches those tests run"
 	@echo "make fuzz         the property tests with new random examples, many of them"
 	@echo "make portability  the conformance kit and a short torture per server; writes docs/servers.md"
 	@echo "make torture      16 processes x 1000 operations per store, faults, kills, crashes"
@@ -37,9 +38,19 @@ types: $(VENV)/dev
 
 # What a change to the core is tried on while it is made: about a minute, and no server.
 quick: $(VENV)/dev
-	$(BIN)/python -m pytest -q -m "not server and not slow and not fork" $(QUICK:%=tests/%)
+	$(BIN)/python -m pytest $(QUICK)
 
-QUICK := format storage versions ranking catalog watch outcomes upkeep memory local cli
+ROOMS := format storage versions ranking catalog watch outcomes upkeep memory local cli
+QUICK := -q -m "not server and not slow and not fork" $(ROOMS:%=tests/%)
+
+# The lines and branches that those tests run. No threshold: the figure shows where to look, and a
+# line that is run is not yet a claim that is tested.
+coverage: $(VENV)/dev
+	@mkdir -p $(VENV)/coverage
+	$(BIN)/coverage run -m pytest $(QUICK)
+	$(BIN)/coverage html --quiet
+	$(BIN)/coverage report
+	@echo "line by line: $(VENV)/coverage/html/index.html"
 
 # Most tests wait for a disk, a server or another process. Each process has servers of its own.
 JOBS ?= 2

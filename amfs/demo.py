@@ -29,8 +29,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from amfs import AgentMemory
-from amfs.cli.output import compact, grid, plain
-from amfs.config import load, open_store
+from amfs.cli.output import compact, counted, grid, plain
+from amfs.config import load, open_store, shown_place
+from amfs.config.places import read_place
 from amfs_core.errors import AMFSError
 from amfs_core.format import Layout, MemoryEntry
 from amfs_core.storage import StorageAdapter
@@ -58,10 +59,18 @@ class Place:
         """Open the memory as one agent."""
         return AgentMemory(agent, adapter=adapter, namespace=self.namespace)
 
+    def shown(self, adapter: StorageAdapter) -> str:
+        """Return what the demo calls the store."""
+        if self.store is None:
+            return f"bucket {os.environ['AMFS_S3_BUCKET']}"
+        return shown_place(self.store, adapter)
+
     @property
     def options(self) -> str:
-        """What `amfs` needs to be told to look at it."""
-        store = "" if self.store is None else f" --store {self.store}"
+        """What `amfs` needs to be told to look at it. A DSN may have a password: it is left out."""
+        is_database = self.store is not None and read_place(self.store, {})[0] == "postgres"
+        shown = "postgresql://…" if is_database else self.store
+        store = "" if self.store is None else f" --store {shown}"
         chosen = os.environ.get("AMFS_NAMESPACE") or "default"
         return store + ("" if self.namespace == chosen else f" --namespace {self.namespace}")
 
@@ -120,8 +129,8 @@ def _place(store: str | None) -> Place:
 def run(place: Place, screen: Screen) -> int:
     """Do all steps; 1 when something was lost or is wrong."""
     adapter = place.open()
-    store = place.store or f"bucket {os.environ['AMFS_S3_BUCKET']}"
-    screen.console.print(f"[bold]AMFS demo[/]: {escape(store)}, namespace {place.namespace}\n")
+    store = escape(place.shown(adapter))
+    screen.console.print(f"[bold]AMFS demo[/]: {store}, namespace {place.namespace}\n")
     try:
         with place.memory(AGENTS[0], adapter) as ada, place.memory(AGENTS[1], adapter) as grace:
             _import(screen, ada, grace)
@@ -130,7 +139,9 @@ def run(place: Place, screen: Screen) -> int:
             _look_back(screen, ada)
             report = ada.verify()
             screen.step("Verify: every version's SHA-256, its place, and the chain of each memory")
-            verdict = "all is well" if report.ok else f"{len(report.findings)} findings"
+            verdict = (
+                "all is well" if report.ok else counted(len(report.findings), "finding", "findings")
+            )
             screen.line(f"{report.versions} versions of {report.memories} memories: {verdict}")
             _show_objects(screen, place, adapter)
     finally:

@@ -16,21 +16,18 @@ from functools import lru_cache
 from typing import Any
 
 from amfs_agents.cancellation import to_its_end
+from amfs_agents.extras import needed_for
 from amfs_agents.names import segment
 from amfs_agents.sequence import Sequence
 from amfs_core.errors import InvalidValueError
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory, AsyncAgentMemory
 
-try:
+with needed_for("AMFSHistoryProvider", "agent-framework"):
     from agent_framework import HistoryProvider, Message
 
     # What the framework's own providers leave out of a transcript that is given again.
     from agent_framework._sessions import filter_new_messages
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"AMFSHistoryProvider needs its extra: pip install 'amfs[agent-framework]' ({error})"
-    ) from error
 
 _OPEN_SESSIONS = 1000
 

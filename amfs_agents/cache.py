@@ -260,7 +260,7 @@ class ResponseCache:
         except InvalidValueError:
             raise
         except AMFSError as error:
-            _log.warning("an answer could not be kept: %s", error)
+            _log.warning("an answer could not be stored: %s", error)
         with self._lock:
             self._misses += 1
         return _Answer(value)
@@ -275,7 +275,7 @@ class ResponseCache:
         except VersionConflictError:  # it had ended
             pass
         except AMFSError as error:
-            _log.warning("a claim could not be given back, and ends by itself: %s", error)
+            _log.warning("a claim could not be released, and expires by itself: %s", error)
 
     def _join(self, key: str) -> tuple[Future[_Answer | None], bool]:
         """Return what will be known here when the answer is, and whether the caller is to get it

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from amfs_agents.cancellation import to_its_end
+from amfs_agents.extras import needed_for
 from amfs_agents.names import segment
 from amfs_agents.sequence import Sequence
 from amfs_core import arguments
@@ -25,13 +26,9 @@ from amfs_core.errors import InvalidValueError, VersionConflictError
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory, AsyncAgentMemory
 
-try:
+with needed_for("AMFSSession", "openai-agents"):
     from agents.memory import SessionABC, SessionSettings
     from agents.memory.session_settings import coerce_session_settings, resolve_session_limit
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"AMFSSession needs its extra: pip install 'amfs[openai-agents]' ({error})"
-    ) from error
 
 if TYPE_CHECKING:
     from agents.items import TResponseInputItem

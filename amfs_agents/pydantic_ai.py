@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from amfs_agents.cancellation import to_its_end
+from amfs_agents.extras import needed_for
 from amfs_agents.names import segment, unsegment
 from amfs_core import arguments
 from amfs_core.errors import InvalidValueError, VersionConflictError
@@ -27,7 +28,7 @@ from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory, AsyncAgentMemory
 from amfs_core.parallel import mapped
 
-try:
+with needed_for("AMFSConversationStore", "pydantic-ai"):
     from pydantic import TypeAdapter
     from pydantic_ai.conversation_store import (
         ConversationConflict,
@@ -36,10 +37,6 @@ try:
         ConversationStore,
     )
     from pydantic_ai.messages import ModelMessagesTypeAdapter
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"AMFSConversationStore needs its extra: pip install 'amfs[pydantic-ai]' ({error})"
-    ) from error
 
 _RECORD = "record"
 _TRAIL = 63

@@ -9,10 +9,12 @@ the rest does without.
 
 from amfs_curl.answer import Answer
 from amfs_curl.proxy import proxy_of
+from amfs_curl.trust import TrustedCertificates
 from amfs_curl.url import fault, is_address, shown
 
 __all__ = [
     "Answer",
+    "TrustedCertificates",
     "fault",
     "is_address",
     "proxy_of",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import ssl
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 from urllib.parse import quote
@@ -12,7 +10,7 @@ import msgspec
 import pycurl
 
 from amfs_core.storage import ObjectInfo
-from amfs_curl import Answer, proxy_of
+from amfs_curl import Answer, TrustedCertificates, proxy_of
 from amfs_curl.curl import Curl, Unanswered
 from amfs_http.answers import (
     NotFromAMFS,
@@ -50,6 +48,7 @@ class Client:
             self._headers.append(f"Authorization: Bearer {api_key}")
         self._timeouts = (timeout, connect_timeout)
         self._proxy = proxy_of(url)
+        self._certificates = TrustedCertificates()
         self._curl = Curl(self._set_options)
 
     def create(self, key: str, data: bytes) -> bool:
@@ -162,8 +161,4 @@ class Client:
         handle.setopt(pycurl.PATH_AS_IS, 1)  # a key may have segments such as ".."
         handle.setopt(pycurl.PROXY, self._proxy or "")  # empty: none, whatever the variables say
         handle.setopt(pycurl.NOPROXY, "")
-        system = ssl.get_default_verify_paths()
-        if system.cafile:
-            handle.setopt(pycurl.CAINFO, os.fsencode(system.cafile))
-        elif system.capath:
-            handle.setopt(pycurl.CAPATH, os.fsencode(system.capath))
+        self._certificates.give_to(handle)

@@ -79,8 +79,8 @@ class PostgresChecks:
             found += ", by way of a pooler"
             if not self._store.listens_directly:
                 return warning(
-                    f"{found}, through which nothing is notified: `watch` polls",
-                    "name the direct way with listen_dsn",
+                    f"{found}, which passes no notifications on: `watch` polls",
+                    "name the server itself with listen_dsn",
                 )
         return ok(found)
 

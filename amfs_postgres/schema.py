@@ -169,7 +169,7 @@ def _checked(name: object) -> str:
         raise ConfigurationError(f"schema {name!r} has a lone surrogate") from None
     if name.startswith("pg_") or name == "information_schema":
         raise ConfigurationError(
-            f"schema {name!r} is PostgreSQL's own", hint="name another one, as amfs"
+            f"schema {name!r} is PostgreSQL's own", hint="name another one, such as amfs"
         )
     return name
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from amfs_core.storage import NoDoorbell
 from amfs_s3.endpoint import Endpoint
+from amfs_s3.trust import trust
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials as BotoCredentials
@@ -97,8 +97,10 @@ class _Pool(urllib3.PoolManager):
             num_pools=1,
             retries=False,
             timeout=urllib3.Timeout(connect=connect, read=_SILENCE_SECONDS),
-            ssl_context=_tls(endpoint, client_options) if _is_secure(endpoint) else None,
-            cert_reqs="CERT_NONE" if _trusts_anybody(client_options) else "CERT_REQUIRED",
+            ssl_context=trust(endpoint.ca_bundle, client_options) if _is_secure(endpoint) else None,
+            cert_reqs="CERT_NONE"
+            if client_options.get("allow_invalid_certificates")
+            else "CERT_REQUIRED",
         )
         self._stopped = threading.Event()
         self._socket: socket.socket | None = None
@@ -198,17 +200,3 @@ def _is_passing(status: int) -> bool:
 
 def _is_secure(endpoint: Endpoint) -> bool:
     return endpoint.url.startswith("https://")
-
-
-def _tls(endpoint: Endpoint, client_options: Mapping[str, Any]) -> ssl.SSLContext:
-    """Return what the data path trusts: the profile's bundle and the options given to obstore."""
-    context = ssl.create_default_context(cafile=endpoint.ca_bundle)
-    if root := client_options.get("root_certificate"):
-        context.load_verify_locations(cadata=root.decode() if isinstance(root, bytes) else root)
-    if _trusts_anybody(client_options):
-        context.check_hostname = False
-    return context
-
-
-def _trusts_anybody(client_options: Mapping[str, Any]) -> bool:
-    return bool(client_options.get("allow_invalid_certificates"))

@@ -95,7 +95,7 @@ def resolve(settings: Settings) -> Endpoint:
             raise _translated(error, settings) from error
     # Raised here, as boto3's own error repeats the whole URL of a variable or a profile.
     _check(refused, settings)
-    raise ConfigurationError(f"endpoint_url {shown(refused)!r} is none that boto3 takes")
+    raise ConfigurationError(f"endpoint_url {shown(refused)!r} is not one that boto3 accepts")
 
 
 def _resolved(settings: Settings) -> Endpoint:

@@ -90,7 +90,7 @@ def require_header(given: object, name: str) -> None:
     require_text(given, name)
     if given is not None and not str(given).isascii():
         raise ConfigurationError(
-            f"{name} has a character that is not ASCII, which none of them has",
+            f"{name} has a character that is not ASCII, which no such setting has",
             hint="copy it again",
         )
 

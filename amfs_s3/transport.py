@@ -27,7 +27,7 @@ from amfs_s3.background import Background, StillAtWork
 from amfs_s3.client_options import seconds
 from amfs_s3.endpoint import Endpoint, virtual_host_url
 from amfs_s3.failures import Failure, RequestFailed, answered, not_from_s3
-from amfs_s3.trust import TrustedCertificates
+from amfs_s3.trust import trusted
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -75,7 +75,7 @@ class Transport:
             self._put_headers.append(f"x-amz-server-side-encryption-aws-kms-key-id: {key_id}")
         checksum = settings.content_checksum
         self._checksum = endpoint.is_aws if checksum is None else checksum
-        self._certificates = TrustedCertificates(endpoint.ca_bundle, client_options)
+        self._certificates = trusted(endpoint.ca_bundle, client_options)
         self._proxy = proxy_of(self._url, client_options.get("proxy_url"))
         self._client_options = client_options
         self._curl = Curl(self._set_options)

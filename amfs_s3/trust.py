@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from amfs_core.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    import pycurl
+from amfs_curl import TrustedCertificates
 
 
 def trust(ca_bundle: str | None, client_options: Mapping[str, Any]) -> ssl.SSLContext:
     """Return a context of Python's that trusts what the data path trusts."""
     context = ssl.create_default_context(cafile=ca_bundle)
+    # From Python 3.13 on it also asks of private authorities what RFC 5280 does; libcurl does not.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if root := client_options.get("root_certificate"):
         context.load_verify_locations(cadata=root.decode() if isinstance(root, bytes) else root)
     if client_options.get("allow_invalid_certificates"):
@@ -25,44 +23,25 @@ def trust(ca_bundle: str | None, client_options: Mapping[str, Any]) -> ssl.SSLCo
     return context
 
 
-class TrustedCertificates:
-    """The same for libcurl, whose build may look for certificates where this system has none."""
+def trusted(ca_bundle: str | None, client_options: Mapping[str, Any]) -> TrustedCertificates:
+    """Return the same for libcurl. `ConfigurationError` when the bundle has no certificates."""
+    if ca_bundle:
+        _require_certificates(ca_bundle)
+    root = client_options.get("root_certificate")
+    proxy = client_options.get("proxy_ca_certificate")
+    return TrustedCertificates(
+        ca_bundle,
+        more=(root.encode() if isinstance(root, str) else root) or None,
+        proxy=None if proxy is None else proxy.encode(),
+        anybody=bool(client_options.get("allow_invalid_certificates")),
+        fallback=_copy_of_mozillas,
+    )
 
-    def __init__(self, ca_bundle: str | None, client_options: Mapping[str, Any]) -> None:
-        if ca_bundle:
-            _require_certificates(ca_bundle)
-        system = ssl.get_default_verify_paths()
-        self._file = ca_bundle or system.cafile
-        self._directory = None if self._file else system.capath
-        if not self._file and not self._directory:
-            from botocore.httpsession import get_cert_path  # a copy of Mozilla's
 
-            self._file = str(get_cert_path(True))
-        self._anybody = bool(client_options.get("allow_invalid_certificates"))
-        self._more: bytes | None = None
-        if root := client_options.get("root_certificate"):
-            own = root if isinstance(root, bytes) else root.encode()
-            self._more = own + b"\n" + (Path(self._file).read_bytes() if self._file else b"")
-        proxy = client_options.get("proxy_ca_certificate")
-        self._proxy = None if proxy is None else proxy.encode()
+def _copy_of_mozillas() -> str:
+    from botocore.httpsession import get_cert_path
 
-    def give_to(self, handle: pycurl.Curl) -> None:
-        """Have a handle trust them."""
-        import pycurl
-
-        if self._anybody:
-            handle.setopt(pycurl.SSL_VERIFYPEER, 0)
-            handle.setopt(pycurl.SSL_VERIFYHOST, 0)
-        if self._more is not None:
-            handle.setopt(pycurl.CAINFO_BLOB, self._more)
-        elif self._file:
-            handle.setopt(pycurl.CAINFO, os.fsencode(self._file))
-        if self._directory:
-            handle.setopt(pycurl.CAPATH, os.fsencode(self._directory))
-        if self._proxy is not None:
-            handle.setopt(pycurl.PROXY_CAINFO_BLOB, self._proxy)
-        elif self._file:
-            handle.setopt(pycurl.PROXY_CAINFO, os.fsencode(self._file))
+    return str(get_cert_path(True))
 
 
 def _require_certificates(path: str) -> None:

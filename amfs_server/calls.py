@@ -89,7 +89,7 @@ class Call:
         """Return a parameter's text. Raises when it was sent twice."""
         given = self.request.query_params.getlist(name)
         if len(given) > 1:
-            raise InvalidValueError(f"the parameter {name} is there {len(given)} times")
+            raise InvalidValueError(f"the parameter {name} is given {len(given)} times")
         return given[0] if given else None
 
     def texts(self, name: str) -> list[str] | None:
@@ -183,7 +183,7 @@ class Call:
             raise Refusal(
                 408,
                 "too_slow",
-                f"the body was not there after {self.settings.body_seconds:g} s",
+                f"the body did not arrive within {self.settings.body_seconds:g} s",
                 connection="close",
             ) from error
         except ClientDisconnect as error:

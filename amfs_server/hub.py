@@ -46,7 +46,7 @@ class Hub:
         try:
             self._watch = Watch(engine.versions, entity_path, interval=interval, since=since)
         except InvalidValueError as error:  # clients that come back begin again
-            _log.error("the log of events %s is made again: %s", path, error)
+            _log.error("the log of events %s is rebuilt: %s", path, error)
             self.log.reset()
             since = None
             self._watch = Watch(engine.versions, entity_path, interval=interval)
@@ -145,7 +145,7 @@ class Hub:
         try:
             self.log.append(taken, self._watch.cursor)
         except Exception as error:
-            _log.error("where the events stand is not kept: %s", error)
+            _log.error("the position in the events is not saved: %s", error)
         self._wake()
 
     def _keep(self, versions: list[tuple[str, str, int]]) -> None:

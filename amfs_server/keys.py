@@ -74,7 +74,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         raise Refusal(
             403,
             "forbidden",
-            "this key sees several entity paths, and not what is beside them",
+            "this key sees several entity paths, and nothing beside them",
             hint="name one of them with `under`",
         )
 

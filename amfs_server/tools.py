@@ -89,6 +89,15 @@ class Versions(TypedDict):
     total: int
 
 
+class Forgotten(TypedDict):
+    """A memory that was deleted, and by which version; or how many versions were erased."""
+
+    entity_path: str
+    key: str
+    version: int | None
+    erased: int
+
+
 class Recorded(TypedDict):
     """An outcome, and the memories that it moved."""
 
@@ -259,20 +268,19 @@ class Tools:
         erase: Annotated[
             bool, Field(description="Erase the contents of all versions, for good.")
         ] = False,
-    ) -> Name:
+    ) -> Forgotten:
         """Delete a memory. Its history stays unless it is erased."""
 
-        def remove(memory: AgentMemory, caller: Key) -> Name:
+        def remove(memory: AgentMemory, caller: Key) -> Forgotten:
             caller.require_role("eraser" if erase else "writer")
             caller.require_path(entity_path)
             if erase:
-                memory.purge(entity_path, key)
-                versions = memory.history(entity_path, key)
-                return Name(entity_path=entity_path, key=key, version=len(versions))
+                erased = memory.purge(entity_path, key)
+                return Forgotten(entity_path=entity_path, key=key, version=None, erased=erased)
             tombstone = memory.delete(entity_path, key)
             if tombstone is None:
                 raise ToolError(f"There is no {entity_path}/{key}; nothing was deleted.")
-            return _name(tombstone)
+            return Forgotten(entity_path=entity_path, key=key, version=tombstone.version, erased=0)
 
         return await self._call(context, remove)
 

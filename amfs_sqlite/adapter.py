@@ -256,7 +256,7 @@ def _path(given: object) -> str:
             "path must be a file, not a URL", hint='amfs.open_store("sqlite:///FILE") takes one'
         )
     if path.endswith(os.sep):
-        raise ConfigurationError(f"path {path!r} is a directory's", hint="name a file in it")
+        raise ConfigurationError(f"path {path!r} names a directory", hint="name a file in it")
     return expanded(path, "path")
 
 

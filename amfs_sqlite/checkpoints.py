@@ -54,7 +54,7 @@ class Checkpoints:
         while not self._done("TRUNCATE"):
             if time.monotonic() > until:
                 _log.warning(
-                    "what was erased from %s stays in its -wal until nobody reads it", self._path
+                    "erased content of %s stays in its -wal until no process reads it", self._path
                 )
                 return
             time.sleep(_PAUSE_SECONDS)

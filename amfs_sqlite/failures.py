@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import tempfile
 
 from amfs_core.errors import (
     AMFSError,
@@ -15,6 +17,7 @@ from amfs_core.errors import (
 )
 from amfs_sqlite.database import primary
 
+_TRIED_BYTES = 64 * 1024
 _REFUSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
 _NOT_APPLIED = (
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL),
@@ -37,7 +40,9 @@ def translated(
     if isinstance(error, OSError):
         return _of_the_system(error, path, key, what)
     code = primary(error)
-    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_limited(path)):
+    if code == sqlite3.SQLITE_FULL or (
+        code == sqlite3.SQLITE_IOERR and (_is_limited(path) or _is_over_quota(error, path))
+    ):
         return StorageFullError(
             what,
             hint=(
@@ -95,6 +100,20 @@ def _is_allowed(path: str) -> bool:
     if os.path.lexists(path):
         return os.access(path, os.R_OK)
     return os.access(os.path.dirname(path), os.W_OK | os.X_OK)
+
+
+def _is_over_quota(error: sqlite3.Error, path: str) -> bool:
+    """Whether a write failed because of a quota. SQLite tells a full disk by its errno and calls
+    everything else an error of the disk, so a file beside the store is tried."""
+    if error.sqlite_errorcode != sqlite3.SQLITE_IOERR_WRITE:
+        return False
+    try:
+        with tempfile.TemporaryFile(dir=os.path.dirname(path), buffering=0) as tried:
+            tried.write(bytes(_TRIED_BYTES))
+            os.fsync(tried.fileno())
+    except OSError as reason:
+        return reason.errno in (errno.EDQUOT, errno.ENOSPC)
+    return False
 
 
 def _is_limited(path: str) -> bool:

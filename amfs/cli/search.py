@@ -82,7 +82,7 @@ def search(
         for hit in hits:
             output.document(documents.hit(hit))
     elif not hits:
-        click.echo("amfs: nothing is found", err=True)
+        click.echo("amfs: nothing found", err=True)
     elif output.is_terminal():
         _show(hits, Matches(words))
     else:

@@ -94,7 +94,9 @@ def verify(session: Session, entity: str | None, repair: bool) -> int:
     ]
     if rows:
         output.table(("object", "problem", "hint"), rows)
-    verdict = "all is well" if report.ok else f"{len(report.findings)} findings"
+    verdict = (
+        "all is well" if report.ok else output.counted(len(report.findings), "finding", "findings")
+    )
     parts = [output.counted(report.versions, "version", "versions")]
     parts.append(f"of {output.counted(report.memories, 'memory', 'memories')}")
     if report.outcomes:

@@ -1,50 +1,53 @@
 """Reading `amfs.yaml`: every mistake is answered with its line and what was meant.
 
-YAML gives the lines, pydantic the types. Values are never repeated in a message: an option may be a
+YAML gives the lines, msgspec the types. Values are never repeated in a message: an option may be a
 secret.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
-import pydantic
+import msgspec
 import yaml
 
 from amfs.config import adapters
+from amfs.config.option_types import WrongTypeError, converted
 from amfs_core.errors import ConfigurationError
 from amfs_core.storage import StorageAdapter
 
 _Path = tuple[str | int, ...]
 _OPTIONS: _Path = ("layers", "primary", "options")
-_STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
-_ANY_TYPE = pydantic.ConfigDict(arbitrary_types_allowed=True)
+_FINITE = sys.float_info.max
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=_FINITE, description="seconds, 0 or more")]
+_Bytes = Annotated[int, msgspec.Meta(ge=1, description="a whole number of bytes, 1 or more")]
 
 
-class _Layer(pydantic.BaseModel):
-    model_config = _STRICT
+class _Layer(msgspec.Struct):
     adapter: str
     options: dict[str, Any] | None = None
 
 
-class _Layers(pydantic.BaseModel):
-    model_config = _STRICT
+class _Layers(msgspec.Struct):
     primary: _Layer
 
 
-class _Settings(pydantic.BaseModel):
-    model_config = _STRICT
+class _Settings(msgspec.Struct):
     namespace: str | None = None
     agent_id: str | None = None
-    patience: typing.Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] | None = None
+    patience: _Seconds | None = None
     cache_dir: str | None = None
-    max_value_bytes: typing.Annotated[int, pydantic.Field(ge=1)] | None = None
+    max_value_bytes: _Bytes | None = None
     layers: _Layers | None = None
+
+
+_PLAIN = tuple(name for name in _Settings.__struct_fields__ if name != "layers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +85,9 @@ class ConfigFile:
         if missing := adapters.missing_options(adapter_class, options):
             place = _OPTIONS if _OPTIONS in self.lines else _OPTIONS[:-1]
             self._refuse(place, f"adapter {name!r} needs the option {missing[0]!r}")
-        converted = self._converted(adapter_class, options)
+        checked = self._checked(adapter_class, options)
         try:
-            return adapter_class(**{**options, **converted})
+            return adapter_class(**{**options, **checked})
         except ConfigurationError as error:
             named = self._place_of(str(error))
             if named is None:
@@ -101,21 +104,20 @@ class ConfigFile:
             place = place[:-1]
         return None
 
-    def _converted(
+    def _checked(
         self, adapter_class: adapters.AdapterClass, options: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return this file's options as the types that the constructor's annotations ask for."""
         types = _types(adapter_class)
-        fields: dict[str, Any] = {
-            f"option_{index}": (types.get(name, Any), pydantic.Field(alias=name))
-            for index, name in enumerate(self.options)
-        }
-        model = pydantic.create_model("Options", __config__=_ANY_TYPE, **fields)
-        try:
-            checked = model.model_validate({name: options[name] for name in self.options})
-        except pydantic.ValidationError as error:
-            _explain(self.path, self.lines, error, _OPTIONS)
-        return {name: getattr(checked, f"option_{i}") for i, name in enumerate(self.options)}
+        found = {}
+        for name in self.options:
+            try:
+                found[name] = converted(options[name], types.get(name, Any))
+            except WrongTypeError as error:
+                place: _Path = (*_OPTIONS, name, *error.keys)
+                key = next(one for one in reversed(place) if isinstance(one, str))
+                self._refuse(place, f"{key!r}: it must be {error}")
+        return found
 
     def _refuse(self, place: _Path, problem: str, cause: Exception | None = None) -> NoReturn:
         raise _error(self.path, self.lines.get(place), problem) from cause
@@ -130,16 +132,16 @@ def read(path: Path) -> ConfigFile:
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
     document = _Document(path, text)
-    try:
-        found = _Settings.model_validate(document.data)
-    except pydantic.ValidationError as error:
-        _explain(path, document.lines, error)
+    if problems := list(_problems(document.data, _Settings, (), document.lines)):
+        _, line, problem = min(problems, key=lambda one: one[:2])
+        raise _error(path, line, problem)
+    found = msgspec.convert(document.data, _Settings)
     primary = found.layers.primary if found.layers else None
     return ConfigFile(
         path=path,
         adapter=primary.adapter if primary else None,
         options=(primary.options if primary else None) or {},
-        settings=found.model_dump(exclude={"layers"}),
+        settings={name: getattr(found, name) for name in _PLAIN},
         lines=document.lines,
     )
 
@@ -200,57 +202,48 @@ class _Document:
 
 
 def _types(adapter_class: adapters.AdapterClass) -> dict[str, Any]:
-    """Return the constructor's annotations; none where they cannot be resolved or checked."""
+    """Return the constructor's annotations; none where they cannot be resolved."""
     try:
-        types = typing.get_type_hints(adapter_class.__init__, include_extras=True)
+        return typing.get_type_hints(adapter_class.__init__, include_extras=True)
     except (NameError, TypeError):  # a name that only type checkers import
         return {}
-    return {name: one for name, one in types.items() if _checkable(one)}
 
 
-def _checkable(annotation: Any) -> bool:
-    """True when pydantic can check values against the annotation."""
-    try:
-        pydantic.create_model("Option", __config__=_ANY_TYPE, value=(annotation, ...))
-    except pydantic.PydanticUserError:
-        return False
-    return True
+def _problems(
+    data: Any, struct: type[msgspec.Struct], place: _Path, lines: Mapping[_Path, int]
+) -> Iterator[tuple[bool, int, str]]:
+    """Yield what is wrong with settings: whether a key is missing, the line, and a sentence.
 
-
-def _explain(
-    path: Path, lines: Mapping[_Path, int], error: pydantic.ValidationError, under: _Path = ()
-) -> NoReturn:
-    """Raise what pydantic found first in the file's order, as a sentence.
-
-    A misspelt key comes before the missing one that it was meant to be.
+    So the smallest is what to name: a misspelt key comes before the missing one that it was meant
+    to be.
     """
-    problems: list[tuple[bool, int, str]] = []
-    for one in error.errors(include_input=False, include_url=False):
-        place = under + one["loc"]
-        while place and place not in lines:  # pydantic goes on with the names of union members
-            place = place[:-1]
-        name = place[-1] if place else "the file"
-        if one["type"] == "extra_forbidden":
-            problem = f"unknown key {name!r}{adapters.meant(str(name), _siblings(place))}"
-        elif one["type"] == "missing":
-            problem = f"{name!r} needs {one['loc'][-1]!r}"
-        elif one["type"] == "model_type":
-            problem = f"{name!r} must hold keys of its own, indented below it"
+    line = lines.get(place, 1)
+    if not isinstance(data, dict):
+        yield False, line, f"{place[-1]!r} must hold keys of its own, indented below it"
+        return
+    fields = {one.name: one for one in msgspec.structs.fields(struct)}
+    for key, value in data.items():
+        inside = (*place, key)
+        if key not in fields:
+            problem = f"unknown key {key!r}{adapters.meant(key, list(fields))}"
+            yield False, lines[inside], problem
+        elif (part := _struct(fields[key].type)) and (fields[key].required or value is not None):
+            yield from _problems(value, part, inside, lines)
         else:
-            problem = f"{name!r}: {one['msg'].replace('Input should be', 'it must be')}"
-        problems.append((one["type"] == "missing", lines.get(place, 1), problem))
-    _, line, problem = min(problems, key=lambda found: found[:2])
-    raise _error(path, line, problem) from None  # the cause would show the values
+            try:
+                converted(value, fields[key].type, strict=True)
+            except WrongTypeError as error:
+                yield False, lines[inside], f"{key!r}: it must be {error}"
+    for name, one in fields.items():
+        if one.required and name not in data:
+            yield True, line, f"{place[-1]!r} needs {name!r}"
 
 
-def _siblings(place: _Path) -> list[str]:
-    models: dict[_Path, type[pydantic.BaseModel]] = {
-        (): _Settings,
-        ("layers",): _Layers,
-        ("layers", "primary"): _Layer,
-    }
-    model = models.get(place[:-1])
-    return list(model.model_fields) if model else []
+def _struct(annotation: Any) -> type[msgspec.Struct] | None:
+    """Return the struct that an annotation asks for, None when that is a plain value."""
+    members = (annotation, *typing.get_args(annotation))
+    classes = (one for one in members if isinstance(one, type))
+    return next((one for one in classes if issubclass(one, msgspec.Struct)), None)
 
 
 def _error(path: Path, line: int | None, problem: str) -> ConfigurationError:

@@ -76,6 +76,12 @@ def read_place(
     raise ConfigurationError(f"a store cannot be at {scheme}://", hint=f"name {_KINDS}")
 
 
+def shown_place(place: str, adapter: StorageAdapter) -> str:
+    """Return a place as messages show it. A DSN can hold a password in many parts, so a database
+    is shown as its adapter names it."""
+    return str(adapter.location) if adapter.backend_type == "postgres" else place
+
+
 def s3_options(variables: Mapping[str, str]) -> dict[str, Any]:
     """Return the options of a bucket that variables give."""
     return {option: variables[name] for option, name in S3_VARIABLES.items() if variables.get(name)}

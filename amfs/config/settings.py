@@ -20,7 +20,7 @@ from amfs_core.errors import ConfigurationError
 from amfs_core.storage import DEFAULT_PATIENCE, StorageAdapter
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES
 
-if TYPE_CHECKING:  # a file is what needs pydantic and yaml, so they wait until there is one
+if TYPE_CHECKING:  # a file is what needs yaml, so that waits until there is one
     from amfs.config.file import ConfigFile
 
 FILE_NAME = "amfs.yaml"

@@ -41,7 +41,9 @@ class Memories:
         name = None if other is None else unescape(other.key.partition("/")[0])
         if name is None or name == self._namespace:
             return ok(found)
-        return warning(f"{found}, but there is one {name!r}", f"did you mean --namespace {name}?")
+        return warning(
+            f"{found}, but there is a namespace {name!r}", f"did you mean --namespace {name}?"
+        )
 
     def _read(self, layout: Layout, info: ObjectInfo, found: str) -> Diagnosis:
         parsed = layout.parse(info.key)

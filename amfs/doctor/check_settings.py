@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Iterator
 
-from amfs.config import Config
+from amfs.config import Config, shown_place
 from amfs_core.doctor import Diagnosis, ok, warning
 from amfs_core.storage import StorageAdapter
 
@@ -100,9 +100,7 @@ def origins(config: Config, namespace: str | None) -> str:
 
 def named(place: str, adapter: StorageAdapter, config: Config, namespace: str | None) -> str:
     """Say what the store is that the option --store names."""
-    # A DSN may have a password in many a place; what the adapter calls itself has none.
-    shown = adapter.location if adapter.backend_type == "postgres" else place
-    parts = [f"{adapter.backend_type} at {shown} (--store)"]
+    parts = [f"{adapter.backend_type} at {shown_place(place, adapter)} (--store)"]
     if adapter.backend_type == "s3" and "AMFS_S3_ENDPOINT" in _set():
         parts.append("endpoint_url from AMFS_S3_ENDPOINT")
     if adapter.backend_type == "s3" and "AMFS_S3_PREFIX" in _set():

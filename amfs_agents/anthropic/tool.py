@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from amfs_agents.anthropic import commands
 from amfs_agents.anthropic.files import FileError, Files
+from amfs_agents.extras import needed_for
 from amfs_core.errors import InvalidKeyError, InvalidValueError
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory, AsyncAgentMemory
 
-try:
+with needed_for("AMFSMemoryTool", "anthropic"):
     from anthropic.lib.tools import ToolError
     from anthropic.tools.memory import BetaAbstractMemoryTool, BetaAsyncAbstractMemoryTool
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"AMFSMemoryTool needs its extra: pip install 'amfs[anthropic]' ({error})"
-    ) from error
 
 if TYPE_CHECKING:
     from anthropic.types.beta import (

@@ -157,7 +157,7 @@ class Conversation:
         if not turns or (turns[0].number, turns[-1].number) != (first, last):
             raise InvalidValueError(
                 f"conversation {self.conversation_id!r} has no turns {first} to {last}",
-                hint="give the numbers of two turns that are there, the earlier first",
+                hint="give the numbers of two existing turns, the earlier first",
             )
         for chunk in self.chunks():
             if chunk.overlaps(first, last) and not first <= chunk.first <= chunk.last <= last:

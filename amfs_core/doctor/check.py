@@ -114,7 +114,7 @@ def examine(checks: Iterable[Check]) -> Iterator[Diagnosis]:
         if missing is not None:
             found = skipped(f"because of: {missing}")
         elif time.monotonic() > end:
-            found = skipped("because the checks before took too long")
+            found = skipped("the checks before took too long")
         else:
             found = _looked(check)
         if found.blocks:

@@ -69,8 +69,8 @@ class Trial:
 
     def _get(self) -> Diagnosis:
         if self._timed(self._gets, lambda: self._adapter.get(self._key)) is not None:
-            return problem("an object that was never made is said to be there", "")
-        return ok("allowed; what is absent is said to be so")
+            return problem("an object that was never made is reported as present", "")
+        return ok("allowed; absent objects are reported as absent")
 
     def _create(self) -> Diagnosis:
         # Before it is sent: an answer that is lost leaves an object as well.

@@ -125,11 +125,12 @@ class Writing(Session):
     ) -> MemoryEntry:
         """Read, change and write as one step: `fn(value)` gives the new value.
 
-        `fn` gets None when there is no live version. It is called again, with the newer value,
-        whenever another writer came first, so it should have no other effects. The time it takes
-        is the caller's and is not taken from the patience. Confidence, tags,
-        type, expiry and evidence stay as they were: it is the same claim. 1 request when this
-        process knows the newest version, else a read more.
+        `fn` gets None when there is no live version. It is first called with the newest version
+        that this process knows, which another writer may have replaced already. Then, and whenever
+        another writer comes first, it is called again with the newer value, so it should have no
+        other effects. The time it takes is the caller's and is not taken from the patience.
+        Confidence, tags, type, expiry and evidence stay as they were: it is the same claim. 1
+        request when this process knows the newest version, else a read more.
         """
         address = self._layout.address(entity_path, key)
         write_id = new_write_id()

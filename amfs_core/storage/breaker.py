@@ -66,8 +66,8 @@ class Breaker:
             last, wait, down = self._last, probe_at - now, now - self._since
         self._meter.add("refused")
         raise CircuitOpenError(
-            f"{last}. It has been so for {down:.0f} s, so it was not asked again this time",
-            hint=f"it will be in {wait:.1f} s",
+            f"{last}. It has been so for {down:.0f} s, so no request was sent this time",
+            hint=f"the next one will be in {wait:.1f} s",
             object_key=None if last is None else last.object_key,
             retry_after=wait,
         ) from last
@@ -112,7 +112,7 @@ class Breaker:
             self._meter.add("outage")
             _log.warning(
                 "the store has not answered for %.0f s (%d requests): calls fail at once until it "
-                "does; it is asked again now and then. The last failure: %s",
+                "does; a request now and then finds out. The last failure: %s",
                 down,
                 failures,
                 error,

@@ -191,7 +191,7 @@ class VersionLog:
             f"{address} would take {size:,} bytes as JSON",
             hint=(
                 f"the limit is {self.max_value_bytes:,} "
-                "(max_value_bytes). Keep it elsewhere and write where it is"
+                "(max_value_bytes). Keep the value elsewhere and write where it is"
             ),
             says_written=True,
             entity_path=address.entity_path,

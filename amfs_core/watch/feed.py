@@ -279,4 +279,4 @@ class Feed:
         other does."""
         if self._waiting.get(prefix) != str(fault):
             self._waiting[prefix] = str(fault)
-            _log.warning("a watch waits with the later versions of this memory: %s", fault)
+            _log.warning("a watch holds back the later versions of this memory: %s", fault)

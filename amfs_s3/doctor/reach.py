@@ -77,7 +77,7 @@ class Reach:
         if not self._is_secure:
             return ok("none: requests and memories travel unencrypted")
         if self._proxy:
-            return ok("not looked at, as a proxy is in between")
+            return ok("not checked, as a proxy is in between")
         try:
             context = trust(self._endpoint.ca_bundle, self._options)
             with (
@@ -100,8 +100,8 @@ class Reach:
             )
         if context.verify_mode is ssl.CERT_NONE:
             return warning(
-                f"{version}; nobody checks the certificate",
-                "take allow_invalid_certificates out; AWS_CA_BUNDLE trusts a private authority",
+                f"{version}; the certificate is not checked",
+                "remove allow_invalid_certificates; AWS_CA_BUNDLE trusts a private authority",
             )
         return _lifetime(certificate, version or "TLS")
 

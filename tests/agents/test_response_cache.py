@@ -115,7 +115,7 @@ class TestAnswers:
         cache = ResponseCache(memory)
         monkeypatch.setattr(memory, "write", fails)
         assert cache.get_or_compute(REQUEST, Model()) == 1
-        assert "could not be kept" in caplog.text
+        assert "could not be stored" in caplog.text
 
     def test_a_foreign_value_is_not_an_answer(
         self, memory: AgentMemory, cache: ResponseCache

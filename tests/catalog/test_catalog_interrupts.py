@@ -29,7 +29,7 @@ Place = tuple[CodeType, int]
 
 def _lets_in(name: str) -> bool:
     """Whether the interpreter looks for signals once it has done an instruction."""
-    return name in ("RESUME", "CALL", "CALL_FUNCTION_EX") or "JUMP_BACKWARD" in name
+    return name in ("RESUME", "CALL", "CALL_KW", "CALL_FUNCTION_EX") or "JUMP_BACKWARD" in name
 
 
 class Places:
@@ -47,6 +47,8 @@ class Places:
         self._names: dict[CodeType, dict[int, str]] = {}
 
     def during(self, use: Callable[[], object]) -> object:
+        # Python 3.12 looks when tracing begins whether any frame wants its instructions.
+        sys._getframe().f_trace_opcodes = True
         sys.settrace(self)
         try:
             return use()
@@ -56,6 +58,7 @@ class Places:
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
         if frame.f_code.co_filename not in FILES:
             return None
+        frame.f_trace = self._step  # first: Python 3.13 looks for it on the next line
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         return self._step

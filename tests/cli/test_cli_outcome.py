@@ -146,7 +146,7 @@ def test_verify_says_what_was_interrupted_and_repair_finishes_it() -> None:
     found = run("verify")
     assert found.exit_code == 1
     assert "default/outcomes/r.json\tit has not been counted into e/k yet\t" in found.stdout
-    assert "1 version of 1 memory and 1 outcome: 1 findings" in found.stdout
+    assert "1 version of 1 memory and 1 outcome: 1 finding" in found.stdout
     told = ok("verify", "--repair")
     assert "default/outcomes/r.json\tit has not been counted into e/k yet\trepaired" in told
     assert "1 outcome: all is well" in told

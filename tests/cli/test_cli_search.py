@@ -74,7 +74,7 @@ def test_each_filter_holds(filters: list[str], found: list[str]) -> None:
 def test_a_search_that_finds_nothing_exits_1(filters: tuple[str, ...]) -> None:
     result = run("search", *filters)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "amfs: nothing is found\n"
+    assert result.stderr == "amfs: nothing found\n"
     result = run("search", *filters, "--json")
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "")
 

@@ -10,6 +10,7 @@ from pydoc_data.topics import topics
 
 from amfs import AgentMemory
 from amfs_local import LocalAdapter
+from tests.support.postgres import Postgres
 from tests.support.servers import REGION, Server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -80,6 +81,14 @@ def test_the_same_demo_runs_on_a_bucket(tmp_path: Path, minio: Server) -> None:
     found = minio.boto3_client().list_objects_v2(Bucket=bucket, Prefix="amfs/demo-")
     assert found["KeyCount"] == len(topics) + 3 * 24
     assert not list(tmp_path.iterdir())
+
+
+def test_a_database_is_shown_without_the_password_of_its_dsn(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    said = demo(tmp_path, "--store", postgres.new_database())
+    assert "AMFS demo: postgresql://" in said and "--store postgresql://… --namespace" in said
+    assert postgres.password not in said
 
 
 def test_a_store_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:

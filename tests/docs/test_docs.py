@@ -331,6 +331,20 @@ def test_every_design_page_is_linked_and_every_page_is_reached_from_the_readme()
     assert not {name_of(page) for page in ALL} - {name_of(page) for page in reached}
 
 
+def test_design_notes_are_numbered_dated_and_say_what_was_refused() -> None:
+    index = DOCS / "design" / "README.md"
+    rows = re.findall(r"^\| (\d+) \| \[.+\]\((\S+)\) \| (\S+) \|", index.read_text(), re.MULTILINE)
+    notes = {page.name: page.read_text() for page in index.parent.glob("*.md") if page != index}
+    assert [int(number) for number, _, _ in rows] == list(range(1, len(notes) + 1))
+    assert {name for _, name, _ in rows} == set(notes)
+    for number, name, date in rows:
+        assert notes[name].split("\n\n")[1] == f"Design note {number}, {date}.", name
+        wanted = ("## What we refused to do\n", "## How it is tested\n")
+        assert all(heading in notes[name] for heading in wanted), name
+    dates = [date for _, _, date in rows]
+    assert dates == sorted(dates)
+
+
 def test_pages_that_the_code_points_to_are_there() -> None:
     sources = [path for name in _PACKAGES for path in (REPOSITORY / name).rglob("*.py")]
     named = {one for path in sources for one in re.findall(r"docs/[\w/-]+\.md", path.read_text())}

@@ -104,7 +104,7 @@ class TestOneAmongOthers:
             assert next(watch).key == "d"
             adapter.secret = set()
             assert next(watch).key == "b"
-        assert caplog.text.count("a watch waits with the later versions") == 1
+        assert caplog.text.count("a watch holds back the later versions") == 1
 
     def test_an_outcome_is_left_out_and_named(
         self, adapter: Guarded, memory: AgentMemory, caplog: pytest.LogCaptureFixture

@@ -11,6 +11,7 @@ from contextlib import closing
 import psycopg
 import pytest
 
+from amfs_core.memory import AgentMemory
 from amfs_postgres import PostgresAdapter
 from amfs_postgres.statements import Statements
 from tests.support.postgres import Postgres
@@ -118,6 +119,24 @@ def test_only_keys_with_the_prefix_are_named(postgres: Postgres, made: PostgresA
         below.create("a.json", b"one")
         made.create("b.json", b"one")
         assert log.look() == ["a.json"]
+
+
+def test_a_role_that_may_not_ask_which_server_this_is_lists_everything(
+    postgres: Postgres, made: PostgresAdapter
+) -> None:
+    role, dsn = postgres.new_role()
+    postgres.sql(f"GRANT USAGE ON SCHEMA {made.schema} TO {role}")
+    postgres.sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA {made.schema} TO {role}")
+    with closing(PostgresAdapter(dsn, made.schema)) as reader:
+        assert reader.changes().position(make=True) is not None
+        postgres.sql("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+        try:
+            assert reader.changes().position(make=True) is None
+            with AgentMemory("reader", adapter=reader) as memory:
+                AgentMemory("writer", adapter=made).write("e", "k", 1)
+                assert len(memory.list()) == len(memory.list()) == 1
+        finally:
+            postgres.sql("GRANT EXECUTE ON FUNCTION pg_control_system() TO PUBLIC")
 
 
 def test_there_is_no_log_without_a_store(postgres: Postgres, adapter: PostgresAdapter) -> None:

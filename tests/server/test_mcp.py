@@ -121,9 +121,11 @@ async def use_all(session: ClientSession) -> None:
     assert outcome["memories"] == [{"entity_path": "many", "key": "k1", "version": 1}]
     versions = await call(session, "history", entity_path="many", key="k1")
     assert [one["version"] for one in versions["versions"]] == [2, 1]
-    await call(session, "forget", entity_path="many", key="k2")
+    deleted = await call(session, "forget", entity_path="many", key="k2")
+    assert (deleted["version"], deleted["erased"]) == (2, 0)
     assert "nothing was deleted" in await refused(session, "forget", entity_path="many", key="k2")
-    await call(session, "forget", entity_path="sea/birds", key="a/b", erase=True)
+    erased = await call(session, "forget", entity_path="sea/birds", key="a/b", erase=True)
+    assert (erased["version"], erased["erased"]) == (None, 1)
     read: Any = await session.read_resource("amfs://memory/many/k3")
     assert json.loads(read.contents[0].text)["value"] == 3
 

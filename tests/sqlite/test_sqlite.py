@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import stat
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -37,7 +38,7 @@ from amfs_local import LocalAdapter
 from amfs_sqlite import SqliteAdapter
 from amfs_sqlite.database import APPLICATION, VERSION
 from amfs_sqlite.doorbell import FileDoorbell
-from tests.conftest import NOT_COVERED
+from tests.conftest import NOT_COVERED, REPOSITORY
 
 
 @pytest.fixture
@@ -329,7 +330,7 @@ class TestArguments:
             ({"path": ":memory:"}, "path must be a file"),
             ({"path": "sqlite:///x.db"}, "path must be a file, not a URL"),
             ({"path": "file:/x.db"}, "path must be a file, not a URL"),
-            ({"path": "directory/"}, "is a directory's"),
+            ({"path": "directory/"}, "names a directory"),
             ({"path": "x", "prefix": 5}, "prefix must be text, not int"),
             ({"path": "x", "durability": "sync"}, "durability must be"),
         ],
@@ -489,6 +490,46 @@ class TestSpace:
                 assert whole == "ok"
         finally:
             subprocess.run(["umount", "-l", disk], check=True)
+
+    def test_a_quota_that_is_reached_is_a_full_store(self, tmp_path: Path) -> None:
+        """Few machines can mount a file system with quotas, so the answer of its system call is
+        put before the one of the C library."""
+        source, library = Path(__file__).with_name("quota.c"), tmp_path / "quota.so"
+        compiler = shutil.which("cc")
+        if compiler is None or sys.platform != "linux":
+            pytest.skip(f"{NOT_COVERED} SQLite over a quota: there is no C compiler for Linux")
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+        program = (
+            "import os, pathlib, sys\n"
+            "from amfs_core.errors import StorageFullError\n"
+            "from amfs_sqlite import SqliteAdapter\n"
+            "reached = pathlib.Path(os.environ['QUOTA_REACHED'])\n"
+            "adapter = SqliteAdapter(sys.argv[1])\n"
+            "assert adapter.create('a.json', b'one')\n"
+            "reached.touch()\n"
+            "writes = [adapter.create, adapter.replace, SqliteAdapter(sys.argv[2]).create]\n"
+            "for write in writes:\n"
+            "    try:\n"
+            "        write('b.json', bytes(9000))\n"
+            "    except StorageFullError as error:\n"
+            "        assert 'raise the quota' in str(error), error\n"
+            "    else:\n"
+            "        raise AssertionError(write)\n"
+            "reached.unlink()\n"
+            "assert adapter.get('a.json') == b'one' and adapter.get('b.json') is None\n"
+            "assert adapter.create('b.json', b'two')\n"
+        )
+        subprocess.run(
+            [sys.executable, "-c", program, tmp_path / "store.db", tmp_path / "new.db"],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(REPOSITORY),
+                "LD_PRELOAD": str(library),
+                "QUOTA_REACHED": str(tmp_path / "reached"),
+            },
+            check=True,
+            timeout=60,
+        )
 
 
 class TestLocks:

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tests.support import ceph, servers
+from tests.support import ceph, postgres, servers
 from tests.support.servers import Program, Server, ServerUnavailableError
 from tests.torture.run import Options, torture
 from tests.torture.stores import own_cache
@@ -40,8 +41,8 @@ Written by `make portability`, which starts each store on this machine and runs 
 [conformance kit](../amfs_core/testing/README.md), its random programs, and 8 processes that write
 25 versions each to one memory at once: nothing may be lost, doubled or skipped. Then the
 [torture](guarantees.md#how-it-is-tortured) in short: 16 processes with 50 operations each, faults
-on 15 % of the requests, 8 SIGKILLs of processes and, but for the directory and moto, one of the
-server. A violation is a promise that what some operation saw shows to be broken.
+on 15 % of the requests, 8 SIGKILLs of processes and one of the server, if there is one (moto's is
+spared). A violation is a promise that what some operation saw shows to be broken.
 
 | store | version | conformance kit | random programs | 8 x 25 writes | torture |
 | --- | --- | --- | --- | --- | --- |
@@ -89,6 +90,20 @@ def started(program: Program) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def file_made() -> Iterator[str]:
+    """A SQLite file."""
+    with tempfile.TemporaryDirectory(prefix="amfs-portability-") as directory:
+        yield f"sqlite:///{directory}/store.db"
+
+
+@contextlib.contextmanager
+def database_started() -> Iterator[str]:
+    """A database of a PostgreSQL of its own."""
+    with postgres.running() as server:
+        yield server.dsn
+
+
+@contextlib.contextmanager
 def ceph_started() -> Iterator[str]:
     """A bucket of a Ceph of one machine."""
     with ceph.running() as server:
@@ -107,6 +122,15 @@ def told_by(name: str) -> str:
     return built if unknown else line.replace("Version", "").replace(":", "").strip()
 
 
+def postgres_version() -> str:
+    """The version of the PostgreSQL that would be started."""
+    directory = postgres.programs()
+    if directory is None:
+        return "not here"
+    command = [directory / "postgres", "--version"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.split()[2]
+
+
 def file_system() -> str:
     """The kind of file system that temporary directories are on."""
     if not shutil.which("findmnt"):
@@ -120,6 +144,8 @@ SUBJECTS = {
     "local": Subject(
         "local disk", file_system, lambda: tempfile.TemporaryDirectory(prefix="amfs-portability-")
     ),
+    "sqlite": Subject("SQLite", lambda: sqlite3.sqlite_version, file_made),
+    "postgres": Subject("PostgreSQL", postgres_version, database_started),
     "minio": Subject("MinIO", lambda: told_by("minio"), lambda: started(servers.MINIO)),
     "versity": Subject(
         "Versity S3 Gateway", lambda: told_by("versitygw"), lambda: started(servers.VERSITY)
@@ -163,7 +189,9 @@ def tortured(name: str) -> tuple[str, list[Case]]:
         operations=50,
         faults=0.15,
         kills=8,
-        server_kills=int(name not in ("local", "moto")),  # moto's objects would go with it
+        server_kills=int(
+            name not in ("local", "sqlite", "moto")
+        ),  # moto's objects would go with it
         seed=SEED,
         patience=(1.0, 10.0, 30.0),
         seconds=TORTURE_SECONDS,
@@ -200,10 +228,16 @@ def _plain(text: str) -> str:
     return text.replace("|", "/").replace("<", "(").replace(">", ")").replace("`", "'")
 
 
-def page(table: str, problems: str) -> str:
+def earlier_row(subject: Subject) -> str:
+    """The line of a store in the page as it is; "" where it has none."""
+    lines = PAGE.read_text().splitlines(keepends=True) if PAGE.exists() else []
+    return next((line for line in lines if line.startswith(f"| {subject.name} |")), "")
+
+
+def page(table: str, problems: str, absent: str = "") -> str:
     """The whole page."""
     failed = f"## What failed\n\n{problems}" if problems else "Nothing failed.\n"
-    return f"{_INTRODUCTION}{table}\n{failed}{_NOTES}"
+    return f"{_INTRODUCTION}{table}\n{failed}{absent}{_NOTES}"
 
 
 def main() -> int:
@@ -214,7 +248,7 @@ def main() -> int:
 
 def _main(chosen: list[str]) -> int:
     wanted = chosen or list(SUBJECTS)
-    table, problems = "", ""
+    table, problems, absent = "", "", ""
     for name in wanted:
         subject = SUBJECTS[name]
         try:
@@ -222,12 +256,15 @@ def _main(chosen: list[str]) -> int:
                 cases = run(place)
         except ServerUnavailableError as error:
             print(f"{subject.name}: {error}", file=sys.stderr)
-            problems += f"- {subject.name} could not be started here, so it is not in the table.\n"
+            earlier = earlier_row(subject)
+            table += earlier
+            where = "its row is of an earlier run" if earlier else "it is not in the table"
+            absent += f"{subject.name} could not be started here: {where}.\n"
             continue
         cell, broken = tortured(name)
         table += row(subject, cases, cell)
         problems += failures(subject, [*cases, *broken[:SHOWN]])
-    text = page(table, problems)
+    text = page(table, problems, absent)
     if chosen:
         print(text)
     else:

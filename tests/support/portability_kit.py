@@ -1,6 +1,6 @@
 """What a store must pass to be in the table of servers: `tests.support.portability` runs it.
 
-The variable `PORTABILITY_PLACE` says which store: a directory, or a bucket as JSON.
+The variable `PORTABILITY_PLACE` says which store: as `--store` does, or a bucket as JSON.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,55 +16,66 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from amfs.config import adapters
+from amfs.config.places import read_place
 from amfs_core.memory import AgentMemory
 from amfs_core.storage import StorageAdapter
 from amfs_core.testing.cases import StorageAdapterCases
 from amfs_core.testing.machine import AdapterMachine, VersionsMachine
-from amfs_local import LocalAdapter
 from tests.support.s3_store import Place, Worker, write_numbers
 
 WRITERS, WRITES = 8, 25
 
 
 @dataclass(frozen=True)
-class Directory:
-    """A directory, as `Place` is a bucket."""
+class Store:
+    """A directory, a file or a database, as `Place` is a bucket."""
 
-    root: str
+    place: str
 
     def adapter(self, prefix: str = "") -> StorageAdapter:
-        return LocalAdapter(self.root, prefix=prefix)
+        name, options = read_place(self.place, {})
+        return adapters.make(name, {**options, "prefix": prefix})
 
     def memory(self, agent_id: str = "tester", patience: float = 10.0) -> AgentMemory:
         return AgentMemory(agent_id, adapter=self.adapter(), patience=patience, owns_adapter=True)
 
 
-def _place() -> Directory | Place:
+def _place() -> Store | Place:
     given = os.environ["PORTABILITY_PLACE"]
-    return Place(**json.loads(given)) if given.startswith("{") else Directory(given)
+    return Place(**json.loads(given)) if given.startswith("{") else Store(given)
 
 
 PLACE = _place()
 
 
 class TestContract(StorageAdapterCases):
-    rings = isinstance(PLACE, Directory)
+    rings = isinstance(PLACE, Store)
 
     @pytest.fixture
-    def adapter(self) -> StorageAdapter:
-        return PLACE.adapter(prefix=f"cases/{uuid.uuid4().hex}")
+    def adapter(self) -> Iterator[StorageAdapter]:
+        made = PLACE.adapter(prefix=f"cases/{uuid.uuid4().hex}")
+        yield made
+        made.close()
 
 
-class _Anew:
+class _Fresh:
+    """A prefix of its own for each program."""
+
     def make_adapter(self) -> StorageAdapter:
-        return PLACE.adapter(prefix=f"runs/{uuid.uuid4().hex}")
+        self.made = PLACE.adapter(prefix=f"runs/{uuid.uuid4().hex}")
+        return self.made
+
+    def teardown(self) -> None:
+        super().teardown()  # type: ignore[misc]
+        self.made.close()
 
 
-class _Adapter(_Anew, AdapterMachine):
+class _Adapter(_Fresh, AdapterMachine):
     pass
 
 
-class _Versions(_Anew, VersionsMachine):
+class _Versions(_Fresh, VersionsMachine):
     pass
 
 

@@ -69,6 +69,23 @@ def test_a_fresh_install_writes_and_reads_a_directory(python: Path, tmp_path: Pa
     assert run(python, "-c", program, cwd=tmp_path).split() == ["1", "True"]
 
 
+def test_a_fresh_install_reads_a_configuration_file_and_brings_no_pydantic(
+    python: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "amfs.yaml").write_text("namespace: filed\npatience: soon\n")
+    program = (
+        "import importlib.util\n"
+        "from amfs import AgentMemory, ConfigurationError\n"
+        "try:\n"
+        "    AgentMemory('a')\n"
+        "except ConfigurationError as error:\n"
+        "    print(error)\n"
+        "print(importlib.util.find_spec('pydantic'))\n"
+    )
+    said = run(python, "-c", program, cwd=tmp_path).splitlines()
+    assert said == ["amfs.yaml line 2: 'patience': it must be seconds, 0 or more", "None"]
+
+
 def test_without_its_extra_the_command_says_what_to_install(python: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [str(python), "-m", "amfs", "ls"],

@@ -163,12 +163,12 @@ class SqliteCatalog:
                 self._tell(connection, [known[one] for one in prefixes if one in known])
                 connection.executemany(tables.UPSERT, [one for one, _ in newer])
                 connection.executemany(
-                    tables.BODY, [(one[tables.PREFIX], body) for one, body in newer]
+                    tables.BODY, [(body, one[tables.PREFIX]) for one, body in newer]
                 )
                 connection.executemany(
-                    "INSERT OR IGNORE INTO tag SELECT id, ?2 FROM memory WHERE prefix = ?1",
+                    "INSERT OR IGNORE INTO tag SELECT id, ? FROM memory WHERE prefix = ?",
                     [
-                        (one[tables.PREFIX], tag)
+                        (tag, one[tables.PREFIX])
                         for one, _ in newer
                         if one[tables.TAGS] != "[]"
                         for tag in json.loads(one[tables.TAGS])

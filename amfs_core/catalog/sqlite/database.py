@@ -229,7 +229,7 @@ class Database:
         if path is None:
             return
         if error is not None:
-            _log.warning("the catalog %s is made again: %s", path, error)
+            _log.warning("the catalog %s is rebuilt: %s", path, error)
         if error is not None or self._pointed_at() != path:
             # Nobody opens it again, and what is to be erased one day may be in it.
             with suppress(OSError):
@@ -257,7 +257,7 @@ class Database:
                         if _is_of_the_system(error):
                             raise
                         if not isinstance(error, FileNotFoundError):
-                            _log.warning("the catalog %s is made again: %s", path, error)
+                            _log.warning("the catalog %s is rebuilt: %s", path, error)
                 self._make(instead_of=path)
             except (sqlite3.DatabaseError, FileNotFoundError) as error:
                 if _is_of_the_system(error):

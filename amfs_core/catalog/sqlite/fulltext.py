@@ -82,8 +82,8 @@ def _search_narrow(
     found = []
     for term in terms:
         postings = connection.execute(
-            "SELECT postings FROM json_each(?1) "
-            "JOIN fulltext_posting ON term = ?2 AND block = json_each.value",
+            "SELECT postings FROM json_each(?) "
+            "JOIN fulltext_posting ON term = ? AND block = json_each.value",
             (blocks, term),
         )
         held = Postings(postings).among(inside)

@@ -58,7 +58,7 @@ UPSERT = (
 )
 
 
-BODY = "INSERT OR REPLACE INTO body SELECT id, ?2 FROM memory WHERE prefix = ?1"
+BODY = "INSERT OR REPLACE INTO body SELECT id, ? FROM memory WHERE prefix = ?"
 
 
 def row(address: Address, entry: MemoryEntry, size: int, modified: float | None) -> Row:

@@ -127,16 +127,16 @@ class Vectors:
             # Outside the database: a model takes its time, and other threads may search meanwhile.
             vectors = self._embedded([_text(key, body) for _, _, key, body in rows])
             made = [
-                (id, version, self._name, vector.tobytes())
+                (self._name, vector.tobytes(), id, version)
                 for (id, version, _, _), vector in zip(rows, vectors, strict=True)
             ]
 
             def put(connection: sqlite3.Connection, made: list[Any] = made) -> None:
                 with database.transaction(connection):
-                    self._check_length(connection, len(made[0][3]))
+                    self._check_length(connection, len(made[0][1]))
                     connection.executemany(
-                        "INSERT OR REPLACE INTO vector SELECT ?1, ?2, ?3, ?4 "
-                        "FROM memory WHERE id = ?1 AND version = ?2",
+                        "INSERT OR REPLACE INTO vector SELECT id, version, ?, ? "
+                        "FROM memory WHERE id = ? AND version = ?",
                         made,
                     )
 
