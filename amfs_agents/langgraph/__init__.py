@@ -1,11 +1,9 @@
 """Checkpoints and the store of LangGraph, kept in AMFS (docs/langgraph.md)."""
 
-try:
+from amfs_agents.extras import needed_for
+
+with needed_for("AMFSSaver or AMFSStore", "langgraph"):
     import langgraph.checkpoint.base as _  # noqa: F401
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"AMFSSaver and AMFSStore need their extra: pip install 'amfs[langgraph]' ({error})"
-    ) from error
 
 from amfs_agents.langgraph.saver import AMFSSaver
 from amfs_agents.langgraph.store import AMFSStore
