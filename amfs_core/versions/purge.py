@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from amfs_core.errors import CorruptEntryError, PermissionDeniedError
@@ -21,8 +21,13 @@ _UNKNOWN_HASH = "0" * 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def purge(versions: VersionLog, address: Address, tombstone: Draft) -> int:
+def purge(
+    versions: VersionLog, address: Address, tombstone: Draft | Callable[[Head], Draft]
+) -> int:
     """Replace every version by a stub, after a tombstone that says so; return how many.
+
+    `tombstone` may be a function that gives it, and is called with the head that it will stand on:
+    to refuse that, it raises, and nothing is erased.
 
     Safe to call again after a crash: it goes on where it stopped. About 2 requests per version. A
     number that no writer can have reached (`numbering`) is erased too, and none below it is filled.
@@ -56,7 +61,10 @@ def _listed(versions: VersionLog, address: Address) -> frozenset[int]:
 
 
 def _order(
-    versions: VersionLog, address: Address, tombstone: Draft, listed: frozenset[int]
+    versions: VersionLog,
+    address: Address,
+    tombstone: Draft | Callable[[Head], Draft],
+    listed: frozenset[int],
 ) -> MemoryEntry | None:
     """Return the newest version if it orders the erasure already, else one appended to do so.
 
