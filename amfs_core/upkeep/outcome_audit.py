@@ -57,8 +57,11 @@ class Ledger:
             self.findings.append(Finding.refused(object_key, refusal))
 
         for object_key, body in refusals.get_allowed(store, self._refs, refuse):
+            if body is None:  # listed while it was created, and taken back: nobody was told of it
+                del self._refs[object_key]
+                continue
             try:
-                found.append(decode_outcome(body or b"", layout, self._refs[object_key]))
+                found.append(decode_outcome(body, layout, self._refs[object_key]))
             except CorruptEntryError as error:
                 self.findings.append(Finding.damaged(object_key, error))
         return found

@@ -1,0 +1,98 @@
+"""Putting objects of another store into this one: created where there is none, never overwritten
+but by the stub of what was erased."""
+
+from __future__ import annotations
+
+from amfs_core.errors import (
+    AMFSError,
+    BackendUnavailableError,
+    ConfigurationError,
+    CorruptEntryError,
+    OutcomeUnknownError,
+)
+from amfs_core.format import Address, Layout, MemoryEntry, decode_entry
+from amfs_core.storage import StorageAdapter, StoreClient
+
+
+def refuse_nested(source: StorageAdapter, target: StorageAdapter, *, same: bool = True) -> None:
+    """Raise `ConfigurationError` when one store is known to be within the other, or, unless that is
+    fine, to be the other."""
+    places = [getattr(one, "location", None) for one in (source, target)]
+    if None in places:
+        return
+    outer, inner = sorted((f"{str(one).rstrip('/')}/" for one in places), key=len)
+    if not same and outer == inner:
+        raise ConfigurationError(
+            f"backups cannot be kept in the store {outer} that they are of: they would be lost "
+            "together with it",
+            hint="use a place beside it",
+        )
+    if outer != inner and inner.startswith(outer):
+        raise ConfigurationError(
+            f"the store {inner} is within the store {outer}, so that one would become part of the "
+            "other",
+            hint="use a place beside it",
+        )
+
+
+def place(
+    target: StoreClient, object_key: str, body: bytes, *, look_first: bool
+) -> tuple[bytes, bool]:
+    """Return what the target holds for good, and whether it was created here. 1 request, or 2.
+
+    A create whose answer was lost is repeated: if it had landed, the second one is refused and
+    the same bytes are read back.
+    """
+    found = target.get(object_key) if look_first else None
+    if found is not None:
+        return found, False
+    unknown = False
+
+    def attempt() -> tuple[bytes, bool]:
+        nonlocal unknown
+        try:
+            if target.create(object_key, body):
+                return body, True
+        except OutcomeUnknownError:
+            unknown = True
+            raise
+        found = target.get(object_key)
+        if found is None:
+            raise BackendUnavailableError(
+                f"the target refused to create {object_key} but has no such object: try again",
+                object_key=object_key,
+            )
+        return found, unknown and found == body
+
+    transient = (BackendUnavailableError, OutcomeUnknownError)
+    return target.patiently(attempt, transient)
+
+
+def stays(layout: Layout, address: Address, version: int, body: bytes, found: bytes) -> bool:
+    """True when the target's object stays although its bytes differ, False when it is to become the
+    source's stub; `AMFSError` when neither is an erased form of the other."""
+    ours = decoded(layout, address, version, body)
+    theirs = decoded(layout, address, version, found)
+    if ours is not None and theirs is not None:
+        if theirs.erased is not None and theirs.erased in (ours.sha256, ours.erased):
+            return True
+        if ours.erased is not None and ours.erased == theirs.sha256:
+            return False
+    raise different(address.object_key(version))
+
+
+def decoded(layout: Layout, address: Address, version: int, body: bytes) -> MemoryEntry | None:
+    """Return the entry in a body, None when it is damaged or of a newer format."""
+    try:
+        return decode_entry(body, layout.namespace, address, version)
+    except CorruptEntryError:
+        return None
+
+
+def different(object_key: str) -> AMFSError:
+    """Return the error for an object that the target has with different bytes."""
+    return AMFSError(
+        f"{object_key} is in the target with different bytes, and was not overwritten",
+        hint="use another store or prefix, or find out which of the two is right",
+        object_key=object_key,
+    )
