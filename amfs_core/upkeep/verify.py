@@ -91,6 +91,7 @@ def verify(
             done += len(numbers)
         if progress:
             progress(done, total)
+    ledger.find_lost()
     pending = ledger.settle(repair)
     findings = [*ledger.findings, *findings, *([] if repair else pending)]
     repaired = tuple(pending) if repair else ()

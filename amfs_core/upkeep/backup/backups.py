@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from amfs_core import arguments
 from amfs_core.storage import DEFAULT_PATIENCE, StorageAdapter, StoreClient, check_adapter
@@ -71,6 +71,13 @@ class Backups:
         """Return the backups that can be restored, oldest first. 1 request per 1,000 objects, and 1
         for each backup; none that reads an archive."""
         return self._shelf.inventory().good()
+
+    def is_being_made(self, within: timedelta) -> bool:
+        """Say whether somebody is making a backup: an attempt made something so short a time ago.
+        1 request per 1,000 objects, and 1 for each backup and each attempt."""
+        after = datetime.now(UTC) - within
+        attempts = self._shelf.inventory().attempts.items()
+        return any(self._shelf.last_sign(name, started) >= after for name, started in attempts)
 
     def restore(
         self,

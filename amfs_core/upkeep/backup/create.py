@@ -39,7 +39,7 @@ LONGEST_CHAIN = 30
 """Backups that build on one another, the full one included."""
 
 _TOGETHER = 500  # objects that are read together …
-_TOGETHER_BYTES = 8 * 1024 * 1024  # … and about how many bytes, so that memory is bounded
+_TOGETHER_BYTES = 4 * 1024 * 1024  # … and about how many bytes, so that memory is bounded
 _UNKNOWN_BYTES = 64 * 1024  # of an object that was not listed
 _MOST_LEFT_OUT = 100
 _MARKS = (b'"erased":"', b'"purges":true')

@@ -19,7 +19,7 @@ from amfs_core.versions import purge
 
 _THREADS = 16
 _TOGETHER = 1000  # objects that are restored together …
-_TOGETHER_BYTES = 8 * 1024 * 1024  # … and how many bytes of them, so that memory is bounded
+_TOGETHER_BYTES = 4 * 1024 * 1024  # … and how many bytes of them, so that memory is bounded
 
 Progress = Callable[[int, int], None]
 """Told `(done, total)` objects, from any thread but by one at a time."""
