@@ -17,7 +17,7 @@ from amfs_core.upkeep.backup.shelf import Shelf
 PART_BYTES = 4 * 1024 * 1024
 """How large a part is, compressed, before the next one begins; one object is never split."""
 
-_INDEX_BYTES = 1024 * 1024
+_INDEX_BYTES = 256 * 1024
 _BLOCK = tarfile.BLOCKSIZE
 _END = bytes(2 * _BLOCK)
 
@@ -120,7 +120,8 @@ def objects_of(shelf: Shelf, name: str, run: Run) -> Iterator[tuple[Line, bytes]
     for part in run.archive:
         data = _checked(shelf, name, part)
         with tarfile.open(fileobj=io.BytesIO(data), mode="r|gz") as archive:
-            for member in archive:
+            while (member := archive.next()) is not None:
+                archive.members.clear()  # which it keeps, and nobody asks for
                 line = next(lines, None)
                 file = archive.extractfile(member)
                 body = b"" if file is None else file.read()

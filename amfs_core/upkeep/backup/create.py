@@ -17,7 +17,7 @@ from functools import partial
 from itertools import groupby
 from typing import IO, Literal
 
-from amfs_core.errors import AMFSError, CorruptEntryError
+from amfs_core.errors import AMFSError, CorruptEntryError, OutcomeUnknownError
 from amfs_core.format import Address, Layout, MemoryEntry, Outcome, decode_outcome
 from amfs_core.parallel import ahead
 from amfs_core.storage import ObjectInfo, StoreClient
@@ -87,6 +87,8 @@ def _attempt(
         if progress:
             making.report_to(progress)
         making.run()
+    except OutcomeUnknownError:  # something may land yet: `prune` removes it when it has
+        raise
     except (AMFSError, _AnotherSourceError):
         with contextlib.suppress(AMFSError):
             shelf.give_up(name)

@@ -32,9 +32,10 @@ def prune(
     inventory = shelf.inventory()
     dead = _dead(shelf, inventory, now - unfinished_after, dry_run=dry_run)
     doomed = _doomed(inventory, keep, None if keep_for is None else now - keep_for)
-    spared = _needed_by_attempts(shelf, inventory, dead)
-    doomed = [one for one in doomed if one.name not in spared]
-    if not dry_run:
+    if dry_run:
+        spared = _needed_by_attempts(shelf, inventory, dead)
+        doomed = [one for one in doomed if one.name not in spared]
+    else:
         doomed = _agreed(shelf, doomed, dead)
         for backup in reversed(doomed):  # what builds on another goes before that
             shelf.remove(backup.name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 
 from amfs_core.format import Address, Layout
@@ -42,11 +42,16 @@ class RestoreReport:
 
 @dataclass(slots=True)
 class _Memory:
-    """Versions of a memory, in their order; `there` is the last that the target had."""
+    """Versions of a memory, in their order, and the numbers of those that the target had."""
 
     address: Address
-    there: int
-    bodies: list[tuple[int, bytes]] = field(default_factory=list)
+    numbers: Collection[int]
+    bodies: list[tuple[int, bytes]]
+
+    @property
+    def there(self) -> int:
+        """The last version that the target had, 0 when it had none."""
+        return max(self.numbers, default=0)
 
 
 def restore(
@@ -115,7 +120,7 @@ class _Restoring:
                 outcomes += [(key, body) for _, key, body in objects]
             else:
                 bodies = [(number, body) for number, _, body in objects]
-                memories.append(_Memory(parsed[0], self._there.last(where), bodies))
+                memories.append(_Memory(parsed[0], self._there.numbers(where), bodies))
         self._put_together(self._target, memories)
         mapped(self._put_memory, [one for one in memories if one.bodies], _THREADS)
         if outcomes:
@@ -141,15 +146,16 @@ class _Restoring:
             active = [one for key in made if (one := keys[key]).bodies]
 
     def _put_memory(self, memory: _Memory) -> None:
+        there = memory.there
         for version, body in memory.bodies:
-            self._put_version(memory, version, body)
+            self._put_version(memory, version, body, there)
 
-    def _put_version(self, memory: _Memory, version: int, body: bytes) -> None:
+    def _put_version(self, memory: _Memory, version: int, body: bytes, there: int) -> None:
         assert self._target is not None
         target, address, key = self._target, memory.address, memory.address.object_key(version)
-        found = target.get(key) if version <= memory.there else None
+        found = target.get(key) if version <= there else None
         stub = None
-        if found is None and version < memory.there:
+        if found is None and version < there:
             stub = self._stub(memory, version, body)
         if found is None:
             found, created = place(target, key, stub or body, look_first=False)
@@ -167,8 +173,7 @@ class _Restoring:
         """Return what is restored in place of a version that the target has lost and has ordered to
         be erased; None when it has not. A read of all later versions that it has."""
         assert self._target is not None
-        later = range(memory.there, version, -1)
-        for number in later:
+        for number in sorted((one for one in memory.numbers if one > version), reverse=True):
             found = self._target.get(memory.address.object_key(number))
             entry = found and decoded(self._layout, memory.address, number, found)
             if entry and entry.purges:
@@ -204,19 +209,20 @@ class _Restoring:
 
 
 class _There:
-    """The last versions that the target has, memory by memory, as the backup comes to them."""
+    """The versions that the target has, memory by memory, as the backup comes to them."""
 
     def __init__(self, target: StoreClient, layout: Layout) -> None:
+        infos = target.list(layout.entries)
         self._memories = (
-            one for one in listed(target.list(layout.entries)) if isinstance(one, ListedMemory)
+            one for one in listed(infos, with_infos=True) if isinstance(one, ListedMemory)
         )
         self._next = next(self._memories, None)
 
-    def last(self, place: bytes) -> int:
-        """Return the last version of the memory at a place, 0 when there is none. It is asked for
-        places in their order, perhaps for the same again."""
+    def numbers(self, place: bytes) -> Collection[int]:
+        """Return the versions of the memory at a place. It is asked for places in their order,
+        perhaps for the same again."""
         while self._next is not None and position(self._next.address.prefix) < place:
             self._next = next(self._memories, None)
         if self._next is None or position(self._next.address.prefix) != place:
-            return 0
-        return self._next.last
+            return ()
+        return self._next.infos.keys()
