@@ -121,7 +121,8 @@ def objects_of(shelf: Shelf, name: str, run: Run) -> Iterator[tuple[Line, bytes]
         data = _checked(shelf, name, part)
         with tarfile.open(fileobj=io.BytesIO(data), mode="r|gz") as archive:
             while (member := archive.next()) is not None:
-                archive.members.clear()  # which it keeps, and nobody asks for
+                # It keeps all of them, and nobody asks for them again.
+                archive.members = []  # type: ignore[attr-defined]
                 line = next(lines, None)
                 file = archive.extractfile(member)
                 body = b"" if file is None else file.read()
