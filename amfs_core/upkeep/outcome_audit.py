@@ -30,12 +30,14 @@ class _Debt:
 class Ledger:
     """All outcomes of a namespace, and the memories that they are still to be counted into.
 
-    Made before the versions are listed. `findings` are what is wrong with the outcomes so far.
+    Made before the versions are listed. `findings` are what is wrong with the outcomes so far,
+    `absent` outcomes that were listed and not there when they were read.
     `since`: only of outcomes that the store has since then.
     """
 
     def __init__(self, versions: VersionLog, since: datetime | None = None) -> None:
         self.findings: list[Finding] = []
+        self.absent: list[str] = []
         self._versions = versions
         self._since = since
         self._refs: dict[str, str] = {}
@@ -62,8 +64,9 @@ class Ledger:
             self.findings.append(Finding.refused(object_key, refusal))
 
         for object_key, body in refusals.get_allowed(store, self._refs, refuse):
-            if body is None:  # listed while it was created, and taken back: nobody was told of it
+            if body is None:  # perhaps listed while it was created, and taken back
                 del self._refs[object_key]
+                self.absent.append(object_key)
                 continue
             try:
                 found.append(decode_outcome(body, layout, self._refs[object_key]))

@@ -3,6 +3,7 @@ end, and every outcome looked for in the memories that it names."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,10 +13,12 @@ from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 from amfs_core.format import Address, MemoryEntry
 from amfs_core.storage import refusals
 from amfs_core.upkeep.finding import Finding
+from amfs_core.upkeep.listing import still_listed
 from amfs_core.upkeep.outcome_audit import Ledger
 from amfs_core.versions import AHEAD, VersionLog, reached
 
 _BATCH = 1000
+_COMMIT_SECONDS = 0.5  # what a store may take to create an object, or to take it back
 
 _Body = bytes | PermissionDeniedError | None
 """What an object holds, None when there is none; or why it may not be read."""
@@ -65,7 +68,8 @@ def verify(
     1 per outcome; and a read for each outcome that seems not to be counted into a memory.
 
     What is listed and absent when it is read is not there, if no later version is: a store may list
-    what it is still creating, and take it back when its client was killed.
+    what it is still creating, and take it back when its client was killed. It is a finding if it
+    stays listed.
     """
     ledger = Ledger(versions)
     findings: list[Finding] = []
@@ -73,6 +77,7 @@ def verify(
     ledger.charge(memories, entity_path)
     total = sum(len(numbers) for numbers in memories.values())
     done = refused = 0
+    absent: list[str] = []
     for batch in list(_batches(memories)):
         bodies = _bodies(versions, batch)
         denials = [one for one in bodies.values() if isinstance(one, PermissionDeniedError)]
@@ -82,7 +87,7 @@ def verify(
         for address, listed in batch:
             numbers = sorted(set(listed))
             while numbers and bodies[address.object_key(numbers[-1])] is None:
-                numbers.pop()
+                absent.append(address.object_key(numbers.pop()))
                 total -= 1
             if numbers:
                 findings.extend(_check_memory(versions, address, numbers, bodies, ledger))
@@ -91,11 +96,20 @@ def verify(
             done += len(numbers)
         if progress:
             progress(done, total)
+    findings.extend(_lost(versions, [*absent, *ledger.absent]))
     ledger.find_lost()
     pending = ledger.settle(repair)
     findings = [*ledger.findings, *findings, *([] if repair else pending)]
     repaired = tuple(pending) if repair else ()
     return VerifyReport(len(memories), total, tuple(findings), len(ledger), repaired)
+
+
+def _lost(versions: VersionLog, absent: list[str]) -> Iterator[Finding]:
+    """Yield a finding for each object that was listed and absent, and still is."""
+    suspicious = [key for key in absent if still_listed(versions.store, key)]
+    if suspicious:
+        time.sleep(_COMMIT_SECONDS)
+    yield from map(Finding.absent, (key for key in suspicious if still_listed(versions.store, key)))
 
 
 def _listed(

@@ -94,7 +94,8 @@ def _problems(versions: dict[int, Any], outcomes: dict[str, Any]) -> Iterator[st
 class Meanwhile(LocalAdapter):
     """A directory in which something is done once the listing of a namespace has passed an object.
 
-    `phantoms` are listed and are not there, as what a store was creating and took back.
+    `phantoms` are listed and are not there, as what a store is creating. With `takes_back` they are
+    listed until they are read, as what it took back then.
     """
 
     def __init__(self, root: Path, after: str = "", act: Callable[[], object] | None = None):
@@ -102,6 +103,12 @@ class Meanwhile(LocalAdapter):
         self.after = after
         self.act = act
         self.phantoms: set[str] = set()
+        self.takes_back = False
+
+    def get(self, key: str) -> bytes | None:
+        if self.takes_back:
+            self.phantoms.discard(key)
+        return super().get(key)
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         for info in self._with_phantoms(prefix, start_after):

@@ -330,9 +330,10 @@ def test_a_purge_that_comes_after_the_listing_passed_is_saved_with_its_order(
     assert memory(tmp_path / "r").history("e", "k")[-1].purges
 
 
-def phantoms(path: Path) -> Meanwhile:
+def phantoms(path: Path, *, takes_back: bool = False) -> Meanwhile:
     """A store that lists what it is creating, and takes it back: versions and an outcome."""
     adapter = Meanwhile(path)
+    adapter.takes_back = takes_back
     adapter.phantoms = {
         "default/entries/a/b/v14.json",
         "default/entries/a/b/v15.json",
@@ -360,11 +361,15 @@ def test_what_a_store_lists_and_takes_back_is_not_there(tmp_path: Path) -> None:
     )
     assert objects(tmp_path / "b") == expected and report.copied == len(expected)
     assert told[-1] == (len(expected), len(expected))
-    with AgentMemory("tester", adapter=phantoms(tmp_path / "a")) as source:
+    with AgentMemory("tester", adapter=phantoms(tmp_path / "a", takes_back=True)) as source:
         verified = source.verify()
     assert verified.ok, verified.findings
     assert (verified.versions, verified.outcomes) == (len(expected) - 1, 1)
     assert verified.memories == 6
+    adapter = phantoms(tmp_path / "a")
+    with AgentMemory("tester", adapter=adapter) as source:
+        findings = source.verify().findings
+    assert {one.object_key for one in findings} == adapter.phantoms  # it stays so: that is a loss
 
 
 def test_what_is_lost_below_a_version_that_is_there_is_still_named(tmp_path: Path) -> None:
