@@ -88,8 +88,8 @@ def copy(
     `progress(done, total)` is called from several threads, one at a time, and costs a listing.
     Per object 1 get and 1 create, or 2 gets when it is there already, and 1 list per 1,000 objects.
     """
-    refuse_nested(source, target)
     copier = _Copier(StoreClient(source, patience), StoreClient(target, patience))
+    refuse_nested(copier.source, copier.target)
     prefix = "" if namespace is None else Layout(namespace).root
     if progress:
         objects = listed(copier.source.list(prefix))

@@ -113,7 +113,7 @@ def look_again(store: StoreClient, layout: Layout, address: Address, version: in
 
 
 def still_listed(store: StoreClient, object_key: str) -> bool:
-    """True when an object that was listed, and was absent when it was read, still is. 2 requests."""
+    """True when what was listed, and was absent when it was read, still is. 2 requests."""
     before = object_key[:-1]  # whatever comes between the two is not listed: no name ends so
     info = next(store.list(f"{object_key.rpartition('/')[0]}/", before), None)
     return info is not None and info.key == object_key and store.get(object_key) is None

@@ -3,6 +3,8 @@ but by the stub of what was erased."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
@@ -14,10 +16,11 @@ from amfs_core.format import Address, Layout, MemoryEntry, decode_entry
 from amfs_core.storage import StorageAdapter, StoreClient
 
 
-def refuse_nested(source: StorageAdapter, target: StorageAdapter, *, same: bool = True) -> None:
+def refuse_nested(source: StoreClient, target: StoreClient, *, same: bool = True) -> None:
     """Raise `ConfigurationError` when one store is known to be within the other, or, unless that is
     fine, to be the other."""
-    places = [getattr(one, "location", None) for one in (source, target)]
+    # Patiently, as an adapter may have to find its endpoint first.
+    places = [one.patiently(partial(_location, one.adapter)) for one in (source, target)]
     if None in places:
         return
     outer, inner = sorted((f"{str(one).rstrip('/')}/" for one in places), key=len)
@@ -33,6 +36,10 @@ def refuse_nested(source: StorageAdapter, target: StorageAdapter, *, same: bool 
             "other",
             hint="use a place beside it",
         )
+
+
+def _location(adapter: StorageAdapter) -> str | None:
+    return getattr(adapter, "location", None)
 
 
 def place(

@@ -15,7 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from amfs_core.errors import AMFSError, ConfigurationError, CorruptEntryError, InvalidValueError
+from amfs_core.errors import (
+    AMFSError,
+    BackendUnavailableError,
+    ConfigurationError,
+    CorruptEntryError,
+    InvalidValueError,
+)
 from amfs_core.memory import AgentMemory
 from amfs_core.storage import StorageAdapter
 from amfs_core.testing import Crash
@@ -502,6 +508,26 @@ def test_backups_are_not_kept_in_the_store_that_they_are_of(tmp_path: Path) -> N
     for place in (tmp_path / "a", tmp_path / "a/backups", tmp_path):
         with pytest.raises(ConfigurationError, match="beside it"):
             Backups(local(place)).create(local(tmp_path / "a"))
+
+
+def test_a_place_that_is_not_known_yet_is_waited_for(tmp_path: Path) -> None:
+    """An adapter of a bucket has to find its endpoint first, which may take longer than a call."""
+
+    class Slow(LocalAdapter):
+        asked = 0
+
+        @property
+        def location(self) -> str:
+            self.asked += 1
+            if self.asked < 3:
+                raise BackendUnavailableError("the endpoint is not known yet")
+            return super().location
+
+    fill(tmp_path / "a")
+    backups = Backups(Slow(tmp_path / "backups", durability="none"))
+    assert backups.create(local(tmp_path / "a")).is_full
+    copy(Slow(tmp_path / "a", durability="none"), local(tmp_path / "b"))
+    assert objects(tmp_path / "b") == objects(tmp_path / "a")
 
 
 # -- pruning ---------------------------------------------------------------------------------

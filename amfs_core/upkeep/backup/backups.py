@@ -59,10 +59,11 @@ class Backups:
         source.
         """
         check_adapter(source)
-        refuse_nested(source, self.place, same=False)
+        client = StoreClient(source, self._patience)
+        refuse_nested(client, self._shelf.store, same=False)
         return create(
             self._shelf,
-            StoreClient(source, self._patience),
+            client,
             full=arguments.flag(full, "full"),
             progress=_checked(progress),
         )
@@ -103,8 +104,8 @@ class Backups:
         if target is None:
             return restore(self._shelf, chain, None, _checked(progress))
         check_adapter(target)
-        refuse_nested(target, self.place, same=False)
         client = StoreClient(target, self._patience)
+        refuse_nested(client, self._shelf.store, same=False)
         return restore(self._shelf, chain, client, _checked(progress))
 
     def prune(
