@@ -39,6 +39,7 @@ from amfs_core.versions import Change, Diff
 if TYPE_CHECKING:
     from amfs.async_memory import AsyncAgentMemory
     from amfs.config import open_store
+    from amfs_core.upkeep.backup import Backup, Backups
     from amfs_core.watch import Watch
 
 __version__ = "0.1.0"
@@ -48,6 +49,8 @@ __all__ = [
     "AgentMemory",
     "AsyncAgentMemory",
     "BackendUnavailableError",
+    "Backup",
+    "Backups",
     "BucketNotFoundError",
     "Cause",
     "Change",
@@ -90,6 +93,10 @@ def __getattr__(name: str) -> Any:
         from amfs.async_memory import AsyncAgentMemory
 
         return AsyncAgentMemory
+    if name in ("Backup", "Backups"):
+        from amfs_core.upkeep import backup
+
+        return getattr(backup, name)
     if name == "Watch":
         from amfs_core.watch import Watch
 

@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from amfs_core.errors import CorruptEntryError, PermissionDeniedError
-from amfs_core.format import Address, Draft, Evidence, MemoryEntry, Provenance, encode_entry
+from amfs_core.format import (
+    Address,
+    Draft,
+    Evidence,
+    Layout,
+    MemoryEntry,
+    Provenance,
+    decode_entry,
+    encode_entry,
+)
 from amfs_core.versions.cache import NONE_KNOWN, Head
 from amfs_core.versions.foreign import reached
 from amfs_core.versions.log import VersionLog
@@ -49,6 +58,15 @@ def purge(
         erased += 1
     versions.cache.forget_before(address, earlier[-1] + 1 if earlier else order.version)
     return erased
+
+
+def stub_of(layout: Layout, address: Address, version: int, body: bytes) -> bytes:
+    """Return the body that is to stand in for another one, which was ordered to be erased.
+
+    Raises `CorruptEntryError` when that is not a version, whole.
+    """
+    entry = decode_entry(body, layout.namespace, address, version)
+    return encode_entry(_emptied(entry, entry.erased or entry.sha256))
 
 
 def _listed(versions: VersionLog, address: Address) -> frozenset[int]:
@@ -139,16 +157,45 @@ def _stub(
     it gets the time of the one before.
     """
     if entry is not None:
-        content, previous = entry.sha256, entry.previous
-        written_at, write_id = entry.provenance.written_at, entry.provenance.write_id
-    else:
-        content = _named_by_next(versions, address, version)
-        previous = before.erased if before else None
-        written_at, write_id = before.provenance.written_at if before else _EPOCH, ""
+        return _emptied(entry, entry.sha256)
+    return _empty(
+        versions.layout.namespace,
+        address,
+        version,
+        content=_named_by_next(versions, address, version),
+        previous=before.erased if before else None,
+        written_at=before.provenance.written_at if before else _EPOCH,
+        write_id="",
+    )
+
+
+def _emptied(entry: MemoryEntry, content: str) -> MemoryEntry:
+    """Return the stub of a version whose content has this hash."""
+    return _empty(
+        entry.namespace,
+        entry,
+        entry.version,
+        content=content,
+        previous=entry.previous,
+        written_at=entry.provenance.written_at,
+        write_id=entry.provenance.write_id,
+    )
+
+
+def _empty(
+    namespace: str,
+    name: Address | MemoryEntry,
+    version: int,
+    *,
+    content: str,
+    previous: str | None,
+    written_at: datetime,
+    write_id: str,
+) -> MemoryEntry:
     return MemoryEntry(
-        namespace=versions.layout.namespace,
-        entity_path=address.entity_path,
-        key=address.key,
+        namespace=namespace,
+        entity_path=name.entity_path,
+        key=name.key,
         version=version,
         value=None,
         confidence=0.0,
