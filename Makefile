@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types quick coverage pytest test-model fuzz servers network peers bench bench-quick bench-load bench-compare portability torture format clean
+.PHONY: help demo test lint types quick coverage pytest test-model fuzz servers network peers bench bench-quick bench-load bench-compare portability torture backup-torture format clean
 
 help:
 	@echo "make demo         import real text, race two agents, look around"
@@ -20,6 +20,7 @@ help:
 	@echo "make fuzz         the property tests with new random examples, many of them"
 	@echo "make portability  the conformance kit and a short torture per server; writes docs/servers.md"
 	@echo "make torture      16 processes x 1000 operations per store, faults, kills, crashes"
+	@echo "make backup-torture  50 kills of each kind while backups are made and restored"
 	@echo "make test-model   search by meaning, with a real model (large to install)"
 	@echo "make format       rewrite the sources in the house style"
 
@@ -72,6 +73,10 @@ torture: $(VENV)/dev servers
 	$(BIN)/python -m tests.torture --store $(STORE) --processes $(PROCESSES) \
 		--operations $(OPERATIONS) --faults $(FAULTS) --kills $(KILLS) \
 		--server-kills $(SERVER_KILLS) $(if $(SEED),--seed $(SEED))
+
+BACKUP_KILLS ?= 50
+backup-torture: $(VENV)/dev servers
+	BACKUP_KILLS=$(BACKUP_KILLS) $(BIN)/python -m pytest tests/upkeep/test_backup_kills.py
 
 # A real embedding model, in an environment of its own: its deep-learning stack is large.
 test-model: $(VENV)-model/done

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from amfs.async_memory import AsyncAgentMemory
     from amfs.config import open_store
     from amfs_core.layers import Layered, Mirror, Routed
+    from amfs_core.upkeep.backup import Backup, Backups
     from amfs_core.watch import Watch
 
 __version__ = "0.1.0"
@@ -49,6 +50,8 @@ __all__ = [
     "AgentMemory",
     "AsyncAgentMemory",
     "BackendUnavailableError",
+    "Backup",
+    "Backups",
     "BucketNotFoundError",
     "Cause",
     "Change",
@@ -94,6 +97,10 @@ def __getattr__(name: str) -> Any:
         from amfs.async_memory import AsyncAgentMemory
 
         return AsyncAgentMemory
+    if name in ("Backup", "Backups"):
+        from amfs_core.upkeep import backup
+
+        return getattr(backup, name)
     if name == "Watch":
         from amfs_core.watch import Watch
 

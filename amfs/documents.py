@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from amfs_core.errors import AMFSError
     from amfs_core.format import MemoryEntry, Outcome
     from amfs_core.upkeep import Health, Stats, VerifyReport
+    from amfs_core.upkeep.backup import Backup, PruneReport, RestoreReport
+    from amfs_core.upkeep.tend import TendReport
     from amfs_core.versions import Diff
 
 Document = dict[str, Any]
@@ -59,6 +61,41 @@ def stats(of: Stats) -> Document:
 def verify(of: VerifyReport) -> Document:
     """Return what `verify` found, `ok` first."""
     return {"ok": of.ok, **asdict(of)}
+
+
+def backup(of: Backup) -> Document:
+    """Return what a backup says of itself."""
+    return of.to_dict()
+
+
+def restored(of: RestoreReport) -> Document:
+    """Return what was restored, from which backup."""
+    return {
+        "backup": of.backup.name,
+        "restored": of.restored,
+        "already_there": of.already_there,
+        "erased": of.erased,
+        "bytes": of.bytes,
+    }
+
+
+def pruned(of: PruneReport) -> Document:
+    """Return the names of the backups that were removed and kept, and how many attempts were."""
+    return {
+        "removed": [one.name for one in of.removed],
+        "kept": [one.name for one in of.kept],
+        "attempts": of.attempts,
+    }
+
+
+def tended(of: TendReport) -> Document:
+    """Return what a round of upkeep did, in `took` seconds."""
+    return {
+        "outcomes": of.outcomes,
+        "backup": None if of.backup is None else backup(of.backup),
+        "pruned": None if of.pruned is None else pruned(of.pruned),
+        "took": of.took,
+    }
 
 
 def health(of: Health) -> Document:

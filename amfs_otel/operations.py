@@ -17,7 +17,7 @@ _NAMED = ("entity_path", "key", "outcome_ref")
 _METHODS = (
     *("write", "write_many", "update", "delete", "purge", "find_write"),
     *("read", "read_many", "history", "list", "list_entity_paths", "list_namespaces"),
-    *("search", "semantic_search", "diff", "stats", "verify", "health"),
+    *("search", "semantic_search", "diff", "stats", "verify", "health", "tend"),
     *("commit_outcome", "read_outcome", "list_outcomes"),
 )
 

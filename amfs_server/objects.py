@@ -119,7 +119,7 @@ async def delete(call: Call) -> Response:
     call.only()
     key, rights = _named(call)
     rights.require_all("removes objects")
-    await call.in_thread(lambda: call.engines.adapter.delete(key))
+    await call.in_thread(lambda: call.engines.store.delete(key))
     return json({"key": key})
 
 

@@ -12,6 +12,7 @@ from benchmarks import (
     depth,
     entries,
     interpreter,
+    langgraph,
     load,
     looks,
     measure,
@@ -99,6 +100,7 @@ def _sections(result: Result) -> Iterator[str]:
     yield from _looked(result)
     yield from _loaded(result)
     yield from _talked(result)
+    yield from _graphs(result)
     yield from _requests(result)
     yield from _bills(result)
     yield from _goals(result)
@@ -265,6 +267,22 @@ def _loaded(result: Result) -> Iterator[str]:
 
     yield grid(list(rows), figures.peers, cell)
     yield from notes(reasons)
+
+
+def _graphs(result: Result) -> Iterator[str]:
+    figures = result.of(langgraph.SECTION)
+    if not list(figures):
+        return
+    yield "## LangGraph"
+    yield wrapped(
+        "`make bench ONLY=langgraph`: [AMFSSaver and AMFSStore](langgraph.md) beside LangGraph's "
+        "SqliteSaver and SqliteStore, opened as its documentation does. A step of a graph is a "
+        "checkpoint, with a list of 20 messages and a text of 3 kB that never changes, and what "
+        "one task wrote. The rates of eight processes are those of all together."
+    )
+    yield from table(result, langgraph.SECTION, "/s")
+    yield from table(result, langgraph.SECTION, "kB")
+    yield from notes([f"{one.peer}, {one.operation}: {one.note}" for one in figures if one.note])
 
 
 def _requests(result: Result) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,18 @@ class Session:
         adapter = open_store(place)
         self._opened.callback(adapter.close)
         return adapter
+
+    def open_existing(self, place: str, purpose: str) -> StorageAdapter:
+        """Open the store at a place; `ConfigurationError` when that is a directory or a file, and
+        is not there. `purpose` ends the sentence "there is no directory 'x' …"."""
+        from amfs_core.errors import ConfigurationError
+
+        store = self.open(place)
+        if not os.path.isdir(getattr(store, "root", os.curdir)):
+            raise ConfigurationError(f"there is no directory {place!r} {purpose}")
+        if not os.path.exists(getattr(store, "path", os.curdir)):
+            raise ConfigurationError(f"there is no file {place!r} {purpose}")
+        return store
 
     def suggest_catalog(self, memory: AgentMemory) -> None:
         """Tell a person who waited for many objects how the next run gets only the new ones."""

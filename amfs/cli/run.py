@@ -32,6 +32,8 @@ COMMANDS = {
     "import": ("transfer", "Write memories from lines of JSON, or from another system."),
     "export": ("transfer", "Print memories as lines of JSON."),
     "copy": ("transfer", "Copy a store to another one, byte for byte."),
+    "backup": ("backup", "Make, list, restore and prune backups."),
+    "tend": ("tend", "Look after a namespace, once or for as long as it runs."),
     "stats": ("upkeep", "Count memories, versions and bytes."),
     "verify": ("upkeep", "Check every version, chain and outcome."),
     "health": ("upkeep", "Say whether the store can be read now."),
@@ -45,7 +47,7 @@ COMMANDS = {
 """Command: its module, in `amfs.cli` unless it has a dot, and its line of help, here so that
 `--help` imports none."""
 
-_EXTRAS = {"serve": "server", "key": "server", "mcp": "mcp", "mount": "mount"}
+_EXTRAS = {"serve": "server", "key": "server", "mcp": "mcp", "mount": "mount", "tend": "server"}
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 BROKEN_PIPE = 141  # 128 + SIGPIPE

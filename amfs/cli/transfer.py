@@ -19,7 +19,6 @@ from amfs.cli import output, streams
 from amfs.cli.options import Session
 from amfs.cli.run import Command
 from amfs.importers import KINDS, import_from
-from amfs_core.errors import ConfigurationError
 from amfs_core.memory import Imported, jsonl
 from amfs_core.upkeep.copy import copy as copy_store
 
@@ -173,11 +172,7 @@ def copy(session: Session, src: str, dst: str) -> None:
     is given. What is there already is skipped, so after an interruption run it again. Different
     bytes are never overwritten.
     """
-    source = session.open(src)
-    if not os.path.isdir(getattr(source, "root", os.curdir)):
-        raise ConfigurationError(f"there is no directory {src!r} to copy from")
-    if not os.path.exists(getattr(source, "path", os.curdir)):
-        raise ConfigurationError(f"there is no file {src!r} to copy from")
+    source = session.open_existing(src, "to copy from")
     target = session.open(dst)
     with output.progress("Copying") as progress:
         report = copy_store(source, target, namespace=session.namespace, progress=progress)

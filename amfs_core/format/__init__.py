@@ -1,6 +1,6 @@
 """Names and bytes as `docs/layout.md` publishes them; no I/O."""
 
-from amfs_core.format import strict_json, values
+from amfs_core.format import seal, strict_json, values
 from amfs_core.format.entry import (
     MEMORY_TYPES,
     Draft,
@@ -45,6 +45,7 @@ __all__ = [
     "decode_outcome",
     "encode_entry",
     "escape",
+    "seal",
     "seal_entry",
     "seal_outcome",
     "strict_json",

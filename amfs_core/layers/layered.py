@@ -20,7 +20,6 @@ from amfs_core.storage import (
     StorageAdapter,
     WrappedAdapter,
     check_adapter,
-    is_within,
     lags_of,
     origin_of,
 )
@@ -259,7 +258,7 @@ class Layered(WrappedAdapter):
 
     def _compare(self, mirror: StorageAdapter) -> Diagnosis:
         """Say whether the first 1,000 objects are in a mirror. 2 requests or a few more."""
-        if is_within(self.inner, mirror) or is_within(mirror, self.inner):
+        if _is_within(self.inner, mirror) or _is_within(mirror, self.inner):
             return problem(
                 f"it is at {mirror.location}, and the primary store at {self.inner.location}",
                 "give it a place of its own",
@@ -289,9 +288,19 @@ def _require_apart(primary: StorageAdapter, other: StorageAdapter, name: str) ->
     bucket is takes requests for credentials to find out; that is left to `amfs doctor`."""
     if any(getattr(store, "paged", True) for store in (primary, other)):
         return
-    if is_within(primary, other) or is_within(other, primary):
+    if _is_within(primary, other) or _is_within(other, primary):
         raise ConfigurationError(
             f"{name} is at {other.location}, and the primary store at {primary.location}: one is "
             "within the other",
             hint="give each a place of its own",
         )
+
+
+def _is_within(inner: StorageAdapter, outer: StorageAdapter) -> bool:
+    """True when all objects of one store are in another one as well, as far as both say where they
+    are."""
+    places = [getattr(one, "location", None) for one in (inner, outer)]
+    if None in places:
+        return False
+    within, around = (f"{str(one).rstrip('/')}/" for one in places)
+    return within.startswith(around)

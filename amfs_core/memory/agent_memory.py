@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from amfs_core import arguments
@@ -11,10 +12,11 @@ from amfs_core.format import Cause, MemoryEntry, Outcome, OutcomeType
 from amfs_core.memory.reading import Reading
 from amfs_core.memory.session import THREADS
 from amfs_core.memory.writing import Writing
-from amfs_core.storage import one_call
+from amfs_core.storage import StorageAdapter, one_call
 from amfs_core.upkeep import health, stats, verify
 
 if TYPE_CHECKING:
+    from amfs_core.upkeep.tend import TendReport
     from amfs_core.watch import Callback, Watch
 
 
@@ -136,6 +138,37 @@ class AgentMemory(Writing, Reading):
         if progress is not None:
             arguments.function(progress, "progress")
         return verify.verify(self._versions, entity_path, progress, repair=repair)
+
+    def tend(
+        self,
+        *,
+        backup: StorageAdapter | None = None,
+        backup_every: float | timedelta = timedelta(days=1),
+        keep: int | None = None,
+        keep_for: float | timedelta | None = None,
+    ) -> TendReport:
+        """Do one round of upkeep, and say what was done: call it now and then, or run `amfs tend`.
+
+        Outcomes that somebody recorded and did not finish counting are finished: of the last 7 days
+        in the first round of this process, then those since the round before (`verify` with
+        `repair` looks at all). With `backup`, a store to keep them in, a backup of this namespace
+        is made when the newest one there is older than `backup_every` (seconds or a `timedelta`,
+        a day by default) and nobody else is making one. Then old ones are removed, and attempts
+        that were interrupted: the newest `keep` stay, what was made within `keep_for` stays, and
+        what those build on; without both, all stay. Several may do this at the same time.
+
+        1 request per 1,000 outcomes, 1 for each recent one, and 1 for each version after those that
+        it is about; and what `Backups.create` and `Backups.prune` cost. Raises what they and the
+        stores do; what was done until then stays.
+        """
+        from amfs_core.upkeep import tend
+
+        schedule = (
+            None if backup is None else tend.Schedule.checked(backup, backup_every, keep, keep_for)
+        )
+        engine = self._engine
+        report, engine.tended = tend.tend(self._versions, engine.tended, schedule)
+        return report
 
     def health(self) -> health.Health:
         """Say whether the store can be read now, and how quickly. 1 request; never raises."""

@@ -91,6 +91,7 @@ class AsyncAgentMemory:
     list_outcomes = _awaitable(AgentMemory.list_outcomes)
     stats = _awaitable(AgentMemory.stats)
     verify = _awaitable(AgentMemory.verify)
+    tend = _awaitable(AgentMemory.tend)
     health = _awaitable(AgentMemory.health)
 
     async def update(

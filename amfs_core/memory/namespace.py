@@ -8,6 +8,7 @@ import os
 import threading
 import weakref
 from collections.abc import Hashable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,7 @@ class Namespace:
         self.embedder = embedder
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.is_closed = False
+        self.tended: datetime | None = None  # since when outcomes have not been looked after
         self._search: Search | None = None
         self._handles: weakref.WeakSet[Hashable] = weakref.WeakSet()
         self.after_fork()

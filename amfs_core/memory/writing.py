@@ -230,15 +230,25 @@ class Writing(Session):
 
         return self._versions.append(address, make, head=self._head(address))
 
-    def purge(self, entity_path: str, key: str) -> int:
+    def purge(self, entity_path: str, key: str, *, expected_version: int | None = None) -> int:
         """Erase the contents of all versions for good; return how many were erased.
 
-        A tombstone is appended first and the version numbers stay taken. After a crash, call it
-        again: it goes on. A read, and about 2 requests per version.
+        A tombstone is appended first and the version numbers stay taken. With `expected_version`
+        that happens only if that is the newest version; else `VersionConflictError` is raised and
+        nothing is erased. After a crash, call it again: it goes on. A read, and about 2 requests
+        per version.
         """
         address = self._layout.address(entity_path, key)
         tombstone = replace(self._nothing(), deleted=True, purges=True)
-        erased = purge.purge(self._versions, address, tombstone)
+        if expected_version is not None:
+            arguments.version(expected_version, "expected_version")
+
+        def order(head: Head) -> Draft:
+            if expected_version not in (None, head.version):
+                raise _conflict(address, expected_version or 0, head)
+            return tombstone
+
+        erased = purge.purge(self._versions, address, order)
         if self._engine.keeps_catalog:
             purged = (self._versions.cache.head(address) or NONE_KNOWN).purged
             self._searching().forget(address, purged)
@@ -290,33 +300,35 @@ class Writing(Session):
     ) -> MemoryEntry:
         """Append a version if the newest is `expected` (0: if there is none)."""
 
-        def conflict(newest: Head) -> VersionConflictError:
-            found = f"version {newest.version} is the newest" if newest.version else "there is none"
-            return VersionConflictError(
-                f"{address} was expected to be at version {expected}, but {found}",
-                hint="read it and decide again",
-                expected=expected,
-                actual=newest.version,
-                entity_path=address.entity_path,
-                key=address.key,
-            )
-
         def make(head: Head) -> Draft:
             if head.version == expected:
                 return draft
-            raise conflict(self._head(address))  # the winner of a race may be followed by others
+            # The winner of a race may be followed by others.
+            raise _conflict(address, expected, self._head(address))
 
         head = self._versions.cache.head(address)
         if (head or NONE_KNOWN).version != expected:
             head = self._head(address)
             if head.version != expected:
-                raise conflict(head)
+                raise _conflict(address, expected, head)
         return self._versions.append(address, make, head=head, moment=moment)
 
     def _head(self, address: Address) -> Head:
         """Look for the newest version now, and return what the next one builds on."""
         self._versions.newest(address)
         return self._versions.cache.head(address) or NONE_KNOWN
+
+
+def _conflict(address: Address, expected: int, newest: Head) -> VersionConflictError:
+    found = f"version {newest.version} is the newest" if newest.version else "there is none"
+    return VersionConflictError(
+        f"{address} was expected to be at version {expected}, but {found}",
+        hint="read it and decide again",
+        expected=expected,
+        actual=newest.version,
+        entity_path=address.entity_path,
+        key=address.key,
+    )
 
 
 def _of_item(error: AMFSError, index: int, given: Mapping[str, Any]) -> AMFSError:

@@ -12,7 +12,6 @@ from amfs_core.storage.adapter import (
     ObjectInfo,
     StorageAdapter,
     check_adapter,
-    is_within,
     lags_of,
     origin_of,
 )
@@ -45,7 +44,6 @@ __all__ = [
     "StoreClient",
     "WrappedAdapter",
     "check_adapter",
-    "is_within",
     "lags_of",
     "named",
     "one_call",

@@ -200,13 +200,3 @@ def lags_of(adapter: StorageAdapter) -> tuple[Lag, ...]:
 def origin_of(adapter: StorageAdapter) -> StorageAdapter:
     """Return the store itself where an adapter answers from copies of its objects too."""
     return cast("CopyingAdapter", adapter).origin if hasattr(adapter, "origin") else adapter
-
-
-def is_within(inner: StorageAdapter, outer: StorageAdapter) -> bool:
-    """True when all objects of one store are in another one as well, as far as both say where they
-    are."""
-    places = [getattr(one, "location", None) for one in (inner, outer)]
-    if None in places:
-        return False
-    within, around = (f"{str(one).rstrip('/')}/" for one in places)
-    return within.startswith(around)

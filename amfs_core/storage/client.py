@@ -266,6 +266,10 @@ class StoreClient:
         replace = self.adapter.replace
         self.patiently(lambda: self._send("replace", replace, key, data))
 
+    def delete(self, key: str) -> None:
+        """Remove an object, if it is there: none of a memory, as those stay. 1 request."""
+        self.patiently(lambda: self._send("delete", self.adapter.delete, key))
+
     def patiently(
         self,
         attempt: Callable[[], T],

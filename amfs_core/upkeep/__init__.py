@@ -1,4 +1,4 @@
-"""Verify, copy, statistics, health: looking after a namespace."""
+"""Verify, copy, backup, statistics, health, and rounds of that: looking after a namespace."""
 
 from amfs_core.upkeep import copy, health, stats, verify
 from amfs_core.upkeep.finding import Finding

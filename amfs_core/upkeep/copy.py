@@ -10,17 +10,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby, islice
 
-from amfs_core.errors import (
-    AMFSError,
-    ConfigurationError,
-    CorruptEntryError,
-)
-from amfs_core.format import Address, Layout, MemoryEntry, decode_entry, unescape
+from amfs_core.errors import CorruptEntryError
+from amfs_core.format import Layout
 from amfs_core.parallel import each
-from amfs_core.storage import DEFAULT_PATIENCE, StorageAdapter, StoreClient, is_within
+from amfs_core.storage import DEFAULT_PATIENCE, StorageAdapter, StoreClient
+from amfs_core.upkeep.listing import (
+    Listed,
+    ListedForeign,
+    ListedMemory,
+    ListedOutcome,
+    listed,
+    look_again,
+    missing,
+)
+from amfs_core.upkeep.placing import different, place, refuse_nested, stays
 
 _COPIERS = 16  # memories copied at the same time
 _TOGETHER = 500  # memories whose versions are created together
@@ -47,30 +52,16 @@ class CopyReport:
 
 
 @dataclass(slots=True)
-class _Memory:
-    """One memory to copy: versions 1 to `last`, as a version is only made after the one before."""
+class _Task:
+    """A memory to copy, its versions in their order, or an outcome; `done` are copied."""
 
-    layout: Layout
-    address: Address
-    last: int
+    listed: ListedMemory | ListedOutcome
     done: int = 0
 
-    def decode(self, version: int, body: bytes) -> MemoryEntry | None:
-        """Return the entry in a body, None when it is damaged or of a newer format."""
-        try:
-            return decode_entry(body, self.layout.namespace, self.address, version)
-        except CorruptEntryError:
-            return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    object_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Foreign:
-    object_key: str
+    @property
+    def last(self) -> int:
+        """The number of objects."""
+        return self.listed.last if isinstance(self.listed, ListedMemory) else 1
 
 
 def copy(
@@ -97,57 +88,14 @@ def copy(
     `progress(done, total)` is called from several threads, one at a time, and costs a listing.
     Per object 1 get and 1 create, or 2 gets when it is there already, and 1 list per 1,000 objects.
     """
-    _refuse_nested(source, target)
     copier = _Copier(StoreClient(source, patience).at_origin(), StoreClient(target, patience))
-    if progress:
-        tasks = _tasks(copier.source, namespace)
-        total = sum(one.last if isinstance(one, _Memory) else 1 for one in tasks)
-        copier.report_to(progress, total)
-    return copier.run(_tasks(copier.source, namespace))
-
-
-def _refuse_nested(source: StorageAdapter, target: StorageAdapter) -> None:
-    for inner, outer in ((source, target), (target, source)):
-        if is_within(inner, outer) and not is_within(outer, inner):
-            raise ConfigurationError(
-                f"the store {inner.location} is within the store {outer.location}, so that one "
-                "would become part of the other",
-                hint="copy to a place beside it",
-            )
-
-
-# -- listing ---------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=256)
-def _layout(segment: str) -> Layout | None:
-    name = unescape(segment)
-    return None if name is None else Layout(name)
-
-
-def _tasks(source: StoreClient, namespace: str | None) -> Iterator[_Memory | _Outcome | _Foreign]:
-    """Yield what there is to copy, each memory once, as soon as the listing has passed it.
-
-    In byte order the versions of a memory may stand among those of deeper entity paths, so the
-    memories not passed yet are kept: as many as an object key has segments.
-    """
-    unfinished: list[_Memory] = []
+    refuse_nested(copier.source, copier.target)
     prefix = "" if namespace is None else Layout(namespace).root
-    for info in source.list(prefix):
-        while unfinished and not info.key.startswith(unfinished[-1].address.prefix):
-            yield unfinished.pop()
-        layout = _layout(info.key.partition("/")[0])
-        parsed = layout.parse(info.key) if layout else None
-        if layout is None or parsed is None:
-            outcome = layout is not None and layout.parse_outcome(info.key) is not None
-            yield _Outcome(info.key) if outcome else _Foreign(info.key)
-            continue
-        address, version = parsed
-        if unfinished and unfinished[-1].address.prefix == address.prefix:
-            unfinished[-1].last = max(unfinished[-1].last, version)
-        else:
-            unfinished.append(_Memory(layout, address, version))
-    yield from reversed(unfinished)
+    if progress:
+        objects = listed(copier.source.list(prefix))
+        total = sum(one.last if isinstance(one, ListedMemory) else 1 for one in objects)
+        copier.report_to(progress, total)
+    return copier.run(listed(copier.source.list(prefix)))
 
 
 # -- copying ---------------------------------------------------------------------------------
@@ -171,7 +119,7 @@ class _Copier:
         self._progress, self._total = progress, total
         progress(0, total)
 
-    def run(self, tasks: Iterable[_Memory | _Outcome | _Foreign]) -> CopyReport:
+    def run(self, objects: Iterable[Listed]) -> CopyReport:
         """Do all tasks; after the first failure start no more, and raise it once all stand. What is
         missing in the source is raised at the end: it is in nobody's way.
 
@@ -181,9 +129,9 @@ class _Copier:
         and from then on the two stores differ. This way round what is left half done is a version
         that counts an outcome without a record: it only waits for the record.
         """
-        objects = self._without_foreign(tasks)
+        tasks = self._without_foreign(objects)
         try:
-            for _, group in groupby(objects, key=type):  # all of it, before the next kind begins
+            for _, group in groupby(tasks, key=_kind):  # all of it, before the next kind begins
                 for done in each(self._do, self._after_together(group), _COPIERS):
                     done.result()
         finally:
@@ -192,33 +140,32 @@ class _Copier:
             raise min(self._missing, key=str)
         return CopyReport(**self._counts)
 
-    def _without_foreign(
-        self, tasks: Iterable[_Memory | _Outcome | _Foreign]
-    ) -> Iterator[_Memory | _Outcome]:
-        for task in tasks:
-            if isinstance(task, _Foreign):
+    def _without_foreign(self, objects: Iterable[Listed]) -> Iterator[_Task]:
+        for one in objects:
+            if isinstance(one, ListedForeign):
                 self._count("foreign")
             else:
-                yield task
+                yield _Task(one)
 
-    def _after_together(self, tasks: Iterable[_Memory | _Outcome]) -> Iterator[_Memory | _Outcome]:
+    def _after_together(self, tasks: Iterable[_Task]) -> Iterator[_Task]:
         """Create what the target can create together, and yield the tasks that are left."""
         remaining = iter(tasks)
         while some := list(islice(remaining, _TOGETHER)):
-            memories = [task for task in some if isinstance(task, _Memory)]
-            if self._creates_together and memories:
-                self._create_together(memories)
-            yield from (
-                task for task in some if not isinstance(task, _Memory) or task.done < task.last
-            )
+            if self._creates_together and isinstance(some[0].listed, ListedMemory):
+                self._create_together(some)
+            yield from (task for task in some if task.done < task.last)
 
-    def _create_together(self, memories: list[_Memory]) -> None:
+    def _create_together(self, tasks: list[_Task]) -> None:
         """Create the versions of several memories, all their first ones, then all their second ones
         and so on; what was not created, as it is there already, say, is left for one by one."""
         created = 0
-        active = memories
+        active = tasks
         while active:
-            keys = {memory.address.object_key(memory.done + 1): memory for memory in active}
+            keys = {
+                task.listed.address.object_key(task.done + 1): task
+                for task in active
+                if isinstance(task.listed, ListedMemory)
+            }
             bodies = {
                 key: body
                 for key, body in self.source.get_many(list(keys))
@@ -229,16 +176,16 @@ class _Copier:
             for key in made:
                 keys[key].done += 1
                 self._count("copied", len(bodies[key]))
-            active = [memory for key in made if (memory := keys[key]).done < memory.last]
+            active = [task for key in made if (task := keys[key]).done < task.last]
         # Where a copy goes on after another, to look is cheaper than to write in vain.
-        self._creates_together = created >= len(memories) // 2
+        self._creates_together = created >= len(tasks) // 2
 
-    def _do(self, task: _Memory | _Outcome) -> None:
+    def _do(self, task: _Task) -> None:
         try:
-            if isinstance(task, _Memory):
-                self._copy_memory(task)
+            if isinstance(task.listed, ListedMemory):
+                self._copy_memory(task, task.listed)
             elif not self._stopped.is_set():
-                self._copy_outcome(task.object_key)
+                self._copy_outcome(task.listed.info.key)
         except CorruptEntryError as error:
             self._missing.append(error)
         except BaseException:
@@ -247,23 +194,24 @@ class _Copier:
 
     def _copy_outcome(self, object_key: str) -> None:
         body = self.source.get(object_key)
-        if body is None:
-            raise _vanished(object_key)
-        found, created = self._place(object_key, body, look_first=False)
+        if body is None:  # listed while it was created, and taken back: it was never acknowledged
+            self._forget(1)
+            return
+        found, created = place(self.target, object_key, body, look_first=False)
         if found != body:
-            raise _different(object_key)
+            raise different(object_key)
         self._count("copied" if created else "already_there", len(body) if created else 0)
 
-    def _copy_memory(self, memory: _Memory) -> None:
+    def _copy_memory(self, task: _Task, memory: ListedMemory) -> None:
         stubs: list[int] = []
         there = False  # a memory that was found there goes on being there, mostly
-        for version, body in self._bodies(memory):
+        for version, body in self._bodies(task.done, memory):
             object_key = memory.address.object_key(version)
-            found, created = self._place(object_key, body, look_first=there)
+            found, created = place(self.target, object_key, body, look_first=there)
             there = not created
             if created:
                 self._count("copied", len(body))
-            elif found == body or _stays(memory, version, body, found):
+            elif found == body or stays(memory.layout, memory.address, version, body, found):
                 self._count("already_there")
             else:
                 stubs.append(version)
@@ -272,9 +220,9 @@ class _Copier:
         for version in stubs:
             self._erase(memory.address.object_key(version))
 
-    def _bodies(self, memory: _Memory) -> Iterator[tuple[int, bytes]]:
-        """Yield all versions of a memory in their order, a few read ahead."""
-        for first in range(memory.done + 1, memory.last + 1, _WINDOW):
+    def _bodies(self, done: int, memory: ListedMemory) -> Iterator[tuple[int, bytes]]:
+        """Yield the versions of a memory after those done in their order, a few read ahead."""
+        for first in range(done + 1, memory.last + 1, _WINDOW):
             window = range(first, min(first + _WINDOW, memory.last + 1))
             keys = {version: memory.address.object_key(version) for version in window}
             bodies = dict(self.source.get_many(keys.values()))
@@ -283,23 +231,25 @@ class _Copier:
                     return
                 body = bodies[object_key]
                 if body is None:
-                    raise _vanished(object_key)
+                    body = look_again(self.source, memory.layout, memory.address, version)
+                if body is None:
+                    self._forget(memory.last - version + 1)
+                    return
                 yield version, body
-
-    def _place(self, object_key: str, body: bytes, *, look_first: bool) -> tuple[bytes, bool]:
-        """Return what the target holds for good, and whether it is known to be created here."""
-        found = self.target.get(object_key) if look_first else None
-        if found is not None:
-            return found, False
-        found = self.target.settle(object_key, body)
-        return found, found is body
 
     def _erase(self, object_key: str) -> None:
         body = self.source.get(object_key)
         if body is None:
-            raise _vanished(object_key)
+            raise missing(object_key)
         self.target.replace(object_key, body)
         self._count("erased")
+
+    def _forget(self, objects: int) -> None:
+        """Expect so many objects less than were listed."""
+        with self._lock:
+            self._total -= objects
+            if self._progress:
+                self._progress(self._done, self._total)
 
     def _count(self, kind: str, size: int = 0) -> None:
         with self._lock:
@@ -311,29 +261,5 @@ class _Copier:
                 self._progress(self._done, self._total)
 
 
-def _stays(memory: _Memory, version: int, body: bytes, found: bytes) -> bool:
-    """True when the target's object stays although its bytes differ, False when it is to become the
-    source's stub; `AMFSError` when neither is an erased form of the other."""
-    ours, theirs = memory.decode(version, body), memory.decode(version, found)
-    if ours is not None and theirs is not None:
-        if theirs.erased is not None and theirs.erased in (ours.sha256, ours.erased):
-            return True
-        if ours.erased is not None and ours.erased == theirs.sha256:
-            return False
-    raise _different(memory.address.object_key(version))
-
-
-def _different(object_key: str) -> AMFSError:
-    return AMFSError(
-        f"{object_key} is in the target with different bytes, and was not overwritten",
-        hint="copy to another store or prefix, or find out which of the two is right",
-        object_key=object_key,
-    )
-
-
-def _vanished(object_key: str) -> AMFSError:
-    return CorruptEntryError(
-        f"{object_key} is missing in the source although a later version or its listing names it",
-        hint="restore it from a copy, or purge the memory",
-        object_key=object_key,
-    )
+def _kind(task: _Task) -> type:
+    return type(task.listed)

@@ -35,6 +35,12 @@ class Finding:
         return cls(object_key, error.problem, error.hint or "give this user access to it")
 
     @classmethod
+    def absent(cls, object_key: str) -> Finding:
+        """Return the finding that an object is listed, and there is none."""
+        problem = "it is listed and absent: it is being created, or it was lost"
+        return cls(object_key, problem, "verify again; if it stays so, restore it from a copy")
+
+    @classmethod
     def damaged(cls, object_key: str, error: CorruptEntryError) -> Finding:
         """Return the finding that an object could not be read."""
         problem = error.problem.removeprefix(f"{object_key}: ")

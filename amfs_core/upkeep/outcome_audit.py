@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from amfs_core.errors import CorruptEntryError, InvalidKeyError, PermissionDeniedError
 from amfs_core.format import Address, MemoryEntry, Outcome, decode_outcome
@@ -29,12 +30,16 @@ class _Debt:
 class Ledger:
     """All outcomes of a namespace, and the memories that they are still to be counted into.
 
-    Made before the versions are listed. `findings` are what is wrong with the outcomes so far.
+    Made before the versions are listed. `findings` are what is wrong with the outcomes so far,
+    `absent` outcomes that were listed and not there when they were read.
+    `since`: only of outcomes that the store has since then.
     """
 
-    def __init__(self, versions: VersionLog) -> None:
+    def __init__(self, versions: VersionLog, since: datetime | None = None) -> None:
         self.findings: list[Finding] = []
+        self.absent: list[str] = []
         self._versions = versions
+        self._since = since
         self._refs: dict[str, str] = {}
         self._debts: dict[Address, dict[str, _Debt]] = {}
         self._counted: dict[str, str] = {}
@@ -46,6 +51,8 @@ class Ledger:
     def _read(self) -> list[Outcome]:
         layout, store = self._versions.layout, self._versions.store
         for info in store.list(layout.outcomes):
+            if self._since is not None and info.modified < self._since:
+                continue
             ref = layout.parse_outcome(info.key)
             if ref is None:
                 self.findings.append(Finding.foreign(info.key))
@@ -57,11 +64,20 @@ class Ledger:
             self.findings.append(Finding.refused(object_key, refusal))
 
         for object_key, body in refusals.get_allowed(store, self._refs, refuse):
+            if body is None:  # perhaps listed while it was created, and taken back
+                del self._refs[object_key]
+                self.absent.append(object_key)
+                continue
             try:
-                found.append(decode_outcome(body or b"", layout, self._refs[object_key]))
+                found.append(decode_outcome(body, layout, self._refs[object_key]))
             except CorruptEntryError as error:
                 self.findings.append(Finding.damaged(object_key, error))
         return found
+
+    def named(self) -> set[Address]:
+        """Return the memories that the outcomes name."""
+        names = {name for outcome in self._outcomes for name in outcome.memories()}
+        return {self._versions.layout.address(*name) for name in names}
 
     def charge(self, memories: Mapping[Address, Sequence[int]], entity_path: str | None) -> None:
         """Note what is to be counted into the memories under an entity path, which are listed with
@@ -98,14 +114,23 @@ class Ledger:
             if newest is None or not evidence.can_count(newest, debt.used):
                 del due[its_id]
 
-    def settle(self, repair: bool) -> list[Finding]:
-        """Return what is still to be counted, looking again, as it may have been under way; with
-        `repair`, what was, and has been counted here. Adds to `findings` which records are lost."""
+    def first_owed(self, address: Address) -> int | None:
+        """Return the lowest version of a memory after which an outcome is still to be found counted
+        in; None when none is."""
+        due = self._debts.get(address, {}).values()
+        return min((debt.used for debt in due), default=None)
+
+    def find_lost(self) -> None:
+        """Add to `findings` which outcomes were counted and have no record."""
         for ref, object_key in self._counted.items():
             if self._is_lost(ref):
                 problem = f"it counts the outcome {ref!r}, of which there is no record"
                 hint = "run copy again if this is a copy that was not finished, else restore that"
                 self.findings.append(Finding(object_key, problem, hint))
+
+    def settle(self, repair: bool) -> list[Finding]:
+        """Return what is still to be counted, looking again, as it may have been under way; with
+        `repair`, what was, and has been counted here."""
         debts = (debt for due in self._debts.values() for debt in due.values())
         return [_pending(self._versions, debt) for debt in debts if self._stands(debt, repair)]
 

@@ -6,6 +6,7 @@ What is in the namespace but not below `entries/` or `outcomes/` is not looked a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,10 +17,12 @@ from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 from amfs_core.format import Address, MemoryEntry
 from amfs_core.storage import refusals
 from amfs_core.upkeep.finding import Finding
+from amfs_core.upkeep.listing import still_listed
 from amfs_core.upkeep.outcome_audit import Ledger
 from amfs_core.versions import AHEAD, VersionLog, reached
 
 _BATCH = 1000
+_COMMIT_SECONDS = 0.5  # what a store may take to create an object, or to take it back
 
 _Body = bytes | PermissionDeniedError | None
 """What an object holds, None when there is none; or why it may not be read."""
@@ -67,6 +70,10 @@ def verify(
     `repair` counts outcomes into the memories where that is still to be done. `progress(done,
     total)` is told how many versions have been read. 1 request per 1,000 objects, 1 per version and
     1 per outcome; and a read for each outcome that seems not to be counted into a memory.
+
+    What is listed and absent when it is read is not there, if no later version is: a store may list
+    what it is still creating, and take it back when its client was killed. It is a finding if it
+    stays listed.
     """
     ledger = Ledger(versions)
     findings: list[Finding] = []
@@ -74,21 +81,39 @@ def verify(
     ledger.charge(memories, entity_path)
     total = sum(len(numbers) for numbers in memories.values())
     done = refused = 0
-    for batch in _batches(memories):
+    absent: list[str] = []
+    for batch in list(_batches(memories)):
         bodies = _bodies(versions, batch)
         denials = [one for one in bodies.values() if isinstance(one, PermissionDeniedError)]
         refused += len(denials)
         if refused == total:  # nothing may be read: that says nothing about what is there
             raise denials[0]
-        for address, numbers in batch:
-            findings.extend(_check_memory(versions, address, sorted(set(numbers)), bodies, ledger))
+        for address, listed in batch:
+            numbers = sorted(set(listed))
+            while numbers and bodies[address.object_key(numbers[-1])] is None:
+                absent.append(address.object_key(numbers.pop()))
+                total -= 1
+            if numbers:
+                findings.extend(_check_memory(versions, address, numbers, bodies, ledger))
+            else:
+                del memories[address]
             done += len(numbers)
         if progress:
             progress(done, total)
+    findings.extend(_lost(versions, [*absent, *ledger.absent]))
+    ledger.find_lost()
     pending = ledger.settle(repair)
     findings = [*ledger.findings, *findings, *([] if repair else pending)]
     repaired = tuple(pending) if repair else ()
     return VerifyReport(len(memories), total, tuple(findings), len(ledger), repaired)
+
+
+def _lost(versions: VersionLog, absent: list[str]) -> Iterator[Finding]:
+    """Yield a finding for each object that was listed and absent, and still is."""
+    suspicious = [key for key in absent if still_listed(versions.store, key)]
+    if suspicious:
+        time.sleep(_COMMIT_SECONDS)
+    yield from map(Finding.absent, (key for key in suspicious if still_listed(versions.store, key)))
 
 
 def _listed(

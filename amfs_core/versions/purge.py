@@ -5,11 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from amfs_core.errors import CorruptEntryError, PermissionDeniedError
-from amfs_core.format import Address, Draft, Evidence, MemoryEntry, Provenance, encode_entry
+from amfs_core.format import (
+    Address,
+    Draft,
+    Evidence,
+    Layout,
+    MemoryEntry,
+    Provenance,
+    decode_entry,
+    encode_entry,
+)
 from amfs_core.versions.cache import NONE_KNOWN, Head
 from amfs_core.versions.foreign import reached
 from amfs_core.versions.log import VersionLog
@@ -21,8 +30,13 @@ _UNKNOWN_HASH = "0" * 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def purge(versions: VersionLog, address: Address, tombstone: Draft) -> int:
+def purge(
+    versions: VersionLog, address: Address, tombstone: Draft | Callable[[Head], Draft]
+) -> int:
     """Replace every version by a stub, after a tombstone that says so; return how many.
+
+    `tombstone` may be a function that gives it, and is called with the head that it will stand on:
+    to refuse that, it raises, and nothing is erased.
 
     Safe to call again after a crash: it goes on where it stopped. About 2 requests per version. A
     number that no writer can have reached (`numbering`) is erased too, and none below it is filled.
@@ -46,6 +60,15 @@ def purge(versions: VersionLog, address: Address, tombstone: Draft) -> int:
     return erased
 
 
+def stub_of(layout: Layout, address: Address, version: int, body: bytes) -> bytes:
+    """Return the body that is to stand in for another one, which was ordered to be erased.
+
+    Raises `CorruptEntryError` when that is not a version, whole.
+    """
+    entry = decode_entry(body, layout.namespace, address, version)
+    return encode_entry(_emptied(entry, entry.erased or entry.sha256))
+
+
 def _listed(versions: VersionLog, address: Address) -> frozenset[int]:
     """Return the numbers that are listed: none where listing is not allowed, as the newest version
     can be found without, and all before it are there."""
@@ -56,7 +79,10 @@ def _listed(versions: VersionLog, address: Address) -> frozenset[int]:
 
 
 def _order(
-    versions: VersionLog, address: Address, tombstone: Draft, listed: frozenset[int]
+    versions: VersionLog,
+    address: Address,
+    tombstone: Draft | Callable[[Head], Draft],
+    listed: frozenset[int],
 ) -> MemoryEntry | None:
     """Return the newest version if it orders the erasure already, else one appended to do so.
 
@@ -131,16 +157,45 @@ def _stub(
     it gets the time of the one before.
     """
     if entry is not None:
-        content, previous = entry.sha256, entry.previous
-        written_at, write_id = entry.provenance.written_at, entry.provenance.write_id
-    else:
-        content = _named_by_next(versions, address, version)
-        previous = before.erased if before else None
-        written_at, write_id = before.provenance.written_at if before else _EPOCH, ""
+        return _emptied(entry, entry.sha256)
+    return _empty(
+        versions.layout.namespace,
+        address,
+        version,
+        content=_named_by_next(versions, address, version),
+        previous=before.erased if before else None,
+        written_at=before.provenance.written_at if before else _EPOCH,
+        write_id="",
+    )
+
+
+def _emptied(entry: MemoryEntry, content: str) -> MemoryEntry:
+    """Return the stub of a version whose content has this hash."""
+    return _empty(
+        entry.namespace,
+        entry,
+        entry.version,
+        content=content,
+        previous=entry.previous,
+        written_at=entry.provenance.written_at,
+        write_id=entry.provenance.write_id,
+    )
+
+
+def _empty(
+    namespace: str,
+    name: Address | MemoryEntry,
+    version: int,
+    *,
+    content: str,
+    previous: str | None,
+    written_at: datetime,
+    write_id: str,
+) -> MemoryEntry:
     return MemoryEntry(
-        namespace=versions.layout.namespace,
-        entity_path=address.entity_path,
-        key=address.key,
+        namespace=namespace,
+        entity_path=name.entity_path,
+        key=name.key,
         version=version,
         value=None,
         confidence=0.0,

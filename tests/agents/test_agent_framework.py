@@ -21,8 +21,8 @@ from agent_framework import (
 
 from amfs import AgentMemory, InvalidValueError
 from amfs_agents.agent_framework import AMFSHistoryProvider
+from tests.agents.counting import counted
 from tests.agents.processes import at_once
-from tests.agents.requests import counted
 
 Opens = Callable[[], AgentMemory]
 

@@ -12,8 +12,8 @@ import pytest
 
 from amfs import AgentMemory, InvalidValueError
 from amfs_agents.chains import Branching, Chain, ChainClosedError, Chains
+from tests.agents.counting import counted
 from tests.agents.processes import at_once
-from tests.agents.requests import counted
 
 Opens = Callable[[], AgentMemory]
 STEPS = "chains/steps/planner/c1"

@@ -12,8 +12,8 @@ import pytest
 
 from amfs import AgentMemory, InvalidValueError
 from amfs_agents.conversations import Chunk, Conversation, Conversations, Turn
+from tests.agents.counting import counted
 from tests.agents.processes import at_once
-from tests.agents.requests import counted
 
 Opens = Callable[[], AgentMemory]
 

@@ -17,8 +17,8 @@ from anthropic.tools.memory import (
 
 from amfs import AgentMemory, AsyncAgentMemory, InvalidValueError
 from amfs_agents.anthropic import AMFSMemoryTool, AsyncAMFSMemoryTool
+from tests.agents.counting import counted
 from tests.agents.processes import at_once
-from tests.agents.requests import counted
 
 Opens = Callable[[], AgentMemory]
 

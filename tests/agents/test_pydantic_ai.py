@@ -23,8 +23,8 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from amfs import AgentMemory, InvalidValueError
 from amfs_agents.pydantic_ai import AMFSConversationStore
+from tests.agents.counting import counted
 from tests.agents.processes import at_once
-from tests.agents.requests import counted
 
 T = TypeVar("T")
 Opens = Callable[[], AgentMemory]

@@ -14,8 +14,8 @@ import pytest
 
 from amfs import AgentMemory, BackendUnavailableError, InvalidValueError
 from amfs_agents.cache import CacheStats, ResponseCache, Swept
+from tests.agents.counting import counted
 from tests.agents.processes import at_once
-from tests.agents.requests import counted
 
 Opens = Callable[[], AgentMemory]
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Why?"}]}

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from amfs import AgentMemory, AsyncAgentMemory, InvalidValueError
 from amfs_agents.openai import AMFSSession
+from tests.agents.counting import counted
 from tests.agents.processes import at_once
-from tests.agents.requests import counted
 
 Opens = Callable[[], AgentMemory]
 
@@ -261,6 +261,7 @@ def test_requests_of_a_session_are_as_documented(on_bucket: Opens) -> None:
     [
         ("amfs_agents.openai", "agents", "openai-agents"),
         ("amfs_agents.anthropic", "anthropic", "anthropic"),
+        ("amfs_agents.langgraph", "langgraph", "langgraph"),
     ],
 )
 def test_without_its_extra_a_module_says_what_to_install(

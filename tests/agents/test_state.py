@@ -14,8 +14,8 @@ import pytest
 
 from amfs import AgentMemory, InvalidValueError, VersionConflictError
 from amfs_agents.state import State
+from tests.agents.counting import counted
 from tests.agents.processes import at_once
-from tests.agents.requests import counted
 
 Opens = Callable[[], AgentMemory]
 PLACE = ("agents/planner", "plan")

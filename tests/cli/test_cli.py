@@ -592,22 +592,25 @@ def modules_of(*arguments: str) -> set[str]:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = {"boto3", "botocore", "pycurl", "pydantic", "yaml", "rich", "amfs_s3"}
+    """How long that takes is measured by `make bench ONLY=startup`."""
+    heavy = {
+        "boto3",
+        "botocore",
+        "pycurl",
+        "pydantic",
+        "yaml",
+        "rich",
+        "amfs_s3",
+        "asyncio",
+        "httpx",
+    }
+    heavy |= {"sqlite3", "_sqlite3", "numpy", "multiprocessing"}
     assert not modules_of("--help") & heavy
 
 
 def test_a_local_store_needs_no_cloud_sdk() -> None:
     found = modules_of("--store", "here", "write", "e", "k", "1")
     assert not found & {"boto3", "botocore", "pycurl", "pydantic", "rich", "amfs_s3"}
-
-
-def test_help_starts_quickly() -> None:
-    def once() -> float:
-        started = time.monotonic()
-        subprocess.run([*START, "--help"], capture_output=True, check=True)
-        return time.monotonic() - started
-
-    assert min(once() for _ in range(5)) < 0.4
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:

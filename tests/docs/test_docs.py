@@ -59,6 +59,7 @@ NOT_RUN = {
     "docs/deployment.md": 3,
     "docs/filesystem.md": 1,
     "docs/http.md": 1,
+    "docs/langgraph.md": 1,
     "docs/import.md": 1,
     "docs/layout.md": 1,
     "docs/observability.md": 1,

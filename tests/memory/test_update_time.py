@@ -95,18 +95,24 @@ def test_a_cancelled_update_ends_its_coroutine_and_holds_no_thread() -> None:
     async def use() -> None:
         async with AsyncAgentMemory(AgentMemory("a", adapter=ModelAdapter())) as memory:
             ended = 0
+            begun = asyncio.Event()
 
             async def forever(old: int | None) -> int:
                 nonlocal ended
                 try:
+                    begun.set()
                     await asyncio.Event().wait()
                 finally:
                     ended += 1
                 raise AssertionError
 
             for _ in range(40):
-                with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(memory.update("e", "k", forever), 0.02)
+                begun.clear()
+                update = asyncio.create_task(memory.update("e", "k", forever))
+                await begun.wait()
+                update.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await update
             assert ended == 40
             assert (await asyncio.wait_for(memory.write("e", "k", 1), 60)).version == 1
 

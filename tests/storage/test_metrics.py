@@ -7,6 +7,7 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 from amfs_core.memory import AgentMemory
+from amfs_core.storage import StoreClient
 from amfs_core.storage.metrics import Meter
 from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
 
@@ -22,6 +23,17 @@ def test_each_failed_attempt_of_a_read_is_a_request_and_each_repeat_a_retry() ->
 
     assert memory.metrics.requests["get"] - before.requests["get"] == 4
     assert memory.metrics.retries - before.retries == 3
+
+
+def test_a_removal_is_counted_and_tried_again_like_other_requests() -> None:
+    adapter = FaultyAdapter(ModelAdapter())
+    store = StoreClient(adapter)
+    store.create("scratch", b"x")
+    adapter.inject(Fault.UNAVAILABLE, on="delete", times=2)
+    store.delete("scratch")
+    assert store.get("scratch") is None
+    metrics = store.meter.snapshot()
+    assert (metrics.requests["delete"], metrics.retries) == (3, 2)
 
 
 def test_they_are_a_value_that_can_be_sent_and_kept() -> None:

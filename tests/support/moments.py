@@ -163,10 +163,10 @@ def interrupts(
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         for _ in range(times):
-            is_armed = True
-            # Again, should it be lost in a finalizer, where exceptions are ignored.
-            signal.setitimer(signal.ITIMER_REAL, dice.uniform(*delay), 0.2)
             try:
+                is_armed = True
+                # Again, should it be lost in a finalizer, where exceptions are ignored.
+                signal.setitimer(signal.ITIMER_REAL, dice.uniform(*delay), 0.2)
                 work()
             except Interrupted as error:
                 is_armed = False

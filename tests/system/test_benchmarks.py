@@ -7,13 +7,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import find, money, page
+from benchmarks import find, langgraph, money, page
 from benchmarks.__main__ import main
 from benchmarks.compare import Change, Verdict
 from benchmarks.figure import Figure, Result
@@ -197,6 +198,8 @@ def saved_run() -> Result:
         Figure("contention", "write, bucket", "amfs 0.5 (PyPI)", "/s", (10,)),
         Figure("entries", "list, again, directory", "AMFS", "ms", (30,), at=1_000),
         Figure("entries", "list, again, directory", "AMFS", "ms", (300,), at=10_000),
+        Figure("LangGraph", "step of a graph, 8 processes", "AMFS, SQLite", "/s", (600,)),
+        Figure("LangGraph", "thread of 100 steps", "AMFS, SQLite", "kB", (1000,)),
         Figure("skipped", "far", "AMFS", "", note="toxiproxy can't be had here"),
         Figure("load", "LoCoMo's turns", "AMFS", "s", note="SKIPPED: the data is not here"),
         Figure("limits", "bucket: write, 32 threads: rate", "AMFS", "×", (0.9, 0.91), goal=0.95),
@@ -214,6 +217,7 @@ def test_the_page_is_made_of_a_saved_run(tmp_path: Path) -> None:
     assert "- AgentFS: no versions (read, by version)" in text
     assert "- write, new key (on a directory): SQLite by hand 3×" in text
     assert "**19 lost**: 61 of 80" in text
+    assert "| step of a graph, 8 processes | 600/s |" in text
     assert "- **Skipped: far.** toxiproxy can't be had here" in text
     assert "SKIPPED: the data is not here" in text
     assert "| bucket: write, 32 threads: rate | 0.905 | 0.9 to 0.91 | ≥ 0.95 | **missed** |" in text
@@ -230,6 +234,23 @@ def test_the_same_run_gives_the_same_page_and_pictures(tmp_path: Path) -> None:
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         made.append([path.read_bytes() for path in files])
     assert made[0] == made[1]
+
+
+def test_graphs_are_measured_with_the_same_steps_on_each_peer(tmp_path: Path) -> None:
+    left = []
+    for peer in langgraph.PEERS:
+        (tmp_path / peer).mkdir()
+        with ExitStack() as stack:
+            saver, store = langgraph._opened(peer, tmp_path / peer, stack)
+            step, put = langgraph._steps(saver, store, "t"), langgraph._puts(saver, store, "p")
+            for number in range(3):
+                step(number)
+                put(number)
+            found = list(saver.list({"configurable": {"thread_id": "t"}}))
+            states = [(one.checkpoint["channel_values"], one.pending_writes) for one in found]
+            left.append((states, sorted(item.key for item in store.search(("items",)))))
+    assert left[0] == left[1] == left[2]
+    assert len(left[0][0]) == 3
 
 
 # --- drivers -------------------------------------------------------------------------------------

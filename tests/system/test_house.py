@@ -20,7 +20,9 @@ BY_NAME = {
     "amfs_core.memory.async_memory": "needs an event loop, likewise",
     "amfs_core.testing.cases": "needs pytest",
     "amfs_core.testing.machine": "needs hypothesis",
+    "amfs_core.upkeep.backup": "opens archives, so it is imported where it is used",
     "amfs_core.upkeep.copy": "its function has the name of the module",
+    "amfs_core.upkeep.tend": "makes backups, likewise",
 }
 """Modules that are imported past the door, and why."""
 

@@ -63,7 +63,9 @@ class Forgetful(VersionLog):
         *,
         head: Head | None = None,
         moment: datetime | None = None,
+        prepared: object = None,
     ) -> MemoryEntry | None:
+        del prepared
         head = head or self.cache.head(address) or NONE_KNOWN
         while True:
             said = draft if isinstance(draft, Draft) else draft(head)

@@ -53,10 +53,10 @@ class ChaosAdapter(FaultyAdapter):
         self._dice_lock = threading.Lock()
         self._rate = rate
         self._note = note
-        # A store with a change log has no listings that lag: what is before a position is listed.
-        self._of_lists = (
-            (Fault.UNAVAILABLE,) if hasattr(inner, "changes") else (Fault.UNAVAILABLE, "lag")
-        )
+        # Where listings lag there is no change log: what is before a position must be listed.
+        self._lags = not hasattr(self, "changes") or self._dice.random() < 0.5
+        if self._lags and hasattr(self, "changes"):
+            del self.changes
 
     def after_fork(self) -> None:
         super().after_fork()
@@ -83,7 +83,7 @@ class ChaosAdapter(FaultyAdapter):
         return super().get(key)
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
-        fault = self._fault(self._of_lists)
+        fault = self._fault((Fault.UNAVAILABLE, *(("lag",) if self._lags else ())))
         self._plan(fault, "list")
         shown = super().list(prefix, start_after)
         if fault != "lag":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from amfs import AgentMemory, CorruptEntryError
+from amfs import AgentMemory, CorruptEntryError, VersionConflictError
 from amfs_local import LocalAdapter
 
 
@@ -38,6 +38,20 @@ def test_a_purge_erases_damaged_versions_and_leaves_a_whole_chain(
     assert [entry.version for entry in other.history("people", "ann")] == [1, 2, 3, 4]
     assert not [path for path in tmp_path.rglob("*.json") if b"secret" in path.read_bytes().lower()]
     assert other.write("people", "ann", "again").version == 5
+
+
+def test_a_purge_of_an_expected_version_erases_nothing_else(
+    memory: AgentMemory, tmp_path: Path
+) -> None:
+    memory.write("people", "ann", "secret 1")
+    other = AgentMemory("other", adapter=LocalAdapter(tmp_path))
+    other.write("people", "ann", "secret 2")
+    with pytest.raises(VersionConflictError, match="at version 1, but version 2 is the newest"):
+        memory.purge("people", "ann", expected_version=1)
+    assert [entry.value for entry in other.history("people", "ann")] == ["secret 1", "secret 2"]
+    assert memory.purge("people", "ann", expected_version=2) == 2
+    assert memory.purge("people", "ann", expected_version=3) == 0  # the tombstone
+    assert memory.verify().ok
 
 
 def test_a_memory_whose_newest_object_is_gone_is_not_left_out_of_a_list_in_silence(

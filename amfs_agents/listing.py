@@ -1,0 +1,100 @@
+"""Which memories there are, by their names alone."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
+
+from amfs_core.changes import Followed, Source
+from amfs_core.format import Address, Layout
+from amfs_core.memory import AgentMemory
+from amfs_core.versions import reached
+
+_MOST_PATHS = 128
+
+Newest = Mapping[Address, int]
+"""Memories, those that are deleted too, and the number of the newest version of each."""
+
+
+class _Known(NamedTuple):
+    followed: Followed
+    newest: Newest
+
+
+class Names:
+    """The memories under entity paths. A store that has a change log is asked only what is new
+    since the last look at a path, as `AgentMemory.list` does.
+
+    Safe to share between threads, and usable after a fork.
+    """
+
+    def __init__(self, memory: AgentMemory) -> None:
+        self._memory = memory
+        self._layout = memory.engine.layout
+        self._source = Source(memory.engine.versions.store, self._layout)
+        self._known: OrderedDict[str, _Known | None] = OrderedDict()
+
+    def newest(self, entity_path: str) -> Newest:
+        """Return the memories under an entity path, those of deeper paths too; no contents are
+        read. 1 request per 1,000 objects, or 1 in all where a change log is followed."""
+        known = self._known.get(entity_path)
+        news = None if known is None else self._news(known)
+        if news is None:
+            # As others do, it has a log made at the second look: who looks once needs none.
+            position = self._source.position(make=entity_path in self._known)
+            begun = time.monotonic()
+            newest: Newest = newest_versions(self._memory, entity_path)
+            if position is not None:
+                followed = self._source.followed(entity_path, position, begun)
+                news = _Known(followed, newest)
+        else:
+            newest = news.newest
+        self._known[entity_path] = news
+        if len(self._known) > _MOST_PATHS:
+            self._known.popitem(last=False)
+        return newest
+
+    def _news(self, known: _Known) -> _Known | None:
+        """Return what is known now; None when all is to be listed. What is known is replaced, not
+        changed: another thread may be looking at it."""
+        answer = self._source.since(known.followed)
+        if answer is None:
+            return None
+        position, page = answer
+        if not page:
+            return _Known(replace(known.followed, position=position), known.newest)
+        newest = dict(known.newest)
+        for prefix, (version, *_) in page.items():
+            address = _address(self._layout, prefix)
+            if address is not None and address.is_under(known.followed.entity_path):
+                newest[address] = max(version, newest.get(address, 0))
+        return _Known(replace(known.followed, position=position), newest)
+
+
+def newest_versions(memory: AgentMemory, entity_path: str) -> dict[Address, int]:
+    """Return the memories under an entity path, those of deeper paths too, by a listing of all.
+    1 request per 1,000 objects; no contents are read."""
+    engine = memory.engine
+    layout = engine.layout
+    numbers: dict[str, list[int]] = {}
+    for info in engine.versions.store.list(layout.entity_prefix(entity_path)):
+        place = layout.split(info.key)
+        if place is not None:
+            numbers.setdefault(place[0], []).append(place[1])
+    newest = {}
+    for prefix, versions in numbers.items():
+        address = _address(layout, prefix)
+        if address is not None and address.is_under(entity_path) and (last := reached(versions)):
+            newest[address] = last
+    return newest
+
+
+@lru_cache(maxsize=16_384)  # who looks at a thread once does so again, with one checkpoint more
+def _address(layout: Layout, prefix: str) -> Address | None:
+    """Return the memory whose versions have a prefix; None where AMFS would not have made it."""
+    parsed = layout.parse(f"{prefix}v1.json")
+    return None if parsed is None else parsed[0]

@@ -1,0 +1,100 @@
+"""Pruning: backups go that are too many and too old, and attempts that were interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from amfs_core.upkeep.backup.manifest import Backup
+from amfs_core.upkeep.backup.shelf import Inventory, Shelf
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReport:
+    """Which backups were removed, oldest first, which are left, and how many attempts that had been
+    interrupted were removed."""
+
+    removed: tuple[Backup, ...]
+    kept: tuple[Backup, ...]
+    attempts: int
+
+
+def prune(
+    shelf: Shelf,
+    *,
+    keep: int | None,
+    keep_for: timedelta | None,
+    unfinished_after: timedelta,
+    dry_run: bool,
+) -> PruneReport:
+    """Remove what `Backups.prune` says. See `docs/design/backup.md` for the order of things."""
+    now = datetime.now(UTC)
+    inventory = shelf.inventory()
+    dead = _dead(shelf, inventory, now - unfinished_after, dry_run=dry_run)
+    doomed = _doomed(inventory, keep, None if keep_for is None else now - keep_for)
+    if dry_run:
+        spared = _needed_by_attempts(shelf, inventory, dead)
+        doomed = [one for one in doomed if one.name not in spared]
+    else:
+        doomed = _agreed(shelf, doomed, dead)
+        for backup in reversed(doomed):  # what builds on another goes before that
+            shelf.remove(backup.name)
+        for name in inventory.half_removed:
+            if name in inventory.marked:
+                shelf.remove(name)
+        for name in (*dead, *inventory.half_removed):
+            shelf.give_up(name)
+    gone = {one.name for one in doomed}
+    kept = tuple(one for one in inventory.good() if one.name not in gone)
+    return PruneReport(tuple(doomed), kept, len(dead) + len(inventory.half_removed))
+
+
+def _agreed(shelf: Shelf, doomed: list[Backup], dead: list[str]) -> list[Backup]:
+    """Mark backups that may go, and return those of them that nobody has begun to build on.
+
+    Who begins from now on sees the mark.
+    """
+    if not doomed:
+        return []
+    names = {one.name for one in doomed}
+    mark = shelf.mark(names)
+    inventory = shelf.inventory()
+    spared = _needed_by_attempts(shelf, inventory, dead)
+    for backup in inventory.backups.values():
+        if backup.name not in names:
+            spared |= {one.name for one in inventory.chain(backup) or ()}
+    shelf.unmark(names & spared, mark)
+    return [one for one in doomed if one.name not in spared]
+
+
+def _doomed(inventory: Inventory, keep: int | None, since: datetime | None) -> list[Backup]:
+    """Return the backups that may go, oldest first: none that a kept one needs."""
+    good = inventory.good()
+    if keep is None and since is None:
+        wanted = good
+    else:
+        wanted = good[-(keep or 1) :]  # the newest stays, however old it is
+        wanted += [one for one in good if since is not None and one.as_of >= since]
+    needed = {one.name for backup in wanted for one in inventory.chain(backup) or ()}
+    return [one for one in inventory.backups.values() if one.name not in needed]
+
+
+def _dead(shelf: Shelf, inventory: Inventory, before: datetime, *, dry_run: bool) -> list[str]:
+    """Return the attempts that are over, once it is sure that they never finish."""
+    found = []
+    for name, started in inventory.attempts.items():
+        if started >= before or shelf.last_sign(name, started) >= before:
+            continue
+        if dry_run or shelf.abandon(name):
+            found.append(name)
+    return found
+
+
+def _needed_by_attempts(shelf: Shelf, inventory: Inventory, dead: list[str]) -> set[str]:
+    needed: set[str] = set()
+    for name in inventory.attempts:
+        base = None if name in dead else shelf.base_of(name)
+        backup = None if base is None else inventory.backups.get(base)
+        if backup is not None:
+            needed |= {one.name for one in inventory.chain(backup) or ()}
+    return needed

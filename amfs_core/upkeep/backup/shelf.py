@@ -1,0 +1,213 @@
+"""Where backups are kept: their names in a store, and who may build on, finish or remove which.
+
+Two decisions are made by objects that are created once: whether an attempt is a backup or over, by
+its manifest; and whether a backup is built on or pruned, by `started` of the one and `pruning` of
+the other, of which each is created before its maker looks for the other.
+`docs/design/backup.md` goes through it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from amfs_core.errors import AMFSError, CorruptEntryError, InvalidValueError
+from amfs_core.format import Layout
+from amfs_core.storage import ObjectInfo, StoreClient
+from amfs_core.upkeep.backup import manifest
+from amfs_core.upkeep.backup.manifest import ABANDONED, Backup, Started
+
+_log = logging.getLogger("amfs")
+_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}", re.ASCII)
+_MANIFEST, _STARTED, _PRUNING = "manifest.json", "started.json", "pruning-"
+
+
+@dataclass(slots=True)
+class Inventory:
+    """What is on the shelf: the backups by name, oldest first; since when there are attempts that
+    are not finished; and what was interrupted while it was removed.
+
+    `marked` are the backups that somebody prunes, or has begun to.
+    """
+
+    backups: dict[str, Backup]
+    attempts: dict[str, datetime]
+    half_removed: list[str]
+    marked: set[str]
+
+    def chain(self, backup: Backup) -> list[Backup] | None:
+        """Return what a backup needs, oldest first, it included; None when some of it is gone."""
+        found = [backup]
+        while (base := found[-1].base) is not None:
+            before = self.backups.get(base)
+            if before is None:
+                return None
+            found.append(before)
+        return found[::-1]
+
+    def good(self) -> list[Backup]:
+        """Return the backups that can be restored, oldest first."""
+        return [one for one in self.backups.values() if self.chain(one) is not None]
+
+
+class Shelf:
+    """The backups of one namespace in one store."""
+
+    def __init__(self, store: StoreClient, namespace: str) -> None:
+        self.store = store
+        self.layout = Layout(namespace)
+        self._prefix = f"{self.layout.root}backups/"
+
+    def part_key(self, name: str, part: str) -> str:
+        """Return the object key of a part of a backup."""
+        return f"{self.layout.root}archives/{name}/{part}"
+
+    def inventory(self) -> Inventory:
+        """Look at everything. 1 request per 1,000 objects, and 1 for each backup.
+
+        A manifest that is damaged is left out and named in the log.
+        """
+        seen: dict[str, dict[str, datetime]] = {}
+        for info in self.store.list(self._prefix):
+            name, _, kind = info.key.removeprefix(self._prefix).partition("/")
+            if _NAME.fullmatch(name):
+                seen.setdefault(name, {})[kind] = info.modified
+        keys = {self._key(name, _MANIFEST): name for name in seen if _MANIFEST in seen[name]}
+        backups: list[Backup] = []
+        over: list[str] = []
+        for key, body in self.store.get_many(keys):
+            name = keys[key]
+            try:
+                backup = None if body is None else manifest.decode(body, key)
+            except CorruptEntryError as error:
+                _log.warning("left out: %s", error)
+                continue
+            if backup is not None:
+                backups.append(backup)
+            elif _STARTED in seen[name]:
+                over.append(name)
+        marked = {name for name, kinds in seen.items() if any(map(_is_mark, kinds))}
+        unfinished = {name: kinds for name, kinds in seen.items() if _MANIFEST not in kinds}
+        return Inventory(
+            {one.name: one for one in sorted(backups, key=lambda one: (one.as_of, one.name))},
+            {name: max(kinds.values()) for name, kinds in unfinished.items() if name not in marked},
+            [*over, *(name for name in unfinished if name in marked)],
+            marked,
+        )
+
+    def named(self, name: str | None) -> list[Backup]:
+        """Return the chain of a backup, oldest first; None: of the newest.
+
+        Raises `InvalidValueError` when there is none.
+        """
+        inventory = self.inventory()
+        good = inventory.good()
+        wanted = [one for one in good if name in (None, one.name)]
+        if not wanted:
+            what = "no backup" if name is None else f"no backup {name!r:.80}"
+            raise InvalidValueError(
+                f"there is {what} of the namespace {self.layout.namespace!r} there",
+                hint="list them; those that were interrupted do not count",
+            )
+        return inventory.chain(wanted[-1]) or []
+
+    # -- making a backup ---------------------------------------------------------------------
+
+    def start(self, as_of: datetime, base: Backup | None) -> str | None:
+        """Begin an attempt and return its name; None when what it builds on is being pruned."""
+        name = f"{as_of:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+        said = msgspec.json.encode(Started(None if base is None else base.name))
+        self._keep(self._key(name, _STARTED), said)
+        if base is None:
+            return name
+        inventory = self.inventory()  # after `started` was created: see above
+        known = inventory.backups.get(base.name)
+        chain = None if known is None else inventory.chain(known)
+        if chain is None or any(one.name in inventory.marked for one in chain):
+            self.give_up(name)
+            return None
+        return name
+
+    def keep_part(self, name: str, part: str, data: bytes) -> None:
+        """Keep a part of an attempt."""
+        self._keep(self.part_key(name, part), data)
+
+    def finish(self, backup: Backup) -> None:
+        """Make an attempt a backup. Raises `AMFSError` when it was taken for dead meanwhile."""
+        self._keep(self._key(backup.name, _MANIFEST), manifest.encode(backup))
+
+    def give_up(self, name: str) -> None:
+        """Remove the parts of an attempt that never finishes, and last what says that it began."""
+        self._remove_parts(name)
+        self.store.delete(self._key(name, _STARTED))
+
+    def _keep(self, key: str, data: bytes) -> None:
+        if self.store.settle(key, data) != data:
+            raise AMFSError(
+                f"{key} is there already: this attempt at a backup was taken for dead, as it had "
+                "made nothing for a long time",
+                hint="make another",
+                object_key=key,
+            )
+
+    # -- pruning -----------------------------------------------------------------------------
+
+    def base_of(self, attempt: str) -> str | None:
+        """Return the name of what an attempt builds on. 1 request."""
+        body = self.store.get(self._key(attempt, _STARTED))
+        return None if body is None else msgspec.json.decode(body, type=Started).base
+
+    def last_sign(self, attempt: str, started: datetime) -> datetime:
+        """Return when an attempt made its newest object. 1 request per 1,000 of them."""
+        return max((info.modified for info in self._parts(attempt)), default=started)
+
+    def abandon(self, attempt: str) -> bool:
+        """Have an attempt never finish; False when it has."""
+        key = self._key(attempt, _MANIFEST)
+        return self.store.settle(key, ABANDONED) == ABANDONED
+
+    def mark(self, names: Iterable[str]) -> str:
+        """Say that backups are being pruned, so that nobody builds on them from now on, and return
+        the mark. Each prune has one of its own, and takes back no other's."""
+        mark = f"{_PRUNING}{secrets.token_hex(4)}.json"
+        for name in names:
+            self.store.settle(self._key(name, mark), b"{}")
+        return mark
+
+    def unmark(self, names: Iterable[str], mark: str) -> None:
+        """Take that back."""
+        for name in names:
+            self.store.delete(self._key(name, mark))
+
+    def remove(self, name: str) -> None:
+        """Remove a backup that is marked: first what makes it one, last the marks."""
+        self.store.delete(self._key(name, _MANIFEST))
+        self.give_up(name)
+        for info in list(self.store.list(self._key(name, ""))):
+            if _is_mark(info.key.rpartition("/")[2]):
+                self.store.delete(info.key)
+
+    def sizes(self, name: str) -> dict[str, int]:
+        """Return the parts of a backup that are there, with their sizes."""
+        prefix = self.part_key(name, "")
+        return {info.key.removeprefix(prefix): info.size for info in self._parts(name)}
+
+    def _remove_parts(self, name: str) -> None:
+        for info in list(self._parts(name)):
+            self.store.delete(info.key)
+
+    def _parts(self, name: str) -> Iterator[ObjectInfo]:
+        return self.store.list(self.part_key(name, ""))
+
+    def _key(self, name: str, kind: str) -> str:
+        return f"{self._prefix}{name}/{kind}"
+
+
+def _is_mark(kind: str) -> bool:
+    return kind.startswith(_PRUNING)

@@ -1,0 +1,78 @@
+"""Putting objects of another store into this one: created where there is none, never overwritten
+but by the stub of what was erased."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from amfs_core.errors import AMFSError, ConfigurationError, CorruptEntryError
+from amfs_core.format import Address, Layout, MemoryEntry, decode_entry
+from amfs_core.storage import StorageAdapter, StoreClient
+
+
+def refuse_nested(source: StoreClient, target: StoreClient, *, same: bool = True) -> None:
+    """Raise `ConfigurationError` when one store is known to be within the other, or, unless that is
+    fine, to be the other."""
+    # Patiently, as an adapter may have to find its endpoint first.
+    places = [one.patiently(partial(_location, one.adapter)) for one in (source, target)]
+    if None in places:
+        return
+    outer, inner = sorted((f"{str(one).rstrip('/')}/" for one in places), key=len)
+    if not same and outer == inner:
+        raise ConfigurationError(
+            f"backups cannot be kept in the store {outer} that they are of: they would be lost "
+            "together with it",
+            hint="use a place beside it",
+        )
+    if outer != inner and inner.startswith(outer):
+        raise ConfigurationError(
+            f"the store {inner} is within the store {outer}, so that one would become part of the "
+            "other",
+            hint="use a place beside it",
+        )
+
+
+def _location(adapter: StorageAdapter) -> str | None:
+    return getattr(adapter, "location", None)
+
+
+def place(
+    target: StoreClient, object_key: str, body: bytes, *, look_first: bool
+) -> tuple[bytes, bool]:
+    """Return what the target holds for good, and whether it is known to be created here. 1 request,
+    or 2."""
+    found = target.get(object_key) if look_first else None
+    if found is not None:
+        return found, False
+    found = target.settle(object_key, body)
+    return found, found is body
+
+
+def stays(layout: Layout, address: Address, version: int, body: bytes, found: bytes) -> bool:
+    """True when the target's object stays although its bytes differ, False when it is to become the
+    source's stub; `AMFSError` when neither is an erased form of the other."""
+    ours = decoded(layout, address, version, body)
+    theirs = decoded(layout, address, version, found)
+    if ours is not None and theirs is not None:
+        if theirs.erased is not None and theirs.erased in (ours.sha256, ours.erased):
+            return True
+        if ours.erased is not None and ours.erased == theirs.sha256:
+            return False
+    raise different(address.object_key(version))
+
+
+def decoded(layout: Layout, address: Address, version: int, body: bytes) -> MemoryEntry | None:
+    """Return the entry in a body, None when it is damaged or of a newer format."""
+    try:
+        return decode_entry(body, layout.namespace, address, version)
+    except CorruptEntryError:
+        return None
+
+
+def different(object_key: str) -> AMFSError:
+    """Return the error for an object that the target has with different bytes."""
+    return AMFSError(
+        f"{object_key} is in the target with different bytes, and was not overwritten",
+        hint="use another store or prefix, or find out which of the two is right",
+        object_key=object_key,
+    )

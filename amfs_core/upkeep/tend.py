@@ -1,0 +1,127 @@
+"""Tending: one round of what a namespace needs now and then. Two at once do no harm."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from amfs_core import arguments
+from amfs_core.errors import CorruptEntryError
+from amfs_core.format import Address, MemoryEntry
+from amfs_core.parallel import mapped
+from amfs_core.storage import StorageAdapter
+from amfs_core.upkeep.backup import Backup, Backups, PruneReport
+from amfs_core.upkeep.outcome_audit import Ledger
+from amfs_core.versions import VersionLog
+
+LOOK_BACK = timedelta(days=7)
+"""Outcomes that are older when tending begins are for `verify` with repair, which reads all."""
+
+_OVERLAP = timedelta(hours=1)  # between rounds, as the store's clock is another one
+_BEING_MADE = timedelta(minutes=15)
+_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Where backups are kept, how often one is made, and how long they stay (`Backups.prune`)."""
+
+    place: StorageAdapter
+    every: timedelta
+    keep: int | None = None
+    keep_for: timedelta | None = None
+
+    @classmethod
+    def checked(
+        cls,
+        place: StorageAdapter,
+        every: float | timedelta,
+        keep: int | None,
+        keep_for: float | timedelta | None,
+    ) -> Schedule:
+        """Return a schedule; `InvalidValueError` names what is out of its range."""
+        return cls(
+            place,
+            timedelta(seconds=arguments.seconds(every, "backup_every")),
+            None if keep is None else arguments.count(keep, "keep"),
+            None
+            if keep_for is None
+            else timedelta(seconds=arguments.seconds(keep_for, "keep_for")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TendReport:
+    """What a round did, in `took` seconds.
+
+    `outcomes` is how many times an outcome was counted into a memory, which somebody had begun and
+    not finished. `backup` is the backup that was made, None when none was due; `pruned` is what
+    `Backups.prune` removed, None where no backups are kept.
+    """
+
+    outcomes: int
+    backup: Backup | None
+    pruned: PruneReport | None
+    took: float
+
+
+def tend(
+    versions: VersionLog, since: datetime | None, schedule: Schedule | None
+) -> tuple[TendReport, datetime]:
+    """Do one round, and say since when the next one has to look at outcomes."""
+    started, next_since = time.monotonic(), datetime.now(UTC) - _OVERLAP
+    outcomes = _finish_outcomes(versions, since or datetime.now(UTC) - LOOK_BACK)
+    made, pruned = None, None
+    if schedule is not None:
+        backups = Backups(
+            schedule.place, versions.layout.namespace, patience=versions.store.patience.seconds
+        )
+        made = _back_up(backups, versions.store.adapter, schedule)
+        pruned = backups.prune(keep=schedule.keep, keep_for=schedule.keep_for)
+    return TendReport(outcomes, made, pruned, time.monotonic() - started), next_since
+
+
+def _finish_outcomes(versions: VersionLog, since: datetime) -> int:
+    """Count recent outcomes into the memories where that was not done. Each version after the ones
+    that they are about is read once, however many there are."""
+    ledger = Ledger(versions, since)
+
+    def newest(address: Address) -> tuple[Address, MemoryEntry | None]:
+        try:
+            return address, versions.newest(address)
+        except CorruptEntryError:  # `verify` names it
+            return address, None
+
+    found = mapped(newest, sorted(ledger.named(), key=str), _THREADS)
+    entries = {address: entry for address, entry in found if entry is not None}
+    ledger.charge({address: [entry.version] for address, entry in entries.items()}, None)
+    for address, entry in entries.items():
+        used = ledger.first_owed(address)
+        if used is None:
+            continue
+        try:
+            for one in versions.span(address, range(used + 1, entry.version + 1)):
+                ledger.see(address, one)
+        except CorruptEntryError:
+            continue
+        ledger.close(address, entry)
+    return len(ledger.settle(repair=True))
+
+
+def _back_up(backups: Backups, source: StorageAdapter, schedule: Schedule) -> Backup | None:
+    """Make a backup if one is due and nobody else is making one."""
+    there = {one.name: one for one in backups.list()}
+    newest = next(reversed(there.values()), None)
+    if newest is None:
+        return None if backups.is_being_made(_BEING_MADE) else backups.create(source)
+    if datetime.now(UTC) - newest.as_of < schedule.every or backups.is_being_made(_BEING_MADE):
+        return None
+    chain = [newest]
+    while (base := chain[-1].base) is not None:
+        chain.append(there[base])
+    # A chain goes as a whole, so one that is long enough must end.
+    is_long = schedule.keep is not None and len(chain) >= schedule.keep
+    age = datetime.now(UTC) - chain[-1].as_of
+    is_old = schedule.keep_for is not None and age > schedule.keep_for
+    return backups.create(source, full=is_long or is_old)
