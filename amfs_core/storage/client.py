@@ -71,7 +71,8 @@ class StoreClient:
         return created
 
     def settle(self, key: str, data: bytes) -> bytes:
-        """Return what the object holds for good: `data`, or what another creator put there.
+        """Return what the object holds for good: `data` itself, if this call created it, or what
+        another creator put there.
 
         Only this key is tried, with these bytes, until it is seen to be taken: a request that is
         still under way then either landed as ours or can never land. When that is not seen before
@@ -92,10 +93,11 @@ class StoreClient:
         def attempt() -> bytes:
             nonlocal unknown
             try:
-                return data if self.create(key, data) else self._taken(key)
+                found = data if self.create(key, data) else self._taken(key)
             except OutcomeUnknownError:
                 unknown = True
                 raise
+            return data if unknown and found == data else found
 
         transient = (BackendUnavailableError, OutcomeUnknownError)
         try:
