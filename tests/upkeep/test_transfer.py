@@ -213,9 +213,12 @@ def test_what_the_target_erased_stays_erased(tmp_path: Path) -> None:
 
 def test_copy_is_exact_although_answers_get_lost(tmp_path: Path) -> None:
     fill(tmp_path / "a")
-    report = copy.copy(local(tmp_path / "a"), Wrapped(tmp_path / "b", chance=0.3))
+    target = Wrapped(tmp_path / "b", chance=0.3)
+    report = copy.copy(local(tmp_path / "a"), target)
     assert objects(tmp_path / "b") == objects(tmp_path / "a")
-    assert (report.copied, report.already_there) == (12 * 4 + 1, 0)
+    # What was created by a request whose answer was lost counts as found there.
+    assert report.copied + report.already_there == len(target.created) == 12 * 4 + 1
+    assert report.already_there < 12
 
 
 def test_copy_names_a_version_that_the_source_has_lost(tmp_path: Path) -> None:
