@@ -38,7 +38,7 @@ def test_nothing_is_lost_doubled_or_out_of_order(
     except ServerUnavailableError as reason:
         pytest.skip(f"{NOT_COVERED} {store} can't be had: it is not tortured ({reason})")
     assert report.ok, f"seed {options.seed}, histories in {tmp_path}\n{report}"
-    assert report.operations >= 300
+    assert report.operations >= 300 - report.kills  # one may be cut off with its record
     assert (report.kills, report.server_kills) == (6, int(store not in ("local", "sqlite")))
     assert sum(report.faults.values()) > 50
     assert report.acknowledged > 200

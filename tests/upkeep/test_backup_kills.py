@@ -81,7 +81,9 @@ def count(store: StorageAdapter, prefix: str = "") -> int:
 
 
 def contents(store: StorageAdapter) -> dict[str, bytes]:
-    return {key: body or b"" for key, body in store.get_many([one.key for one in store.list("")])}
+    """All objects; not what is listed and absent, as MinIO has it while it takes something back."""
+    found = store.get_many([one.key for one in store.list("")])
+    return {key: body for key, body in found if body is not None}
 
 
 def grow(path: Path, dice: random.Random) -> dict[str, bytes]:
