@@ -146,6 +146,10 @@ class Backlog:
                         self._is_running = False
                     return
                 continue
+            except BaseException:
+                with self._lock:
+                    self._is_running = False
+                raise
             pause = 0.0
             if self._mirror.error is not None:
                 self._mirror.error = None

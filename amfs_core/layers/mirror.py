@@ -40,7 +40,7 @@ class MirrorStore:
     def __init__(self, name: str, adapter: StorageAdapter) -> None:
         self.name = name
         self.adapter = adapter
-        self.client = StoreClient(adapter, 0.0)
+        self.client = StoreClient(adapter, 0.0, name)
         self.error: AMFSError | None = None
         self._differing: set[str] = set()
         self._known: set[str] = set()

@@ -46,7 +46,7 @@ class VersionCache:
 
     def __init__(self, store: StorageAdapter) -> None:
         self.store = store
-        self._client = StoreClient(store, 0.0)  # one attempt, and few while it is down
+        self._client = StoreClient(store, 0.0, "the cache")  # one attempt, and few while it is down
         self._listed: dict[str, _Listed] = {}
         self._listed_before: dict[str, _Listed] = {}
         self._orders: set[str] = set()

@@ -37,10 +37,16 @@ class StoreClient:
     patience lasts; while the storage is known to be down it fails at once.
 
     A create is different: whether it may be tried again depends on what it means, so `create` is
-    one attempt, and `settle` repeats it until it is seen what the object holds.
+    one attempt, and `settle` repeats it until it is seen what the object holds. `what` is what the
+    log calls the store.
     """
 
-    def __init__(self, adapter: StorageAdapter, patience: float = DEFAULT_PATIENCE) -> None:
+    def __init__(
+        self,
+        adapter: StorageAdapter,
+        patience: float = DEFAULT_PATIENCE,
+        what: str = "the store",
+    ) -> None:
         self.adapter = adapter
         self.paged: bool = getattr(adapter, "paged", True)
         self._batching: BatchingAdapter | None = (
@@ -50,7 +56,7 @@ class StoreClient:
             cast("LoggedAdapter", adapter).changes() if hasattr(adapter, "changes") else None
         )
         self.meter = Meter()
-        self._breaker = Breaker(patience, self.meter)
+        self._breaker = Breaker(patience, self.meter, what)
         self.patience = Patience(
             patience, self.meter, self._breaker, getattr(adapter, "timeout", None)
         )
