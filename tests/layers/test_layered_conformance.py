@@ -13,7 +13,7 @@ import pytest
 import tenacity
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
+from hypothesis.stateful import invariant, rule
 
 from amfs_core.format import MemoryEntry
 from amfs_core.layers import Layered, Mirror, Routed
@@ -59,6 +59,7 @@ class LayeredMachine(AdapterMachine):
         self.layered = layered(self.directory)
         return Beneath(self.layered)
 
+    @invariant()
     def everything_is_listed(self) -> None:
         super().everything_is_listed()
         waited = self.layered.mirrors[0].adapter
@@ -115,10 +116,17 @@ class FaultyLayersMachine(VersionsMachine):
     def break_one_store(self, of: str, verb: str, fault: Fault, skip: int) -> None:
         getattr(self, of).inject(fault, on=verb, skip=skip)
 
+    @rule()
     def heal(self) -> None:
         super().heal()
         self.primary.clear()
         self.mirror.clear()
+
+    @rule()
+    def deliver(self) -> None:
+        self.primary.clear()  # what was sent long ago has no process that could die of it
+        self.mirror.clear()
+        super().deliver()
 
     def _append(
         self,
