@@ -52,6 +52,10 @@ def _room(version: int, previous: str | None) -> int:
     return len(f'{version}"{previous}"' if previous else f"{version}null")
 
 
+_LOOKS = 4
+"""Times that what is listed and absent is looked at. MinIO lists an object while it creates it, and
+takes it back when its client was killed: that was never acknowledged."""
+
 _MOST_ROOM = _room(MAX_VERSION, "0" * 64)
 _MOST_WARNINGS = 1000
 _log = logging.getLogger("amfs")
@@ -286,8 +290,12 @@ class VersionLog:
     def history(self, address: Address) -> list[MemoryEntry]:
         """Return all versions, oldest first. 1 request per 1,000 versions to list them, and 1 for
         each that is not known yet. Raises `CorruptEntryError` when one is missing or damaged."""
-        listed = max(self.listed(address), default=0)
-        last = max(listed, (self.cache.head(address) or NONE_KNOWN).version)
+        known = (self.cache.head(address) or NONE_KNOWN).version
+        for look in range(1, _LOOKS + 1):
+            last = max(known, max(self.listed(address), default=0))
+            if last == known or self.get(address, last) is not None:
+                break
+            _back_off(look + 3)
         return list(self.span(address, range(1, last + 1)))
 
     def span(self, address: Address, numbers: range) -> Iterator[MemoryEntry]:
@@ -338,11 +346,12 @@ class VersionLog:
                 self.store.meter.add("cache_hit")
             yield (address, version), held or self.store.get(address.object_key(version))
 
-    def _locate(self, address: Address) -> MemoryEntry | None:
+    def _locate(self, address: Address, look: int = 1) -> MemoryEntry | None:
         """Find the newest version of a memory that this process has not seen.
 
         The listing is only a hint: that the version after it is absent is the proof. So whoever
-        may not list pays with about 2 log2(n) requests.
+        may not list pays with about 2 log2(n) requests. Where the listed version itself is absent,
+        that is looked at again.
         """
         hint = 0
         try:
@@ -355,7 +364,10 @@ class VersionLog:
         if (address, hint + 1) in found:
             return self.climb(address, hint + 1)
         if hint and (address, hint) not in found:
-            self.missing(address, hint)
+            if look == _LOOKS:
+                self.missing(address, hint)
+            _back_off(look + 3)
+            return self._locate(address, look + 1)
         self.cache.checked(address, hint)
         return found.get((address, hint))
 

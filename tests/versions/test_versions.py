@@ -32,6 +32,7 @@ from amfs_core.errors import (
 )
 from amfs_core.format import Evidence, MemoryEntry, Provenance, seal_entry
 from amfs_core.memory import AgentMemory
+from amfs_core.storage import ObjectInfo
 from amfs_core.testing import Crash, Fault, FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import in_forked_child, together
 from amfs_core.versions import Clock
@@ -1464,3 +1465,53 @@ class TestTheMemoryItself:
     def test_an_agent_id_that_is_no_name_is_refused(self, agent_id: Any) -> None:
         with pytest.raises(InvalidValueError, match="agent_id"):
             AgentMemory(agent_id, adapter=ModelAdapter())
+
+
+class Creating(FaultyAdapter):
+    """Lists v2 of a memory so many times before it has it, or takes it back."""
+
+    def __init__(self, inner: ModelAdapter, listings: int, *, then: bytes | None) -> None:
+        super().__init__(inner)
+        self.listings, self._then = listings, then
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        yield from super().list(prefix, start_after)
+        if self.listings:
+            self.listings -= 1
+            yield ObjectInfo("default/entries/e/k/v2.json", 100, datetime.now(UTC))
+            if not self.listings and self._then is not None:
+                self.inner.create("default/entries/e/k/v2.json", self._then)
+
+
+@pytest.mark.parametrize("ask", ["read", "history"])
+@pytest.mark.parametrize("lands", [True, False])
+def test_a_version_that_a_store_lists_before_it_has_it_is_looked_at_again(
+    ask: str, lands: bool
+) -> None:
+    """As MinIO does while it creates one, and when its client is killed meanwhile."""
+    model = ModelAdapter()
+    with AgentMemory("w", adapter=model) as writer:
+        writer.write("e", "k", 1)
+        writer.write("e", "k", 2)
+    second = model.get("default/entries/e/k/v2.json")
+    model.delete("default/entries/e/k/v2.json")
+    store = Creating(model, 2, then=second if lands else None)
+    with AgentMemory("r", adapter=store) as reader:
+        if ask == "read":
+            entry = reader.read("e", "k")
+            assert entry is not None
+            assert entry.version == (2 if lands else 1)
+        else:
+            assert len(reader.history("e", "k")) == (2 if lands else 1)
+    assert store.listings == 0
+
+
+@pytest.mark.parametrize("ask", ["read", "history"])
+def test_a_version_that_stays_listed_and_absent_is_an_error(ask: str) -> None:
+    model = ModelAdapter()
+    AgentMemory("w", adapter=model).write("e", "k", 1)
+    with (
+        AgentMemory("r", adapter=Creating(model, 1_000, then=None)) as reader,
+        pytest.raises(CorruptEntryError, match="missing although"),
+    ):
+        getattr(reader, ask)("e", "k")
