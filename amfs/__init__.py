@@ -39,6 +39,7 @@ from amfs_core.versions import Change, Diff
 if TYPE_CHECKING:
     from amfs.async_memory import AsyncAgentMemory
     from amfs.config import open_store
+    from amfs_core.layers import Layered, Mirror, Routed
     from amfs_core.upkeep.backup import Backup, Backups
     from amfs_core.watch import Watch
 
@@ -65,8 +66,10 @@ __all__ = [
     "Health",
     "InvalidKeyError",
     "InvalidValueError",
+    "Layered",
     "MemoryEntry",
     "Metrics",
+    "Mirror",
     "Outcome",
     "OutcomeConflictError",
     "OutcomePendingError",
@@ -74,6 +77,7 @@ __all__ = [
     "OutcomeUnknownError",
     "PermissionDeniedError",
     "Provenance",
+    "Routed",
     "SearchHit",
     "Stats",
     "StorageFullError",
@@ -101,6 +105,10 @@ def __getattr__(name: str) -> Any:
         from amfs_core.watch import Watch
 
         return Watch
+    if name in ("Layered", "Mirror", "Routed"):
+        from amfs_core import layers
+
+        return getattr(layers, name)
     if name == "open_store":
         from amfs.config import open_store
 

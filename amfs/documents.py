@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from amfs_core.catalog import SearchHit
     from amfs_core.doctor import Diagnosis
@@ -97,12 +99,14 @@ def tended(of: TendReport) -> Document:
 
 
 def health(of: Health) -> Document:
-    """Return whether the store answers, and how quickly (`latency`, in seconds)."""
+    """Return whether the store answers, and how quickly (`latency`, in seconds); how far its
+    mirrors are behind."""
     return {
         "ok": of.ok,
         "backend_type": of.backend_type,
         "latency": of.latency,
         "error": None if of.error is None else str(of.error),
+        "mirrors": [msgspec.structs.asdict(lag) for lag in of.mirrors],
     }
 
 

@@ -93,4 +93,6 @@ def _configured(settings: Config) -> Hashable:
     except FileNotFoundError:  # it was removed
         here = None
     options = repr(sorted(settings.options.items()))
+    if settings.file is not None and settings.place is None:
+        options += settings.file.layers.identity()
     return settings.adapter, options, here, hash(frozenset(os.environ.items()))

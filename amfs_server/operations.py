@@ -13,10 +13,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
+from amfs_core.storage import lags_of
 from amfs_server.engines import Engines
 from amfs_server.hub import Hubs
 
 _READY_SECONDS = 2.0  # an answer counts for so long: probes must not become a load
+_LAGS = {
+    "waiting": "Objects that wait to be brought to a mirror.",
+    "left_out": "Objects that a mirror did not get: amfs copy brings them.",
+    "differing": "Objects that a mirror has with other bytes than the primary.",
+}
 _access = logging.getLogger("amfs.access")
 
 
@@ -101,6 +107,11 @@ class _Store(Collector):
                 family.add_metric((namespace,), getattr(metrics, name))
         yield requests
         yield from totals.values()
+        for name, text in _LAGS.items():
+            gauge = GaugeMetricFamily(f"amfs_mirror_{name}", text, labels=("mirror",))
+            for lag in lags_of(self._engines.adapter):
+                gauge.add_metric((lag.mirror,), getattr(lag, name))
+            yield gauge
         yield GaugeMetricFamily(
             "amfs_event_clients", "Clients that follow events now.", self._hubs.clients
         )

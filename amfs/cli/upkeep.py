@@ -124,6 +124,12 @@ def health(session: Session) -> int:
         output.document(documents.health(found))
     elif found.ok:
         output.line(f"the {found.backend_type} store answers in {found.latency * 1000:.0f} ms")
+        for lag in found.mirrors:
+            problem = "" if lag.error is None else f"; {output.plain(lag.error)}"
+            output.line(
+                f"{lag.mirror}: {lag.waiting} objects wait, {lag.left_out} were left out, "
+                f"{lag.differing} differ{problem}"
+            )
     else:
         click.echo(f"amfs: the store cannot be used: {output.plain(str(found.error))}", err=True)
     return 0 if found.ok else 1

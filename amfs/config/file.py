@@ -18,24 +18,22 @@ import msgspec
 import yaml
 
 from amfs.config import adapters
+from amfs.config.layers import Layer, Layers, MirrorLayer, NamedStore, Place, RouteLayer, named
 from amfs.config.option_types import WrongTypeError, converted
+from amfs_core.arguments import expanded
 from amfs_core.errors import ConfigurationError
 from amfs_core.storage import StorageAdapter
 
-_Path = tuple[str | int, ...]
-_OPTIONS: _Path = ("layers", "primary", "options")
+_PRIMARY: Place = ("layers", "primary")
 _FINITE = sys.float_info.max
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=_FINITE, description="seconds, 0 or more")]
 _Bytes = Annotated[int, msgspec.Meta(ge=1, description="a whole number of bytes, 1 or more")]
 
 
-class _Layer(msgspec.Struct):
-    adapter: str
-    options: dict[str, Any] | None = None
-
-
 class _Layers(msgspec.Struct):
-    primary: _Layer
+    primary: Layer
+    cache: Layer | None = None
+    mirrors: list[MirrorLayer] | None = None
 
 
 class _Settings(msgspec.Struct):
@@ -45,81 +43,111 @@ class _Settings(msgspec.Struct):
     cache_dir: str | None = None
     max_value_bytes: _Bytes | None = None
     layers: _Layers | None = None
+    routes: list[RouteLayer] | None = None
 
 
-_PLAIN = tuple(name for name in _Settings.__struct_fields__ if name != "layers")
+_PLAIN = tuple(name for name in _Settings.__struct_fields__ if name not in ("layers", "routes"))
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
     """What a configuration file says, and on which lines.
 
-    `adapter` is None when the file names none; `settings` holds all that is beside `layers`.
+    `adapter` is None when the file names none; `settings` holds all that is beside `layers` and
+    `routes`, which are the other stores.
     """
 
     path: Path
     adapter: str | None
     options: Mapping[str, Any] = field(repr=False)
     settings: Mapping[str, Any]
-    lines: Mapping[_Path, int] = field(repr=False)
+    lines: Mapping[Place, int] = field(repr=False)
+    layers: Layers = field(default_factory=Layers)
 
     @property
     def directory(self) -> str:
         """The directory that relative paths in the file start from."""
         return os.path.dirname(os.path.abspath(self.path))
 
+    def path_of(self, path: str) -> str:
+        """Return a path that this file gives, from its own directory and with `~` expanded."""
+        return os.path.join(self.directory, expanded(path, "the path"))
+
+    def require_unreplaced(self, adapter: str, options: Mapping[str, Any]) -> None:
+        """Raise `ConfigurationError` when variables, which say what the adapter is and give some
+        `options`, replace the primary store of this file, and it names others beside it: those
+        would get what belongs elsewhere."""
+        if not self.layers:
+            return
+        other = self.adapter is not None and self.adapter != adapter
+        replaced = next(
+            (name for name in options if self.options.get(name) not in (None, "", options[name])),
+            None,
+        )
+        if other or replaced is not None:
+            place = (*_PRIMARY, "adapter") if other else (*_PRIMARY, "options", str(replaced))
+            self._refuse(
+                place,
+                "a variable replaces this, and the file has more stores beside it "
+                f"({self.layers}), which would get what belongs elsewhere; unset the variable, or "
+                "name the store with AMFS_STORE or --store, which count alone",
+            )
+
     def open_adapter(self, name: str, options: Mapping[str, Any]) -> StorageAdapter:
-        """Open an adapter, once the options that this file gives it are checked."""
-        named_here = self.adapter == name
+        """Open the primary store, once the options that this file gives it are checked."""
+        if self.adapter != name:
+            return adapters.make(name, options)
+        return self.open_store(NamedStore(_PRIMARY, name, self.options), options)
+
+    def open_store(self, store: NamedStore, options: Mapping[str, Any]) -> StorageAdapter:
+        """Open a store of this file, once the options that the file gives it are checked; `options`
+        are all that count."""
+        name, place = store.adapter, (*store.place, "options")
         try:
             adapter_class = adapters.find(name)
         except ConfigurationError as error:
-            if not named_here:
-                raise
-            self._refuse((*_OPTIONS[:-1], "adapter"), str(error), error)
-        if not named_here:
-            return adapters.make(name, options)
-        for option in self.options:
+            self._refuse((*store.place, "adapter"), str(error), error)
+        for option in store.options:
             if problem := adapters.unknown_option(adapter_class, option):
-                self._refuse((*_OPTIONS, option), problem)
+                self._refuse((*place, option), problem)
         if missing := adapters.missing_options(adapter_class, options):
-            place = _OPTIONS if _OPTIONS in self.lines else _OPTIONS[:-1]
-            self._refuse(place, f"adapter {name!r} needs the option {missing[0]!r}")
-        checked = self._checked(adapter_class, options)
+            at = place if place in self.lines else store.place
+            self._refuse(at, f"adapter {name!r} needs the option {missing[0]!r}")
+        checked = self._checked(adapter_class, store, options)
         try:
             return adapter_class(**{**options, **checked})
         except ConfigurationError as error:
-            named = self._place_of(str(error))
-            if named is None:
+            named_at = self._place_of(place, str(error))
+            if named_at is None:
                 raise
-            self._refuse(named, str(error), error)
+            self._refuse(named_at, str(error), error)
 
-    def _place_of(self, problem: str) -> _Path | None:
+    def _place_of(self, options: Place, problem: str) -> Place | None:
         """Return where this file has the option that a constructor's error begins with, as in
         `timeout must be …` and `client_options.proxy_url names …`; None when it has it not."""
-        place: _Path = (*_OPTIONS, *problem.partition(" ")[0].split("."))
-        while len(place) > len(_OPTIONS):
+        place: Place = (*options, *problem.partition(" ")[0].split("."))
+        while len(place) > len(options):
             if place in self.lines:
                 return place
             place = place[:-1]
         return None
 
     def _checked(
-        self, adapter_class: adapters.AdapterClass, options: Mapping[str, Any]
+        self, adapter_class: adapters.AdapterClass, store: NamedStore, options: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return this file's options as the types that the constructor's annotations ask for."""
         types = _types(adapter_class)
         found = {}
-        for name in self.options:
+        for name in store.options:
             try:
                 found[name] = converted(options[name], types.get(name, Any))
             except WrongTypeError as error:
-                place: _Path = (*_OPTIONS, name, *error.keys)
+                place: Place = (*store.place, "options", name, *error.keys)
                 key = next(one for one in reversed(place) if isinstance(one, str))
                 self._refuse(place, f"{key!r}: it must be {error}")
         return found
 
-    def _refuse(self, place: _Path, problem: str, cause: Exception | None = None) -> NoReturn:
+    def _refuse(self, place: Place, problem: str, cause: Exception | None = None) -> NoReturn:
         raise _error(self.path, self.lines.get(place), problem) from cause
 
 
@@ -143,6 +171,11 @@ def read(path: Path) -> ConfigFile:
         options=(primary.options if primary else None) or {},
         settings={name: getattr(found, name) for name in _PLAIN},
         lines=document.lines,
+        layers=named(
+            found.layers.cache if found.layers else None,
+            found.layers.mirrors if found.layers else None,
+            found.routes,
+        ),
     )
 
 
@@ -151,7 +184,7 @@ class _Document:
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
-        self.lines: dict[_Path, int] = {}
+        self.lines: dict[Place, int] = {}
         self._open: set[int] = set()
         try:
             loader = yaml.SafeLoader(text)
@@ -170,7 +203,7 @@ class _Document:
         if not isinstance(self.data, dict):
             raise _error(path, 1, "it must be settings such as 'namespace: production'")
 
-    def _value(self, node: yaml.Node, place: _Path) -> Any:
+    def _value(self, node: yaml.Node, place: Place) -> Any:
         line = node.start_mark.line + 1
         self.lines.setdefault(place, line)
         if id(node) in self._open:
@@ -187,7 +220,7 @@ class _Document:
         finally:
             self._open.discard(id(node))
 
-    def _pairs(self, node: yaml.MappingNode, place: _Path) -> Iterator[tuple[str, Any]]:
+    def _pairs(self, node: yaml.MappingNode, place: Place) -> Iterator[tuple[str, Any]]:
         seen: dict[str, int] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
@@ -210,7 +243,7 @@ def _types(adapter_class: adapters.AdapterClass) -> dict[str, Any]:
 
 
 def _problems(
-    data: Any, struct: type[msgspec.Struct], place: _Path, lines: Mapping[_Path, int]
+    data: Any, struct: type[msgspec.Struct], place: Place, lines: Mapping[Place, int]
 ) -> Iterator[tuple[bool, int, str]]:
     """Yield what is wrong with settings: whether a key is missing, the line, and a sentence.
 
@@ -219,7 +252,7 @@ def _problems(
     """
     line = lines.get(place, 1)
     if not isinstance(data, dict):
-        yield False, line, f"{place[-1]!r} must hold keys of its own, indented below it"
+        yield False, line, f"{_name(place)} must hold keys of its own, indented below it"
         return
     fields = {one.name: one for one in msgspec.structs.fields(struct)}
     for key, value in data.items():
@@ -229,6 +262,9 @@ def _problems(
             yield False, lines[inside], problem
         elif (part := _struct(fields[key].type)) and (fields[key].required or value is not None):
             yield from _problems(value, part, inside, lines)
+        elif (part := _list_of(fields[key].type)) and isinstance(value, list):
+            for index, one in enumerate(value):
+                yield from _problems(one, part, (*inside, index), lines)
         else:
             try:
                 converted(value, fields[key].type, strict=True)
@@ -236,7 +272,13 @@ def _problems(
                 yield False, lines[inside], f"{key!r}: it must be {error}"
     for name, one in fields.items():
         if one.required and name not in data:
-            yield True, line, f"{place[-1]!r} needs {name!r}"
+            yield True, line, f"{_name(place)} needs {name!r}"
+
+
+def _name(place: Place) -> str:
+    """Return what a part of the file is called: its key, or its number in a list."""
+    last = place[-1]
+    return repr(last) if isinstance(last, str) else f"number {last + 1} of {place[-2]!r}"
 
 
 def _struct(annotation: Any) -> type[msgspec.Struct] | None:
@@ -244,6 +286,14 @@ def _struct(annotation: Any) -> type[msgspec.Struct] | None:
     members = (annotation, *typing.get_args(annotation))
     classes = (one for one in members if isinstance(one, type))
     return next((one for one in classes if issubclass(one, msgspec.Struct)), None)
+
+
+def _list_of(annotation: Any) -> type[msgspec.Struct] | None:
+    """Return the struct that an annotation asks for a list of, None when it does not."""
+    for member in (annotation, *typing.get_args(annotation)):
+        if typing.get_origin(member) is list:
+            return _struct(typing.get_args(member)[0])
+    return None
 
 
 def _error(path: Path, line: int | None, problem: str) -> ConfigurationError:

@@ -65,13 +65,26 @@ class Config:
     def open_adapter(self) -> StorageAdapter:
         """Open the store. Raises `ConfigurationError` when no such adapter is installed or an
         option is unknown, missing or of the wrong type; names the line when a file says it."""
-        options = self.options
-        if self.adapter in _REMOTE and self.patience < _LONGEST_REQUEST:
-            longest = max(self.patience, _SHORTEST_REQUEST)
-            options = {"timeout": longest, "connect_timeout": min(longest, 3.0), **options}
-        if self.file is None or self.place is not None:
+        options = self._timed(self.adapter, self.options)
+        file = self.file
+        if file is None or self.place is not None:
             return adapters.make(self.adapter, options)
-        return self.file.open_adapter(self.adapter, options)
+        primary = file.open_adapter(self.adapter, options)
+        if not file.layers:
+            return primary
+        return file.layers.opened(
+            primary,
+            lambda store: file.open_store(
+                store, self._timed(store.adapter, _placed(store.adapter, store.options, file))
+            ),
+        )
+
+    def _timed(self, adapter: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the options of a store whose requests take no longer than the patience is."""
+        if adapter not in _REMOTE or self.patience >= _LONGEST_REQUEST:
+            return options
+        longest = max(self.patience, _SHORTEST_REQUEST)
+        return {"timeout": longest, "connect_timeout": min(longest, 3.0), **options}
 
     def signing_agent(self) -> str:
         """Return the agent that signs what is written, user@host when none is set."""
@@ -91,6 +104,10 @@ def load(
     variables = {name: text for name in _VARIABLES if (text := given.get(name))}
     file = _file(path, variables)
     adapter, options = _store(variables, file)
+    if file is not None and "AMFS_STORE" not in variables:
+        roots = {"root": variables["AMFS_ROOT"]} if "AMFS_ROOT" in variables else {}
+        by = s3_options(variables) if adapter == "s3" else roots
+        file.require_unreplaced(adapter, by)
     settings = file.settings if file else {}
     return Config(
         adapter=adapter,
@@ -127,6 +144,17 @@ def _store(variables: Mapping[str, str], file: ConfigFile | None) -> tuple[str, 
     elif adapter == "sqlite" and isinstance(options.get("path"), str) and options["path"]:
         options["path"] = _path(options["path"], None, file)
     return adapter, options
+
+
+def _placed(adapter: str, options: Mapping[str, Any], file: ConfigFile) -> dict[str, Any]:
+    """Return the options of a store in the file, its paths from the file's directory."""
+    placed = dict(options)
+    for name in ("root", "path"):
+        if adapter in ("local", "sqlite") and isinstance(placed.get(name), str) and placed[name]:
+            placed[name] = file.path_of(placed[name])
+    if adapter == "s3" and placed.get("endpoint_url") == "":  # how a file says: AWS
+        placed["endpoint_url"] = None
+    return placed
 
 
 def _file(path: str | os.PathLike[str] | None, variables: Mapping[str, str]) -> ConfigFile | None:
@@ -181,7 +209,7 @@ def _path(given: str | None, variable: str | None, file: ConfigFile | None) -> s
         return expanded(variable, "the path")
     if file is None or given is None:
         return given
-    return os.path.join(file.directory, expanded(given, "the path"))
+    return file.path_of(given)
 
 
 def checked_path(given: object, what: str) -> str | None:

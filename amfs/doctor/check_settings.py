@@ -94,6 +94,8 @@ def origins(config: Config, namespace: str | None) -> str:
         why = "the default"
     parts = [f"{config.adapter} ({why})"]
     parts += _options(config)
+    if config.file is not None and config.place is None and config.file.layers:
+        parts.append(f"with {config.file.layers} ({os.path.basename(config.file.path)})")
     parts.append(_namespace(config, namespace))
     return ", ".join(parts)
 

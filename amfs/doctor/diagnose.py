@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 from amfs.config import Config, load, open_store
 from amfs.doctor import check_cache, check_memories, check_settings
-from amfs_core.doctor import Check, Diagnosable, Diagnosis, Trial, examine, ok
+from amfs_core.doctor import Check, Diagnosis, checks_of, examine, ok
 from amfs_core.storage import StorageAdapter
 
 
@@ -38,7 +38,7 @@ class _Examination:
         yield Check("store", self._open, ("configuration",))
         # An iterator goes on when it is asked for the next check: what was to be opened is by then.
         if self._adapter is not None:
-            yield from self._checks_of(self._adapter)
+            yield from checks_of(self._adapter)
         if self._adapter is not None and self._config is not None:
             namespace = self._namespace or self._config.namespace
             look = check_memories.Memories(self._adapter, namespace).look
@@ -63,9 +63,3 @@ class _Examination:
             return ok(check_settings.origins(self._config, self._namespace))
         self._adapter = open_store(self._place)
         return ok(check_settings.named(self._place, self._adapter, self._config, self._namespace))
-
-    @staticmethod
-    def _checks_of(adapter: StorageAdapter) -> Iterator[Check]:
-        if isinstance(adapter, Diagnosable):
-            return adapter.checks()
-        return Trial(adapter).checks()

@@ -6,6 +6,7 @@ from amfs_core.doctor.check import (
     Diagnosable,
     Diagnosis,
     examine,
+    labelled,
     ok,
     problem,
     refused,
@@ -14,7 +15,7 @@ from amfs_core.doctor.check import (
 )
 from amfs_core.doctor.disk import LITTLE_SPACE, lasting, size_text
 from amfs_core.doctor.mounts import Mount, mount_of
-from amfs_core.doctor.probe import Trial
+from amfs_core.doctor.probe import Trial, checks_of
 
 __all__ = [
     "DEADLINE",
@@ -24,7 +25,9 @@ __all__ = [
     "Diagnosis",
     "Mount",
     "Trial",
+    "checks_of",
     "examine",
+    "labelled",
     "lasting",
     "mount_of",
     "ok",

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from amfs_core.errors import AMFSError, PermissionDeniedError
 
@@ -93,13 +93,24 @@ class Check:
     seconds: float = DEADLINE
 
 
-@runtime_checkable
 class Diagnosable(Protocol):
     """An adapter that says what there is to look at in its kind of store."""
 
     def checks(self) -> Iterator[Check]:
         """Yield the checks in order. What they left behind is removed when the iterator ends or
         is closed. A scratch object is all that they may make."""
+
+
+def labelled(label: str, checks: Iterable[Check]) -> Iterator[Check]:
+    """Yield the checks of one store of several, with a label before their names. When this is
+    closed, so are they."""
+    try:
+        for check in checks:
+            needs = tuple(f"{label}: {name}" for name in check.needs)
+            yield replace(check, name=f"{label}: {check.name}", needs=needs)
+    finally:
+        if isinstance(checks, Generator):
+            checks.close()
 
 
 def examine(checks: Iterable[Check]) -> Iterator[Diagnosis]:

@@ -7,9 +7,9 @@ import statistics
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from amfs_core.doctor.check import Check, Diagnosis, ok, problem, reads_only, warning
+from amfs_core.doctor.check import Check, Diagnosable, Diagnosis, ok, problem, reads_only, warning
 from amfs_core.errors import AMFSError, PermissionDeniedError
 from amfs_core.storage import StorageAdapter
 
@@ -19,6 +19,13 @@ _FIRST, _SECOND, _THIRD = b"first", b"second", b"third"
 _SLOW_SECONDS = 1.0
 _DOORBELL_SECONDS = 2.0
 _NO_DOORBELL = f"the store has none that answers within {_DOORBELL_SECONDS:.0f} seconds"
+
+
+def checks_of(adapter: StorageAdapter) -> Iterator[Check]:
+    """Return what there is to look at in a store: what its adapter says, or the `Trial` of any."""
+    if hasattr(adapter, "checks"):
+        return cast("Diagnosable", adapter).checks()
+    return Trial(adapter).checks()
 
 
 class Trial:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 import threading
@@ -22,6 +23,7 @@ from amfs_core.storage import (
     StorageAdapter,
     StoreClient,
     check_adapter,
+    lags_of,
 )
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, VersionLog
 
@@ -86,7 +88,8 @@ class Namespace:
     @property
     def metrics(self) -> Metrics:
         """Requests by kind, bytes, retries, lost races and cache hits so far, of all handles."""
-        return self.versions.store.meter.snapshot()
+        counted = self.versions.store.meter.snapshot()
+        return dataclasses.replace(counted, mirrors=lags_of(self.adapter))
 
     @property
     def keeps_catalog(self) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -58,6 +58,23 @@ class ChangeLog(Protocol):
 
         None when the log cannot tell: it is another one, or was cut or replaced.
         """
+
+
+class Lag(msgspec.Struct, frozen=True):
+    """How far a mirror is behind its primary, as far as this process knows.
+
+    `waiting` objects are still to be brought there by this process, the oldest for `seconds`.
+    Since the store was opened `left_out` objects were given up, and `differing` ones were met that
+    the mirror has with other bytes than the primary. `error` is why the mirror could not be written
+    to the last time, None when it could.
+    """
+
+    mirror: str
+    waiting: int = 0
+    seconds: float = 0.0
+    left_out: int = 0
+    differing: int = 0
+    error: str | None = None
 
 
 class StorageAdapter(Protocol):
@@ -156,3 +173,30 @@ class LoggedAdapter(StorageAdapter, Protocol):
 
     def changes(self) -> ChangeLog:
         """Return the log. No request."""
+
+
+class MirroredAdapter(StorageAdapter, Protocol):
+    """A store that is kept in others too. The rest has no such method."""
+
+    def mirror_lags(self) -> Sequence[Lag]:
+        """Return how far each mirror is behind. No request."""
+
+
+class CopyingAdapter(StorageAdapter, Protocol):
+    """A store that also answers from copies of its objects. The rest has no such attribute."""
+
+    @property
+    def origin(self) -> StorageAdapter:
+        """The same store without the copies, for who has to know what is in it."""
+
+
+def lags_of(adapter: StorageAdapter) -> tuple[Lag, ...]:
+    """Return how far each mirror of a store is behind; nothing for one without mirrors."""
+    if not hasattr(adapter, "mirror_lags"):
+        return ()
+    return tuple(cast("MirroredAdapter", adapter).mirror_lags())
+
+
+def origin_of(adapter: StorageAdapter) -> StorageAdapter:
+    """Return the store itself where an adapter answers from copies of its objects too."""
+    return cast("CopyingAdapter", adapter).origin if hasattr(adapter, "origin") else adapter

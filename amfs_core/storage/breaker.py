@@ -26,12 +26,13 @@ class Breaker:
     more, with no rest between two of them as long as that. While it is open, one request is let
     through after each pause: of 1 second first, then twice as long each time, up to 30, and at
     least as long as the store asked for, within the same limit. Any answer closes it, that of a
-    request sent before it opened too.
+    request sent before it opened too. `what` is what the log calls the store.
     """
 
-    def __init__(self, patience: float, meter: Meter) -> None:
+    def __init__(self, patience: float, meter: Meter, what: str = "the store") -> None:
         self._least_seconds = max(patience, _LEAST_SECONDS)
         self._meter = meter
+        self._what = what
         self.failures = 0  # since the last answer; with none of them nothing needs to be asked here
         self._since = 0.0  # when the first of these failures was sent
         self._failed_at = 0.0
@@ -81,7 +82,7 @@ class Breaker:
             down = time.monotonic() - self._since
             self.failures, self._last = 0, None
         if was_open:
-            _log.warning("the store answers again, after %.0f s", down)
+            _log.warning("%s answers again, after %.0f s", self._what, down)
 
     def failed(self, error: AMFSError, sent: float) -> None:
         """Note that a request, sent at the time `sent`, got no answer, or that the store cannot
@@ -111,8 +112,9 @@ class Breaker:
         if opens:
             self._meter.add("outage")
             _log.warning(
-                "the store has not answered for %.0f s (%d requests): calls fail at once until it "
-                "does; a request now and then finds out. The last failure: %s",
+                "%s has not answered for %.0f s (%d requests): a request now and then finds out "
+                "when it does. The last failure: %s",
+                self._what,
                 down,
                 failures,
                 error,

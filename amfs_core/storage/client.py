@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import TypeVar, cast
 
-from amfs_core.errors import AMFSError, BackendUnavailableError, OutcomeUnknownError
+from amfs_core.errors import (
+    AMFSError,
+    BackendUnavailableError,
+    CircuitOpenError,
+    OutcomeUnknownError,
+)
 from amfs_core.storage.adapter import (
     BatchingAdapter,
     ChangeLog,
     LoggedAdapter,
     ObjectInfo,
     StorageAdapter,
+    origin_of,
 )
 from amfs_core.storage.breaker import Breaker
 from amfs_core.storage.metrics import Meter
@@ -30,10 +37,16 @@ class StoreClient:
     patience lasts; while the storage is known to be down it fails at once.
 
     A create is different: whether it may be tried again depends on what it means, so `create` is
-    one attempt, and `settle` repeats it until it is seen what the object holds.
+    one attempt, and `settle` repeats it until it is seen what the object holds. `what` is what the
+    log calls the store.
     """
 
-    def __init__(self, adapter: StorageAdapter, patience: float = DEFAULT_PATIENCE) -> None:
+    def __init__(
+        self,
+        adapter: StorageAdapter,
+        patience: float = DEFAULT_PATIENCE,
+        what: str = "the store",
+    ) -> None:
         self.adapter = adapter
         self.paged: bool = getattr(adapter, "paged", True)
         self._batching: BatchingAdapter | None = (
@@ -43,7 +56,7 @@ class StoreClient:
             cast("LoggedAdapter", adapter).changes() if hasattr(adapter, "changes") else None
         )
         self.meter = Meter()
-        self._breaker = Breaker(patience, self.meter)
+        self._breaker = Breaker(patience, self.meter, what)
         self.patience = Patience(
             patience, self.meter, self._breaker, getattr(adapter, "timeout", None)
         )
@@ -52,6 +65,21 @@ class StoreClient:
     def batches(self) -> bool:
         """Whether objects cost less when they are created together."""
         return self._batching is not None
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the store is known to be down."""
+        return self._breaker.is_open
+
+    def at_origin(self) -> StoreClient:
+        """Return a client that counts and waits together with this one, and reads the store itself
+        where its adapter answers from copies too."""
+        origin = origin_of(self.adapter)
+        if origin is self.adapter:
+            return self
+        client = copy.copy(self)
+        client.adapter = origin
+        return client
 
     def create(self, key: str, data: bytes) -> bool:
         """Ask once for the object to be created; see `StorageAdapter.create`."""
@@ -285,7 +313,10 @@ class StoreClient:
     def _failed(self, error: AMFSError, kind: str, sent: float, written: int = 0) -> None:
         """Count a request that ended with an error, and note whether that was an answer."""
         self.meter.add(kind, 0, written)
-        if isinstance(error, BackendUnavailableError | OutcomeUnknownError):
+        # One layer of a store that is known to be down says nothing of the others.
+        if isinstance(error, BackendUnavailableError | OutcomeUnknownError) and not isinstance(
+            error, CircuitOpenError
+        ):
             self._breaker.failed(error, sent)
         else:
             self._breaker.answered()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from amfs_core import fork
+from amfs_core.storage.adapter import Lag
 
 _REQUESTS = ("create", "get", "list", "replace", "delete")
 _EVENTS = ("retry", "conflict", "cache_hit", "refused", "outage")
@@ -22,7 +23,8 @@ class Metrics:
     counts its pages of 1,000 keys), repeated ones included. `retries` counts the repeated ones,
     `conflicts` creates that lost against another writer, `cache_hits` objects that needed no
     request. Bytes are of bodies. `outages` counts how often the store was found to be down, and
-    `refused` the requests that were not sent because it was known to be.
+    `refused` the requests that were not sent because it was known to be. `mirrors` says how far
+    each mirror is behind now, where the store has some.
     """
 
     requests: Mapping[str, int]
@@ -33,6 +35,7 @@ class Metrics:
     cache_hits: int
     outages: int
     refused: int
+    mirrors: tuple[Lag, ...] = ()
 
 
 class Meter:

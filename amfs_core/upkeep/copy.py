@@ -88,7 +88,7 @@ def copy(
     `progress(done, total)` is called from several threads, one at a time, and costs a listing.
     Per object 1 get and 1 create, or 2 gets when it is there already, and 1 list per 1,000 objects.
     """
-    copier = _Copier(StoreClient(source, patience), StoreClient(target, patience))
+    copier = _Copier(StoreClient(source, patience).at_origin(), StoreClient(target, patience))
     refuse_nested(copier.source, copier.target)
     prefix = "" if namespace is None else Layout(namespace).root
     if progress:

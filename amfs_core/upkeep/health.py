@@ -6,17 +6,20 @@ import time
 from dataclasses import dataclass
 
 from amfs_core.errors import AMFSError
+from amfs_core.storage import Lag, lags_of
 from amfs_core.versions import VersionLog
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the store can be read now. `latency` is in seconds; `error` says why not."""
+    """Whether the store can be read now. `latency` is in seconds; `error` says why not. `mirrors`
+    says how far each mirror is behind, where the store has some."""
 
     ok: bool
     backend_type: str
     latency: float
     error: AMFSError | None = None
+    mirrors: tuple[Lag, ...] = ()
 
 
 def check(versions: VersionLog) -> Health:
@@ -33,5 +36,6 @@ def check(versions: VersionLog) -> Health:
         )
         error.__cause__ = problem
     latency = time.monotonic() - started
-    kind = getattr(versions.store.adapter, "backend_type", "")
-    return Health(error is None, kind, latency, error)
+    adapter = versions.store.adapter
+    kind = getattr(adapter, "backend_type", "")
+    return Health(error is None, kind, latency, error, lags_of(adapter))

@@ -63,8 +63,8 @@ def verify(
     *,
     repair: bool = False,
 ) -> VerifyReport:
-    """Read and check every version under an entity path, and every outcome, from the store and not
-    from the cache.
+    """Read and check every version under an entity path, and every outcome, from the store itself
+    and not from any cache.
 
     An object that may not be read is a finding; `PermissionDeniedError` is raised when none may.
     `repair` counts outcomes into the memories where that is still to be done. `progress(done,
@@ -120,7 +120,7 @@ def _listed(
     versions: VersionLog, entity_path: str | None, findings: list[Finding]
 ) -> dict[Address, list[int]]:
     memories: dict[Address, list[int]] = {}
-    for one in stored(versions.store, versions.layout, entity_path):
+    for one in stored(versions.store.at_origin(), versions.layout, entity_path):
         if isinstance(one, Stored):
             memories.setdefault(one.address, []).append(one.version)
         else:
@@ -145,7 +145,7 @@ def _batches(memories: dict[Address, list[int]]) -> Iterator[list[tuple[Address,
 def _bodies(versions: VersionLog, batch: list[tuple[Address, list[int]]]) -> dict[str, _Body]:
     keys = (address.object_key(number) for address, numbers in batch for number in numbers)
     bodies: dict[str, _Body] = {}
-    for key, body in refusals.get_allowed(versions.store, keys, bodies.__setitem__):
+    for key, body in refusals.get_allowed(versions.store.at_origin(), keys, bodies.__setitem__):
         bodies[key] = body
     return bodies
 

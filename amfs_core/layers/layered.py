@@ -1,0 +1,306 @@
+"""`Layered`: a store with a cache before it and mirrors behind it (docs/design/layers.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from amfs_core.doctor import Check, Diagnosis, checks_of, labelled, ok, problem, warning
+from amfs_core.errors import AMFSError, ConfigurationError, OutcomeUnknownError
+from amfs_core.layers.backlog import Backlog, Verb
+from amfs_core.layers.failover import Failover, FailoverLog
+from amfs_core.layers.mirror import Mirror, MirrorStore, WaitedMirror
+from amfs_core.layers.version_cache import VersionCache
+from amfs_core.storage import (
+    PAGE,
+    ChangeLog,
+    Lag,
+    ObjectInfo,
+    StorageAdapter,
+    WrappedAdapter,
+    check_adapter,
+    lags_of,
+    origin_of,
+)
+
+
+class Layered(WrappedAdapter):
+    """A primary store, and others that make it quicker or have its objects too.
+
+        Layered(S3Adapter("bucket"), cache=LocalAdapter("cache", durability="none"),
+                mirrors=[S3Adapter("another"), Mirror(S3Adapter("a third"), wait=True)])
+
+    `cache` keeps versions that were read. It is used only for what the primary has just listed
+    unchanged, and passed by when it fails. It may be deleted at any time.
+
+    `mirrors` get every object that is created, replaced or deleted here: soon after, by a thread,
+    or with `Mirror(…, wait=True)` before the call returns. A mirror of the second kind that fails
+    fails the write; of the first kind it is tried again, and `amfs copy` brings what is left out.
+    They are read while the primary is known to be down.
+
+    Closing it waits up to 10 seconds for what is still to be brought to mirrors, and closes the
+    stores. Raises `ConfigurationError` for a store that is within another one of them.
+
+    Cost: as the primary's. A waited mirror adds 1 request to each write, another mirror 1 request
+    to the primary and 1 to the mirror, in the background.
+    """
+
+    def __init__(
+        self,
+        primary: StorageAdapter,
+        cache: StorageAdapter | None = None,
+        mirrors: Iterable[StorageAdapter | Mirror] = (),
+    ) -> None:
+        check_adapter(primary)
+        super().__init__(primary)
+        self.backend_type = "layered"
+        self.mirrors = tuple(one if isinstance(one, Mirror) else Mirror(one) for one in mirrors)
+        self._cache: VersionCache | None = None
+        if cache is not None:
+            check_adapter(cache)
+            _require_apart(primary, cache, "the cache")
+            self._cache = VersionCache(cache)
+        self._waited: list[WaitedMirror] = []
+        self._later: list[tuple[MirrorStore, Backlog]] = []
+        for number, mirror in enumerate(self.mirrors, start=1):
+            name = f"mirror {number}"
+            check_adapter(mirror.adapter)
+            _require_apart(primary, mirror.adapter, name)
+            if mirror.wait:
+                self._waited.append(WaitedMirror(name, mirror.adapter))
+            else:
+                store = MirrorStore(name, mirror.adapter)
+                self._later.append((store, Backlog(primary, store)))
+        stores = [*self._waited, *(store for store, _ in self._later)]
+        self._failover = Failover(primary, stores) if stores else None
+        self._set_timeout(primary, [store.adapter for store in stores])
+
+    def _set_timeout(self, primary: StorageAdapter, mirrors: Sequence[StorageAdapter]) -> None:
+        """Have the time that a call can take be that of all requests which it may wait for."""
+        self.__dict__.pop("timeout", None)
+        timeouts = [getattr(store, "timeout", None) for store in (primary, *mirrors)]
+        if None not in timeouts:
+            self.timeout = sum(one for one in timeouts if one is not None)
+
+    @property
+    def origin(self) -> StorageAdapter:
+        """The primary store without its cache, and without answers of mirrors."""
+        return origin_of(self.inner)
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def get(self, key: str) -> bytes | None:
+        """Get from the cache, else from the primary, or from a mirror while that is down."""
+        if self._cache is None:
+            return self._get(key)
+        body = self._cache.get(key)
+        if body is None:
+            body = self._get(key)
+            if body is not None:
+                self._cache.keep(key, body)
+        return body
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Get many from the cache, and the rest as `get` does."""
+        if self._cache is None:
+            yield from self._get_many(keys)
+            return
+        pending = dict.fromkeys(keys)
+        for key, body in self._cache.get_many(pending.copy()):
+            del pending[key]
+            yield key, body
+        for key, found in self._get_many(list(pending)):
+            if found is not None:
+                self._cache.keep(key, found)
+            yield key, found
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        """List the primary, or a mirror while that is down."""
+        if self._failover is not None:
+            infos = self._failover.list(prefix, start_after)
+        else:
+            infos = self.inner.list(prefix, start_after)
+        return infos if self._cache is None else self._cache.noting(infos)
+
+    def _get(self, key: str) -> bytes | None:
+        return self.inner.get(key) if self._failover is None else self._failover.get(key)
+
+    def _get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        if self._failover is None:
+            return self.inner.get_many(keys)
+        return self._failover.get_many(keys)
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Create in the primary, which decides, and then in the mirrors.
+
+        Raises `CircuitOpenError` while a waited mirror is known to be down: nothing was written.
+        When one fails that was not known to be, `OutcomeUnknownError`: the primary has the object.
+        """
+        failover = self._failover
+        if failover is None:
+            return self.inner.create(key, data)
+        for mirror in self._waited:
+            mirror.require(key)
+        try:
+            created = failover.written(lambda: self.inner.create(key, data))
+        except OutcomeUnknownError:
+            self._bring_later(Verb.CREATED, (key,))
+            raise
+        # Also when it was taken: whoever took it may have died before the mirrors had it.
+        self._bring_later(Verb.CREATED, (key,))
+        for mirror in self._waited:
+            mirror.confirm(key, data if created else None, self.inner)
+        return created
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Replace in the waited mirrors and then in the primary, so that a purge that stops in
+        between is known not to be done; then in the other mirrors."""
+        for mirror in self._waited:
+            mirror.client.replace(key, data)
+        self._written(lambda: self.inner.replace(key, data))
+        if self._cache is not None:
+            self._cache.forget(key)
+        self._bring_later(Verb.REPLACED, (key,))
+
+    def delete(self, key: str) -> None:
+        """Delete from the waited mirrors, the primary, and the other mirrors."""
+        for mirror in self._waited:
+            mirror.adapter.delete(key)
+        self._written(lambda: self.inner.delete(key))
+        if self._cache is not None:
+            self._cache.forget(key)
+        self._bring_later(Verb.DELETED, (key,))
+
+    def _written(self, write: Callable[[], None]) -> None:
+        if self._failover is None:
+            write()
+        else:
+            self._failover.written(write)
+
+    def _bring_later(self, verb: Verb, keys: Collection[str]) -> None:
+        for _, backlog in self._later:
+            backlog.add(verb, keys)
+
+    def close(self) -> None:
+        """Bring to the mirrors what waits, and close all stores."""
+        for _, backlog in self._later:
+            backlog.drain()
+        self.inner.close()
+        for mirror in self.mirrors:
+            mirror.adapter.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Layered, (self.inner, self._cache and self._cache.store, self.mirrors)
+
+    def __repr__(self) -> str:
+        cache = "" if self._cache is None else f", cache={self._cache.store!r}"
+        mirrors = f", mirrors={self.mirrors!r}" if self.mirrors else ""
+        return f"Layered({self.inner!r}{cache}{mirrors})"
+
+    # -- what not every store has ------------------------------------------------------------
+
+    def _has(self, name: str) -> bool:
+        if name == "checks" or (name == "mirror_lags" and self.mirrors):
+            return True
+        return super()._has(name)
+
+    def _create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+        try:
+            for mirror in self._waited:
+                mirror.require(next(iter(objects), ""))
+        except AMFSError:
+            return ()
+        created = super()._create_many(objects)
+        self._bring_later(Verb.CREATED, created)
+        for mirror in self._waited:
+            created = mirror.create_many({key: objects[key] for key in created}, self.inner)
+        return created
+
+    def _changes(self) -> ChangeLog:
+        log = super()._changes()
+        return log if self._failover is None else FailoverLog(log, self._failover)
+
+    def _mirror_lags(self) -> Sequence[Lag]:
+        waited = [
+            Lag(one.name, differing=one.differing, error=_text(one.error)) for one in self._waited
+        ]
+        later = [
+            Lag(
+                one.name,
+                backlog.waiting,
+                backlog.seconds,
+                backlog.left_out,
+                one.differing,
+                _text(one.error),
+            )
+            for one, backlog in self._later
+        ]
+        lags = sorted((*waited, *later), key=lambda lag: int(lag.mirror.rpartition(" ")[2]))
+        return [*lags, *lags_of(self.inner)]
+
+    def _checks(self) -> Iterator[Check]:
+        yield from checks_of(self.inner)
+        if self._cache is not None:
+            yield from labelled("cache", checks_of(self._cache.store))
+        for number, mirror in enumerate(self.mirrors, start=1):
+            name = f"mirror {number}"
+            yield from labelled(name, checks_of(mirror.adapter))
+            yield Check(
+                f"{name}: lag",
+                lambda adapter=mirror.adapter: self._compare(adapter),  # type: ignore[misc]
+                (f"{name}: list", "list"),
+            )
+
+    def _compare(self, mirror: StorageAdapter) -> Diagnosis:
+        """Say whether the first 1,000 objects are in a mirror. 2 requests or a few more."""
+        if _is_within(self.inner, mirror) or _is_within(mirror, self.inner):
+            return problem(
+                f"it is at {mirror.location}, and the primary store at {self.inner.location}",
+                "give it a place of its own",
+            )
+        keys = [info.key for info in islice(self.inner.list(""), PAGE)]
+        there = set[str]()
+        for info in mirror.list("") if keys else ():
+            if info.key.encode() > keys[-1].encode():
+                break
+            there.add(info.key)
+        missing = [key for key in keys if key not in there]
+        looked = f"of the first {len(keys):,} objects" if len(keys) == PAGE else "of all objects"
+        if missing:
+            return warning(
+                f"{looked}, {len(missing):,} are not there, such as {missing[0]}",
+                "run `amfs copy` from the primary store to this one",
+            )
+        return ok(f"{looked}, none is missing")
+
+
+def _text(error: AMFSError | None) -> str | None:
+    return None if error is None else error.problem
+
+
+def _require_apart(primary: StorageAdapter, other: StorageAdapter, name: str) -> None:
+    """Refuse a store in another one: their objects would be taken for those of the other. Where a
+    bucket is takes requests for credentials to find out; that is left to `amfs doctor`."""
+    if any(getattr(store, "paged", True) for store in (primary, other)):
+        return
+    if _is_within(primary, other) or _is_within(other, primary):
+        raise ConfigurationError(
+            f"{name} is at {other.location}, and the primary store at {primary.location}: one is "
+            "within the other",
+            hint="give each a place of its own",
+        )
+
+
+def _is_within(inner: StorageAdapter, outer: StorageAdapter) -> bool:
+    """True when all objects of one store are in another one as well, as far as both say where they
+    are."""
+    places = [getattr(one, "location", None) for one in (inner, outer)]
+    if None in places:
+        return False
+    within, around = (f"{str(one).rstrip('/')}/" for one in places)
+    return within.startswith(around)

@@ -1,0 +1,165 @@
+"""`Routed`: some entity paths live in stores of their own (docs/design/layers.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from amfs_core.doctor import checks_of, labelled
+from amfs_core.errors import AMFSError
+from amfs_core.layers.doorbell import joined
+from amfs_core.layers.joined_log import JoinedLog
+from amfs_core.layers.route_table import RouteTable
+from amfs_core.parallel import each
+from amfs_core.storage import (
+    BatchingAdapter,
+    Doorbell,
+    Lag,
+    LoggedAdapter,
+    ObjectInfo,
+    StorageAdapter,
+    WrappedAdapter,
+    lags_of,
+    origin_of,
+)
+
+if TYPE_CHECKING:
+    from amfs_core.doctor import Check
+
+_AT_ONCE = 16
+
+
+class Routed(WrappedAdapter):
+    """Keeps the memories under some entity paths in stores of their own, and the rest in `default`.
+
+        Routed({"scratch": SqliteAdapter("scratch.db")}, default=S3Adapter("my-bucket"))
+
+    A route is an entity path and holds in every namespace, for all paths below it unless a longer
+    one does. The memory `e/k` goes with the route `e/k`. Outcomes stay in the default store. What a
+    store has under a path that is routed elsewhere is not seen; `amfs copy` moves it.
+
+    A listing costs what it costs in each store that can have something under the prefix. Closing it
+    closes the stores. Raises `ConfigurationError` for a path that cannot be one.
+    """
+
+    def __init__(self, routes: Mapping[str, StorageAdapter], default: StorageAdapter) -> None:
+        self._table = RouteTable(routes, default)
+        self._stores = self._table.stores
+        super().__init__(default)
+        self.backend_type = "routed"
+        self.routes = dict(routes)
+        self.paged = any(getattr(store, "paged", True) for store in self._stores)
+        timeouts = [getattr(store, "timeout", None) for store in self._stores]
+        self.__dict__.pop("timeout", None)
+        if None not in timeouts:
+            self.timeout = max(cast("list[float]", timeouts))
+
+    @property
+    def location(self) -> str | None:
+        """The stores' locations; None where one has none."""
+        routes = [(under, getattr(store, "location", None)) for under, store in self.routes.items()]
+        default = super().location
+        if default is None or any(place is None for _, place in routes):
+            return None
+        return f"routed:{default}{''.join(f' {under}={place}' for under, place in routes)}"
+
+    @property
+    def origin(self) -> StorageAdapter:
+        """The same routes to the stores without what keeps copies of their objects."""
+        origins = {under: origin_of(store) for under, store in self.routes.items()}
+        default = origin_of(self.inner)
+        if default is self.inner and all(origins[one] is self.routes[one] for one in origins):
+            return self
+        return Routed(origins, default)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Create in the store that the key belongs to."""
+        return self._table.store(key).create(key, data)
+
+    def get(self, key: str) -> bytes | None:
+        """Get from the store that the key belongs to."""
+        return self._table.store(key).get(key)
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Get each from its store, one store after the other."""
+        for store, some in self._table.by_store(keys):
+            yield from store.get_many(some)
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield what belongs to each store, in byte order over all of them."""
+        listings = [
+            (store, store.list(place, start_after)) for store, place in self._table.places(prefix)
+        ]
+        if len(listings) == 1:
+            return listings[0][1]
+        owned = (self._own(store, infos) for store, infos in listings)
+        return heapq.merge(*owned, key=lambda info: info.key.encode())
+
+    def _own(self, store: StorageAdapter, infos: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
+        """Leave out what belongs to another store."""
+        return (info for info in infos if self._table.store(info.key) is store)
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Replace in the store that the key belongs to."""
+        self._table.store(key).replace(key, data)
+
+    def delete(self, key: str) -> None:
+        """Delete from the store that the key belongs to."""
+        self._table.store(key).delete(key)
+
+    def doorbell(self, prefix: str) -> Doorbell | None:
+        """Return what rings when a store does that can have something under the prefix."""
+        return joined([store.doorbell(place) for store, place in self._table.places(prefix)])
+
+    def close(self) -> None:
+        """Close all stores."""
+        for store in self._stores:
+            store.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Routed, (self.routes, self.inner)
+
+    def __repr__(self) -> str:
+        return f"Routed({self.routes!r}, default={self.inner!r})"
+
+    # -- what not every store has ------------------------------------------------------------
+
+    def _has(self, name: str) -> bool:
+        if name == "checks":
+            return True
+        there = [hasattr(store, name) for store in self._stores]
+        return all(there) if name == "changes" else any(there)
+
+    def _create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+        created: list[str] = []
+        for store, keys in self._table.by_store(objects):
+            if hasattr(store, "create_many"):
+                some = {key: objects[key] for key in keys}
+                created += cast("BatchingAdapter", store).create_many(some)
+            else:
+                created += _created_each(store, keys, objects)
+        return created
+
+    def _changes(self) -> JoinedLog:
+        logs = [cast("LoggedAdapter", store).changes() for store in self._stores]
+        return JoinedLog(logs, lambda index, key: self._table.store(key) is self._stores[index])
+
+    def _checks(self) -> Iterator[Check]:
+        yield from checks_of(self.inner)
+        for under, store in self.routes.items():
+            yield from labelled(f"route {under}", checks_of(store))
+
+    def _mirror_lags(self) -> Sequence[Lag]:
+        return [lag for store in self._stores for lag in lags_of(store)]
+
+
+def _created_each(
+    store: StorageAdapter, keys: list[str], objects: Mapping[str, bytes]
+) -> Iterator[str]:
+    """Yield the keys of the objects that were created in a store that creates none together."""
+    for done in each(lambda key: store.create(key, objects[key]), keys, _AT_ONCE):
+        with contextlib.suppress(AMFSError):  # why, `create` will say
+            if done.result():
+                yield done.item
