@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import NamedTuple
 
+from amfs_core.mounts import mount_of
+
 DIRECTORY = ".amfs-changes"
 """Beside the objects of a store. No escaped name begins with a dot, so no object is ever in it."""
 
@@ -309,8 +311,6 @@ def _boot() -> str | None:
 
 def _is_local(path: str) -> bool:
     """True on a file system that only this machine uses, as far as is known."""
-    from amfs_core.doctor import mount_of
-
     mount = mount_of(path)
     return mount is not None and mount.kind in _LOCAL
 

@@ -20,12 +20,12 @@ from amfs_core.doctor import (
     Diagnosis,
     Trial,
     lasting,
-    mount_of,
     ok,
     problem,
     size_text,
     warning,
 )
+from amfs_core.mounts import mount_of
 from amfs_local.filesystem_probe import Abilities
 
 if TYPE_CHECKING:

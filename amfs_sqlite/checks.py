@@ -20,12 +20,12 @@ from amfs_core.doctor import (
     Diagnosis,
     Trial,
     lasting,
-    mount_of,
     ok,
     problem,
     size_text,
     warning,
 )
+from amfs_core.mounts import mount_of
 
 if TYPE_CHECKING:
     from amfs_sqlite.adapter import SqliteAdapter

@@ -14,7 +14,6 @@ from amfs_core.doctor.check import (
     warning,
 )
 from amfs_core.doctor.disk import LITTLE_SPACE, lasting, size_text
-from amfs_core.doctor.mounts import Mount, mount_of
 from amfs_core.doctor.probe import Trial, checks_of
 
 __all__ = [
@@ -23,13 +22,11 @@ __all__ = [
     "Check",
     "Diagnosable",
     "Diagnosis",
-    "Mount",
     "Trial",
     "checks_of",
     "examine",
     "labelled",
     "lasting",
-    "mount_of",
     "ok",
     "problem",
     "refused",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amfs_core.doctor.check import Diagnosis, ok, warning
-from amfs_core.doctor.mounts import Mount
+from amfs_core.mounts import Mount
 
 LITTLE_SPACE = 100 * 1024 * 1024
 """Bytes; a disk with less is warned of."""

@@ -172,7 +172,7 @@ def test_a_file_system_is_known_by_its_type(
     table = tmp_path / "mounts"
     here = str(root).replace(" ", "\\040")
     table.write_text(f"/dev/root / ext4 rw 0 0\ngarbage\n{line.format(root=here)}\n")
-    monkeypatch.setattr("amfs_core.doctor.mounts._TABLE", str(table))
+    monkeypatch.setattr("amfs_core.mounts._TABLE", str(table))
     found = by_name(diagnose(store=str(root)))["file system"]
     assert found.verdict == verdict
     assert words in found.hint
@@ -421,7 +421,7 @@ def test_a_sqlite_file_on_a_network_file_system_is_a_problem(
 ) -> None:
     table = tmp_path / "mounts"
     table.write_text(f"/dev/root / ext4 rw 0 0\nhost:/y {tmp_path} nfs4 rw 0 0\n")
-    monkeypatch.setattr("amfs_core.doctor.mounts._TABLE", str(table))
+    monkeypatch.setattr("amfs_core.mounts._TABLE", str(table))
     found = by_name(diagnose(store=f"sqlite:///{tmp_path}/store.db"))
     assert problems(found.values()) == ["file system"]
     assert "bucket for several" in found["file system"].hint

@@ -27,7 +27,18 @@ BY_NAME = {
 """Modules that are imported past the door, and why."""
 
 ADAPTERS_MAY_USE = {
-    *("errors", "fork", "arguments", "spelling", "parallel", "flag", "format", "storage", "doctor"),
+    *(
+        "errors",
+        "fork",
+        "mounts",
+        "arguments",
+        "spelling",
+        "parallel",
+        "flag",
+        "format",
+        "storage",
+        "doctor",
+    ),
     "testing",
 }
 

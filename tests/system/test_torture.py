@@ -41,7 +41,7 @@ def test_nothing_is_lost_doubled_or_out_of_order(
     assert report.operations >= 300 - report.kills  # one may be cut off with its record
     assert (report.kills, report.server_kills) == (6, int(store not in ("local", "sqlite")))
     assert sum(report.faults.values()) > 50
-    assert report.acknowledged > 200
+    assert report.acknowledged > 150  # the impatient give up while the server is down
     assert report.delivered >= report.versions
 
 
