@@ -347,7 +347,7 @@ def _parsed(text: bytes, offset: int) -> _Line | None:
         if int(check, 16) != zlib.crc32(rest):
             return None
         name = key.decode()
-        if any(part in ("", ".", "..") for part in name.split("/")):
+        if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
             return None
         return _Line(offset, int(stamp), name)
     except ValueError:

@@ -198,9 +198,10 @@ def test_forged_lines_name_nothing_that_is_not_there(
 ) -> None:
     (tmp_path / "secret").write_bytes(b"x")
     with file_of(adapter).open("ab") as file:
-        for key in ("none.json", "../secret", "/etc/passwd", "", "a//b", "."):
+        for key in ("none.json", "../secret", "/etc/passwd", "", "a//b", ".", "a\0b"):
             file.write(module._line(module._now(), key))
     assert named(log, position) == []
+    assert log.position(make=True) is not None
 
 
 @pytest.mark.parametrize("kept", [0, 10, 80, 200])
