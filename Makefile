@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types quick coverage pytest test-model fuzz servers network peers bench bench-quick bench-load bench-compare portability torture backup-torture format clean
+.PHONY: help demo test lint types quick coverage pytest test-model fuzz servers network peers bench bench-quick bench-load bench-compare portability torture backup-torture frameworks format clean
 
 help:
 	@echo "make demo         import real text, race two agents, look around"
@@ -21,6 +21,7 @@ help:
 	@echo "make portability  the conformance kit and a short torture per server; writes docs/servers.md"
 	@echo "make torture      16 processes x 1000 operations per store, faults, kills, crashes"
 	@echo "make backup-torture  50 kills of each kind while backups are made and restored"
+	@echo "make frameworks   the page of each framework, with its extra alone"
 	@echo "make test-model   search by meaning, with a real model (large to install)"
 	@echo "make format       rewrite the sources in the house style"
 
@@ -116,12 +117,26 @@ bench-compare: $(VENV)/dev
 portability: $(VENV)/dev servers
 	$(BIN)/python -m tests.support.portability
 
+# The page of each framework with its extra alone, in an environment of its own.
+FRAMEWORKS := langgraph openai-agents anthropic pydantic-ai agent-framework
+frameworks: $(FRAMEWORKS:%=.frameworks/%/done)
+	@for name in $(FRAMEWORKS); do \
+		.frameworks/$$name/bin/python -W ignore tests/support/page_alone.py docs/$$name.md || exit 1; \
+	done
+
+.frameworks/%/done: pyproject.toml constraints.txt
+	@echo "making .frameworks/$* ..."
+	$(PYTHON) -m venv .frameworks/$*
+	.frameworks/$*/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(VENV)-model .peers .amfs-demo build dist
+	rm -rf $(VENV) $(VENV)-model .peers .frameworks .amfs-demo build dist
 
 $(VENV)/app: pyproject.toml constraints.txt
 	@echo "making $(VENV) and installing into it ..."
