@@ -293,19 +293,27 @@ class VersionLog:
         known = (self.cache.head(address) or NONE_KNOWN).version
         for look in range(1, _LOOKS + 1):
             last = max(known, max(self.listed(address), default=0))
-            if last == known or self.get(address, last) is not None:
+            may_lack = last > known and look < _LOOKS
+            entries = list(self.span(address, range(1, last + 1), may_lack_last=may_lack))
+            if len(entries) == last:
                 break
             _back_off(look + 3)
-        return list(self.span(address, range(1, last + 1)))
+        return entries
 
-    def span(self, address: Address, numbers: range) -> Iterator[MemoryEntry]:
+    def span(
+        self, address: Address, numbers: range, *, may_lack_last: bool = False
+    ) -> Iterator[MemoryEntry]:
         """Yield the versions with these numbers in their order. 1 request for each that is not
-        known yet, many at a time. Raises `CorruptEntryError` when one is missing or damaged."""
+        known yet, many at a time. Raises `CorruptEntryError` when one is missing or damaged, but
+        for the last if that `may_lack_last`."""
         for first in range(0, len(numbers), PAGE):  # a number that is a forgery may be a huge one
             page = numbers[first : first + PAGE]
             found = dict(self.get_each((address, version) for version in page))
             for version in page:
-                yield found.get((address, version)) or self.missing(address, version)
+                entry = found.get((address, version))
+                if entry is None and may_lack_last and version == numbers[-1]:
+                    return
+                yield entry or self.missing(address, version)
 
     def get_each(
         self, wanted: Iterable[tuple[Address, int]]

@@ -493,7 +493,7 @@ def test_a_bucket_that_was_cut_off_is_caught_up(minio: Server, tmp_path: Path, w
     with FaultProxy(minio.endpoint_url) as proxy:
         place = Place.on(minio, minio.new_bucket(), proxy.endpoint_url)
         store = Layered(primary, mirrors=[Mirror(place.adapter(), wait)])
-        with AgentMemory("a", adapter=store, patience=0.5, owns_adapter=True) as memory:
+        with AgentMemory("a", adapter=store, patience=3.0, owns_adapter=True) as memory:
             memory.write("e", "before", "secret")
             if not wait:
                 until(lambda: not lags_of(store)[0].waiting)
