@@ -18,11 +18,13 @@ class AMFSError(Exception):
     `problem` says what is wrong, `hint` what to do about it, and the error's text is both. `code`
     names the kind of error for programs and never changes; `written` says what the call that failed
     has written. `retry_after` is how many seconds the store asked to be left alone, when it did.
-    Attributes that do not apply are None.
+    `of_layer` says that a store answered, and another one behind it did not. Attributes that do not
+    apply are None.
     """
 
     code: ClassVar[str] = "error"
     written: Written = "nothing"
+    of_layer: bool = False
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -159,7 +160,7 @@ class Layered(WrappedAdapter):
         """Replace in the waited mirrors and then in the primary, so that a purge that stops in
         between is known not to be done; then in the other mirrors."""
         for mirror in self._waited:
-            mirror.client.replace(key, data)
+            mirror.write(partial(mirror.client.replace, key, data))
         self._written(lambda: self.inner.replace(key, data))
         if self._cache is not None:
             self._cache.forget(key)
@@ -168,7 +169,7 @@ class Layered(WrappedAdapter):
     def delete(self, key: str) -> None:
         """Delete from the waited mirrors, the primary, and the other mirrors."""
         for mirror in self._waited:
-            mirror.adapter.delete(key)
+            mirror.write(partial(mirror.adapter.delete, key))
         self._written(lambda: self.inner.delete(key))
         if self._cache is not None:
             self._cache.forget(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from amfs_core.errors import (
@@ -196,10 +196,22 @@ class WaitedMirror(MirrorStore):
             self.create(key, body, primary)
         except AMFSError as error:
             self.error = error
-            raise OutcomeUnknownError(
+            unknown = OutcomeUnknownError(
                 f"{key} is in the primary store, but it is unknown whether it is in {self.name}: "
                 f"{error.problem}",
                 hint=error.hint,
                 object_key=key,
-            ) from error
+            )
+            unknown.of_layer = True
+            raise unknown from error
+        self.error = None
+
+    def write(self, work: Callable[[], None]) -> None:
+        """Do what is done here before it is in the primary."""
+        try:
+            work()
+        except AMFSError as error:
+            self.error = error
+            error.of_layer = True
+            raise
         self.error = None

@@ -313,10 +313,9 @@ class StoreClient:
     def _failed(self, error: AMFSError, kind: str, sent: float, written: int = 0) -> None:
         """Count a request that ended with an error, and note whether that was an answer."""
         self.meter.add(kind, 0, written)
-        # One layer of a store that is known to be down says nothing of the others.
-        if isinstance(error, BackendUnavailableError | OutcomeUnknownError) and not isinstance(
-            error, CircuitOpenError
-        ):
+        # One layer of a store that is down says nothing of the others.
+        of_layer = error.of_layer or isinstance(error, CircuitOpenError)
+        if isinstance(error, BackendUnavailableError | OutcomeUnknownError) and not of_layer:
             self._breaker.failed(error, sent)
         else:
             self._breaker.answered()

@@ -28,7 +28,7 @@ from amfs_core.errors import (
 )
 from amfs_core.layers import Layered, Mirror, backlog
 from amfs_core.memory import AgentMemory
-from amfs_core.storage import StorageAdapter, WrappedAdapter, breaker, lags_of
+from amfs_core.storage import StorageAdapter, StoreClient, WrappedAdapter, breaker, lags_of
 from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import in_forked_child
 from amfs_core.upkeep.copy import copy
@@ -556,3 +556,25 @@ def test_the_doctor_looks_at_every_store_and_compares(tmp_path: Path) -> None:
     copy(primary, mirror)
     found = {one.name: one for one in examine(checks_of(store))}
     assert found["mirror 1: lag"].found == "of all objects, none is missing"
+
+
+@pytest.mark.parametrize("verb", ["create", "replace", "delete"])
+def test_failures_of_a_waited_mirror_say_nothing_of_the_primary(tmp_path: Path, verb: str) -> None:
+    """However many there are, reads go on."""
+    broken = FaultyAdapter(ModelAdapter())
+    store = Layered(local(tmp_path / "p"), mirrors=[Mirror(broken, wait=True)])
+    client = StoreClient(store, patience=0.01)
+    client._breaker._least_seconds = 0.01
+    assert client.create("a.json", b"one")
+    for kind in ("create", "get", "replace", "delete"):
+        broken.inject(Fault.UNAVAILABLE, on=kind, times=10_000)
+    for number in range(200):
+        with pytest.raises(AMFSError):
+            if verb == "create":
+                client.create(f"{number}.json", b"one")
+            elif verb == "replace":
+                client.replace("a.json", b"two")
+            else:
+                client.delete("a.json")
+    assert not client.is_down
+    assert client.get("a.json") == b"one"
