@@ -17,6 +17,7 @@ from amfs_agents.chains.records import (
     is_result,
 )
 from amfs_agents.chains.step_watch import StepWatch
+from amfs_agents.fields import value
 from amfs_agents.names import segment
 from amfs_agents.sequence import Sequence
 from amfs_core import arguments
@@ -61,7 +62,7 @@ class Chain:
         with a `step_id` a listing more. Raises `ChainClosedError`, `InvalidValueError` for what
         JSON cannot carry, before anything is written, and what `AgentMemory.write` raises.
         """
-        step = _fields(kind=arguments.text(kind, "kind"), content=content, metadata=metadata)
+        step = value(kind=arguments.text(kind, "kind"), content=content, metadata=metadata)
         values.copied(step, "step")
         start = self._begun().branched_from
         entry = self._steps.append(step, write_id=step_id, follows=self._refuse_result)
@@ -132,7 +133,7 @@ class Chain:
         To close it again with the same result returns that. The cost of `append`, and 1 request.
         Raises `ChainClosedError` when it was closed with another result, and what `append` raises.
         """
-        closing = {"closed": True, **_fields(result=result, metadata=metadata)}
+        closing = {"closed": True, **value(result=result, metadata=metadata)}
         closing = values.copied(closing, "result")
         self._begun()
         try:
@@ -169,9 +170,7 @@ class Chain:
         1 request, and a read more the first time. What two processes set at the same time is both
         kept.
         """
-        told = _fields(
-            goal=None if goal is None else arguments.text(goal, "goal"), metadata=metadata
-        )
+        told = value(goal=None if goal is None else arguments.text(goal, "goal"), metadata=metadata)
         self._update(lambda old: {**old, **told})
 
     def delete(self) -> int:
@@ -247,7 +246,3 @@ class Chain:
                 entity_path=before.entity_path,
                 key=before.key,
             )
-
-
-def _fields(**given: Any) -> dict[str, Any]:
-    return {name: field for name, field in given.items() if field is not None}

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from amfs_agents.fields import record
 from amfs_agents.names import unsegment
-from amfs_core.errors import AMFSError, InvalidValueError
+from amfs_core.errors import AMFSError
 from amfs_core.format import MemoryEntry
 
 
@@ -37,7 +38,7 @@ class Step:
     @classmethod
     def of(cls, entry: MemoryEntry, after: int = 0) -> Step:
         """Return the step that a memory holds, in a branch from the step `after`."""
-        value = record(entry, "step", kind=str)
+        value = record(entry, "step", "chains", kind=str)
         return cls(
             after + int(entry.key),
             value["kind"],
@@ -61,7 +62,7 @@ class Result:
     @classmethod
     def of(cls, entry: MemoryEntry) -> Result:
         """Return the result that a memory holds."""
-        value = record(entry, "result", closed=bool)
+        value = record(entry, "result", "chains", closed=bool)
         return cls(
             value.get("result"),
             value.get("metadata"),
@@ -94,7 +95,7 @@ class About:
     @classmethod
     def of(cls, entry: MemoryEntry) -> About:
         """Return what a memory says about a chain."""
-        value = record(entry, "description of a chain", created_at=str)
+        value = record(entry, "description of a chain", "chains", created_at=str)
         start = value.get("branched_from")
         closed_at = value.get("closed_at")
         return cls(
@@ -111,16 +112,3 @@ class About:
 def is_result(entry: MemoryEntry) -> bool:
     """True for the memory that closes a chain."""
     return type(entry.value) is dict and entry.value.get("closed") is True
-
-
-def record(entry: MemoryEntry, what: str, **kinds: type) -> dict[str, Any]:
-    """Return the value of a memory, if it is an object that has these fields."""
-    found = entry.value
-    if type(found) is dict and all(type(found.get(name)) is kind for name, kind in kinds.items()):
-        return found
-    raise InvalidValueError(
-        f"{entry.entity_path}/{entry.key} is not a {what}",
-        hint="delete it, or keep chains under another path",
-        entity_path=entry.entity_path,
-        key=entry.key,
-    )

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from amfs_agents.conversations.records import About, Chunk, Turn, value
+from amfs_agents.conversations.records import About, Chunk, Turn
+from amfs_agents.fields import value
 from amfs_agents.names import segment
 from amfs_agents.sequence import Sequence
 from amfs_core import arguments

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from amfs_agents.fields import record
 from amfs_agents.names import unsegment
-from amfs_core.errors import InvalidValueError
 from amfs_core.format import MemoryEntry
 
 
@@ -33,7 +33,7 @@ class Turn:
     @classmethod
     def of(cls, entry: MemoryEntry) -> Turn:
         """Return the turn that a memory holds."""
-        value = _record(entry, "turn", role=str)
+        value = record(entry, "turn", "conversations", role=str)
         return cls(
             int(entry.key),
             value["role"],
@@ -77,7 +77,7 @@ class Chunk:
     @classmethod
     def of(cls, entry: MemoryEntry) -> Chunk:
         """Return the chunk that a memory holds."""
-        value = _record(entry, "chunk", first=int, last=int)
+        value = record(entry, "chunk", "conversations", first=int, last=int)
         return cls(
             int(entry.key),
             value["first"],
@@ -114,7 +114,13 @@ class About:
     @classmethod
     def of(cls, entry: MemoryEntry) -> About:
         """Return what a memory says about a conversation."""
-        value = _record(entry, "description of a conversation", created_at=str, last_activity=str)
+        value = record(
+            entry,
+            "description of a conversation",
+            "conversations",
+            created_at=str,
+            last_activity=str,
+        )
         user, agent = entry.entity_path.split("/")[-2:]
         return cls(
             unsegment(user),
@@ -127,20 +133,3 @@ class About:
             datetime.fromisoformat(value["created_at"]),
             datetime.fromisoformat(value["last_activity"]),
         )
-
-
-def value(**fields: Any) -> dict[str, Any]:
-    """Return fields as the value of a memory, without those that are None."""
-    return {name: field for name, field in fields.items() if field is not None}
-
-
-def _record(entry: MemoryEntry, what: str, **kinds: type) -> dict[str, Any]:
-    found = entry.value
-    if type(found) is dict and all(type(found.get(name)) is kind for name, kind in kinds.items()):
-        return found
-    raise InvalidValueError(
-        f"{entry.entity_path}/{entry.key} is not a {what}",
-        hint="delete it, or keep conversations under another path",
-        entity_path=entry.entity_path,
-        key=entry.key,
-    )

@@ -1,0 +1,30 @@
+"""Records with named fields, as the values of memories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amfs_core.errors import InvalidValueError
+from amfs_core.format import MemoryEntry
+
+
+def value(**fields: Any) -> dict[str, Any]:
+    """Return fields as the value of a memory, without those that are None."""
+    return {name: field for name, field in fields.items() if field is not None}
+
+
+def record(entry: MemoryEntry, what: str, among: str, **kinds: type) -> dict[str, Any]:
+    """Return the value of a memory, if it is an object that has these fields.
+
+    Raises `InvalidValueError` for anything else, which says that it is not a `what`, and that what
+    it is `among` belongs under another path.
+    """
+    found = entry.value
+    if type(found) is dict and all(type(found.get(name)) is kind for name, kind in kinds.items()):
+        return found
+    raise InvalidValueError(
+        f"{entry.entity_path}/{entry.key} is not a {what}",
+        hint=f"delete it, or keep {among} under another path",
+        entity_path=entry.entity_path,
+        key=entry.key,
+    )
