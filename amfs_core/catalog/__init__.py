@@ -2,7 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
-from amfs_core.catalog.contract import Catalog, CatalogLost, Held, Version
+from amfs_core.catalog.contract import (
+    Catalog,
+    CatalogLost,
+    CatalogUnavailable,
+    Held,
+    Index,
+    IndexHealth,
+    Known,
+    SharedCatalog,
+    Version,
+)
 from amfs_core.catalog.embedder import Embedder
 from amfs_core.catalog.filters import Filters
 from amfs_core.catalog.hit import SearchHit
@@ -13,11 +23,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Catalog",
     "CatalogLost",
+    "CatalogUnavailable",
     "Embedder",
     "Filters",
     "Held",
+    "Index",
+    "IndexHealth",
+    "Known",
     "Search",
     "SearchHit",
+    "SharedCatalog",
     "Version",
 ]
 

@@ -28,7 +28,7 @@ from amfs_core.storage import (
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, VersionLog
 
 if TYPE_CHECKING:
-    from amfs_core.catalog import Embedder, Search
+    from amfs_core.catalog import Embedder, Index, Search
 
 
 class Namespace:
@@ -40,7 +40,7 @@ class Namespace:
     others nothing.
 
     Safe to share between threads, and usable after a fork. It closes when the last handle on it
-    does; an adapter that it owns closes with it. The arguments are those of `AgentMemory`.
+    does; an adapter or index that it owns closes with it. The arguments are those of `AgentMemory`.
     """
 
     def __init__(
@@ -53,6 +53,8 @@ class Namespace:
         embedder: Embedder | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES,
+        index: Index | None = None,
+        owns_index: bool = False,
     ) -> None:
         check_adapter(adapter)
         self.adapter = adapter
@@ -72,6 +74,8 @@ class Namespace:
             )
         self.embedder = embedder
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self.index = index
+        self.owns_index = owns_index
         self.is_closed = False
         self.tended: datetime | None = None  # since when outcomes have not been looked after
         self._search: Search | None = None
@@ -93,8 +97,11 @@ class Namespace:
 
     @property
     def keeps_catalog(self) -> bool:
-        """Whether there is a catalog, of this process or on disk, that may hold contents."""
-        return self._search is not None or self.cache_dir is not None
+        """Whether there is a catalog, of this process, on disk or of many, that may hold
+        contents."""
+        return (
+            self._search is not None or self.cache_dir is not None or self.index is not None
+        )
 
     def join(self, handle: Hashable) -> bool:
         """Count a handle; False, and nothing done, when the last one has closed this engine."""
@@ -119,6 +126,8 @@ class Namespace:
             search.close()
         if self.owns_adapter:
             self.adapter.close()
+        if self.owns_index and self.index is not None:
+            self.index.close()
 
     def search(self) -> Search:
         """Return the catalog's search, made when it is first asked for."""
@@ -128,7 +137,9 @@ class Namespace:
             # on before the handler has ended. It gets a catalog of its own.
             from amfs_core.catalog import Search
 
-            return Search(self.versions, None, self.embedder, is_for_one_call=True)
+            return Search(
+                self.versions, None, self.embedder, index=self.index, is_for_one_call=True
+            )
         if search is None:
             # By another thread: a signal handler that interrupts an import of its own thread gets
             # half of the module, but it can wait for the import of another.
@@ -137,7 +148,7 @@ class Namespace:
             if self._search is None:
                 from amfs_core.catalog import Search  # SQLite: not before it is needed
 
-                made = Search(self.versions, self.cache_dir, self.embedder)
+                made = Search(self.versions, self.cache_dir, self.embedder, index=self.index)
                 if self._search is None:  # a signal handler may have been quicker
                     self._search = made
             return self._search

@@ -1,0 +1,114 @@
+"""The index of terms in the database, at one moment, for one filter."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from amfs_core.catalog.words import AROUND, Place
+from amfs_core.ranking import Postings
+from amfs_core.ranking.postings import BLOCK_BITS, BYTES
+from amfs_postgres.connections import Link
+from amfs_postgres.index.conditions import Condition
+from amfs_postgres.index.statements import Statements
+
+_PLACE = "m.id, m.path, m.written_at, m.prefix"
+
+
+class StoredTerms:
+    """A `TermIndex` in a transaction that sees one state throughout."""
+
+    def __init__(self, link: Link, statements: Statements, store: int, where: Condition) -> None:
+        self._link = link
+        self._statements = statements
+        self._store = store
+        self._where = where
+        self._held: dict[str, Postings] = {}  # of terms that were read whole
+
+    def satisfying_up_to(self, most: int) -> int:
+        ((count,),) = self._rows(
+            f"SELECT count(*) FROM (SELECT FROM {{memory}} m WHERE {self._where.where} "
+            "LIMIT %s) AS among",
+            (*self._where.parameters, most),
+        )
+        return int(count)
+
+    def sequence(self) -> list[tuple[Place, int]]:
+        rows = self._rows(
+            f"SELECT {_PLACE}, m.length FROM {{memory}} m WHERE {self._where.where} "
+            "ORDER BY m.path, m.written_at, m.prefix",
+            self._where.parameters,
+        )
+        return [(row[:4], row[4]) for row in rows]
+
+    def totals(self) -> tuple[int, int]:
+        ((memories, length),) = self._rows(
+            "SELECT memories, length FROM {total} WHERE store = %s", (self._store,)
+        )
+        return memories, length
+
+    def holders(self, terms: Sequence[str]) -> dict[str, int]:
+        # The size of a value is known without reading the value.
+        rows = self._rows(
+            "SELECT term, sum(octet_length(postings))::bigint FROM {posting} "
+            "WHERE store = %s AND term = ANY(%s) GROUP BY term",
+            (self._store, list(terms)),
+        )
+        return {term: size // BYTES for term, size in rows}
+
+    def postings(
+        self, terms: Sequence[str], ids: Collection[int] | None
+    ) -> dict[str, Postings]:
+        found = {term: self._held[term] for term in terms if term in self._held}
+        missing = [term for term in terms if term not in found]
+        if not missing:
+            return found
+        statement = "SELECT term, postings FROM {posting} WHERE store = %s AND term = ANY(%s)"
+        parameters: tuple[Any, ...] = (self._store, missing)
+        if ids is not None:
+            statement += " AND block = ANY(%s::int[])"
+            parameters += (sorted({id >> BLOCK_BITS for id in ids}),)
+        blocks: dict[str, list[bytes]] = {}
+        for term, block in self._rows(statement, parameters):
+            blocks.setdefault(term, []).append(block)
+        read = {term: Postings(held) for term, held in blocks.items()}
+        if ids is None:
+            self._held.update(read)
+        return found | read
+
+    def satisfying(self, ids: Iterable[int]) -> list[Place]:
+        return self._rows(
+            f"SELECT {_PLACE} FROM {{memory}} m WHERE m.id = ANY(%s::bigint[]) AND {self._where.where}",
+            (list(ids), *self._where.parameters),
+        )
+
+    def around(self, seeds: Sequence[Place]) -> list[list[Place]]:
+        sides = " UNION ALL ".join(
+            f"(SELECT {after} AS after, {_PLACE} FROM {{memory}} m WHERE m.store = %s "
+            f'AND m.path = seed.path COLLATE "C" AND (m.written_at, m.prefix) {side} '
+            '(seed.written_at COLLATE "C", seed.prefix COLLATE "C") '
+            f"ORDER BY m.written_at {order}, m.prefix {order} LIMIT {AROUND})"
+            for after, side, order in (("false", "<", "DESC"), ("true", ">", "ASC"))
+        )
+        rows = self._rows(
+            "SELECT seed.number, beside.* FROM unnest(%s::text[], %s::text[], %s::text[]) "
+            "WITH ORDINALITY AS seed (path, written_at, prefix, number) "
+            f"CROSS JOIN LATERAL ({sides}) AS beside",
+            (
+                *([seed[column] for seed in seeds] for column in (1, 2, 3)),
+                self._store,
+                self._store,
+            ),
+        )
+        before: list[list[Place]] = [[] for _ in seeds]
+        after: list[list[Place]] = [[] for _ in seeds]
+        for number, is_after, *place in rows:
+            (after if is_after else before)[number - 1].append(tuple(place))  # type: ignore[arg-type]
+        order = lambda place: place[2:]  # noqa: E731
+        return [
+            [*sorted(one, key=order), seed, *sorted(other, key=order)]
+            for one, seed, other in zip(before, seeds, after, strict=True)
+        ]
+
+    def _rows(self, statement: str, parameters: tuple[Any, ...]) -> list[Any]:
+        return self._statements.rows(self._link, statement, parameters)
