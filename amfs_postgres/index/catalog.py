@@ -76,7 +76,7 @@ class PostgresCatalog:
         if embedder is not None:
             from amfs_postgres.index.vectors import Vectors
 
-            self._vectors = Vectors(embedder, index)
+            self._vectors = Vectors(embedder, index, versions.layout)
         self._number = 0
         self._losses = 0
         self._kept: dict[tuple[str, int], float] = {}
@@ -363,7 +363,9 @@ class PostgresCatalog:
                 return self._of(link, store, words.search(index, query, limit))
             wide = max(fusion.CANDIDATES, limit)
             by_words = words.search(index, query, wide)
-            compared = vectors.compare(link, store, where, wanted, wide)
+            compared = vectors.compare(
+                link, store, where, wanted, wide, [id for id, _ in by_words]
+            )
             candidates = {id for id, _ in (*by_words, *compared.nearest)}
             best = fusion.fused(by_words, compared.of(candidates), compared.average)
             return self._of(link, store, best[:limit])

@@ -135,10 +135,11 @@ class PostgresIndex:
 
     def tend(self) -> None:
         """Remove what nobody uses any more, and make the indexes of vectors that are due."""
-        self.sweep()
-        from amfs_postgres.index.vectors import tend
+        from amfs_postgres.index import vectors
 
-        tend(self)
+        self.sweep()
+        with suppress(CatalogLost):  # there is none yet
+            vectors.tend(self)
 
     def version(self) -> int:
         """Return the version of the tables, 0 when there are none."""
@@ -184,6 +185,17 @@ class PostgresIndex:
             if is_missing(error):  # somebody removed it
                 self._schema.forget()
                 raise CatalogLost from error
+            text = self._dsn.redacted(said(error))
+            raise translated(error, f"the index: {text}", "", "reach", self.server) from error
+
+    def alone(self, work: Callable[[Link], T]) -> T:
+        """Return `work(link)` on a connection of its own, which waits as long as it takes."""
+        try:
+            with self._connections.connect() as link:
+                link.limit = None
+                self.statements.sent += 1
+                return work(link)
+        except psycopg.Error as error:
             text = self._dsn.redacted(said(error))
             raise translated(error, f"the index: {text}", "", "reach", self.server) from error
 

@@ -25,6 +25,10 @@ class Statements:
         self._texts: dict[str, bytes] = {}
         self.sent = 0
 
+    def name(self, table: str) -> str:
+        """Return a table of this release's layout, as it stands in a statement."""
+        return self._names[table]
+
     def rows(self, link: Link, statement: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
         """Return the rows of a statement. 1 request."""
         return self._sent(link, statement, parameters).fetchall()

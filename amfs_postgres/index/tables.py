@@ -129,10 +129,11 @@ _MIGRATIONS = (
             store bigint NOT NULL,
             embedder text NOT NULL,
             id bigint NOT NULL,
-            data bytea NOT NULL,
+            data real[] NOT NULL,
             PRIMARY KEY (store, embedder, id)
         )
         """,
+        "ALTER TABLE {schema}.vector_1 ALTER COLUMN data SET STORAGE EXTERNAL",
     ),
 )
 
