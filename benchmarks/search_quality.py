@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 from amfs_core.catalog import words as word_search
-from amfs_core.catalog.sqlite import fulltext
 from amfs_core.ranking import bm25, stems, terms
 from tests.support.recall import (
     Conversation,

@@ -7,14 +7,15 @@ knows that it was the same one all along.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from amfs_core.catalog.embedder import Embedder
 from amfs_core.catalog.filters import Filters
 from amfs_core.catalog.hit import SearchHit
-from amfs_core.changes import Page
+from amfs_core.changes import Listed, Page
 from amfs_core.errors import AMFSError
 from amfs_core.format import Address, MemoryEntry
 
@@ -146,7 +147,7 @@ class Known(NamedTuple):
     listed: int = 0
     listed_age: float = 0.0
     position: str | None = None
-    again: Page = {}
+    again: Mapping[str, Listed] = MappingProxyType({})
     due_in: float = 0.0
 
 

@@ -35,8 +35,8 @@ class Refresh:
     """What one refresh has found so far.
 
     Of a catalog that others use too (`is_shared`) nothing is dropped that only this process may not
-    read: the refresh raises. `damaged` are the versions that could not be taken in and are in nobody's way, and `refused`
-    says whether any may not be read.
+    read: the refresh raises. `damaged` are the versions that could not be taken in and are in
+    nobody's way, and `refused` says whether any may not be read.
     """
 
     def __init__(

@@ -121,7 +121,7 @@ class SharedLiveCatalog(LiveCatalog):
         if known.position is None or known.due_in <= 0:
             return False
         due = time.monotonic() + known.due_in
-        news = self._changes.since(Followed(scope, known.position, due, known.again))
+        news = self._changes.since(Followed(scope, known.position, due, dict(known.again)))
         if news is None:
             return False
         position, page = news

@@ -55,9 +55,7 @@ class TermIndex(Protocol):
     def holders(self, terms: Sequence[str]) -> dict[str, int]:
         """Return how many memories hold each of these terms; one that nobody holds may lack."""
 
-    def postings(
-        self, terms: Sequence[str], ids: Collection[int] | None
-    ) -> dict[str, Postings]:
+    def postings(self, terms: Sequence[str], ids: Collection[int] | None) -> dict[str, Postings]:
         """Return the postings of these terms; with `ids` at least those of these memories. A term
         that none of them holds may lack."""
 

@@ -99,9 +99,7 @@ class Namespace:
     def keeps_catalog(self) -> bool:
         """Whether there is a catalog, of this process, on disk or of many, that may hold
         contents."""
-        return (
-            self._search is not None or self.cache_dir is not None or self.index is not None
-        )
+        return self._search is not None or self.cache_dir is not None or self.index is not None
 
     def join(self, handle: Hashable) -> bool:
         """Count a handle; False, and nothing done, when the last one has closed this engine."""

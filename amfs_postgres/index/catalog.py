@@ -20,8 +20,8 @@ from amfs_core.catalog import (
     Known,
     SearchHit,
     Version,
+    words,
 )
-from amfs_core.catalog import words
 from amfs_core.changes import Page
 from amfs_core.errors import (
     AMFSError,
@@ -39,6 +39,7 @@ from amfs_postgres.index.statements import LOOKING, WRITING
 from amfs_postgres.index.storing import Storing
 from amfs_postgres.index.tables import LAYOUT
 from amfs_postgres.index.terms import StoredTerms
+from amfs_postgres.index.vectors import Question, Vectors
 
 if TYPE_CHECKING:
     from amfs_postgres.index.index import PostgresIndex
@@ -72,11 +73,7 @@ class PostgresCatalog:
         self._versions = versions
         self._layout = versions.layout
         self._statements = index.statements
-        self._vectors = None
-        if embedder is not None:
-            from amfs_postgres.index.vectors import Vectors
-
-            self._vectors = Vectors(embedder, index, versions.layout)
+        self._vectors = None if embedder is None else Vectors(embedder, index, versions.layout)
         self._number = 0
         self._losses = 0
         self._kept: dict[tuple[str, int], float] = {}
@@ -106,9 +103,7 @@ class PostgresCatalog:
         """Do nothing: the connections are the index's."""
 
     def _found_or_made(self, link: Link) -> int:
-        find = (
-            "SELECT id FROM {stores} WHERE layout = %s AND identity = %s AND NOT gone"
-        )
+        find = "SELECT id FROM {stores} WHERE layout = %s AND identity = %s AND NOT gone"
         for _ in range(2):
             for (number,) in self._statements.rows(link, find, (LAYOUT, self._identity)):
                 return int(number)
@@ -143,7 +138,11 @@ class PostgresCatalog:
 
     def keep(self, entity_path: str | None, number: int) -> None:
         """Say that a refresh is under way still. 1 request every 2 seconds."""
-        scope, store, now = looks.scope_text(self._layout, entity_path), self.current(), time.monotonic()
+        scope, store, now = (
+            looks.scope_text(self._layout, entity_path),
+            self.current(),
+            time.monotonic(),
+        )
         if now - self._kept.get((scope, number), 0.0) > looks.KEEP_SECONDS:
             self._kept = {(scope, number): now}
             self._run(lambda link: looks.keep(link, self._statements, store, scope, number))
@@ -363,9 +362,8 @@ class PostgresCatalog:
                 return self._of(link, store, words.search(index, query, limit))
             wide = max(fusion.CANDIDATES, limit)
             by_words = words.search(index, query, wide)
-            compared = vectors.compare(
-                link, store, where, wanted, wide, [id for id, _ in by_words]
-            )
+            ids = [id for id, _ in by_words]
+            compared = vectors.compare(link, Question(store, where, wanted, wide, ids))
             candidates = {id for id, _ in (*by_words, *compared.nearest)}
             best = fusion.fused(by_words, compared.of(candidates), compared.average)
             return self._of(link, store, best[:limit])
@@ -384,9 +382,8 @@ class PostgresCatalog:
         wanted = vectors.prepare(self._run, store, text)
 
         def rank(link: Link) -> list[tuple[_Found, float]]:
-            return self._of(
-                link, store, vectors.compare(link, store, where, wanted, limit).nearest[:limit]
-            )
+            compared = vectors.compare(link, Question(store, where, wanted, limit))
+            return self._of(link, store, compared.nearest)
 
         return self._hits(self._looked(rank), filters, at)
 
@@ -413,9 +410,7 @@ class PostgresCatalog:
         self, found: list[tuple[_Found, float]], filters: Filters, at: datetime
     ) -> list[SearchHit]:
         entries = self._entries([one for one, _ in found], filters, at)
-        return [
-            SearchHit(entry, score) for entry, (_, score) in zip(entries, found, strict=True)
-        ]
+        return [SearchHit(entry, score) for entry, (_, score) in zip(entries, found, strict=True)]
 
     def _entries(
         self, found: Iterable[_Found], filters: Filters, at: datetime
@@ -444,7 +439,7 @@ class PostgresCatalog:
     # -- asking ------------------------------------------------------------------------------
 
     def _lose(self, problem: str) -> NoReturn:
-        """Begin again on an empty catalog: what is in this one is wrong. Everybody else does too."""
+        """Begin again on an empty catalog, as what is in this one is wrong; so does everybody."""
         number = self.current()
         self._losses += 1
         if self._losses > _MOST_LOSSES:

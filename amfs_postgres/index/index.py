@@ -245,7 +245,7 @@ class PostgresIndex:
     # ----------------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = {
+        options: dict[str, Any] = {
             "name": self.name,
             "fallback": self.fallback,
             "timeout": self.timeout,

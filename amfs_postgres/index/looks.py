@@ -43,7 +43,9 @@ _KEEP = (
 )
 _FREE = "working = NULL, worker = NULL, working_since = NULL, working_until = NULL"
 _ENDED = "ended = %s, ended_at = working_since, position = %s, again = %s"
-_LISTED = "listed = %s, listed_at = working_since, due = clock_timestamp() + %s * interval '1 second'"
+_LISTED = (
+    "listed = %s, listed_at = working_since, due = clock_timestamp() + %s * interval '1 second'"
+)
 _MINE = "WHERE store = %s AND scope = %s AND working = %s"
 
 
@@ -70,9 +72,7 @@ def look(
     return known
 
 
-def begin(
-    link: Link, statements: Statements, store: int, scope: str, worker: str
-) -> int | None:
+def begin(link: Link, statements: Statements, store: int, scope: str, worker: str) -> int | None:
     """Take the lease of a path that nobody has; return the number of the refresh. 1 request."""
     rows = statements.rows(link, _BEGIN, (store, scope, worker, LEASE_SECONDS))
     return rows[0][0] if rows else None
@@ -102,7 +102,8 @@ def end(
     """Note a refresh that is done, and give up its lease. One whose lease another took since is
     not noted: what it knows is older. 1 request."""
     versions = {prefix: version for prefix, (version, _, _) in again.items()}
-    columns, values = [_ENDED], [number, position, msgspec.json.encode(versions).decode()]
+    columns = [_ENDED]
+    values: list[Any] = [number, position, msgspec.json.encode(versions).decode()]
     if due_in is not None:
         columns.append(_LISTED)
         values += [number, due_in]

@@ -20,8 +20,12 @@ class Statements:
     """Sends statements to the tables of one schema, and counts them."""
 
     def __init__(self, schema: str) -> None:
-        self._names = {name: sql.Identifier(schema, f"{name}_{LAYOUT}").as_string() for name in TABLES}
-        self._names |= {name: sql.Identifier(schema, name).as_string() for name in ("stores", "layouts")}
+        self._names = {
+            name: sql.Identifier(schema, f"{name}_{LAYOUT}").as_string() for name in TABLES
+        }
+        self._names |= {
+            name: sql.Identifier(schema, name).as_string() for name in ("stores", "layouts")
+        }
         self._texts: dict[str, bytes] = {}
         self.sent = 0
 

@@ -51,9 +51,7 @@ _REPLACED = (
 
 def held(link: Link, statements: Statements, store: int, prefixes: Iterable[str]) -> list[Held]:
     """Return those of the memories with these prefixes that are held."""
-    return statements.rows(
-        link, f"{_HELD} AND prefix = ANY(%s::text[])", (store, list(prefixes))
-    )
+    return statements.rows(link, f"{_HELD} AND prefix = ANY(%s::text[])", (store, list(prefixes)))
 
 
 def held_between(

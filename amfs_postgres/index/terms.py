@@ -26,6 +26,7 @@ class StoredTerms:
         self._held: dict[str, Postings] = {}  # of terms that were read whole
 
     def satisfying_up_to(self, most: int) -> int:
+        """Return how many memories satisfy the filter, `most` where there are more."""
         ((count,),) = self._rows(
             f"SELECT count(*) FROM (SELECT FROM {{memory}} m WHERE {self._where.where} "
             "LIMIT %s) AS among",
@@ -34,6 +35,7 @@ class StoredTerms:
         return int(count)
 
     def sequence(self) -> list[tuple[Place, int]]:
+        """Return all that satisfy the filter, with their lengths."""
         rows = self._rows(
             f"SELECT {_PLACE}, m.length FROM {{memory}} m WHERE {self._where.where} "
             "ORDER BY m.path, m.written_at, m.prefix",
@@ -42,12 +44,14 @@ class StoredTerms:
         return [(row[:4], row[4]) for row in rows]
 
     def totals(self) -> tuple[int, int]:
+        """Return how many memories are indexed, and the sum of their lengths."""
         ((memories, length),) = self._rows(
             "SELECT memories, length FROM {total} WHERE store = %s", (self._store,)
         )
         return memories, length
 
     def holders(self, terms: Sequence[str]) -> dict[str, int]:
+        """Return how many memories hold each term."""
         # The size of a value is known without reading the value.
         rows = self._rows(
             "SELECT term, sum(octet_length(postings))::bigint FROM {posting} "
@@ -56,9 +60,8 @@ class StoredTerms:
         )
         return {term: size // BYTES for term, size in rows}
 
-    def postings(
-        self, terms: Sequence[str], ids: Collection[int] | None
-    ) -> dict[str, Postings]:
+    def postings(self, terms: Sequence[str], ids: Collection[int] | None) -> dict[str, Postings]:
+        """Return the postings of terms, with `ids` at least those of these memories."""
         found = {term: self._held[term] for term in terms if term in self._held}
         missing = [term for term in terms if term not in found]
         if not missing:
@@ -77,12 +80,15 @@ class StoredTerms:
         return found | read
 
     def satisfying(self, ids: Iterable[int]) -> list[Place]:
+        """Return those of the memories that satisfy the filter."""
         return self._rows(
-            f"SELECT {_PLACE} FROM {{memory}} m WHERE m.id = ANY(%s::bigint[]) AND {self._where.where}",
+            f"SELECT {_PLACE} FROM {{memory}} m "
+            f"WHERE m.id = ANY(%s::bigint[]) AND {self._where.where}",
             (list(ids), *self._where.parameters),
         )
 
     def around(self, seeds: Sequence[Place]) -> list[list[Place]]:
+        """Return the stretch of the sequence around each memory."""
         sides = " UNION ALL ".join(
             f"(SELECT {after} AS after, {_PLACE} FROM {{memory}} m WHERE m.store = %s "
             f'AND m.path = seed.path COLLATE "C" AND (m.written_at, m.prefix) {side} '
@@ -103,7 +109,7 @@ class StoredTerms:
         before: list[list[Place]] = [[] for _ in seeds]
         after: list[list[Place]] = [[] for _ in seeds]
         for number, is_after, *place in rows:
-            (after if is_after else before)[number - 1].append(tuple(place))  # type: ignore[arg-type]
+            (after if is_after else before)[number - 1].append(tuple(place))
         order = lambda place: place[2:]  # noqa: E731
         return [
             [*sorted(one, key=order), seed, *sorted(other, key=order)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -28,7 +28,6 @@ from amfs_postgres.index.tables import LAYOUT, plain
 from amfs_postgres.index.terms import StoredTerms
 
 if TYPE_CHECKING:
-    from amfs_core.catalog.embedding import Matrix
     from amfs_postgres.index.index import PostgresIndex
 
 T = TypeVar("T")
@@ -51,8 +50,8 @@ _SAMPLE = 1000
 """Memories whose mean nearness stands for that of all, where not all are compared."""
 
 _EXTENSION = (
-    "SELECT n.nspname, e.extversion FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
-    "WHERE e.extname = 'vector'"
+    "SELECT n.nspname, e.extversion FROM pg_extension e "
+    "JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
 )
 _HEADER, _NUMBER = 20, 8
 """Bytes before the numbers of a real[] as it is sent, and of each number, with its length."""
@@ -77,6 +76,17 @@ class Wanted(NamedTuple):
     def text(self) -> str:
         """The vector as PostgreSQL reads it."""
         return _text(self.vector, "[]")
+
+
+class Question(NamedTuple):
+    """Which memories to compare with what: those of a catalog (`store`) that satisfy a condition.
+    The `limit` nearest are wanted, and the cosines of `others` too."""
+
+    store: int
+    where: Condition
+    wanted: Wanted
+    limit: int
+    others: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +131,16 @@ class Vectors:
             f"WHERE m.store = %s AND m.searchable AND v.id IS NULL LIMIT {BATCH}"
         )
         put = (
-            "INSERT INTO {vector} (store, embedder, id, data) SELECT m.store, %s, m.id, new.data::real[] "
+            "INSERT INTO {vector} (store, embedder, id, data) "
+            "SELECT m.store, %s, m.id, new.data::real[] "
             "FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) AS new (id, version, data) "
             "JOIN {memory} m ON m.store = %s AND m.id = new.id AND m.version = new.version "
             "ON CONFLICT (store, embedder, id) DO UPDATE SET data = excluded.data"
         )
-        while rows := run(
-            lambda link: self._statements.rows(link, missing, (self._name, store))
-        ):
+        while rows := run(lambda link: self._statements.rows(link, missing, (self._name, store))):
             # With no transaction open: a model takes its time.
             made = self._embedding.vectors([self._text(row[2], row[3]) for row in rows])
-            self._check_length(run, store, made)
+            self._check_kept(run, store, made.shape[1])
             values = (
                 self._name,
                 [row[0] for row in rows],
@@ -142,41 +151,22 @@ class Vectors:
             run(lambda link, values=values: self._statements.run(link, put, values))  # type: ignore[misc]
         return Wanted(wanted, extension)
 
-    def compare(
-        self,
-        link: Link,
-        store: int,
-        where: Condition,
-        wanted: Wanted,
-        limit: int,
-        others: Iterable[int] = (),
-    ) -> Compared:
-        """Compare the memories that satisfy a condition, in the caller's transaction; of `others`
-        the cosines are asked for too."""
-        asked = list(others)
-        if wanted.extension is None:
-            rows = self._all_here(link, store, where, wanted)
-        else:
-            if self._is_wide(link, store, where):
-                return self._nearest_by_index(link, store, where, wanted, limit, asked)
-            rows = self._by_extension(link, store, where, wanted, limit, asked)
-        return self._compared(link, store, rows, wanted, limit)
+    def compare(self, link: Link, question: Question) -> Compared:
+        """Compare memories in the caller's transaction, whose statements see the same state."""
+        extension = question.wanted.extension
+        if extension is None:
+            return self._compared(link, question, self._all_here(link, question))
+        self._check_kept(lambda work: work(link), question.store, len(question.wanted.vector))
+        if self._is_wide(link, question):
+            return self._nearest_by_index(link, question, extension)
+        return self._compared(link, question, self._by_extension(link, question, extension))
 
     # -- exact -------------------------------------------------------------------------------
 
-    def _by_extension(
-        self,
-        link: Link,
-        store: int,
-        where: Condition,
-        wanted: Wanted,
-        limit: int,
-        others: list[int],
-    ) -> _Rows:
+    def _by_extension(self, link: Link, question: Question, extension: Extension) -> _Rows:
         """Return what is needed of all cosines: computed where the vectors are."""
-        assert wanted.extension is not None
-        near = f"-{_product(wanted.extension)}"
-        self._check_dimensions(link, store, wanted)
+        _, where, wanted, limit, others = question
+        near = f"-{_product(extension)}"
         rows = self._statements.rows(
             link,
             "WITH near AS MATERIALIZED ("
@@ -185,18 +175,19 @@ class Vectors:
             f"WHERE {where.where} AND m.searchable), "
             "top AS (SELECT id FROM near WHERE near IS NOT NULL "
             "ORDER BY near DESC, written_at DESC, prefix LIMIT %s), "
-            "total AS (SELECT coalesce(sum(near), 0)::float8 AS sum, count(near) AS count FROM near) "
+            "total AS (SELECT coalesce(sum(near), 0)::float8 AS sum, count(near) AS count "
+            "FROM near) "
             "SELECT near.id, near, total.sum, total.count FROM near, total "
             "WHERE near IS NULL OR id = ANY(%s::bigint[]) OR id IN (SELECT id FROM top) "
             "ORDER BY written_at DESC, prefix",
-            (wanted.text, self._name, *where.parameters, limit, others),
+            (wanted.text, self._name, *where.parameters, limit, list(others)),
         )
-        total, count = (rows[0][2], rows[0][3]) if rows else (0.0, 0)
-        return _Rows([(id, cosine) for id, cosine, _, _ in rows], total, count)
+        total, compared = (rows[0][2], rows[0][3]) if rows else (0.0, 0)
+        return _Rows([(id, cosine) for id, cosine, _, _ in rows], total, compared)
 
-    def _all_here(self, link: Link, store: int, where: Condition, wanted: Wanted) -> _Rows:
+    def _all_here(self, link: Link, question: Question) -> _Rows:
         """Return all cosines: the vectors are fetched and compared here."""
-        np = self._np
+        np, where, wanted = self._np, question.where, question.wanted
         rows = self._statements.rows(
             link,
             "SELECT m.id, array_send(v.data) FROM {memory} m "
@@ -216,21 +207,17 @@ class Vectors:
         there = [near for _, near in found if near is not None]
         return _Rows(found, sum(there), len(there))
 
-    def _compared(
-        self, link: Link, store: int, rows: _Rows, wanted: Wanted, limit: int
-    ) -> Compared:
+    def _compared(self, link: Link, question: Question, rows: _Rows) -> Compared:
         """Return the answer, with the memories that others stored since, and have no vector yet."""
         late = [id for id, near in rows.cosines if near is None]
-        added = self._embedded_now(link, store, late, wanted)
+        added = self._embedded_now(link, question, late)
         cosines = {id: added[id] if near is None else near for id, near in rows.cosines}
-        nearest = sorted(cosines.items(), key=lambda one: -one[1])[:limit]
-        count = rows.count + len(added)
+        nearest = sorted(cosines.items(), key=lambda one: -one[1])[: question.limit]
+        count = rows.compared + len(added)
         average = (rows.total + sum(added.values())) / count if count else 0.0
         return Compared(nearest, cosines, average)
 
-    def _embedded_now(
-        self, link: Link, store: int, ids: list[int], wanted: Wanted
-    ) -> dict[int, float]:
+    def _embedded_now(self, link: Link, question: Question, ids: list[int]) -> dict[int, float]:
         """Return the cosines of memories for this one answer: the next search will keep them."""
         if not ids:
             return {}
@@ -238,42 +225,36 @@ class Vectors:
             link,
             "SELECT m.id, m.prefix, c.body FROM {memory} m JOIN {content} c USING (store, id) "
             "WHERE m.store = %s AND m.id = ANY(%s::bigint[])",
-            (store, ids),
+            (question.store, ids),
         )
         made = self._embedding.in_batches([self._text(prefix, body) for _, prefix, body in rows])
-        return {row[0]: float(near) for row, near in zip(rows, made @ wanted.vector, strict=True)}
+        return {
+            row[0]: float(near)
+            for row, near in zip(rows, made @ question.wanted.vector, strict=True)
+        }
 
     # -- by an index -------------------------------------------------------------------------
 
-    def _is_wide(self, link: Link, store: int, where: Condition) -> bool:
+    def _is_wide(self, link: Link, question: Question) -> bool:
         """Whether so many memories satisfy a condition that an index is used, and there is one."""
         rows = self._statements.rows(
             link,
             "SELECT FROM pg_index JOIN pg_class c ON c.oid = indexrelid "
             "WHERE indrelid = to_regclass(%s) AND indisvalid AND c.relname = %s",
-            (self._statements.name("vector"), hnsw_name(store, self._name)),
+            (self._statements.name("vector"), hnsw_name(question.store, self._name)),
         )
         if not rows:
             return False
-        index = StoredTerms(link, self._statements, store, where)
+        index = StoredTerms(link, self._statements, question.store, question.where)
         return index.satisfying_up_to(EXACT_UP_TO + 1) > EXACT_UP_TO
 
-    def _nearest_by_index(
-        self,
-        link: Link,
-        store: int,
-        where: Condition,
-        wanted: Wanted,
-        limit: int,
-        others: list[int],
-    ) -> Compared:
+    def _nearest_by_index(self, link: Link, question: Question, extension: Extension) -> Compared:
         """Return the nearest as the index finds them, and a sample's mean."""
-        assert wanted.extension is not None
-        product = _product(wanted.extension, len(wanted.vector))
-        self._check_dimensions(link, store, wanted)
+        store, where, wanted, limit, others = question
+        product = _product(extension, len(wanted.vector))
         seen = min(max(_CANDIDATES, limit), _MOST_CANDIDATES)
         link.execute(f"SET LOCAL hnsw.ef_search = {seen}".encode())
-        if wanted.extension.version >= _GOES_ON:  # for as long as the filter takes some away
+        if extension.version >= _GOES_ON:  # for as long as the filter takes some away
             link.execute(b"SET LOCAL hnsw.iterative_scan = strict_order")
         link.execute(b"SET LOCAL enable_sort = off")
         of_one = _of_one(store, self._name).replace("%", "%%")
@@ -315,29 +296,23 @@ class Vectors:
         parsed = self._layout.parse(f"{prefix}v1.json")
         return text_of("" if parsed is None else parsed[0].key, body)
 
-    def _check_length(self, run: _Run[Any], store: int, made: Matrix) -> None:
-        for (before,) in run(lambda link: self._kept_length(link, store)):
-            self._embedding.check_length(made.shape[1], before)
-
-    def _check_dimensions(self, link: Link, store: int, wanted: Wanted) -> None:
-        for (before,) in self._kept_length(link, store):
-            self._embedding.check_length(len(wanted.vector), before)
-
-    def _kept_length(self, link: Link, store: int) -> list[Any]:
-        return self._statements.rows(
-            link,
-            "SELECT array_length(data, 1) FROM {vector} WHERE store = %s AND embedder = %s LIMIT 1",
-            (store, self._name),
+    def _check_kept(self, run: _Run[Any], store: int, length: int) -> None:
+        """Refuse vectors of another length than those that are kept under the same name."""
+        statement = (
+            "SELECT array_length(data, 1) FROM {vector} WHERE store = %s AND embedder = %s LIMIT 1"
         )
+        rows = run(lambda link: self._statements.rows(link, statement, (store, self._name)))
+        for (before,) in rows:
+            self._embedding.check_length(length, before)
 
 
 class _Rows(NamedTuple):
-    """Ids and cosines, newest first, None of what has no vector yet; and the sum and the number of
-    all cosines, also of those that are not here."""
+    """Ids and cosines, newest first, None of what has no vector yet; and the sum of all cosines and
+    how many they are, also of those that are not here."""
 
     cosines: list[tuple[int, float | None]]
     total: float
-    count: int
+    compared: int
 
 
 def tend(index: PostgresIndex) -> None:
@@ -354,18 +329,20 @@ def tend(index: PostgresIndex) -> None:
         lambda link: statements.rows(link, due, (EXACT_UP_TO,)), 0.0
     ):
         if dimensions <= _MOST_DIMENSIONS:
-            index.alone(lambda link, of=(store, embedder, dimensions): _make(index, link, extension, *of))  # type: ignore[misc]
+            index.alone(partial(_make, index, extension, _Due(store, embedder, dimensions)))
 
 
-def _make(
-    index: PostgresIndex,
-    link: Link,
-    extension: Extension,
-    store: int,
-    embedder: str,
-    dimensions: int,
-) -> None:
+class _Due(NamedTuple):
+    """An index that is to be made: of which catalog, for which embedder, of how many numbers."""
+
+    store: int
+    embedder: str
+    dimensions: int
+
+
+def _make(index: PostgresIndex, extension: Extension, due: _Due, link: Link) -> None:
     """Make one index, unless it is there or anybody makes one now."""
+    store, embedder, dimensions = due
     statements, name = index.statements, hnsw_name(store, embedder)
     state = (
         "SELECT (SELECT indisvalid FROM pg_index JOIN pg_class c ON c.oid = indexrelid "

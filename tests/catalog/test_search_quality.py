@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from amfs_core.catalog import words as word_search
-from amfs_core.catalog.sqlite import fulltext
 from tests.support.recall import (
     Conversation,
     Representation,

@@ -66,9 +66,7 @@ class _Index:
         found = {term: self._connection.execute(count, (term,)).fetchone()[0] for term in terms}
         return {term: size // BYTES for term, size in found.items() if size}
 
-    def postings(
-        self, terms: Sequence[str], ids: Collection[int] | None
-    ) -> dict[str, Postings]:
+    def postings(self, terms: Sequence[str], ids: Collection[int] | None) -> dict[str, Postings]:
         if ids is None:
             statement = "SELECT postings FROM fulltext_posting WHERE term = ?"
             parameters: tuple[str, ...] = ()
