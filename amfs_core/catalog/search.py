@@ -54,12 +54,9 @@ class Search:
         self._at_work: set[int] = set()  # threads
         self._is_closing = is_for_one_call
         self._to_forget: deque[tuple[Address, int]] = deque()
-        self._catalogs: list[LiveCatalog] = []  # the first is the one that is used
-        if index is None:
-            self._catalogs.append(self._own())
-        else:
-            shared = index.catalog(versions, embedder)
-            self._catalogs.append(SharedLiveCatalog(versions, shared, takes_own=self._takes_own))
+        self._in_its_place: LiveCatalog | None = None
+        self._live = self._own() if index is None else self._shared(index)
+        self._catalog = self._live.catalog
 
     def is_at_work_here(self) -> bool:
         """Whether this thread is inside one of the methods below, which is not to be entered twice:
@@ -154,16 +151,16 @@ class Search:
             self._at_work.discard(thread)
             if self._is_closing:
                 self._is_closing = False
-                for live in self._catalogs:
-                    live.close()
+                self._close()
 
     def _forget_all(self) -> None:
         with suppress(IndexError):  # another thread was quicker
             while True:
                 order = self._to_forget[0]
                 try:
-                    for live in list(self._catalogs):
-                        live.forget(*order)
+                    if self._in_its_place is not None:
+                        self._in_its_place.forget(*order)
+                    self._live.forget(*order)
                 except CatalogUnavailable as reason:
                     # Its next refresh meets the tombstone, whoever does it.
                     self._to_forget.remove(order)
@@ -195,23 +192,24 @@ class Search:
         """Return what the catalog answers that is used, or the one in its place."""
         if not self._is_refused:
             try:
-                return ask(self._catalogs[0])
+                return ask(self._live)
             except CatalogUnavailable as reason:
                 self._is_refused = reason.is_of_store
                 if not self._is_refused and not (self._index and self._index.fallback):
                     raise reason.error from reason.error.__cause__
                 _log.warning("searching a catalog of this process's own: %s", reason)
-        return ask(self._in_its_place())
-
-    def _in_its_place(self) -> LiveCatalog:
-        """Return the catalog of this process's own, made when it is first asked for."""
-        if len(self._catalogs) == 1:
-            self._catalogs.append(self._own())
-        return self._catalogs[1]
+        if self._in_its_place is None:
+            self._in_its_place = self._own()
+        return ask(self._in_its_place)
 
     def _own(self) -> LiveCatalog:
         catalog = SqliteCatalog(self._versions, self._directory, self._embedder)
-        return LiveCatalog(self._versions, catalog, takes_own=self._takes_own)
+        takes_own = self._takes_own and self._index is None  # else they are for the index
+        return LiveCatalog(self._versions, catalog, takes_own=takes_own)
+
+    def _shared(self, index: Index) -> LiveCatalog:
+        catalog = index.catalog(self._versions, self._embedder)
+        return SharedLiveCatalog(self._versions, catalog, takes_own=self._takes_own)
 
     def close(self) -> None:
         """Close the catalog; from a signal handler that came in the middle of a search, once that
@@ -219,8 +217,12 @@ class Search:
         if self.is_at_work_here():
             self._is_closing = True
         else:
-            for live in self._catalogs:
-                live.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._live.close()
+        if self._in_its_place is not None:
+            self._in_its_place.close()
 
 
 def _unreachable(error: AMFSError, address: Address) -> AMFSError:
