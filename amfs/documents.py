@@ -94,19 +94,29 @@ def tended(of: TendReport) -> Document:
         "outcomes": of.outcomes,
         "backup": None if of.backup is None else backup(of.backup),
         "pruned": None if of.pruned is None else pruned(of.pruned),
+        "indexed": of.indexed,
         "took": of.took,
     }
 
 
 def health(of: Health) -> Document:
     """Return whether the store answers, and how quickly (`latency`, in seconds); how far its
-    mirrors are behind."""
+    mirrors are behind; and the same of the index, if there is one."""
+    index = of.index
     return {
         "ok": of.ok,
         "backend_type": of.backend_type,
         "latency": of.latency,
         "error": None if of.error is None else str(of.error),
         "mirrors": [msgspec.structs.asdict(lag) for lag in of.mirrors],
+        "index": None
+        if index is None
+        else {
+            "ok": index.error is None,
+            "location": index.location,
+            "latency": index.latency,
+            "error": None if index.error is None else str(index.error),
+        },
     }
 
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from amfs_core.catalog import embedding, words
 from amfs_core.catalog.contract import (
     Catalog,
     CatalogLost,
@@ -34,6 +35,8 @@ __all__ = [
     "SearchHit",
     "SharedCatalog",
     "Version",
+    "embedding",
+    "words",
 ]
 
 

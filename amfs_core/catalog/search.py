@@ -124,6 +124,10 @@ class Search:
             complete=complete,
         )
 
+    def refresh(self) -> None:
+        """Bring the catalog up to date, for others to look at."""
+        self._fresh(Filters(), lambda _catalog: None, None)
+
     def forget(self, address: Address, below: int) -> None:
         """Drop what is known of a memory: the content of all versions `below` one is to be gone.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -155,10 +157,12 @@ class AgentMemory(Writing, Reading):
         is made when the newest one there is older than `backup_every` (seconds or a `timedelta`,
         a day by default) and nobody else is making one. Then old ones are removed, and attempts
         that were interrupted: the newest `keep` stay, what was made within `keep_for` stays, and
-        what those build on; without both, all stay. Several may do this at the same time.
+        what those build on; without both, all stay. An `index` is brought up to date, and what
+        nobody uses any more is removed from it. Several may do this at the same time.
 
         1 request per 1,000 outcomes, 1 for each recent one, and 1 for each version after those that
-        it is about; and what `Backups.create` and `Backups.prune` cost. Raises what they and the
+        it is about; what `Backups.create` and `Backups.prune` cost; and with an index what `list`
+        costs. Raises what they and the
         stores do; what was done until then stays.
         """
         from amfs_core.upkeep import tend
@@ -168,8 +172,15 @@ class AgentMemory(Writing, Reading):
         )
         engine = self._engine
         report, engine.tended = tend.tend(self._versions, engine.tended, schedule)
-        return report
+        if engine.index is None:
+            return report
+        begun = time.monotonic()
+        self._searching().refresh()
+        engine.index.tend()
+        took = report.took + time.monotonic() - begun
+        return dataclasses.replace(report, indexed=True, took=took)
 
     def health(self) -> health.Health:
-        """Say whether the store can be read now, and how quickly. 1 request; never raises."""
-        return health.check(self._versions)
+        """Say whether the store can be read now, and how quickly; and the index, if there is one. 1
+        request to each; never raises."""
+        return health.check(self._versions, self._engine.index)

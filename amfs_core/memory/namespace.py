@@ -93,7 +93,8 @@ class Namespace:
     def metrics(self) -> Metrics:
         """Requests by kind, bytes, retries, lost races and cache hits so far, of all handles."""
         counted = self.versions.store.meter.snapshot()
-        return dataclasses.replace(counted, mirrors=lags_of(self.adapter))
+        queries = 0 if self.index is None else self.index.queries()
+        return dataclasses.replace(counted, mirrors=lags_of(self.adapter), index_queries=queries)
 
     @property
     def keeps_catalog(self) -> bool:

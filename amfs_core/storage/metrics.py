@@ -24,7 +24,8 @@ class Metrics:
     `conflicts` creates that lost against another writer, `cache_hits` objects that needed no
     request. Bytes are of bodies. `outages` counts how often the store was found to be down, and
     `refused` the requests that were not sent because it was known to be. `mirrors` says how far
-    each mirror is behind now, where the store has some.
+    each mirror is behind now, where the store has some. `index_queries` counts what was sent to an
+    index, by all that share it in this process.
     """
 
     requests: Mapping[str, int]
@@ -36,6 +37,7 @@ class Metrics:
     outages: int
     refused: int
     mirrors: tuple[Lag, ...] = ()
+    index_queries: int = 0
 
 
 class Meter:

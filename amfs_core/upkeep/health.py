@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from amfs_core.catalog import Index, IndexHealth
 from amfs_core.errors import AMFSError
 from amfs_core.storage import Lag, lags_of
 from amfs_core.versions import VersionLog
@@ -13,17 +14,20 @@ from amfs_core.versions import VersionLog
 @dataclass(frozen=True, slots=True)
 class Health:
     """Whether the store can be read now. `latency` is in seconds; `error` says why not. `mirrors`
-    says how far each mirror is behind, where the store has some."""
+    says how far each mirror is behind, where the store has some, and `index` whether the index can
+    be used, where there is one."""
 
     ok: bool
     backend_type: str
     latency: float
     error: AMFSError | None = None
     mirrors: tuple[Lag, ...] = ()
+    index: IndexHealth | None = None
 
 
-def check(versions: VersionLog) -> Health:
-    """Ask the store for the first object of the namespace. 1 request; never raises."""
+def check(versions: VersionLog, index: Index | None = None) -> Health:
+    """Ask the store for the first object of the namespace, and the index for a sign of life. 1
+    request to each; never raises."""
     started = time.monotonic()
     error: AMFSError | None = None
     try:
@@ -38,4 +42,5 @@ def check(versions: VersionLog) -> Health:
     latency = time.monotonic() - started
     adapter = versions.store.adapter
     kind = getattr(adapter, "backend_type", "")
-    return Health(error is None, kind, latency, error, lags_of(adapter))
+    found = None if index is None else index.health()
+    return Health(error is None, kind, latency, error, lags_of(adapter), found)

@@ -56,14 +56,16 @@ class TendReport:
     """What a round did, in `took` seconds.
 
     `outcomes` is how many times an outcome was counted into a memory, which somebody had begun and
-    not finished. `backup` is the backup that was made, None when none was due; `pruned` is what
-    `Backups.prune` removed, None where no backups are kept.
+    not finished. `indexed` says whether an index was brought up to date. `backup` is the backup
+    that was made, None when none was due; `pruned` is what `Backups.prune` removed, None where no
+    backups are kept.
     """
 
     outcomes: int
     backup: Backup | None
     pruned: PruneReport | None
     took: float
+    indexed: bool = False
 
 
 def tend(

@@ -14,7 +14,6 @@ import msgspec
 
 from amfs_core.catalog import Held, Version
 from amfs_core.ranking import postings
-from amfs_core.ranking.postings import BLOCK_BITS
 from amfs_postgres.connections import Link
 from amfs_postgres.index import tables
 from amfs_postgres.index.statements import Statements
@@ -201,7 +200,7 @@ class Storing:
             self._memories -= 1
             self._length -= length
             for term in terms.split():
-                places[term, id >> BLOCK_BITS].add(id)
+                places[term, id >> postings.BLOCK_BITS].add(id)
         self._take_out(places)
         self._run(
             "DELETE FROM {vector} WHERE store = %s AND id = ANY(%s::bigint[])",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from amfs_core.catalog.words import AROUND, Place
-from amfs_core.ranking import Postings
-from amfs_core.ranking.postings import BLOCK_BITS, BYTES
+from amfs_core.catalog import words
+from amfs_core.ranking import Postings, postings
 from amfs_postgres.connections import Link
 from amfs_postgres.index.conditions import Condition
 from amfs_postgres.index.statements import Statements
@@ -34,7 +33,7 @@ class StoredTerms:
         )
         return int(count)
 
-    def sequence(self) -> list[tuple[Place, int]]:
+    def sequence(self) -> list[tuple[words.Place, int]]:
         """Return all that satisfy the filter, with their lengths."""
         rows = self._rows(
             f"SELECT {_PLACE}, m.length FROM {{memory}} m WHERE {self._where.where} "
@@ -58,7 +57,7 @@ class StoredTerms:
             "WHERE store = %s AND term = ANY(%s) GROUP BY term",
             (self._store, list(terms)),
         )
-        return {term: size // BYTES for term, size in rows}
+        return {term: size // postings.BYTES for term, size in rows}
 
     def postings(self, terms: Sequence[str], ids: Collection[int] | None) -> dict[str, Postings]:
         """Return the postings of terms, with `ids` at least those of these memories."""
@@ -70,7 +69,7 @@ class StoredTerms:
         parameters: tuple[Any, ...] = (self._store, missing)
         if ids is not None:
             statement += " AND block = ANY(%s::int[])"
-            parameters += (sorted({id >> BLOCK_BITS for id in ids}),)
+            parameters += (sorted({id >> postings.BLOCK_BITS for id in ids}),)
         blocks: dict[str, list[bytes]] = {}
         for term, block in self._rows(statement, parameters):
             blocks.setdefault(term, []).append(block)
@@ -79,7 +78,7 @@ class StoredTerms:
             self._held.update(read)
         return found | read
 
-    def satisfying(self, ids: Iterable[int]) -> list[Place]:
+    def satisfying(self, ids: Iterable[int]) -> list[words.Place]:
         """Return those of the memories that satisfy the filter."""
         return self._rows(
             f"SELECT {_PLACE} FROM {{memory}} m "
@@ -87,13 +86,13 @@ class StoredTerms:
             (list(ids), *self._where.parameters),
         )
 
-    def around(self, seeds: Sequence[Place]) -> list[list[Place]]:
+    def around(self, seeds: Sequence[words.Place]) -> list[list[words.Place]]:
         """Return the stretch of the sequence around each memory."""
         sides = " UNION ALL ".join(
             f"(SELECT {after} AS after, {_PLACE} FROM {{memory}} m WHERE m.store = %s "
             f'AND m.path = seed.path COLLATE "C" AND (m.written_at, m.prefix) {side} '
             '(seed.written_at COLLATE "C", seed.prefix COLLATE "C") '
-            f"ORDER BY m.written_at {order}, m.prefix {order} LIMIT {AROUND})"
+            f"ORDER BY m.written_at {order}, m.prefix {order} LIMIT {words.AROUND})"
             for after, side, order in (("false", "<", "DESC"), ("true", ">", "ASC"))
         )
         rows = self._rows(
@@ -106,8 +105,8 @@ class StoredTerms:
                 self._store,
             ),
         )
-        before: list[list[Place]] = [[] for _ in seeds]
-        after: list[list[Place]] = [[] for _ in seeds]
+        before: list[list[words.Place]] = [[] for _ in seeds]
+        after: list[list[words.Place]] = [[] for _ in seeds]
         for number, is_after, *place in rows:
             (after if is_after else before)[number - 1].append(tuple(place))
         order = lambda place: place[2:]  # noqa: E731

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import psycopg
 from psycopg import sql
 
-from amfs_core.catalog import Embedder
-from amfs_core.catalog.embedding import BATCH, Embedding, text_of
+from amfs_core.catalog import Embedder, embedding
 from amfs_core.errors import ConfigurationError
 from amfs_core.format import Layout
 from amfs_core.ranking import Ranked
@@ -108,7 +107,7 @@ class Vectors:
     """The vectors that one embedder makes in one catalog."""
 
     def __init__(self, embedder: Embedder, index: PostgresIndex, layout: Layout) -> None:
-        self._embedding = Embedding(embedder)
+        self._embedding = embedding.Embedding(embedder)
         self._np = self._embedding.np
         self._name = plain(self._embedding.name)
         self._layout = layout
@@ -129,7 +128,7 @@ class Vectors:
             "SELECT m.id, m.version, m.prefix, c.body FROM {memory} m "
             "JOIN {content} c USING (store, id) LEFT JOIN {vector} v "
             "ON v.store = m.store AND v.embedder = %s AND v.id = m.id "
-            f"WHERE m.store = %s AND m.searchable AND v.id IS NULL LIMIT {BATCH}"
+            f"WHERE m.store = %s AND m.searchable AND v.id IS NULL LIMIT {embedding.BATCH}"
         )
         put = (
             "INSERT INTO {vector} (store, embedder, id, data) "
@@ -295,7 +294,7 @@ class Vectors:
 
     def _text(self, prefix: str, body: bytes) -> str:
         parsed = self._layout.parse(f"{prefix}v1.json")
-        return text_of("" if parsed is None else parsed[0].key, body)
+        return embedding.text_of("" if parsed is None else parsed[0].key, body)
 
     def _check_kept(self, run: _Run[Any], store: int, length: int) -> None:
         """Refuse vectors of another length than those that are kept under the same name."""

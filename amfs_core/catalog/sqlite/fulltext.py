@@ -10,10 +10,11 @@ from typing import Any
 from amfs_core.catalog import words
 from amfs_core.catalog.sqlite.postings import SCHEMA, add, remove
 from amfs_core.catalog.words import AROUND, Place
-from amfs_core.ranking import Postings
-from amfs_core.ranking.postings import BLOCK_BITS, BYTES, Row
+from amfs_core.ranking import Postings, postings
 
 __all__ = ["SCHEMA", "Row", "add", "remove", "search"]
+
+Row = postings.Row
 
 
 def search(
@@ -64,7 +65,7 @@ class _Index:
     def holders(self, terms: Sequence[str]) -> dict[str, int]:
         count = "SELECT sum(length(postings)) FROM fulltext_posting WHERE term = ?"
         found = {term: self._connection.execute(count, (term,)).fetchone()[0] for term in terms}
-        return {term: size // BYTES for term, size in found.items() if size}
+        return {term: size // postings.BYTES for term, size in found.items() if size}
 
     def postings(self, terms: Sequence[str], ids: Collection[int] | None) -> dict[str, Postings]:
         if ids is None:
@@ -75,7 +76,7 @@ class _Index:
                 "SELECT postings FROM json_each(?) "
                 "JOIN fulltext_posting ON term = ? AND block = json_each.value"
             )
-            parameters = (json.dumps(sorted({id >> BLOCK_BITS for id in ids})),)
+            parameters = (json.dumps(sorted({id >> postings.BLOCK_BITS for id in ids})),)
         return {
             term: Postings(
                 block for (block,) in self._connection.execute(statement, (*parameters, term))

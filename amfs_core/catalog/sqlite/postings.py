@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from amfs_core.ranking import postings
-from amfs_core.ranking.postings import BLOCK_BITS, Row
 
 SCHEMA = """CREATE TABLE fulltext_memory (
   id INTEGER PRIMARY KEY, length INTEGER NOT NULL, terms TEXT NOT NULL
@@ -24,7 +23,7 @@ CREATE TABLE fulltext_total (memories INTEGER NOT NULL, length INTEGER NOT NULL)
 INSERT INTO fulltext_total VALUES (0, 0)"""
 
 
-def add(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+def add(connection: sqlite3.Connection, rows: Iterable[postings.Row]) -> None:
     """Index memories, in the caller's transaction. One that is indexed must be removed first.
 
     About 60 µs for a memory of 0.5 KB, when many are given at once.
@@ -58,7 +57,7 @@ def remove(connection: sqlite3.Connection, ids: Sequence[int]) -> None:
             memories += 1
             length += row[0]
             for term in row[1].split():
-                places[term, id >> BLOCK_BITS].add(id)
+                places[term, id >> postings.BLOCK_BITS].add(id)
     for place, gone in places.items():
         _take_out(connection, place, gone)
     _count(connection, -memories, -length)
