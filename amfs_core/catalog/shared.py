@@ -16,6 +16,9 @@ from amfs_core.changes import Followed, Listing, Page
 from amfs_core.errors import PermissionDeniedError
 from amfs_core.versions import VersionLog
 
+_MOVED_SECONDS = 5.0
+"""So often, at most, a position is stored that moved on with what is elsewhere in the store."""
+
 _Numbers = dict[str | None, int]
 
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 1.0
@@ -47,10 +50,16 @@ class SharedLiveCatalog(LiveCatalog):
         complete: bool,
     ) -> None:
         scopes = scopes_of(entity_path)
-        most = time.monotonic() - moment
-        known = self._shared.look(scopes)
-        if not any(_is_within(one, most, complete) for one in known.values()):
-            self._await(entity_path, known, progress, complete)
+        times = self._listed if complete else self._refreshed
+        if not times.any_since(moment, scopes, number):
+            begun = time.monotonic()
+            known = self._shared.look(scopes)
+            within = [one for one in known.values() if _is_within(one, begun - moment, complete)]
+            if not within:
+                self._await(entity_path, known, progress, complete)
+                self._refreshed.note(entity_path, begun, number)
+                if complete:
+                    self._listed.note(entity_path, begun, number)
         if self._own:
             with self._refreshing:
                 if self._own.note():
@@ -65,11 +74,14 @@ class SharedLiveCatalog(LiveCatalog):
         progress: Progress | None,
         complete: bool,
     ) -> None:
-        """Return once a refresh has ended that had not begun when this was `known`."""
+        """Return once nothing is new, or a refresh has ended that had not begun when this was
+        `known`."""
+        if not complete and self._has_nothing_new(_widest_followed(known, entity_path), known):
+            return
         before = {scope: one.begun for scope, one in known.items()}
         begun = time.monotonic()
         while True:
-            scope = _widest_followed(known, entity_path, complete)
+            scope = entity_path if complete else _widest_followed(known, entity_path)
             with self._refreshing:
                 # Another thread may have been at it while this one waited for it.
                 known = self._shared.look(list(known))
@@ -82,6 +94,22 @@ class SharedLiveCatalog(LiveCatalog):
             waited = time.monotonic() - begun
             wait = min(max(waited * _WAITS_SHARE, _SHORTEST_WAIT), _LONGEST_WAIT)
             time.sleep(wait * random.uniform(0.5, 1.0))
+
+    def _has_nothing_new(self, scope: str | None, known: dict[str | None, Known]) -> bool:
+        """Whether the change log has nothing since the last refresh: as it is most of the time, so
+        nothing is stored of that, unless the log has moved on with what is elsewhere."""
+        followed = self._followed_from(scope, known.get(scope, Known()))
+        news = None if followed is None else self._changes.since(followed)
+        if followed is None or news is None or news[1]:
+            return False
+        return news[0] == followed.position or known[scope].age < _MOVED_SECONDS
+
+    @staticmethod
+    def _followed_from(scope: str | None, known: Known) -> Followed | None:
+        if known.position is None or known.due_in <= 0:
+            return None
+        due = time.monotonic() + known.due_in
+        return Followed(scope, known.position, due, dict(known.again))
 
     def _run(
         self,
@@ -118,10 +146,8 @@ class SharedLiveCatalog(LiveCatalog):
         self, scope: str | None, number: int, known: Known, progress: Progress
     ) -> bool:
         """Refresh by the change log, and return True; False when there is everything to list."""
-        if known.position is None or known.due_in <= 0:
-            return False
-        due = time.monotonic() + known.due_in
-        news = self._changes.since(Followed(scope, known.position, due, dict(known.again)))
+        followed = self._followed_from(scope, known)
+        news = None if followed is None else self._changes.since(followed)
         if news is None:
             return False
         position, page = news
@@ -176,11 +202,7 @@ def _has_ended(known: dict[str | None, Known], before: _Numbers, complete: bool)
     )
 
 
-def _widest_followed(
-    known: dict[str | None, Known], entity_path: str | None, complete: bool
-) -> str | None:
+def _widest_followed(known: dict[str | None, Known], entity_path: str | None) -> str | None:
     """Return the widest path of which the change log is followed, else the path itself."""
-    if complete:
-        return entity_path
     followed = (scope for scope, one in known.items() if one.position and one.due_in > 0)
     return next(followed, entity_path)

@@ -22,9 +22,9 @@ KEEP_SECONDS = 2.0
 
 _LOOK = (
     "SELECT s.id, l.scope, l.begun, l.ended, "
-    "extract(epoch FROM clock_timestamp() - l.ended_at)::float8, l.listed, "
-    "extract(epoch FROM clock_timestamp() - l.listed_at)::float8, l.position, l.again, "
-    "extract(epoch FROM l.due - clock_timestamp())::float8 "
+    "coalesce(extract(epoch FROM clock_timestamp() - l.ended_at), 0)::float8, l.listed, "
+    "coalesce(extract(epoch FROM clock_timestamp() - l.listed_at), 0)::float8, l.position, "
+    "l.again, coalesce(extract(epoch FROM l.due - clock_timestamp()), 0)::float8 "
     "FROM {stores} s LEFT JOIN {look} l ON l.store = s.id AND l.scope = ANY(%s::text[]) "
     "WHERE s.id = %s AND NOT s.gone"
 )

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from amfs_core.catalog import words as word_search
+from amfs_core.errors import ConfigurationError
 from amfs_core.format import MEMORY_TYPES
 from amfs_core.memory import AgentMemory
 from amfs_core.testing import ModelAdapter
@@ -22,10 +23,11 @@ from amfs_postgres.index import PostgresIndex, vectors
 from tests.support.postgres import Postgres
 from tests.support.recall import Conversation, dated, load, mean
 
-WORDS = (
-    "apple rivers river went going children child 2023-05-07 May retry-pattern retryPattern "
-    "naïve größe 日本語 東京 тигр 42 042 the when did"
-).split()
+WORDS = [
+    *("apple", "rivers", "river", "went", "going", "children", "child", "2023-05-07", "May"),
+    *("retry-pattern", "retryPattern", "naïve", "größe", "日本語", "東京", "тигр", "42", "042"),
+    *("the", "when", "did"),
+]
 PATHS = ["a", "a/b", "a/b/c", "ab", "b", "\0x/y", 'quo"te', "back\\slash"]
 KEYS = ["k1", "k2", "c", "retry-pattern", "b", "e\0"]
 TAGS = ["red", "green", 'a "quoted" one', "back\\slash", "nul\0", "größe"]
@@ -233,14 +235,16 @@ def test_what_one_process_embedded_no_other_embeds_again(
         assert other.semantic_search("w1")[0].entry.key == "new"
         assert embedder.texts == 3
     longer = Hashing(dimensions=33)
-    with AgentMemory("d", adapter=ours.adapter, index=index, embedder=longer) as other:
-        with pytest.raises(Exception, match="33 numbers, and 32 before"):
-            other.semantic_search("w1")
+    with (
+        AgentMemory("d", adapter=ours.adapter, index=index, embedder=longer) as other,
+        pytest.raises(ConfigurationError, match="33 numbers, and 32 before"),
+    ):
+        other.semantic_search("w1")
 
 
 def test_an_embedder_needs_a_name_that_others_know(both: _BOTH, index: PostgresIndex) -> None:
     memory = AgentMemory("c", adapter=both[0].adapter, index=index, embedder=lambda texts: [[1.0]])
-    with pytest.raises(Exception, match="has no name by which other processes would know"):
+    with pytest.raises(ConfigurationError, match="has no name by which other processes would know"):
         memory.search("w1")
 
 
@@ -262,7 +266,7 @@ def test_among_many_the_nearest_are_found_by_an_index_that_tending_makes(
     assert ours.tend().indexed  # nothing to be done again
     before = _scans(postgres, index)
     hits = 0
-    for number in range(40):
+    for number in range(12):
         query = " ".join(f"w{dice.randrange(60)}" for _ in range(4))
         filters = {"tags": "red"} if number % 2 else {}
         found = ours.semantic_search(query, max_age=1000, **filters)  # type: ignore[arg-type]
@@ -270,7 +274,7 @@ def test_among_many_the_nearest_are_found_by_an_index_that_tending_makes(
         assert len(found) == 10
         hits += len({hit.entry.key for hit in found} & {hit.entry.key for hit in expected})
         assert ours.search(query, max_age=1000)[0].score > 0
-    assert hits >= 0.95 * 400
+    assert hits >= 0.95 * 120
     assert _scans(postgres, index) > before
 
 
