@@ -103,17 +103,26 @@ class PostgresCatalog:
         """Do nothing: the connections are the index's."""
 
     def _found_or_made(self, link: Link) -> int:
-        find = "SELECT id FROM {stores} WHERE layout = %s AND identity = %s AND NOT gone"
+        find = (
+            "SELECT id, store IS NOT NULL FROM {stores} LEFT JOIN {total} ON store = id "
+            "WHERE layout = %s AND identity = %s AND NOT gone"
+        )
+        make = (
+            "WITH made AS (INSERT INTO {stores} (layout, identity) VALUES (%s, %s) "
+            "ON CONFLICT (layout, identity) WHERE NOT gone DO NOTHING RETURNING id) "
+            "INSERT INTO {total} (store) SELECT id FROM made"
+        )
         for _ in range(2):
-            for (number,) in self._statements.rows(link, find, (LAYOUT, self._identity)):
-                return int(number)
-            make = (
-                "WITH made AS (INSERT INTO {stores} (layout, identity) VALUES (%s, %s) "
-                "ON CONFLICT (layout, identity) WHERE NOT gone DO NOTHING RETURNING id) "
-                "INSERT INTO {total} (store) SELECT id FROM made"
-            )
+            for number, is_whole in self._statements.rows(link, find, (LAYOUT, self._identity)):
+                if is_whole:
+                    return int(number)
+                self._give_up(link, number)
             self._statements.run(link, make, (LAYOUT, self._identity))
         raise CatalogLost
+
+    def _give_up(self, link: Link, number: int) -> None:
+        """Have nobody use the catalog with this number any more."""
+        self._statements.run(link, "UPDATE {stores} SET gone = true WHERE id = %s", (number,))
 
     def _is_in_use(self, link: Link, number: int) -> bool:
         statement = "SELECT FROM {stores} WHERE id = %s AND NOT gone"
@@ -450,11 +459,7 @@ class PostgresCatalog:
                 )
             )
         _log.warning("the index of %s is rebuilt: %s", self._identity, problem)
-        self._run(
-            lambda link: self._statements.run(
-                link, "UPDATE {stores} SET gone = true WHERE id = %s", (number,)
-            )
-        )
+        self._run(lambda link: self._give_up(link, number))
         self._number = 0
         raise CatalogLost
 
@@ -466,8 +471,17 @@ class PostgresCatalog:
         `CatalogUnavailable` when the database fails for as long as patience lasts."""
         try:
             return self._index.run(work, self._versions.store.patience.seconds, make=make)
-        except CatalogLost:
+        except CatalogLost as loss:
             self._number = 0
+            self._losses += 1
+            if self._losses > _MOST_LOSSES:
+                raise CatalogUnavailable(
+                    ConfigurationError(
+                        f"the index at {self._index.location} lacks tables, or loses them again "
+                        "and again: they are not as AMFS made them",
+                        hint="drop its schema, and it is made again",
+                    )
+                ) from loss
             raise
         except AMFSError as error:
             raise CatalogUnavailable(error) from error
