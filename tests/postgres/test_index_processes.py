@@ -84,8 +84,7 @@ def test_a_forked_child_searches_beside_its_parent(index: PostgresIndex, tmp_pat
 
 
 def _run(*arguments: str) -> Any:
-    result = CliRunner().invoke(amfs, arguments, catch_exceptions=False)
-    return result
+    return CliRunner().invoke(amfs, arguments, catch_exceptions=False)
 
 
 @pytest.mark.parametrize("by", ["variable", "file"])
