@@ -81,3 +81,21 @@ class OutcomeShape(Struct):
     committed_at: Time
     write_id: str
     causes: list[CauseShape]
+
+
+class FeatureShape(Struct):
+    """A feature that a manifest names."""
+
+    needed_by: str
+    since: str
+
+
+class ManifestShape(Struct):
+    """A version of the manifest."""
+
+    namespace: str
+    version: Version
+    features: dict[str, FeatureShape]
+    written_at: Time
+    write_id: str
+    previous: str | None

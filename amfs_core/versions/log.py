@@ -37,10 +37,11 @@ from amfs_core.format import (
     decode_entry,
     seal_entry,
 )
-from amfs_core.storage import PAGE, StoreClient, refusals
+from amfs_core.storage import PAGE, refusals
 from amfs_core.versions.cache import NONE_KNOWN, Cache, Head
 from amfs_core.versions.clock import AHEAD, Clock
 from amfs_core.versions.foreign import reached
+from amfs_core.versions.guarded import GuardedClient
 
 DEFAULT_MAX_VALUE_BYTES = 16 * 1024 * 1024
 """Largest body that is written. A body is one request, which has to end within its timeout, and
@@ -69,7 +70,7 @@ class VersionLog:
     """All versions of all memories of one namespace, as they are in the store."""
 
     def __init__(
-        self, store: StoreClient, layout: Layout, max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
+        self, store: GuardedClient, layout: Layout, max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
     ) -> None:
         self.store = store
         self.max_value_bytes = max_value_bytes
