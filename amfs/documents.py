@@ -122,7 +122,7 @@ def diagnosis(of: Diagnosis) -> Document:
 
 _NAMES = (
     *("entity_path", "key", "version", "object_key", "retry_after"),
-    *("expected", "actual", "write_id", "outcome_ref"),
+    *("expected", "actual", "write_id", "outcome_ref", "feature", "since"),
 )
 
 

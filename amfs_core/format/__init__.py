@@ -12,7 +12,16 @@ from amfs_core.format.entry import (
     seal_entry,
     time_text,
 )
-from amfs_core.format.kinds import BACKUP_KINDS, KINDS, MANIFEST, OUTCOME, VERSION, Kind
+from amfs_core.format.kinds import (
+    ARCHIVE,
+    BACKUP,
+    BACKUP_KINDS,
+    KINDS,
+    MANIFEST,
+    OUTCOME,
+    VERSION,
+    Kind,
+)
 from amfs_core.format.manifest import (
     READERS,
     WRITERS,
@@ -36,6 +45,8 @@ from amfs_core.format.names import (
 from amfs_core.format.outcome import Cause, Outcome, OutcomeType, decode_outcome, seal_outcome
 
 __all__ = [
+    "ARCHIVE",
+    "BACKUP",
     "BACKUP_KINDS",
     "KINDS",
     "MANIFEST",

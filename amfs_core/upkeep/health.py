@@ -28,7 +28,7 @@ def check(versions: VersionLog) -> Health:
     started = time.monotonic()
     error: AMFSError | None = None
     try:
-        next(versions.store.unguarded.list(versions.layout.root), None)
+        next(versions.unguarded().store.list(versions.layout.root), None)
     except AMFSError as problem:
         error = problem
     except Exception as problem:  # an adapter that breaks the contract, or was closed

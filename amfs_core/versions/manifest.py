@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from amfs_core import fork
-from amfs_core.errors import PermissionDeniedError
+from amfs_core.errors import PermissionDeniedError, UnknownFeatureError
 from amfs_core.format import (
     Feature,
     Layout,
@@ -71,6 +72,12 @@ class Manifests:
         """The bytes of all versions that were seen, the first one first."""
         return self._seen.bodies
 
+    def texts(self) -> tuple[str, ...]:
+        """Return the same as text, each checked; `CorruptEntryError` names one that is damaged."""
+        for number, body in enumerate(self.bodies, start=1):
+            decode_manifest(body, self.layout, number)
+        return tuple(body.decode() for body in self.bodies)
+
     def for_reading(self) -> Manifest | None:
         """Return the manifest once it is known that whoever reads may go on without more.
 
@@ -79,7 +86,11 @@ class Manifests:
         """
         with self._lock:
             if not self.may_read:
-                self._look(self._store)
+                if self._origin is self._store:  # then a write relies on the same answer
+                    with contextlib.suppress(UnknownFeatureError):
+                        self.for_writing()
+                else:
+                    self._look(self._store)
                 self._require_known(writes=False)
                 self.may_read = True
             return self._seen.manifest
@@ -94,9 +105,8 @@ class Manifests:
             if running() >= self.writes_until:
                 asked = running()  # before: what was answered may have been true until then only
                 self._look(self._origin)
-                self._require_known(writes=False)
-                self.may_read = True
                 self._require_known(writes=True)
+                self.may_read = True
                 self.writes_until = asked + LEASE
             return self._seen.manifest
 
@@ -141,12 +151,7 @@ class Manifests:
         manifest = self._seen.manifest
         if manifest is None:
             return
-        try:
-            manifest.require_known(self.layout.manifest_key(manifest.version), writes=writes)
-        except BaseException:
-            if not writes:
-                self.may_read = False
-            raise
+        manifest.require_known(self.layout.manifest_key(manifest.version), writes=writes)
 
     def _look(self, store: StoreClient) -> None:
         """Read what comes after the versions that were seen.

@@ -22,6 +22,7 @@ from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
 from amfs_core.upkeep.copy import copy
 from amfs_local import LocalAdapter
 from amfs_sqlite import SqliteAdapter
+from tests.support.known import known
 
 SECRET = b"xyzzy"
 
@@ -46,9 +47,9 @@ class Place:
         return AgentMemory("writer", adapter=LocalAdapter(self.root / "primary", durability="none"))
 
     def gets(self, look: Callable[[AgentMemory], Any]) -> tuple[Any, int]:
-        """What a new process sees, and how many objects of the primary it got for that."""
-        self.primary.calls.clear()
-        with self.memory() as memory:
+        """What a new process sees, and how many versions of the primary it got for that."""
+        with known(self.memory()) as memory:
+            self.primary.calls.clear()
             return look(memory), self.primary.requests()["get"]
 
     def kept(self) -> list[str]:
