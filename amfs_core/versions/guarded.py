@@ -13,7 +13,8 @@ from typing import TypeVar
 from amfs_core.format import Layout
 from amfs_core.parallel import beside
 from amfs_core.storage import ObjectInfo, StoreClient
-from amfs_core.versions.manifest import Manifests, running
+from amfs_core.versions import manifest
+from amfs_core.versions.manifest import Manifests
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ class GuardedClient(StoreClient):
 
     def settle(self, key: str, data: bytes) -> bytes:
         """Return what the object holds for good: `data` itself, if this call created it."""
-        if running() < self.manifests.writes_until:
+        if manifest.running() < self.manifests.writes_until:
             return super().settle(key, data)
         shares = self.patience.share(time.monotonic())  # the look is part of the same call
         try:
@@ -98,7 +99,7 @@ class GuardedClient(StoreClient):
     # -- looking at the manifest -------------------------------------------------------------
 
     def _require_writable(self) -> None:
-        if running() >= self.manifests.writes_until:
+        if manifest.running() >= self.manifests.writes_until:
             self.manifests.for_writing()
 
     def _first(self, read: Callable[[], T]) -> T:

@@ -91,8 +91,7 @@ class Manifests:
                         self.for_writing()
                 else:
                     self._look(self._store)
-                self._require_known(writes=False)
-                self.may_read = True
+                self._allow_reading()
             return self._seen.manifest
 
     def for_writing(self) -> Manifest | None:
@@ -105,8 +104,8 @@ class Manifests:
             if running() >= self.writes_until:
                 asked = running()  # before: what was answered may have been true until then only
                 self._look(self._origin)
+                self._allow_reading()
                 self._require_known(writes=True)
-                self.may_read = True
                 self.writes_until = asked + LEASE
             return self._seen.manifest
 
@@ -142,10 +141,15 @@ class Manifests:
                     extra={} if before is None else before.extra,
                 )
             )
-            found = self._origin.settle(self.layout.manifest_key(made.version), body)
+            found = self._store.settle(self.layout.manifest_key(made.version), body)
             if found == body:
                 self.writes_until = _NEVER  # the next write sees it
                 return made
+
+    def _allow_reading(self) -> None:
+        self.may_read = False
+        self._require_known(writes=False)
+        self.may_read = True
 
     def _require_known(self, *, writes: bool) -> None:
         manifest = self._seen.manifest
@@ -176,6 +180,7 @@ class Manifests:
         if len(bodies) > len(self._seen.bodies):
             newest = decode_manifest(bodies[-1], self.layout, len(bodies))
             self._seen = _Seen(newest, tuple(bodies))
+            self.may_read, self.writes_until = False, _NEVER  # what it asks for is looked at first
 
     def _get(self, store: StoreClient, numbers: range) -> dict[int, bytes | None]:
         keys = {self.layout.manifest_key(number): number for number in numbers}
