@@ -11,7 +11,7 @@ M = TypeVar("M", bound=Session)
 
 def known(memory: M) -> M:
     """Have a memory look at the manifest, and return it: for tests that count, delay or spoil the
-    requests of what comes next. What the look costs is tested in `tests/versions/test_manifest.py`
+    requests of what comes next. What the look costs is tested in `tests/versions/test_manifests.py`
     and, on the wire, in `tests/s3/test_s3_budget.py`."""
     memory.engine.versions.manifests.for_writing()
     return memory
