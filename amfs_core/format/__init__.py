@@ -43,6 +43,7 @@ from amfs_core.format.names import (
     unescape,
 )
 from amfs_core.format.outcome import Cause, Outcome, OutcomeType, decode_outcome, seal_outcome
+from amfs_core.format.visibility import Visibility, is_over
 
 __all__ = [
     "ARCHIVE",
@@ -72,12 +73,14 @@ __all__ = [
     "OutcomeType",
     "Parsed",
     "Provenance",
+    "Visibility",
     "checked_prefix",
     "decode_entry",
     "decode_manifest",
     "decode_outcome",
     "encode_entry",
     "escape",
+    "is_over",
     "seal",
     "seal_entry",
     "seal_manifest",

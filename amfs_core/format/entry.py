@@ -23,6 +23,7 @@ from amfs_core.errors import CorruptEntryError, InvalidValueError
 from amfs_core.format.names import Address
 from amfs_core.format.seal import DAMAGES, FORMAT, is_sealed, may_be_deep, opened, sealed, with_seal
 from amfs_core.format.types import Fraction, Number, Time, Version, VersionShape
+from amfs_core.format.visibility import Visibility, hidden, visibility
 
 MEMORY_TYPES = ("fact", "belief", "experience", "procedure")
 
@@ -97,9 +98,16 @@ class MemoryEntry(
 
     def is_live(self, at: datetime | None = None) -> bool:
         """True unless deleted, or expired at the given time (default: now)."""
-        if self.deleted or self.expires_at is None:
-            return not self.deleted
-        return (at or datetime.now(UTC)) < self.expires_at
+        return visibility(self, at) is Visibility.LIVE
+
+    def visibility(self, at: datetime | None = None) -> Visibility:
+        """Return whether it can be read at the given time (default: now), or why not."""
+        return visibility(self, at)
+
+    @property
+    def has_content(self) -> bool:
+        """True unless there is nothing to show at any time: deleted, or purged."""
+        return hidden(self) is None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the published JSON form as a dict, fields in the order of the format."""

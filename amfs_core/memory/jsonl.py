@@ -6,12 +6,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import IO, Any
 
 from amfs_core import arguments
 from amfs_core.errors import AMFSError, InvalidValueError, WriteManyError
-from amfs_core.format import MemoryEntry, strict_json, time_text
+from amfs_core.format import MemoryEntry, is_over, strict_json, time_text
 from amfs_core.memory import drafts
 from amfs_core.memory.agent_memory import AgentMemory
 from amfs_core.spelling import did_you_mean
@@ -168,7 +168,7 @@ def _item(fields: dict[str, Any]) -> dict[str, Any] | None:
     if fields.get("expires_at") is None:
         return item
     item["expires_at"] = _time(fields["expires_at"])
-    return item if item["expires_at"] > datetime.now(UTC) else None
+    return None if is_over(item["expires_at"]) else item
 
 
 def _time(given: object) -> datetime:
