@@ -71,8 +71,9 @@ def check(versions: VersionLog) -> tuple[list[Finding], bool]:
     """
     layout, manifests = versions.layout, versions.manifests
     try:
-        newest = manifests.look()
-        manifests.for_reading()
+        if manifests.may_read:
+            manifests.look()  # what is known may be old
+        newest = manifests.for_reading()
     except CorruptEntryError as error:
         return [Finding.damaged(error.object_key or layout.manifests, error)], False
     except PermissionDeniedError as error:

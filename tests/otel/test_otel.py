@@ -243,6 +243,7 @@ def test_the_launcher_of_opentelemetry_needs_no_line_of_code(tmp_path: Path) -> 
     assert finished.returncode == 0, finished.stderr
     assert set(re.findall(r'"name": "(amfs\.[a-z_.]+)"', finished.stdout)) == {
         "amfs.write",
+        "amfs.store.get",
         "amfs.store.create",
     }
 
