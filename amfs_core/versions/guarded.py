@@ -38,9 +38,8 @@ class GuardedClient(StoreClient):
     def get(self, key: str) -> bytes | None:
         """Return an object's bytes, or None when there is none. 1 request."""
         if self.manifests.may_read:
-            return super().get(key)
-        get = super().get
-        return self._first(lambda: get(key))
+            return StoreClient.get(self, key)  # likewise
+        return self._first(lambda: StoreClient.get(self, key))
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield `(key, bytes or None)` for every key, in any order. 1 request each."""
@@ -77,7 +76,7 @@ class GuardedClient(StoreClient):
     def settle(self, key: str, data: bytes) -> bytes:
         """Return what the object holds for good: `data` itself, if this call created it."""
         if manifest.running() < self.manifests.writes_until:
-            return super().settle(key, data)
+            return StoreClient.settle(self, key, data)  # `super` costs more, and every write comes
         shares = self.patience.share(time.monotonic())  # the look is part of the same call
         try:
             self.manifests.for_writing()

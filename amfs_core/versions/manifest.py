@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 from amfs_core import fork
@@ -34,9 +35,9 @@ _LONGEST_STEP = 64  # versions of the manifest that are asked for together, at m
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def running() -> float:
-    """Return the seconds since the machine was started, suspends included."""
-    return time.clock_gettime(_CLOCK)
+running: Callable[[], float] = partial(time.clock_gettime, _CLOCK)
+"""Returns the seconds since the machine was started, suspends included. Without a frame of its own:
+every write asks (`docs/design/speed.md`)."""
 
 
 class _Seen(NamedTuple):
