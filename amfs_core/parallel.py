@@ -123,8 +123,8 @@ def until_failure(work: Callable[[A], B], items: Iterable[A], threads: int) -> I
 
 
 def beside(aside: Callable[[], object], work: Callable[[], B]) -> B:
-    """Return `work()`, done here, while a thread does `aside()`; raise what `aside` raised first,
-    whatever became of the work."""
+    """Return `work()`, done here, while a thread does `aside()`. What `aside` raises comes first,
+    whatever became of the work; an interrupt of the work waits for nothing."""
     both: SimpleQueue[Done[None, object]] = SimpleQueue()
 
     def serve() -> None:
@@ -135,10 +135,13 @@ def beside(aside: Callable[[], object], work: Callable[[], B]) -> B:
     if not _can_start(serve):
         aside()
         return work()
-    done: Done[None, B] = Done(0, None)
-    done.do(lambda _: work())
+    try:
+        result = work()
+    except Exception:
+        both.get().result()
+        raise
     both.get().result()
-    return done.result()
+    return result
 
 
 def ahead(items: Iterator[A]) -> Iterator[A]:

@@ -202,8 +202,7 @@ class Manifests:
             return any(info.key in keys for info in store.list(self.layout.manifests))
         except PermissionDeniedError:
             raise PermissionDeniedError(
-                f"whether the namespace {self.layout.namespace!r} uses a feature that this release "
-                f"does not know cannot be told: {denial.problem}",
-                hint=f"permit reading what is below {self.layout.manifests}",
+                f"{denial.problem}; nobody may use a namespace without reading its manifest",
+                hint=denial.hint or f"permit reading what is below {self.layout.manifests}",
                 object_key=next(iter(keys)),
             ) from denial
