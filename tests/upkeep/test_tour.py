@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -75,7 +76,7 @@ def test_a_copy_through_every_kind_of_store_is_the_same_byte_for_byte(
 
     copied = [
         json.loads(amfs("copy", "--json", source, place))
-        for source, place in zip(stops, stops[1:], strict=False)
+        for source, place in itertools.pairwise(stops)
     ]
     assert files(tmp_path / "last") == files(tmp_path / "first")
     assert len({report["copied"] for report in copied}) == 1
