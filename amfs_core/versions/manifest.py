@@ -191,18 +191,17 @@ class Manifests:
             return {keys[key]: body for key, body in store.get_many(keys)}
         except PermissionDeniedError as denial:
             # AWS says so of an absent object too, to whoever may list by a prefix only.
-            if self._are_listed(store, keys, denial):
-                raise
-            return dict.fromkeys(numbers)
+            there = self._listed(store, denial)
+            return {
+                number: store.get(key) if key in there else None for key, number in keys.items()
+            }
 
-    def _are_listed(
-        self, store: StoreClient, keys: Mapping[str, int], denial: PermissionDeniedError
-    ) -> bool:
+    def _listed(self, store: StoreClient, denial: PermissionDeniedError) -> frozenset[str]:
         try:
-            return any(info.key in keys for info in store.list(self.layout.manifests))
+            return frozenset(info.key for info in store.list(self.layout.manifests))
         except PermissionDeniedError:
             raise PermissionDeniedError(
                 f"{denial.problem}; nobody may use a namespace without reading its manifest",
                 hint=denial.hint or f"permit reading what is below {self.layout.manifests}",
-                object_key=next(iter(keys)),
+                object_key=denial.object_key,
             ) from denial

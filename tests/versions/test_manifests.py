@@ -412,6 +412,14 @@ class TestNotPermitted:
         with pytest.raises(UnknownFeatureError):
             memory(store).write("e", "k", 2)
 
+    def test_of_several_the_newest_counts(self) -> None:
+        store = Forbidding(lists=True)
+        for features in ({}, {}, WRITERS, {}):
+            declare(store, features)
+            with release_that_knows(*WRITERS):
+                assert dict((manifests(store).for_writing() or pytest.fail()).features) == features
+        assert memory(store).write("e", "k", 1).version == 1
+
     def test_without_a_listing_nobody_knows_and_it_says_what_to_permit(self) -> None:
         for act in (READS["read"], WRITES["write"]):
             with pytest.raises(PermissionDeniedError, match="default/manifest/") as denied:
