@@ -33,6 +33,10 @@ class AgentMemory(Writing, Reading):
     is a directory in which the catalog of the newest versions is kept, shared by the processes of
     this machine; without it each process has one of its own, in memory. `max_value_bytes` is how
     large a version may be as JSON (default: 16 MiB); what is larger is read all the same.
+
+    To what a method says that it costs, the first operation adds 1 request, and so does a write
+    when the last look was over a minute ago: for the namespace's manifest, where there is none.
+    Any method may raise `UnknownFeatureError` (see `docs/design/manifest.md`).
     """
 
     def commit_outcome(
