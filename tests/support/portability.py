@@ -278,8 +278,8 @@ def _main(chosen: list[str]) -> int:
 
 _NOTES = """
 We do not run AWS S3, Cloudflare R2 and other services that need an account. Before the first write to
-any endpoint, AMFS [proves](design/conditional-writes.md) that it honours `If-None-Match`. moto is a
-stand-in for tests: one process, no signatures, nothing durable. To start Ceph by itself, run
+any endpoint except AWS, AMFS [proves](design/conditional-writes.md) that it honours `If-None-Match`.
+moto is a stand-in for tests: one process, no signatures, nothing durable. To start Ceph by itself, run
 `python -m tests.support.ceph`. [Guarantees](guarantees.md) says what is promised for which store.
 """
 
