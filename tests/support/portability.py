@@ -42,11 +42,12 @@ starts each store on this machine and runs these tests against it:
 
 - **conformance kit**: the [conformance kit](../amfs_core/testing/README.md)
 - **random programs**: the kit's random programs
-- **8 x 25 writes**: 8 processes write 25 versions each to one memory at the same time; no version may
-  be lost, doubled or skipped
-- **torture**: a short [torture](guarantees.md#how-it-is-tortured) of 16 processes with 50 operations
-  each, faults on 15 % of the requests, 8 SIGKILLs of processes and one of the server, if there is one
-  (moto's is spared). A violation is a promise that the results of the operations prove to be broken.
+- **8 x 25 writes**: 8 processes write 25 versions each to one memory at the same time; no version
+  may be lost, doubled or skipped
+- **torture**: a short [torture](guarantees.md#how-it-is-tortured) of 16 processes with 50
+  operations each, faults on 15 % of the requests, 8 SIGKILLs of processes and one of the server, if
+  there is one (moto's is spared). A violation is a promise that the results of the operations prove
+  to be broken.
 
 | store | version | conformance kit | random programs | 8 x 25 writes | torture |
 | --- | --- | --- | --- | --- | --- |
@@ -277,10 +278,11 @@ def _main(chosen: list[str]) -> int:
 
 
 _NOTES = """
-We do not run AWS S3, Cloudflare R2 and other services that need an account. Before the first write to
-any endpoint except AWS, AMFS [proves](design/conditional-writes.md) that it honours `If-None-Match`.
-moto is a stand-in for tests: one process, no signatures, nothing durable. To start Ceph by itself, run
-`python -m tests.support.ceph`. [Guarantees](guarantees.md) says what is promised for which store.
+We do not run AWS S3, Cloudflare R2 and other services that need an account. Before the first write
+to any endpoint except AWS, AMFS [proves](design/conditional-writes.md) that it honours
+`If-None-Match`. moto is a stand-in for tests: one process, no signatures, nothing durable. To start
+Ceph by itself, run `python -m tests.support.ceph`. [Guarantees](guarantees.md) says what is
+promised for which store.
 """
 
 
