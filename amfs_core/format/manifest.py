@@ -62,7 +62,7 @@ class Manifest(msgspec.Struct, frozen=True):
             does = "write to" if feature.needed_by == WRITERS else "use"
             raise UnknownFeatureError(
                 f"the namespace {self.namespace!r} uses the feature {name!r:.80}, which this "
-                f"release of amfs does not know and which whoever would {does} it must know",
+                f"release of amfs does not know; every process that would {does} it must know it",
                 hint=f"upgrade to amfs {feature.since!r:.80} or later",
                 feature=name,
                 since=feature.since,

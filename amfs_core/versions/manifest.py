@@ -80,7 +80,7 @@ class Manifests:
         return tuple(body.decode() for body in self.bodies)
 
     def for_reading(self) -> Manifest | None:
-        """Return the manifest once it is known that whoever reads may go on without more.
+        """Return the manifest once this release is known to know all that readers must know.
 
         0 requests once it has been read, else 1 where there is none. Raises `UnknownFeatureError`,
         `CorruptEntryError` or `PermissionDeniedError` where this process may not.
@@ -96,7 +96,7 @@ class Manifests:
             return self._seen.manifest
 
     def for_writing(self) -> Manifest | None:
-        """Return the manifest once it is known that whoever writes may go on without more.
+        """Return the manifest once this release is known to know all that writers must know.
 
         0 requests within 60 s of the last look, else 1 where nothing is new. Raises as
         `for_reading`.
