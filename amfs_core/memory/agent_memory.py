@@ -161,8 +161,8 @@ class AgentMemory(Writing, Reading):
         build on; without both, all stay. Several may do this at the same time.
 
         1 request, 1 per 1,000 outcomes, 1 for each recent one, and 1 for each version after those
-        that it is about; for each mirror 1 per 1,000 objects of the namespace in either store, and what
-        it lacks; and what `Backups.create` and `Backups.prune` cost. Raises what they and the
+        that it is about; for each mirror 1 per 1,000 objects of the namespace in either store, and
+        what it lacks; and what `Backups.create` and `Backups.prune` cost. Raises what they and the
         stores do; what was done until then stays.
         """
         from amfs_core.upkeep import tend
