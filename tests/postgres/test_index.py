@@ -53,8 +53,9 @@ def process(opened: ExitStack, index: PostgresIndex, adapter: StorageAdapter) ->
 
 
 def requests(memory: AgentMemory) -> tuple[int, int]:
+    """The listings and the gets of a process, but for that of the manifest, if it made one."""
     made = memory.metrics.requests
-    return made["list"], made["get"]
+    return made["list"], max(made["get"] - 1, 0)
 
 
 # -- who pays --------------------------------------------------------------------------------
