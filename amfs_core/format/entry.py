@@ -69,7 +69,9 @@ class MemoryEntry(
     that ordered it. `previous` is the `sha256` of the version before, None in version 1. `claim` is
     the version whose write made the claim, where that is an earlier one: updates and outcomes carry
     a claim on, a write makes one. `index` is False where no search is to find it by its words or
-    its meaning. `extra` holds fields of a newer format.
+    its meaning. `extra` holds fields of a newer format. `provisional` says that the version is kept
+    in a fallback store, not yet in the primary, where its number may become another; it is never
+    in a body.
     """
 
     namespace: str
@@ -89,6 +91,7 @@ class MemoryEntry(
     purges: bool = False
     claim: Version | None = None
     index: bool = True
+    provisional: bool = False
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
     sha256: str
 
@@ -244,6 +247,7 @@ def decode_entry(body: bytes, namespace: str, address: Address, version: int) ->
             and entry.key == address.key
             and entry.entity_path == address.entity_path
             and entry.namespace == namespace
+            and not entry.provisional
             and _encode(entry) == body
             and is_sealed(body, entry.sha256)
             and _is_plain(entry)
@@ -293,6 +297,11 @@ def _decode_closely(body: bytes, namespace: str, address: Address, version: int)
     return entry
 
 
+def as_provisional(entry: MemoryEntry) -> MemoryEntry:
+    """Return the same version, as one that is kept in a fallback store."""
+    return msgspec.structs.replace(entry, provisional=True)
+
+
 def time_from(text: str) -> datetime:
     """Return the time that `time_text` wrote; `ValueError` when it is not in UTC."""
     if not text.endswith("Z"):
@@ -304,7 +313,7 @@ def _known(kind: type[MemoryEntry | Provenance | Evidence]) -> frozenset[str]:
     return frozenset(kind.__struct_fields__) - {"extra"}
 
 
-_ENTRY_FIELDS = _known(MemoryEntry) | {"format"}
+_ENTRY_FIELDS = (_known(MemoryEntry) | {"format"}) - {"provisional"}
 _PROVENANCE_FIELDS = _known(Provenance)
 _EVIDENCE_FIELDS = _known(Evidence)
 

@@ -46,6 +46,38 @@ class Failover:
         self._breaker.answered()
         return answer
 
+    @property
+    def is_down(self) -> bool:
+        """Whether the primary is known to be down."""
+        return self._breaker.is_open
+
+    @property
+    def has_mirrors(self) -> bool:
+        """Whether anything answers while the primary is down."""
+        return bool(self._mirrors)
+
+    @property
+    def seconds(self) -> float:
+        """For how long the primary has not answered."""
+        return self._breaker.seconds
+
+    def admit(self) -> None:
+        """Return when the primary may be asked; `CircuitOpenError` when it is known to be down."""
+        if self._breaker.failures:
+            self._breaker.admit()
+
+    def reaches(self, key: str) -> bool:
+        """Whether the primary answers; no request while it is known to be down, but now and then
+        one to find out."""
+        try:
+            self.admit()
+            self.written(lambda: self._primary.get(key))
+        except (BackendUnavailableError, OutcomeUnknownError):
+            return False
+        except AMFSError:  # a refusal is an answer
+            return True
+        return True
+
     def get(self, key: str) -> bytes | None:
         """Get an object."""
         return self._ask(lambda store: store.get(key), key)
@@ -117,6 +149,8 @@ class Failover:
         return answer
 
     def _ask_mirrors(self, read: Callable[[_Readable], T], prefix: str, failure: AMFSError) -> T:
+        if not self._mirrors:
+            raise failure
         problems = []
         for mirror in self._mirrors:
             try:

@@ -5,7 +5,7 @@ from amfs_core.versions.cache import NONE_KNOWN, Cache, Head
 from amfs_core.versions.clock import AHEAD, Clock
 from amfs_core.versions.diff import Change, Diff, diff
 from amfs_core.versions.foreign import is_foreign, reached
-from amfs_core.versions.log import DEFAULT_MAX_VALUE_BYTES, VersionLog
+from amfs_core.versions.log import DEFAULT_MAX_VALUE_BYTES, Prepared, VersionLog
 from amfs_core.versions.write_id import new_write_id
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Clock",
     "Diff",
     "Head",
+    "Prepared",
     "VersionLog",
     "batch",
     "diff",
