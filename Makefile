@@ -79,6 +79,14 @@ BACKUP_KILLS ?= 50
 backup-torture: $(VENV)/dev servers
 	BACKUP_KILLS=$(BACKUP_KILLS) $(BIN)/python -m pytest tests/upkeep/test_backup_kills.py
 
+# A server that is killed under writers and comes back, and a writer that is killed too.
+DEGRADED_OUTAGES ?= 20
+DEGRADED_WRITERS ?= 8
+DEGRADED_SECONDS ?= 60
+degraded: $(VENV)/dev servers
+	DEGRADED_OUTAGES=$(DEGRADED_OUTAGES) DEGRADED_WRITERS=$(DEGRADED_WRITERS) \
+		DEGRADED_SECONDS=$(DEGRADED_SECONDS) $(BIN)/python -m pytest -s tests/degraded/test_outages.py
+
 # A real embedding model, in an environment of its own: its deep-learning stack is large.
 test-model: $(VENV)-model/done
 	HF_HUB_OFFLINE=1 $(VENV)-model/bin/python -m pytest -s --noconftest -W default tests/model

@@ -65,6 +65,7 @@ class Keeper:
         self._replaying = threading.RLock()
         self._is_running = False
         self._closed = Flag()
+        self._last: dict[str, Operation] = {}  # by memory, until the primary has been reached
         self._writer = secrets.token_hex(8)
         self._stamp = 0
 
@@ -87,8 +88,14 @@ class Keeper:
             self._begin()
 
     def of(self, address: Address) -> list[Operation]:
-        """Return what waits for a memory, in its order."""
-        return self.waiting.of(address) if self.holds else []
+        """Return what waits for a memory, in its order; at its end what this process has kept last,
+        also if it waits no more: another one has reached the primary, which this one has not."""
+        if not self.holds:
+            return []
+        there, last = self.waiting.of(address), self._last.get(address.prefix)
+        if last is not None and (not there or there[-1].stamp < last.stamp):
+            there.append(last)
+        return there
 
     def keep(
         self,
@@ -101,7 +108,10 @@ class Keeper:
         that there is nothing to write."""
         with self._keeping:
             self.holds = True
-            there = self.waiting.of(address)
+            try:
+                there = self.of(address)
+            except AMFSError as error:
+                raise _not_kept(address, error, cause) from error
             if isinstance(given, Draft):
                 for one in there:  # the caller asks again
                     if one.write_id == given.write_id:
@@ -127,25 +137,13 @@ class Keeper:
                 entry=as_provisional(entry),
                 body=body,
             )
-            self._add(operation, cause)
+            try:
+                self.waiting.add(operation)
+            except AMFSError as error:
+                raise _not_kept(address, error, cause) from error
+            self._last[address.prefix] = operation
         self._begin()
         return operation.entry
-
-    def _add(self, operation: Operation, cause: AMFSError | None) -> None:
-        try:
-            self.waiting.add(operation)
-        except AMFSError as error:
-            if isinstance(cause, OutcomeUnknownError):
-                raise cause from error
-            if isinstance(error, OutcomeUnknownError):
-                raise
-            raise BackendUnavailableError(
-                f"the primary store is down, and the fallback cannot keep the write: "
-                f"{error.problem}",
-                hint=error.hint,
-                entity_path=operation.address.entity_path,
-                key=operation.address.key,
-            ) from error
 
     def _head(self, address: Address, there: list[Operation], *, is_needed: bool) -> Head:
         """Return what the next version stands on, as far as it is known here."""
@@ -211,9 +209,10 @@ class Keeper:
             if not found:  # nothing waits, but for what is damaged
                 with self._keeping:  # nobody here is between `holds` and what it keeps
                     self.holds = not set(self.waiting.keys()) <= set(names)
-                if not self.holds:
-                    self.error = None
-                    return
+                    if not self.holds:
+                        self._last.clear()
+                        self.error = None
+                        return
                 continue
             batch = in_order(first, [one for one, _ in found], [name for _, name in found])
             for operation in batch:
@@ -330,3 +329,17 @@ def _of(conflict: Conflict) -> tuple[str, str, str]:
     entry = conflict.entry
     name = f"version {entry.version} of {entry.entity_path}/{entry.key} (provisional)"
     return name, conflict.id, conflict.reason
+
+
+def _not_kept(address: Address, error: AMFSError, cause: AMFSError | None) -> AMFSError:
+    """Return the error for a write that the fallback did not keep, or perhaps did."""
+    if isinstance(cause, OutcomeUnknownError):
+        return cause
+    if isinstance(error, OutcomeUnknownError):
+        return error
+    return BackendUnavailableError(
+        f"the primary store is down, and the fallback cannot keep the write: {error.problem}",
+        hint=error.hint,
+        entity_path=address.entity_path,
+        key=address.key,
+    )

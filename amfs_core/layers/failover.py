@@ -28,7 +28,14 @@ class Failover:
     again now and then, as by any `Breaker`. `times` changes with each answer of a mirror.
     """
 
-    def __init__(self, primary: StorageAdapter, mirrors: Sequence[MirrorStore]) -> None:
+    def __init__(
+        self,
+        primary: StorageAdapter,
+        mirrors: Sequence[MirrorStore],
+        *,
+        has_fallback: bool = False,
+    ) -> None:
+        self._has_fallback = has_fallback
         self._primary = primary
         self._mirrors = mirrors
         self._breaker = Breaker(0.0, Meter(), "the primary store")
@@ -161,8 +168,9 @@ class Failover:
                 problems.append(f"{mirror.name} has nothing to say of what is absent")
             except AMFSError as error:
                 problems.append(f"{mirror.name}: {error.problem}")
-        # Not `CircuitOpenError`: whoever has patience may use it up.
-        raise BackendUnavailableError(
+        # Not `CircuitOpenError`: whoever has patience may use it up, unless it can go elsewhere.
+        kind = CircuitOpenError if self._has_fallback else BackendUnavailableError
+        raise kind(
             f"{failure.problem}; {'; '.join(problems)}", object_key=failure.object_key
         ) from failure
 

@@ -89,7 +89,9 @@ class Layered(WrappedAdapter):
         self.fallback = (
             fallback if fallback is None or isinstance(fallback, Fallback) else Fallback(fallback)
         )
-        self._failover = Failover(primary, stores) if stores or self.fallback else None
+        self._failover: Failover | None = None
+        if stores or self.fallback:
+            self._failover = Failover(primary, stores, has_fallback=self.fallback is not None)
         self._fallback: FallbackStore | None = None
         if self.fallback is not None and self._failover is not None:
             check_adapter(self.fallback.adapter)
