@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types quick coverage pytest test-model fuzz servers network peers bench bench-quick bench-load bench-compare portability torture backup-torture frameworks format clean
+.PHONY: help demo test lint types quick coverage pytest test-model fuzz servers network peers bench bench-quick bench-load bench-compare portability torture backup-torture degraded frameworks format clean
 
 help:
 	@echo "make demo         import real text, race two agents, look around"
@@ -21,6 +21,7 @@ help:
 	@echo "make portability  the conformance kit and a short torture per server; writes docs/servers.md"
 	@echo "make torture      16 processes x 1000 operations per store, faults, kills, crashes"
 	@echo "make backup-torture  50 kills of each kind while backups are made and restored"
+	@echo "make degraded     a server killed 20 times for a minute under 8 writers with a fallback"
 	@echo "make frameworks   the page of each framework, with its extra alone"
 	@echo "make test-model   search by meaning, with a real model (large to install)"
 	@echo "make format       rewrite the sources in the house style"

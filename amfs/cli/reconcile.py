@@ -70,7 +70,9 @@ def reconcile(
         waiting = 0 if degraded is None else degraded.waiting
         left = memory.conflicts()
         if session.json:
-            output.document({"waiting": waiting, "conflicts": [documents.conflict(c) for c in left]})
+            output.document(
+                {"waiting": waiting, "conflicts": [documents.conflict(c) for c in left]}
+            )
         else:
             _say(waiting, left, None)
         return 1 if waiting or left else 0

@@ -1,4 +1,4 @@
-"""The stores that `amfs.yaml` names beside the primary one: a cache, mirrors, a fallback, routes."""
+"""The stores that `amfs.yaml` names beside the primary: cache, mirrors, fallback and routes."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import logging
 import secrets
 import threading
@@ -207,12 +208,8 @@ class Keeper:
             names = self.waiting.keys()
             found = [(one, name) for name in names for one in self.waiting.load([name])]
             if not found:  # nothing waits, but for what is damaged
-                with self._keeping:  # nobody here is between `holds` and what it keeps
-                    self.holds = not set(self.waiting.keys()) <= set(names)
-                    if not self.holds:
-                        self._last.clear()
-                        self.error = None
-                        return
+                if self._is_over(set(names)):
+                    return
                 continue
             batch = in_order(first, [one for one, _ in found], [name for _, name in found])
             for operation in batch:
@@ -220,6 +217,22 @@ class Keeper:
                     return
                 if self.waiting.still(operation):
                     self._replay_one(operation, report)
+
+    def _is_over(self, damaged: set[str]) -> bool:
+        """Whether nothing waits any more; then this process knows of all that it has kept what it
+        has become, whoever replayed it, and does not go back behind that in the next outage."""
+        known = self._last.copy()
+        for operation in known.values():
+            with contextlib.suppress(CorruptEntryError):
+                self.stored.newest(operation.address)
+        with self._keeping:  # nobody here is between `holds` and what it keeps
+            for memory, operation in known.items():
+                if self._last.get(memory) is operation:
+                    del self._last[memory]
+            self.holds = bool(self._last) or not set(self.waiting.keys()) <= damaged
+            if not self.holds:
+                self.error = None
+            return not self.holds
 
     def _replay_one(self, operation: Operation, report: ReconcileReport | None) -> None:
         try:
