@@ -6,6 +6,7 @@ Each function returns a dict of plain JSON types. Times are ISO 8601 in UTC, as 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,7 @@ def tended(of: TendReport) -> Document:
     """Return what a round of upkeep did, in `took` seconds."""
     return {
         "outcomes": of.outcomes,
+        "mirrors": [dataclasses.asdict(mirror) for mirror in of.mirrors],
         "backup": None if of.backup is None else backup(of.backup),
         "pruned": None if of.pruned is None else pruned(of.pruned),
         "took": of.took,
@@ -152,7 +154,7 @@ def diagnosis(of: Diagnosis) -> Document:
 
 _NAMES = (
     *("entity_path", "key", "version", "object_key", "retry_after"),
-    *("expected", "actual", "write_id", "outcome_ref"),
+    *("expected", "actual", "write_id", "outcome_ref", "feature", "since"),
 )
 
 

@@ -11,6 +11,9 @@ from typing import ClassVar, Literal, Self
 Written = Literal["nothing", "unknown", "some"]
 """What a call that failed has written: nothing, nobody knows, or a part of it."""
 
+Origin = Literal["store", "layer", "process"]
+"""Whose failure an error was."""
+
 
 class AMFSError(Exception):
     """Base of every error here; catch it to catch them all.
@@ -18,13 +21,13 @@ class AMFSError(Exception):
     `problem` says what is wrong, `hint` what to do about it, and the error's text is both. `code`
     names the kind of error for programs and never changes; `written` says what the call that failed
     has written. `retry_after` is how many seconds the store asked to be left alone, when it did.
-    `of_layer` says that a store answered, and another one behind it did not. Attributes that do not
-    apply are None.
+    `origin` says whose failure it was: the store's, that of another store behind it ("layer"), or
+    this process's own, which says nothing of any store. Attributes that do not apply are None.
     """
 
     code: ClassVar[str] = "error"
     written: Written = "nothing"
-    of_layer: bool = False
+    origin: Origin = "store"
 
     def __init__(
         self,
@@ -238,6 +241,29 @@ class CorruptEntryError(AMFSError):
     """An object's bytes are not what was written: damaged, foreign, or at the wrong place."""
 
     code = "corrupt_entry"
+
+
+class UnknownFeatureError(AMFSError):
+    """The namespace uses a feature that this release of AMFS does not know, and which whoever reads
+    or writes there must know. Nothing was read or written.
+
+    `feature` is its name, `since` the first release that knows it.
+    """
+
+    code = "unknown_feature"
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        hint: str | None = None,
+        feature: str = "",
+        since: str = "",
+        object_key: str | None = None,
+    ) -> None:
+        super().__init__(problem, hint=hint, object_key=object_key)
+        self.feature = feature
+        self.since = since
 
 
 class ConditionalWritesUnsupportedError(AMFSError):

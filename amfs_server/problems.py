@@ -24,6 +24,7 @@ STATUSES: dict[type[AMFSError], int] = {
     errors.WriteOutcomeUnknownError: 504,
     errors.CommitUnknownError: 504,
     errors.CorruptEntryError: 500,
+    errors.UnknownFeatureError: 500,
     errors.ConditionalWritesUnsupportedError: 500,
     errors.BackendUnavailableError: 503,
     errors.CircuitOpenError: 503,

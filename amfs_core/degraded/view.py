@@ -9,7 +9,7 @@ from amfs_core.degraded.keeper import Keeper
 from amfs_core.format import Address, MemoryEntry, as_provisional
 from amfs_core.layers import Operation
 from amfs_core.storage import ObjectInfo, StorageAdapter, StoreClient, WrappedAdapter
-from amfs_core.versions import VersionLog
+from amfs_core.versions import GuardedClient, VersionLog
 
 
 class _View(WrappedAdapter):
@@ -65,7 +65,10 @@ class ViewLog(VersionLog):
 
     def __init__(self, stored: VersionLog, keepers: Iterable[Keeper]) -> None:
         self._view = _View(stored.store.adapter, keepers)
-        client = StoreClient(self._view, stored.store.patience.seconds)
+        client = GuardedClient(
+            StoreClient(self._view, stored.store.patience.seconds), stored.layout
+        )
+        client.manifests = stored.store.manifests  # what is known of it counts here too
         super().__init__(client, stored.layout, stored.max_value_bytes)
 
     def decode(self, address: Address, version: int, body: bytes) -> MemoryEntry:

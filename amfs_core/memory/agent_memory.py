@@ -37,6 +37,10 @@ class AgentMemory(Writing, Reading):
     is a directory in which the catalog of the newest versions is kept, shared by the processes of
     this machine; without it each process has one of its own, in memory. `max_value_bytes` is how
     large a version may be as JSON (default: 16 MiB); what is larger is read all the same.
+
+    To what a method says that it costs, the first operation adds 1 request, and so does a write
+    when the last look was over a minute ago: for the namespace's manifest, where there is none.
+    Any method may raise `UnknownFeatureError` (see `docs/design/manifest.md`).
     """
 
     def commit_outcome(
@@ -207,14 +211,18 @@ class AgentMemory(Writing, Reading):
 
         Outcomes that somebody recorded and did not finish counting are finished: of the last 7 days
         in the first round of this process, then those since the round before (`verify` with
-        `repair` looks at all). With `backup`, a store to keep them in, a backup of this namespace
-        is made when the newest one there is older than `backup_every` (seconds or a `timedelta`,
-        a day by default) and nobody else is making one. Then old ones are removed, and attempts
-        that were interrupted: the newest `keep` stay, what was made within `keep_for` stays, and
-        what those build on; without both, all stay. Several may do this at the same time.
+        `repair` looks at all). Mirrors of the store (`Layered`) get what they lack; one that fails
+        is named in the report. Change logs that nobody can follow any more are removed.
 
-        1 request per 1,000 outcomes, 1 for each recent one, and 1 for each version after those that
-        it is about; and what `Backups.create` and `Backups.prune` cost. Raises what they and the
+        With `backup`, a store to keep them in, a backup of this namespace is made when the newest
+        one there is older than `backup_every` (seconds or a `timedelta`, a day by default), by one
+        of all processes that tend it. Then old ones are removed, and attempts that were
+        interrupted: the newest `keep` stay, what was made within `keep_for` stays, and what those
+        build on; without both, all stay. Several may do this at the same time.
+
+        1 request, 1 per 1,000 outcomes, 1 for each recent one, and 1 for each version after those
+        that it is about; for each mirror 1 per 1,000 objects of the namespace in either store, and
+        what it lacks; and what `Backups.create` and `Backups.prune` cost. Raises what they and the
         stores do; what was done until then stays.
         """
         from amfs_core.upkeep import tend

@@ -27,7 +27,7 @@ from amfs_core.storage import (
     check_adapter,
     lags_of,
 )
-from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, VersionLog
+from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, GuardedClient, VersionLog
 
 if TYPE_CHECKING:
     from amfs_core.catalog import Embedder, Search
@@ -61,8 +61,9 @@ class Namespace:
         self.owns_adapter = owns_adapter
         self.name = name
         self.layout = Layout(name)
+        client = StoreClient(adapter, arguments.seconds(patience, "patience"))
         self.stored = VersionLog(
-            StoreClient(adapter, arguments.seconds(patience, "patience")),
+            GuardedClient(client, self.layout),
             self.layout,
             arguments.count(max_value_bytes, "max_value_bytes"),
         )

@@ -10,10 +10,9 @@ from msgspec.structs import replace
 
 from amfs_core import arguments
 from amfs_core.errors import AMFSError, InvalidValueError, VersionConflictError
-from amfs_core.format import Address, Draft, MemoryEntry, values
+from amfs_core.format import Address, Draft, MemoryEntry, carried_on, values
 from amfs_core.memory import drafts
 from amfs_core.memory.session import THREADS, Session
-from amfs_core.outcomes import claim_of
 from amfs_core.storage import named, one_call
 from amfs_core.versions import NONE_KNOWN, Head, batch, new_write_id, purge
 
@@ -193,27 +192,10 @@ class Writing(Session):
         self, live: MemoryEntry | None, value: Any, lifetime: timedelta | None, write_id: str
     ) -> Draft:
         """Return the draft of a version that gives a new value to the claim of a live one."""
-        draft = drafts.draft(
-            self.agent_id,
-            self.session_id,
-            value,
-            confidence=1.0 if live is None else live.confidence,
-            tags=() if live is None else live.tags,
-            memory_type="fact" if live is None else live.memory_type,
-            ttl=lifetime,
-            pattern_refs=() if live is None else live.provenance.pattern_refs,
-            write_id=write_id,
-        )
+        draft = drafts.draft(self.agent_id, self.session_id, value, ttl=lifetime, write_id=write_id)
         if live is None:
             return draft
-        return replace(
-            draft,
-            expires_at=live.expires_at,
-            evidence=live.evidence,
-            claim=claim_of(live),
-            index=live.index,
-            extra=live.extra,
-        )
+        return replace(draft, **(carried_on(live) | {"value": draft.value}))
 
     @one_call
     def delete(self, entity_path: str, key: str) -> MemoryEntry | None:

@@ -314,7 +314,7 @@ class StoreClient:
         """Count a request that ended with an error, and note whether that was an answer."""
         self.meter.add(kind, 0, written)
         # One layer of a store that is down says nothing of the others.
-        of_layer = error.of_layer or isinstance(error, CircuitOpenError)
+        of_layer = error.origin == "layer" or isinstance(error, CircuitOpenError)
         if isinstance(error, BackendUnavailableError | OutcomeUnknownError) and not of_layer:
             self._breaker.failed(error, sent)
         else:

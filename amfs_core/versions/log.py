@@ -11,6 +11,7 @@ follow, and everything here rests on them:
 
 from __future__ import annotations
 
+import copy
 import logging
 import random
 import time
@@ -41,6 +42,7 @@ from amfs_core.storage import PAGE, StoreClient, refusals
 from amfs_core.versions.cache import NONE_KNOWN, Cache, Head
 from amfs_core.versions.clock import AHEAD, Clock
 from amfs_core.versions.foreign import reached
+from amfs_core.versions.guarded import GuardedClient
 
 DEFAULT_MAX_VALUE_BYTES = 16 * 1024 * 1024
 """Largest body that is written. A body is one request, which has to end within its timeout, and
@@ -69,14 +71,23 @@ class VersionLog:
     """All versions of all memories of one namespace, as they are in the store."""
 
     def __init__(
-        self, store: StoreClient, layout: Layout, max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
+        self, store: GuardedClient, layout: Layout, max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
     ) -> None:
-        self.store = store
+        self.store: StoreClient = store
+        self.manifests = store.manifests
+        self._bare = store.unguarded
         self.max_value_bytes = max_value_bytes
         self.layout = layout
         self.cache = Cache()
         self.clock = Clock()
         self._warned: set[Address] = set()
+
+    def unguarded(self) -> VersionLog:
+        """Return the same log for whoever looks at the store and does not rely on what is there:
+        whatever its manifest says, it is read."""
+        bare = copy.copy(self)
+        bare.store = self._bare
+        return bare
 
     # -- appending ---------------------------------------------------------------------------
 
