@@ -12,7 +12,7 @@ from amfs_core import arguments, memory
 from amfs_core.storage import StorageAdapter, check_adapter
 
 if TYPE_CHECKING:
-    from amfs_core.catalog import Embedder
+    from amfs_core.catalog import Embedder, Index
 
 
 class AgentMemory(memory.AgentMemory):
@@ -29,8 +29,10 @@ class AgentMemory(memory.AgentMemory):
     from the configuration is closed with the last memory that works on it. `embedder` turns texts
     into vectors, for `semantic_search` (docs/search.md). `cache_dir` is a directory where the
     catalog that lists and searches run on is kept between processes; without it each process makes
-    its own, in memory. `max_value_bytes` is how large a version may be as JSON. `patience` is for
-    how many seconds a call goes on while the store does not answer (docs/design/patience.md).
+    its own, in memory. `index` is where lists and searches look instead, for all agents at once,
+    such as `PostgresIndex(dsn)`; it stays open when the memory is closed. `max_value_bytes` is how
+    large a version may be as JSON. `patience` is for how many seconds a call goes on while the
+    store does not answer (docs/design/patience.md).
 
     Sends nothing. Raises `ConfigurationError` for a setting that is missing, misspelt or wrong.
     """
@@ -47,6 +49,7 @@ class AgentMemory(memory.AgentMemory):
         cache_dir: str | os.PathLike[str] | None = None,
         max_value_bytes: int | None = None,
         patience: float | None = None,
+        index: Index | None = None,
     ) -> None:
         if adapter is not None:
             check_adapter(adapter)
@@ -61,6 +64,7 @@ class AgentMemory(memory.AgentMemory):
             settings.namespace if namespace is None else namespace,
             embedder=embedder,
             cache_dir=kept_in,
+            index=index,
             max_value_bytes=(
                 settings.max_value_bytes if max_value_bytes is None else max_value_bytes
             ),

@@ -11,7 +11,7 @@ from amfs_core import memory
 from amfs_core.storage import StorageAdapter
 
 if TYPE_CHECKING:
-    from amfs_core.catalog import Embedder
+    from amfs_core.catalog import Embedder, Index
 
 
 class AsyncAgentMemory(memory.AsyncAgentMemory):
@@ -33,6 +33,7 @@ class AsyncAgentMemory(memory.AsyncAgentMemory):
         cache_dir: str | os.PathLike[str] | None = None,
         max_value_bytes: int | None = None,
         patience: float | None = None,
+        index: Index | None = None,
     ) -> None:
         super().__init__(
             AgentMemory(
@@ -45,5 +46,6 @@ class AsyncAgentMemory(memory.AsyncAgentMemory):
                 cache_dir=cache_dir,
                 max_value_bytes=max_value_bytes,
                 patience=patience,
+                index=index,
             )
         )

@@ -102,13 +102,16 @@ def tended(of: TendReport) -> Document:
         "mirrors": [dataclasses.asdict(mirror) for mirror in of.mirrors],
         "backup": None if of.backup is None else backup(of.backup),
         "pruned": None if of.pruned is None else pruned(of.pruned),
+        "indexed": of.indexed,
         "took": of.took,
     }
 
 
 def health(of: Health) -> Document:
     """Return whether the store answers, and how quickly (`latency`, in seconds); how far its
-    mirrors are behind, and what waits in its fallback (null without one)."""
+    mirrors are behind, and what waits in its fallback (null without one); and the same of the
+    index, if there is one."""
+    index = of.index
     return {
         "ok": of.ok,
         "backend_type": of.backend_type,
@@ -116,6 +119,14 @@ def health(of: Health) -> Document:
         "error": None if of.error is None else str(of.error),
         "mirrors": [msgspec.structs.asdict(lag) for lag in of.mirrors],
         "degraded": None if of.degraded is None else degraded(of.degraded),
+        "index": None
+        if index is None
+        else {
+            "ok": index.error is None,
+            "location": index.location,
+            "latency": index.latency,
+            "error": None if index.error is None else str(index.error),
+        },
     }
 
 

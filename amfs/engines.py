@@ -14,7 +14,7 @@ from amfs_core.memory import AgentMemory, Namespace
 from amfs_core.storage import StorageAdapter
 
 if TYPE_CHECKING:
-    from amfs_core.catalog import Embedder
+    from amfs_core.catalog import Embedder, Index
 
 
 class _Engines:
@@ -41,13 +41,15 @@ def join(
     *,
     embedder: Embedder | None,
     cache_dir: str | None,
+    index: Index | None,
     max_value_bytes: int,
 ) -> Namespace:
     """Return the engine that a memory works on, which counts it from now on.
 
     Two memories share one when they were given the same adapter, or one is opened for them from the
     same configuration, and all settings of the engine are equal. Without an adapter the engine owns
-    the one that it opens. Raises `ConfigurationError` when that cannot be opened.
+    the one that it opens; so it is with the index. Raises `ConfigurationError` when that cannot be
+    opened.
     """
     key: Hashable = (
         _configured(settings) if adapter is None else id(adapter),
@@ -56,6 +58,7 @@ def join(
         None if embedder is None else id(embedder),
         cache_dir,
         max_value_bytes,
+        _configured_index(settings) if index is None else id(index),
     )
     known = _engines.known.get(key)
     if known is not None and known.join(memory):
@@ -65,7 +68,10 @@ def join(
         if known is not None and known.join(memory):
             return known
         opened = settings.open_adapter() if adapter is None else adapter
+        looked_in = index
         try:
+            if looked_in is None:
+                looked_in = settings.open_index()
             made = Namespace(
                 opened,
                 namespace,
@@ -74,6 +80,8 @@ def join(
                 embedder=embedder,
                 cache_dir=cache_dir,
                 max_value_bytes=max_value_bytes,
+                index=looked_in,
+                owns_index=index is None,
             )
         except BaseException:
             if adapter is None:
@@ -83,6 +91,10 @@ def join(
         # The engine keeps the objects alive that the key has the ids of.
         _engines.known[key] = made
         return made
+
+
+def _configured_index(settings: Config) -> Hashable:
+    return settings.index, repr(sorted(settings.index_options.items()))
 
 
 def _configured(settings: Config) -> Hashable:

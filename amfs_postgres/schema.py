@@ -1,4 +1,4 @@
-"""The schema of a store: looked for, told from others, made and migrated.
+"""The schema of a store or an index: looked for, told from others, made and migrated.
 
 What is made is made by one message of several statements: one transaction of the server's, of which
 nothing is left when this process dies. See `docs/design/postgres.md`.
@@ -7,6 +7,7 @@ nothing is left when this process dies. See `docs/design/postgres.md`.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import errors, sql
@@ -24,7 +25,7 @@ SELECT current_setting('server_version_num')::int,
     pg_encoding_to_char(encoding),
     to_regnamespace(quote_ident(%(schema)s)) IS NOT NULL,
     EXISTS (SELECT FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
-        WHERE nspname = %(schema)s AND relname = 'objects'),
+        WHERE nspname = %(schema)s AND relname = %(table)s),
     EXISTS (SELECT FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
         WHERE nspname = %(schema)s AND relname = 'migrations')
 FROM pg_database WHERE datname = current_database()
@@ -54,6 +55,21 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 """What leads from one version of the tables to the next: the first from nothing to 1."""
 
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a schema holds. `table` is one of its tables; `migrations` lead from one version of them
+    to the next, the first from nothing to 1. `only_adds`: what a newer release makes is beside what
+    an older one uses, so that both work."""
+
+    name: str
+    table: str
+    migrations: tuple[tuple[str, ...], ...]
+    only_adds: bool = False
+
+
+STORE = Kind("store", "objects", _MIGRATIONS)
+
 _CAME_SECOND = (
     errors.DuplicateTable,
     errors.DuplicateSchema,
@@ -67,8 +83,10 @@ _ATTEMPTS = 10
 class Schema:
     """One schema of a database, which need not be there yet."""
 
-    def __init__(self, name: object, server: str) -> None:
+    def __init__(self, name: object, server: str, kind: Kind = STORE) -> None:
         self.name = _checked(name)
+        self._kind = kind
+        self._newest = len(kind.migrations)
         self._place = f"the schema {self.name!r} of {server}"
         self._version = 0
         self._is_there = False
@@ -77,14 +95,14 @@ class Schema:
         """Whether the tables are there; with `make` they are made or migrated if need be. Asks the
         server once, and then remembers.
 
-        Raises `ConfigurationError` for what is not a store of this or an older version, and what
-        psycopg raises.
+        Raises `ConfigurationError` for what is not of this kind, and of this or an older version,
+        and what psycopg raises.
         """
         for _ in range(_ATTEMPTS):
-            if self._version == len(_MIGRATIONS) or (self._version and not make):
+            if self._version >= self._newest or (self._version and not make):
                 return True
             self._version = version = self.look(link)
-            if version == len(_MIGRATIONS):
+            if version >= self._newest:
                 return True
             if not make:
                 return version > 0
@@ -100,7 +118,7 @@ class Schema:
 
     def look(self, link: Link) -> int:
         """Return the version of the tables, 0 when there are none. 2 requests, or 1 for none."""
-        cursor = link.execute(_LOOK, {"schema": self.name})
+        cursor = link.execute(_LOOK, {"schema": self.name, "table": self._kind.table})
         server, encoding, has_schema, has_objects, has_migrations = cursor.fetchall()[0]
         if server < _OLDEST_SERVER:
             raise ConfigurationError(
@@ -118,7 +136,7 @@ class Schema:
         if not (has_objects and has_migrations):
             raise ConfigurationError(
                 f"{self._place} has tables of another program, and nothing was changed in it",
-                hint="name another schema for the store",
+                hint=f"name another schema for the {self._kind.name}",
             )
         query = sql.SQL("SELECT max(version) FROM {}.migrations").format(sql.Identifier(self.name))
         ((version,),) = link.execute(query).fetchall()
@@ -127,10 +145,10 @@ class Schema:
                 f"{self._place} does not say which version its tables are of",
                 hint="its table 'migrations' is another program's, or lost its rows",
             )
-        if version > len(_MIGRATIONS):
+        if version > self._newest and not self._kind.only_adds:
             raise ConfigurationError(
                 f"{self._place} is of version {version}, and this AMFS knows versions up to "
-                f"{len(_MIGRATIONS)}",
+                f"{self._newest}",
                 hint="install a newer AMFS",
             )
         return version
@@ -141,7 +159,7 @@ class Schema:
         # Only if it is not there: to say IF NOT EXISTS takes the right to make schemas.
         if version == 0 and not self._is_there:
             statements.append("CREATE SCHEMA {schema}")
-        statements += _MIGRATIONS[version]
+        statements += self._kind.migrations[version]
         statements.append("INSERT INTO {schema}.migrations (version) VALUES ({version})")
         whole = sql.SQL(";\n".join(statements)).format(
             schema=sql.Identifier(self.name),

@@ -20,6 +20,7 @@ class Engines:
         config = settings.config
         self.agent_id = config.signing_agent()
         self.adapter = settings.adapter or config.open_adapter()
+        self.index = config.open_index()
         self.store = StoreClient(self.adapter, config.patience)
         """The store for those who want its objects; each engine has a client of its own."""
         self._config = config
@@ -50,6 +51,8 @@ class Engines:
             keepers, self._keepers = self._keepers, OrderedDict()
         for keeper in keepers.values():
             keeper.close()
+        if self.index is not None:
+            self.index.close()
         if self._owns_adapter:
             self.adapter.close()
 
@@ -64,6 +67,7 @@ class Engines:
                     patience=config.patience,
                     cache_dir=config.cache_dir,
                     max_value_bytes=config.max_value_bytes,
+                    index=self.index,
                 )
                 keeper = self._keepers[namespace] = AgentMemory(self.agent_id, engine=engine)
             self._keepers.move_to_end(namespace)

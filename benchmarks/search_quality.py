@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from amfs_core.catalog.sqlite import fulltext
+from amfs_core.catalog import words as word_search
 from amfs_core.ranking import bm25, stems, terms
 from tests.support.recall import (
     Conversation,
@@ -101,7 +101,7 @@ def representations(conversations: list[Conversation]) -> Table:
         for filtered in (True, False):
             name = f"{value.__name__}, all together, {'filtered' if filtered else 'no filter'}"
             row(table, name, [recall(together, one, filtered=filtered) for one in conversations])
-            with patch.object(fulltext, "_NARROW", 0):
+            with patch.object(word_search, "_NARROW", 0):
                 row(
                     table,
                     f"{name}, as among many",

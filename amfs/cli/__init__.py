@@ -31,7 +31,7 @@ doctor, something is wrong), 2 an error.
 @click.option("--namespace", metavar="N", help="The namespace.  [default: default]")
 @click.option("--agent", metavar="A", help="Who signs what is written.  [default: user@host]")
 @click.option("--config", metavar="F", help="Configuration file, instead of amfs.yaml.")
-@click.option("--no-cache", is_flag=True, help="Keep no catalog for the next run.")
+@click.option("--no-cache", is_flag=True, help="Use no index, and keep no catalog.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document per line.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=Program.tell)
 @click.pass_context

@@ -80,7 +80,7 @@ class Session:
 
         settings = load(self.config)
         if self.no_cache:
-            return replace(settings, cache_dir=None)
+            return replace(settings, cache_dir=None, index=None)
         return replace(settings, cache_dir=settings.cache_dir or catalogs())
 
     def close(self) -> None:

@@ -49,7 +49,7 @@ def tend(
     metrics: str | None,
 ) -> None:
     """Look after the namespace: finish outcomes, bring to mirrors what they lack, make backups that
-    are due, prune old ones.
+    are due, prune old ones, and bring the index up to date, if there is one.
 
     A line on standard error says what a round did. Several may run at the same time. With --every a
     round that fails is told, and the next one tries again.
@@ -99,6 +99,8 @@ def _say(text: str) -> None:
 
 def _summary(report: TendReport) -> str:
     parts = [f"tended in {report.took:.1f} s"]
+    if report.indexed:
+        parts.append("brought the index up to date")
     if report.outcomes:
         parts.append(f"finished {output.counted(report.outcomes, 'outcome', 'outcomes')}")
     for one in report.mirrors:

@@ -116,9 +116,9 @@ Examples:
 )
 @click.pass_obj
 def health(session: Session) -> int:
-    """Say whether the store can be read now, and how quickly.
+    """Say whether the store can be read now, and how quickly; and the index, if there is one.
 
-    Exit code 1 when it can't.
+    Exit code 1 when one of them can't.
     """
     found = session.memory().health()
     if session.json:
@@ -135,6 +135,13 @@ def health(session: Session) -> int:
         click.echo(f"amfs: the store cannot be used: {output.plain(str(found.error))}", err=True)
     if not session.json and found.degraded is not None and found.degraded.is_degraded:
         output.line(f"degraded{_since(found.degraded)}: {_counted(found.degraded)}")
+    index = found.index
+    if index is None or session.json:
+        return 0 if found.ok and (index is None or index.error is None) else 1
+    if index.error is not None:
+        click.echo(f"amfs: the index cannot be used: {output.plain(str(index.error))}", err=True)
+        return 1
+    output.line(f"the index at {index.location} answers in {index.latency * 1000:.0f} ms")
     return 0 if found.ok else 1
 
 

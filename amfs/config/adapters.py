@@ -85,12 +85,12 @@ def make(name: str, options: Mapping[str, Any]) -> StorageAdapter:
     return adapter_class(**options)
 
 
-def parameters(adapter_class: AdapterClass) -> dict[str, inspect.Parameter]:
+def parameters(adapter_class: type) -> dict[str, inspect.Parameter]:
     """Return the constructor's parameters by name."""
     return dict(inspect.signature(adapter_class).parameters)
 
 
-def unknown_option(adapter_class: AdapterClass, option: str) -> str | None:
+def unknown_option(adapter_class: type, option: str) -> str | None:
     """Say what is wrong with the name of an option; None when the constructor takes it."""
     known = parameters(adapter_class)
     names = [name for name, one in known.items() if one.kind in _NAMED]
@@ -99,7 +99,7 @@ def unknown_option(adapter_class: AdapterClass, option: str) -> str | None:
     return f"unknown key {option!r}{meant(option, names)}"
 
 
-def missing_options(adapter_class: AdapterClass, options: Mapping[str, Any]) -> list[str]:
+def missing_options(adapter_class: type, options: Mapping[str, Any]) -> list[str]:
     """Return the names of the options that have no default and are not given."""
     return [
         name

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 import yaml
@@ -23,6 +23,11 @@ from amfs.config.option_types import WrongTypeError, converted
 from amfs_core.arguments import expanded
 from amfs_core.errors import ConfigurationError
 from amfs_core.storage import StorageAdapter
+
+if TYPE_CHECKING:
+    from amfs_core.catalog import Index
+
+T = TypeVar("T")
 
 _PRIMARY: Place = ("layers", "primary")
 _FINITE = sys.float_info.max
@@ -45,9 +50,11 @@ class _Settings(msgspec.Struct):
     max_value_bytes: _Bytes | None = None
     layers: _Layers | None = None
     routes: list[RouteLayer] | None = None
+    index: Layer | None = None
 
 
-_PLAIN = tuple(name for name in _Settings.__struct_fields__ if name not in ("layers", "routes"))
+_OTHERS = ("layers", "routes", "index")
+_PLAIN = tuple(name for name in _Settings.__struct_fields__ if name not in _OTHERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class ConfigFile:
     """What a configuration file says, and on which lines.
 
     `adapter` is None when the file names none; `settings` holds all that is beside `layers` and
-    `routes`, which are the other stores.
+    `routes`, which are the other stores, and the `index`.
     """
 
     path: Path
@@ -64,6 +71,7 @@ class ConfigFile:
     settings: Mapping[str, Any]
     lines: Mapping[Place, int] = field(repr=False)
     layers: Layers = field(default_factory=Layers)
+    index: NamedStore | None = None
 
     @property
     def directory(self) -> str:
@@ -103,9 +111,21 @@ class ConfigFile:
     def open_store(self, store: NamedStore, options: Mapping[str, Any]) -> StorageAdapter:
         """Open a store of this file, once the options that the file gives it are checked; `options`
         are all that count."""
+        return self._opened(adapters.find, store, options)
+
+    def open_index(self, options: Mapping[str, Any]) -> Index:
+        """Open the index of this file, likewise."""
+        from amfs.config import indexes
+
+        assert self.index is not None
+        return self._opened(indexes.find, self.index, options)
+
+    def _opened(
+        self, find: Callable[[str], type[T]], store: NamedStore, options: Mapping[str, Any]
+    ) -> T:
         name, place = store.adapter, (*store.place, "options")
         try:
-            adapter_class = adapters.find(name)
+            adapter_class = find(name)
         except ConfigurationError as error:
             self._refuse((*store.place, "adapter"), str(error), error)
         for option in store.options:
@@ -134,7 +154,7 @@ class ConfigFile:
         return None
 
     def _checked(
-        self, adapter_class: adapters.AdapterClass, store: NamedStore, options: Mapping[str, Any]
+        self, adapter_class: type, store: NamedStore, options: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return this file's options as the types that the constructor's annotations ask for."""
         types = _types(adapter_class)
@@ -177,6 +197,11 @@ def read(path: Path) -> ConfigFile:
             found.layers.mirrors if found.layers else None,
             found.routes,
             found.layers.fallback if found.layers else None,
+        ),
+        index=(
+            None
+            if found.index is None
+            else NamedStore(("index",), found.index.adapter, found.index.options or {})
         ),
     )
 
@@ -236,10 +261,10 @@ class _Document:
             yield key, self._value(value_node, (*place, key))
 
 
-def _types(adapter_class: adapters.AdapterClass) -> dict[str, Any]:
+def _types(adapter_class: type) -> dict[str, Any]:
     """Return the constructor's annotations; none where they cannot be resolved."""
     try:
-        return typing.get_type_hints(adapter_class.__init__, include_extras=True)
+        return typing.get_type_hints(adapter_class.__init__, include_extras=True)  # type: ignore[misc]
     except (NameError, TypeError):  # a name that only type checkers import
         return {}
 

@@ -22,6 +22,7 @@ from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES
 
 if TYPE_CHECKING:  # a file is what needs yaml, so that waits until there is one
     from amfs.config.file import ConfigFile
+    from amfs_core.catalog import Index
 
 FILE_NAME = "amfs.yaml"
 DEFAULT_ROOT = ".amfs"
@@ -31,7 +32,7 @@ _VARIABLES = (
     API_KEY,
     *S3_VARIABLES.values(),
     *("AMFS_CONFIG", "AMFS_NAMESPACE", "AMFS_AGENT_ID", "AMFS_ROOT", "AMFS_CACHE_DIR"),
-    *("AMFS_PATIENCE", "AMFS_MAX_VALUE_BYTES"),
+    *("AMFS_PATIENCE", "AMFS_MAX_VALUE_BYTES", "AMFS_INDEX"),
 )
 """All that is read: to copy the whole environment would take most of the time of a handle."""
 
@@ -49,7 +50,9 @@ class Config:
     answer; unless it has a `timeout` of its own, a server is given no longer for one request, so
     that a call about one memory ends after twice that at the latest. `cache_dir` is where the
     catalog of the newest versions is kept, None: in memory. `max_value_bytes` is how large a
-    version may be as JSON. `place` is what `AMFS_STORE` says: then no option is the file's.
+    version may be as JSON. `index` names the kind of index that lists and searches look in, None:
+    a catalog of each process, and `index_options` are its constructor's arguments. `place` is what
+    `AMFS_STORE` says: then no option is the file's.
     """
 
     adapter: str = "local"
@@ -59,6 +62,8 @@ class Config:
     patience: float = DEFAULT_PATIENCE
     cache_dir: str | None = None
     max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
+    index: str | None = None
+    index_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     file: ConfigFile | None = field(default=None, repr=False, compare=False)
     place: str | None = field(default=None, repr=False)  # a DSN may hold a password
 
@@ -78,6 +83,19 @@ class Config:
                 store, self._timed(store.adapter, _placed(store.adapter, store.options, file))
             ),
         )
+
+    def open_index(self) -> Index | None:
+        """Open the index, None when there is none. Raises `ConfigurationError` as `open_adapter`
+        does."""
+        if self.index is None:
+            return None
+        options = self._timed(self.index, self.index_options)
+        file = self.file
+        if file is not None and file.index is not None and file.index.options is self.index_options:
+            return file.open_index(options)
+        from amfs.config import indexes
+
+        return indexes.make(self.index, options)
 
     def _timed(self, adapter: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the options of a store whose requests take no longer than the patience is."""
@@ -109,6 +127,7 @@ def load(
         by = s3_options(variables) if adapter == "s3" else roots
         file.require_unreplaced(adapter, by)
     settings = file.settings if file else {}
+    index, index_options = _index(variables, file)
     return Config(
         adapter=adapter,
         options=options,
@@ -119,6 +138,8 @@ def load(
             _path(settings.get("cache_dir"), variables.get("AMFS_CACHE_DIR"), file), "cache_dir"
         ),
         max_value_bytes=_max_value_bytes(variables, settings.get("max_value_bytes")),
+        index=index,
+        index_options=index_options,
         file=file,
         place=variables.get("AMFS_STORE"),
     )
@@ -144,6 +165,19 @@ def _store(variables: Mapping[str, str], file: ConfigFile | None) -> tuple[str, 
     elif adapter == "sqlite" and isinstance(options.get("path"), str) and options["path"]:
         options["path"] = _path(options["path"], None, file)
     return adapter, options
+
+
+def _index(
+    variables: Mapping[str, str], file: ConfigFile | None
+) -> tuple[str | None, Mapping[str, Any]]:
+    """Return the name of the index and its options."""
+    if "AMFS_INDEX" in variables:
+        from amfs.config import indexes
+
+        return indexes.read_place(variables["AMFS_INDEX"])
+    if file is None or file.index is None:
+        return None, {}
+    return file.index.adapter, file.index.options
 
 
 def _placed(adapter: str, options: Mapping[str, Any], file: ConfigFile) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 from amfs.config import Config, shown_place
+from amfs_core.catalog import Index
 from amfs_core.doctor import Diagnosis, ok, warning
 from amfs_core.storage import StorageAdapter
 
@@ -23,6 +24,7 @@ VARIABLES = {
     "AMFS_PATIENCE": "patience",
     "AMFS_CACHE_DIR": "cache_dir",
     "AMFS_MAX_VALUE_BYTES": "max_value_bytes",
+    "AMFS_INDEX": "index",
 }
 """The variables that `amfs.config` reads, and the setting that each gives."""
 
@@ -109,6 +111,12 @@ def named(place: str, adapter: StorageAdapter, config: Config, namespace: str | 
         parts.append("AMFS_S3_PREFIX unless --store has a prefix")
     parts.append(_namespace(config, namespace))
     return ", ".join(parts)
+
+
+def index(config: Config, found: Index) -> str:
+    """Say where lists and searches look, with what made it so."""
+    why = "AMFS_INDEX" if "AMFS_INDEX" in _set() else _line(config, ("index",))
+    return f"{found.location} ({why})"
 
 
 def _set() -> list[str]:

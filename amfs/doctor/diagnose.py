@@ -7,6 +7,7 @@ from collections.abc import Generator
 
 from amfs.config import Config, load, open_store
 from amfs.doctor import check_cache, check_memories, check_settings
+from amfs_core.catalog import Index
 from amfs_core.doctor import Check, Diagnosis, checks_of, examine, ok
 from amfs_core.storage import StorageAdapter
 
@@ -32,6 +33,7 @@ class _Examination:
         self._file = config
         self._config: Config | None = None
         self._adapter: StorageAdapter | None = None
+        self._index: Index | None = None
 
     def checks(self) -> Generator[Check, None, None]:
         yield Check("configuration", self._read_settings)
@@ -44,6 +46,10 @@ class _Examination:
             look = check_memories.Memories(self._adapter, namespace).look
             needs = ("root", "server", "sign-in", "bucket", "list")
             yield Check("memories", look, needs)
+        if self._config is not None and self._config.index is not None:
+            yield Check("index settings", self._open_index, ("configuration",))
+        if self._index is not None:
+            yield from self._index.checks()
         if self._config is not None and self._config.cache_dir is not None:
             directory = self._config.cache_dir
             yield Check("cache_dir", lambda: check_cache.look(directory))
@@ -51,6 +57,14 @@ class _Examination:
     def close(self) -> None:
         if self._adapter is not None:
             self._adapter.close()
+        if self._index is not None:
+            self._index.close()
+
+    def _open_index(self) -> Diagnosis:
+        assert self._config is not None
+        self._index = self._config.open_index()
+        assert self._index is not None
+        return ok(check_settings.index(self._config, self._index))
 
     def _read_settings(self) -> Diagnosis:
         self._config = load(self._file)

@@ -2,7 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from amfs_core.catalog.contract import Catalog, CatalogLost, Held, Version
+from amfs_core.catalog import embedding, words
+from amfs_core.catalog.contract import (
+    Catalog,
+    CatalogLost,
+    CatalogUnavailable,
+    Held,
+    Index,
+    IndexHealth,
+    Known,
+    SharedCatalog,
+    Version,
+)
 from amfs_core.catalog.embedder import Embedder
 from amfs_core.catalog.filters import Filters
 from amfs_core.catalog.hit import SearchHit
@@ -13,12 +24,19 @@ if TYPE_CHECKING:
 __all__ = [
     "Catalog",
     "CatalogLost",
+    "CatalogUnavailable",
     "Embedder",
     "Filters",
     "Held",
+    "Index",
+    "IndexHealth",
+    "Known",
     "Search",
     "SearchHit",
+    "SharedCatalog",
     "Version",
+    "embedding",
+    "words",
 ]
 
 

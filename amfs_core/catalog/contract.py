@@ -7,16 +7,35 @@ knows that it was the same one all along.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from amfs_core.catalog.embedder import Embedder
 from amfs_core.catalog.filters import Filters
 from amfs_core.catalog.hit import SearchHit
+from amfs_core.changes import Listed, Page
+from amfs_core.errors import AMFSError
 from amfs_core.format import Address, MemoryEntry
+
+if TYPE_CHECKING:
+    from amfs_core.doctor import Check
+    from amfs_core.versions import VersionLog
 
 
 class CatalogLost(Exception):
     """What was in the catalog is gone: begin again, on an empty one."""
+
+
+class CatalogUnavailable(Exception):
+    """The catalog cannot be used now, or not by this process; `error` says why. `is_of_store`: the
+    store let this process not read what the catalog has for others."""
+
+    def __init__(self, error: AMFSError, *, is_of_store: bool = False) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.is_of_store = is_of_store
 
 
 Held = tuple[str, int, int, int, float | None]
@@ -36,8 +55,13 @@ class Version(NamedTuple):
 class Catalog(Protocol):
     """Newest versions in one namespace, for the threads of a process and for whoever shares it.
 
-    Any method but `close` may raise `CatalogLost`.
+    Any method but `close` may raise `CatalogLost`, and of one that is elsewhere
+    `CatalogUnavailable`.
     """
+
+    @property
+    def together(self) -> int:
+        """How many versions are best stored at once."""
 
     def current(self) -> int:
         """Return the number of the catalog in use, opened if none is."""
@@ -106,3 +130,91 @@ class Catalog(Protocol):
 
     def by_meaning(self, text: str, filters: Filters, limit: int) -> list[SearchHit]:
         """Return the memories whose vectors are nearest to the text's."""
+
+
+class Known(NamedTuple):
+    """What processes that share a catalog know of when it was complete under one path.
+
+    Refreshes of a path are numbered as they begin. `begun` is the last that began, and `ended` the
+    last of those that ended, `age` seconds after it began; 0 when there is none. `listed` and
+    `listed_age` are the same of those that listed everything. `position` is where to go on in the
+    store's change log, None to list, for `due_in` seconds; `again` are versions that were damaged.
+    """
+
+    begun: int = 0
+    ended: int = 0
+    age: float = 0.0
+    listed: int = 0
+    listed_age: float = 0.0
+    position: str | None = None
+    again: Mapping[str, Listed] = MappingProxyType({})
+    due_in: float = 0.0
+
+
+class SharedCatalog(Catalog, Protocol):
+    """A catalog of many processes, and what they know together of how fresh it is."""
+
+    def look(self, entity_paths: Sequence[str | None]) -> dict[str | None, Known]:
+        """Return what is known of each of these paths."""
+
+    def begin(self, entity_path: str | None) -> int | None:
+        """Begin a refresh, and return its number; None while another one of this path is under
+        way. Whoever `keep`s nothing for some seconds is taken for dead."""
+
+    def keep(self, entity_path: str | None, number: int) -> None:
+        """Say that a refresh is under way still."""
+
+    def end(
+        self,
+        entity_path: str | None,
+        number: int,
+        *,
+        position: str | None,
+        again: Page,
+        due_in: float | None,
+    ) -> None:
+        """Note that a refresh is done. `due_in` None: it did not list everything, and when that is
+        to be done next stays as it was."""
+
+    def abandon(self, entity_path: str | None, number: int) -> None:
+        """Note that a refresh ended without being done. Raises nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexHealth:
+    """Whether an index can be used now: where it is, how long it took to answer, in seconds, and
+    why it cannot be used, None when it can."""
+
+    location: str
+    latency: float
+    error: AMFSError | None = None
+
+
+class Index(Protocol):
+    """Where the catalogs of many stores are that many processes share."""
+
+    fallback: bool
+    """Whether a process has a catalog of its own while this one cannot be reached."""
+
+    @property
+    def location(self) -> str:
+        """Where it is, without secrets."""
+
+    def catalog(self, versions: VersionLog, embedder: Embedder | None) -> SharedCatalog:
+        """Return the catalog of a namespace. Sends nothing. Raises `ConfigurationError` for a store
+        of which nobody could say that it is the same one."""
+
+    def health(self) -> IndexHealth:
+        """Ask it for a sign of life. Never raises."""
+
+    def queries(self) -> int:
+        """Return how many statements were sent so far."""
+
+    def checks(self) -> Iterator[Check]:
+        """Yield what `amfs doctor` looks at."""
+
+    def tend(self) -> None:
+        """Do what an index needs now and then. Raises `AMFSError`."""
+
+    def close(self) -> None:
+        """Release what is held; the next use opens it again."""

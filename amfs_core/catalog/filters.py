@@ -9,7 +9,7 @@ from typing import Self
 
 from amfs_core import arguments
 from amfs_core.errors import InvalidValueError
-from amfs_core.format import MEMORY_TYPES, values
+from amfs_core.format import MEMORY_TYPES, MemoryEntry, values
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +55,22 @@ class Filters:
             None if since is None else arguments.moment(since, "since"),
             None if until is None else arguments.moment(until, "until"),
             arguments.fraction(min_confidence, "min_confidence"),
+        )
+
+    def lets_through(self, entry: MemoryEntry, at: datetime) -> bool:
+        """Whether a newest version satisfies all of it, and lives at a time."""
+        path, written = self.entity_path, entry.provenance.written_at
+        return (
+            entry.is_live(at)
+            and (
+                path is None
+                or entry.entity_path == path
+                or entry.entity_path.startswith(f"{path}/")
+            )
+            and set(self.tags) <= set(entry.tags)
+            and self.memory_type in (None, entry.memory_type)
+            and self.agent_id in (None, entry.provenance.agent_id)
+            and (self.since is None or written >= self.since)
+            and (self.until is None or written < self.until)
+            and entry.confidence >= self.min_confidence
         )

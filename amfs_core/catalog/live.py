@@ -17,7 +17,7 @@ from amfs_core.catalog.contract import Catalog, CatalogLost
 from amfs_core.catalog.omissions import Omissions
 from amfs_core.catalog.own import OwnVersions
 from amfs_core.catalog.refresh import Progress, Refresh
-from amfs_core.changes import Followed, Source
+from amfs_core.changes import Followed, Listing, Source
 from amfs_core.format import Address
 from amfs_core.versions import VersionLog
 
@@ -31,6 +31,8 @@ class LiveCatalog:
 
     `takes_own` False leaves the notes of what this process appended for another catalog.
     """
+
+    _is_shared = False
 
     def __init__(self, versions: VersionLog, catalog: Catalog, *, takes_own: bool = True) -> None:
         self._versions = versions
@@ -74,6 +76,11 @@ class LiveCatalog:
                 self._catalog.require(number)  # else it may have been emptied in between
                 return answer
 
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog that is kept up."""
+        return self._catalog
+
     def forget(self, address: Address, below: int) -> None:
         """Drop what is known of a memory: the content of all versions `below` one is to be gone."""
         while True:
@@ -100,7 +107,7 @@ class LiveCatalog:
         """Refresh unless that was begun, for this path or one above it, after `moment` and in the
         catalog with this number; then take in what this process wrote since, which costs no
         request."""
-        scopes = _scopes(entity_path)
+        scopes = scopes_of(entity_path)
         times = self._listed if complete else self._refreshed
         if times.any_since(moment, scopes, number) and not self._own:
             return
@@ -146,15 +153,21 @@ class LiveCatalog:
             if len(self._followed) > _MAX_SCOPES:
                 self._followed.popitem(last=False)
 
-    def _refresh(self, entity_path: str | None, progress: Progress | None) -> Refresh:
+    def _refresh(
+        self,
+        entity_path: str | None,
+        progress: Progress | None,
+        listing: Listing | None = None,
+    ) -> Refresh:
         return Refresh(
             self._catalog,
             self._versions,
-            self._changes.listing(entity_path),
+            listing or self._changes.listing(entity_path),
             own=self._own,
             omissions=self._omissions,
             entity_path=entity_path,
             progress=progress,
+            is_shared=self._is_shared,
         )
 
 
@@ -181,7 +194,7 @@ class _Times:
         return any(one is not None and one[0] > moment and one[1] == number for one in times)
 
 
-def _scopes(entity_path: str | None) -> list[str | None]:
+def scopes_of(entity_path: str | None) -> list[str | None]:
     """Return an entity path and all above it, the widest first."""
     names = [] if entity_path is None else entity_path.split("/")
     return [None, *("/".join(names[:length]) for length in range(1, len(names) + 1))]

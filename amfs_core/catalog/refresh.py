@@ -23,8 +23,9 @@ Progress = Callable[[int, int], None]
 _FETCH = 10 * PAGE
 """Versions asked for in one go: it bounds what is held of the listing."""
 
-_STORE = 500
-"""Bodies stored in one transaction, while others are on their way: it bounds memory."""
+_STORE_BYTES = 1 << 23
+"""Bodies of so many bytes are stored in one transaction, or as many as the catalog takes together,
+while others are on their way: it bounds memory."""
 
 _PROGRESS_EVERY = 100
 _log = logging.getLogger("amfs")
@@ -33,8 +34,9 @@ _log = logging.getLogger("amfs")
 class Refresh:
     """What one refresh has found so far.
 
-    `damaged` are the versions that could not be taken in and are in nobody's way, and `refused`
-    says whether any may not be read.
+    Of a catalog that others use too (`is_shared`) nothing is dropped that only this process may not
+    read: the refresh raises. `damaged` are the versions that could not be taken in and are in
+    nobody's way, and `refused` says whether any may not be read.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class Refresh:
         omissions: Omissions,
         entity_path: str | None,
         progress: Progress | None,
+        is_shared: bool = False,
     ) -> None:
+        self._is_shared = is_shared
         self._catalog = catalog
         self._versions = versions
         self._listing = listing
@@ -166,6 +170,7 @@ class Refresh:
                 places[parsed] = listed
         total = self._done + len(places) + len(self._wanted if self._wanted is not wanted else ())
         rows: list[Version] = []
+        size = 0
         for (address, version), body in self._versions.get_bodies(places, self._refuse):
             try:
                 if body is None:
@@ -179,9 +184,10 @@ class Refresh:
             self._purges = self._purges or entry.purges
             modified = places[address, version][2]
             rows.append(Version(address, entry, body, modified))
-            if len(rows) == _STORE:
+            size += len(body)
+            if len(rows) >= self._catalog.together or size > _STORE_BYTES:
                 self._catalog.put(rows)
-                rows = []
+                rows, size = [], 0
             self._done += 1
             if self._done % _PROGRESS_EVERY == 0:
                 self._progress(self._done, total)
@@ -215,7 +221,7 @@ class Refresh:
         others = self._catalog.last_keys(
             self._entity_path, {address.prefix for address, _ in self._refused}
         )
-        if not refusals.holds(self._versions.store, others):
+        if self._is_shared or not refusals.holds(self._versions.store, others):
             raise next(iter(self._refused.values()))
         for (address, version), refusal in self._refused.items():
             self._report(address, version, refusal)

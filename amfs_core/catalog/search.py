@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -9,21 +10,31 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from amfs_core.catalog.contract import Catalog, CatalogUnavailable, Index
 from amfs_core.catalog.embedder import Embedder
 from amfs_core.catalog.filters import Filters
 from amfs_core.catalog.hit import SearchHit
 from amfs_core.catalog.live import LiveCatalog
 from amfs_core.catalog.refresh import Progress
+from amfs_core.catalog.shared import SharedLiveCatalog
 from amfs_core.catalog.sqlite.catalog import SqliteCatalog
+from amfs_core.errors import AMFSError, BackendUnavailableError
 from amfs_core.format import Address, MemoryEntry
 from amfs_core.versions import VersionLog
 
 T = TypeVar("T")
 
+_log = logging.getLogger("amfs")
+
 
 class Search:
-    """Lists and searches in one namespace. `directory` is where the catalog is kept, None: nowhere;
-    `embedder` gives vectors for the search by meaning."""
+    """Lists and searches in one namespace.
+
+    `directory` is where the catalog is kept, None: nowhere. `embedder` gives vectors for the search
+    by meaning. With an `index` the catalog is that which many processes share; one of this
+    process's own takes its place where this process may not read all that is in it, and, if the
+    index has such a `fallback`, while it cannot be reached.
+    """
 
     def __init__(
         self,
@@ -31,14 +42,21 @@ class Search:
         directory: Path | None = None,
         embedder: Embedder | None = None,
         *,
+        index: Index | None = None,
         is_for_one_call: bool = False,
     ) -> None:
         self._versions = versions
+        self._directory = directory
+        self._embedder = embedder
+        self._index = index
+        self._takes_own = not is_for_one_call
+        self._is_refused = False  # by the store, something that others have in the index
         self._at_work: set[int] = set()  # threads
         self._is_closing = is_for_one_call
         self._to_forget: deque[tuple[Address, int]] = deque()
-        self._catalog = SqliteCatalog(versions, directory, embedder)
-        self._live = LiveCatalog(versions, self._catalog, takes_own=not is_for_one_call)
+        self._in_its_place: LiveCatalog | None = None
+        self._live = self._own() if index is None else self._shared(index)
+        self._catalog = self._live.catalog
 
     def is_at_work_here(self) -> bool:
         """Whether this thread is inside one of the methods below, which is not to be entered twice:
@@ -55,13 +73,13 @@ class Search:
     ) -> list[MemoryEntry]:
         """Return what the filters let through, sorted by name."""
         found = self._fresh(
-            filters, lambda: self._catalog.find(filters), max_age, progress, complete=complete
+            filters, lambda catalog: catalog.find(filters), max_age, progress, complete=complete
         )
         return sorted(found, key=lambda entry: (entry.entity_path.split("/"), entry.key))
 
     def entity_paths(self, filters: Filters, *, max_age: float | None = None) -> list[str]:
         """Return the entity paths of what the filters let through, sorted by name."""
-        found = self._fresh(filters, lambda: self._catalog.entity_paths(filters), max_age)
+        found = self._fresh(filters, lambda catalog: catalog.entity_paths(filters), max_age)
         return sorted(found, key=lambda path: path.split("/"))
 
     def newest(
@@ -69,7 +87,7 @@ class Search:
     ) -> list[SearchHit]:
         """Return what the filters let through, newest first; every score is 0."""
         return self._fresh(
-            filters, lambda: self._catalog.newest(filters, limit), max_age, complete=complete
+            filters, lambda catalog: catalog.newest(filters, limit), max_age, complete=complete
         )
 
     def ranked(
@@ -83,7 +101,10 @@ class Search:
     ) -> list[SearchHit]:
         """Return what answers a query best: by its words and, with an embedder, its meaning."""
         return self._fresh(
-            filters, lambda: self._catalog.ranked(query, filters, limit), max_age, complete=complete
+            filters,
+            lambda catalog: catalog.ranked(query, filters, limit),
+            max_age,
+            complete=complete,
         )
 
     def by_meaning(
@@ -98,10 +119,14 @@ class Search:
         """Return the memories whose vectors are nearest to the text's."""
         return self._fresh(
             filters,
-            lambda: self._catalog.by_meaning(text, filters, limit),
+            lambda catalog: catalog.by_meaning(text, filters, limit),
             max_age,
             complete=complete,
         )
+
+    def refresh(self) -> None:
+        """Bring the catalog up to date, for others to look at."""
+        self._fresh(Filters(), lambda _catalog: None, None)
 
     def forget(self, address: Address, below: int) -> None:
         """Drop what is known of a memory: the content of all versions `below` one is to be gone.
@@ -130,30 +155,65 @@ class Search:
             self._at_work.discard(thread)
             if self._is_closing:
                 self._is_closing = False
-                self._live.close()
+                self._close()
 
     def _forget_all(self) -> None:
         with suppress(IndexError):  # another thread was quicker
             while True:
                 order = self._to_forget[0]
-                self._live.forget(*order)
+                try:
+                    if self._in_its_place is not None:
+                        self._in_its_place.forget(*order)
+                    self._live.forget(*order)
+                except CatalogUnavailable as reason:
+                    # Its next refresh meets the tombstone, whoever does it.
+                    self._to_forget.remove(order)
+                    raise _unreachable(reason.error, order[0]) from reason.error
                 with suppress(ValueError):  # the same
                     self._to_forget.remove(order)  # not before it is done, as it may be interrupted
 
     def _fresh(
         self,
         filters: Filters,
-        work: Callable[[], T],
+        work: Callable[[Catalog], T],
         max_age: float | None,
         progress: Progress | None = None,
         *,
         complete: bool = False,
     ) -> T:
-        return self._at_work_on(
-            lambda: self._live.fresh(
-                filters.entity_path, work, max_age=max_age, progress=progress, complete=complete
+        def ask(live: LiveCatalog) -> T:
+            return live.fresh(
+                filters.entity_path,
+                lambda: work(live.catalog),
+                max_age=max_age,
+                progress=progress,
+                complete=complete,
             )
-        )
+
+        return self._at_work_on(lambda: self._asked(ask))
+
+    def _asked(self, ask: Callable[[LiveCatalog], T]) -> T:
+        """Return what the catalog answers that is used, or the one in its place."""
+        if not self._is_refused:
+            try:
+                return ask(self._live)
+            except CatalogUnavailable as reason:
+                self._is_refused = reason.is_of_store
+                if not self._is_refused and not (self._index and self._index.fallback):
+                    raise reason.error from reason.error.__cause__
+                _log.warning("searching a catalog of this process's own: %s", reason)
+        if self._in_its_place is None:
+            self._in_its_place = self._own()
+        return ask(self._in_its_place)
+
+    def _own(self) -> LiveCatalog:
+        catalog = SqliteCatalog(self._versions, self._directory, self._embedder)
+        takes_own = self._takes_own and self._index is None  # else they are for the index
+        return LiveCatalog(self._versions, catalog, takes_own=takes_own)
+
+    def _shared(self, index: Index) -> LiveCatalog:
+        catalog = index.catalog(self._versions, self._embedder)
+        return SharedLiveCatalog(self._versions, catalog, takes_own=self._takes_own)
 
     def close(self) -> None:
         """Close the catalog; from a signal handler that came in the middle of a search, once that
@@ -161,4 +221,16 @@ class Search:
         if self.is_at_work_here():
             self._is_closing = True
         else:
-            self._live.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._live.close()
+        if self._in_its_place is not None:
+            self._in_its_place.close()
+
+
+def _unreachable(error: AMFSError, address: Address) -> AMFSError:
+    return BackendUnavailableError(
+        f"the content of {address} is erased in the store, but the index was not told: {error}",
+        hint="purge it again, or search once, when the index can be reached",
+    )

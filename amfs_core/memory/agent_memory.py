@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -218,11 +220,13 @@ class AgentMemory(Writing, Reading):
         one there is older than `backup_every` (seconds or a `timedelta`, a day by default), by one
         of all processes that tend it. Then old ones are removed, and attempts that were
         interrupted: the newest `keep` stay, what was made within `keep_for` stays, and what those
-        build on; without both, all stay. Several may do this at the same time.
+        build on; without both, all stay. An `index` is brought up to date, and what nobody uses any
+        more is removed from it. Several may do this at the same time.
 
         1 request, 1 per 1,000 outcomes, 1 for each recent one, and 1 for each version after those
         that it is about; for each mirror 1 per 1,000 objects of the namespace in either store, and
-        what it lacks; and what `Backups.create` and `Backups.prune` cost. Raises what they and the
+        what it lacks; what `Backups.create` and `Backups.prune` cost; and with an index what `list`
+        costs. Raises what they and the
         stores do; what was done until then stays.
         """
         from amfs_core.upkeep import tend
@@ -231,9 +235,17 @@ class AgentMemory(Writing, Reading):
             None if backup is None else tend.Schedule.checked(backup, backup_every, keep, keep_for)
         )
         engine = self._engine
-        report, engine.tended = tend.tend(self._engine.stored, engine.tended, schedule)
-        return report
+        report, engine.tended = tend.tend(engine.stored, engine.tended, schedule)
+        if engine.index is None:
+            return report
+        begun = time.monotonic()
+        self._searching().refresh()
+        engine.index.tend()
+        took = report.took + time.monotonic() - begun
+        return dataclasses.replace(report, indexed=True, took=took)
 
     def health(self) -> health.Health:
-        """Say whether the store can be read now, and how quickly. 1 request; never raises."""
-        return health.check(self._engine.stored, self._engine.degraded)
+        """Say whether the store can be read now, and how quickly; and the index, if there is one. 1
+        request to each; never raises."""
+        engine = self._engine
+        return health.check(engine.stored, engine.degraded, engine.index)

@@ -30,7 +30,7 @@ from amfs_core.storage import (
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, GuardedClient, VersionLog
 
 if TYPE_CHECKING:
-    from amfs_core.catalog import Embedder, Search
+    from amfs_core.catalog import Embedder, Index, Search
 
 
 class Namespace:
@@ -42,7 +42,7 @@ class Namespace:
     others nothing.
 
     Safe to share between threads, and usable after a fork. It closes when the last handle on it
-    does; an adapter that it owns closes with it. The arguments are those of `AgentMemory`.
+    does; an adapter or index that it owns closes with it. The arguments are those of `AgentMemory`.
     """
 
     def __init__(
@@ -55,6 +55,8 @@ class Namespace:
         embedder: Embedder | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES,
+        index: Index | None = None,
+        owns_index: bool = False,
     ) -> None:
         check_adapter(adapter)
         self.adapter = adapter
@@ -77,6 +79,8 @@ class Namespace:
             )
         self.embedder = embedder
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self.index = index
+        self.owns_index = owns_index
         self.is_closed = False
         self.tended: datetime | None = None  # since when outcomes have not been looked after
         self._search: Search | None = None
@@ -94,7 +98,13 @@ class Namespace:
     def metrics(self) -> Metrics:
         """Requests by kind, bytes, retries, lost races and cache hits so far, of all handles."""
         counted = self.stored.store.meter.snapshot()
-        return dataclasses.replace(counted, mirrors=lags_of(self.adapter), degraded=self.degraded())
+        queries = 0 if self.index is None else self.index.queries()
+        return dataclasses.replace(
+            counted,
+            mirrors=lags_of(self.adapter),
+            degraded=self.degraded(),
+            index_queries=queries,
+        )
 
     def degraded(self) -> Degraded | None:
         """Return what waits in a fallback store, None where the store has none. 2 requests to the
@@ -103,8 +113,9 @@ class Namespace:
 
     @property
     def keeps_catalog(self) -> bool:
-        """Whether there is a catalog, of this process or on disk, that may hold contents."""
-        return self._search is not None or self.cache_dir is not None
+        """Whether there is a catalog, of this process, on disk or of many, that may hold
+        contents."""
+        return self._search is not None or self.cache_dir is not None or self.index is not None
 
     def join(self, handle: Hashable) -> bool:
         """Count a handle; False, and nothing done, when the last one has closed this engine."""
@@ -131,6 +142,8 @@ class Namespace:
             self.versions.close()
         if self.owns_adapter:
             self.adapter.close()
+        if self.owns_index and self.index is not None:
+            self.index.close()
 
     def search(self) -> Search:
         """Return the catalog's search, made when it is first asked for: while something waits in a
@@ -147,7 +160,7 @@ class Namespace:
             # on before the handler has ended. It gets a catalog of its own.
             from amfs_core.catalog import Search
 
-            return Search(self.stored, None, self.embedder, is_for_one_call=True)
+            return Search(self.stored, None, self.embedder, index=self.index, is_for_one_call=True)
         if search is None:
             # By another thread: a signal handler that interrupts an import of its own thread gets
             # half of the module, but it can wait for the import of another.
@@ -156,7 +169,7 @@ class Namespace:
             if self._search is None:
                 from amfs_core.catalog import Search  # SQLite: not before it is needed
 
-                made = Search(self.stored, self.cache_dir, self.embedder)
+                made = Search(self.stored, self.cache_dir, self.embedder, index=self.index)
                 if self._search is None:  # a signal handler may have been quicker
                     self._search = made
             return self._search

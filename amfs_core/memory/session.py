@@ -16,7 +16,7 @@ from amfs_core.storage import DEFAULT_PATIENCE, Metrics, Patience, StorageAdapte
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES
 
 if TYPE_CHECKING:
-    from amfs_core.catalog import Embedder, Search
+    from amfs_core.catalog import Embedder, Index, Search
     from amfs_core.watch import Watch
 
 THREADS = 32
@@ -38,6 +38,8 @@ class Session:
         embedder: Embedder | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES,
+        index: Index | None = None,
+        owns_index: bool = False,
         engine: Namespace | None = None,
     ) -> None:
         self.agent_id = arguments.text(agent_id, "agent_id")
@@ -55,6 +57,8 @@ class Session:
                 embedder=embedder,
                 cache_dir=cache_dir,
                 max_value_bytes=max_value_bytes,
+                index=index,
+                owns_index=owns_index,
             )
         self._engine = engine
         self._layout = engine.layout
@@ -121,6 +125,8 @@ class Session:
             "embedder": engine.embedder,
             "cache_dir": engine.cache_dir,
             "max_value_bytes": engine.versions.max_value_bytes,
+            "index": engine.index,
+            "owns_index": True,
         }
         return _remade, (type(self), arguments)
 

@@ -25,7 +25,8 @@ class Metrics:
     request. Bytes are of bodies. `outages` counts how often the store was found to be down, and
     `refused` the requests that were not sent because it was known to be. `mirrors` says how far
     each mirror is behind now, where the store has some, and `degraded` what waits in its fallback,
-    where it has one.
+    where it has one. `index_queries` counts what was sent to an index, by all that share it in this
+    process.
     """
 
     requests: Mapping[str, int]
@@ -38,6 +39,7 @@ class Metrics:
     refused: int
     mirrors: tuple[Lag, ...] = ()
     degraded: Degraded | None = None
+    index_queries: int = 0
 
 
 class Meter:

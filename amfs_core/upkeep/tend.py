@@ -60,7 +60,7 @@ class TendReport:
     `outcomes` is how many times an outcome was counted into a memory, which somebody had begun and
     not finished. `mirrors` is what each mirror of the store got that it lacked. `backup` is the
     backup that was made, None when none was due; `pruned` is what `Backups.prune` removed, None
-    where no backups are kept.
+    where no backups are kept. `indexed` says whether an index was brought up to date.
     """
 
     outcomes: int
@@ -68,6 +68,7 @@ class TendReport:
     backup: Backup | None
     pruned: PruneReport | None
     took: float
+    indexed: bool = False
 
 
 def tend(

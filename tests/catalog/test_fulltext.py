@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amfs_core.catalog import words as word_search
 from amfs_core.catalog.sqlite import fulltext
 from amfs_core.ranking import terms
 from tests.support.recall import connect
@@ -60,7 +61,7 @@ def _name(number: int) -> str:
 def memories(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Memories:
     """An empty catalog, searched in either of the two ways."""
     if request.param == "wide":
-        monkeypatch.setattr(fulltext, "_NARROW", 0)
+        monkeypatch.setattr(word_search, "_NARROW", 0)
     return Memories()
 
 
@@ -257,7 +258,7 @@ def test_a_filter_gives_the_same_as_a_catalog_of_only_what_it_lets_through(
 def test_the_best_are_complete_under_a_filter_that_takes_most_away(
     monkeypatch: pytest.MonkeyPatch, share: int
 ) -> None:
-    monkeypatch.setattr(fulltext, "_NARROW", 0)
+    monkeypatch.setattr(word_search, "_NARROW", 0)
     made = Memories()
     draw = random.Random(6)
     held = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from amfs_core.catalog.sqlite import fulltext
+from amfs_core.catalog import words as word_search
 from tests.support.recall import (
     Conversation,
     Representation,
@@ -69,6 +69,6 @@ def test_looking_at_the_best_alone_loses_nothing(
 ) -> None:
     together = corpus(conversations, dated)
     all_scored = [recall(together, one, filtered=filtered) for one in conversations]
-    monkeypatch.setattr(fulltext, "_NARROW", 0)
+    monkeypatch.setattr(word_search, "_NARROW", 0)
     best_scored = [recall(together, one, filtered=filtered) for one in conversations]
     assert mean(map(mean, best_scored)) >= mean(map(mean, all_scored)) - 0.005

@@ -65,7 +65,7 @@ NOT_RUN = {
     "docs/observability.md": 1,
     "docs/openai-agents.md": 1,
     "docs/pydantic-ai.md": 1,
-    "docs/search.md": 1,
+    "docs/search.md": 2,
     "docs/stores.md": 1,
     "CONTRIBUTING.md": 1,
     "compose/README.md": 2,

@@ -41,6 +41,8 @@ class SqliteCatalog:
     `embedder` gives vectors for the search by meaning.
     """
 
+    together = 500
+
     def __init__(
         self, versions: VersionLog, directory: Path | None, embedder: Embedder | None
     ) -> None:

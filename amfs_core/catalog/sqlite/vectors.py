@@ -1,4 +1,4 @@
-"""Turning texts into vectors: what an embedder is, and the vectors of the newest versions.
+"""The vectors of the newest versions, and the search over them.
 
 A vector is derived from content that never changes, so each is computed once per version and kept
 in the catalog. An embedder with another name makes them all again.
@@ -7,16 +7,12 @@ in the catalog. An embedder with another name makes them all again.
 from __future__ import annotations
 
 import sqlite3
-import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from amfs_core.catalog.embedder import Embedder
+from amfs_core.catalog.embedding import BATCH, Embedding, text_of
 from amfs_core.catalog.sqlite.database import Database
-from amfs_core.errors import AMFSError, ConfigurationError
-from amfs_core.ranking import terms
 
 if TYPE_CHECKING:
     import numpy
@@ -30,8 +26,6 @@ SCHEMA = """CREATE TABLE vector (
 )"""
 
 _NUMBER_BYTES = 4
-_BATCH = 256
-"""Texts given to the embedder at once."""
 
 
 def remove(connection: sqlite3.Connection, ids: list[int]) -> None:
@@ -68,9 +62,9 @@ class Vectors:
     """The vectors that one embedder makes, and the exact search over them."""
 
     def __init__(self, embedder: Embedder) -> None:
-        self._np = _numpy()
-        self._embedder = embedder
-        self._name = _name_of(embedder)
+        self._embedding = Embedding(embedder)
+        self._np = self._embedding.np
+        self._name = self._embedding.name
         self._held: tuple[object, Ids, Matrix] | None = None
 
     def compare(
@@ -82,7 +76,7 @@ class Vectors:
         """
         np = self._np
         self._embed_missing(database)
-        wanted = self._embedded([query])[0]
+        wanted = self._embedding.vectors([query])[0]
 
         def compare(connection: sqlite3.Connection) -> Compared:
             with database.snapshot(connection):
@@ -101,10 +95,7 @@ class Vectors:
             cosines = np.zeros(len(asked), dtype=np.float32)
             for chosen, matrix in ((held, vectors[places[held]]), (~held, late)):
                 if len(matrix):
-                    if matrix.shape[1] != len(wanted):
-                        raise self._wrong(
-                            f"it gave {len(wanted)} numbers, and {matrix.shape[1]} before"
-                        )
+                    self._embedding.check_length(len(wanted), matrix.shape[1])
                     cosines[chosen] = matrix @ wanted
             return Compared(np, asked, cosines)
 
@@ -116,7 +107,7 @@ class Vectors:
             "SELECT id, memory.version, key, body.data FROM memory "
             "JOIN body ON body.memory = memory.id "
             "LEFT JOIN vector ON vector.memory = memory.id AND vector.embedder = ? "
-            f"WHERE vector.memory IS NULL AND memory.searchable = 1 LIMIT {_BATCH}"
+            f"WHERE vector.memory IS NULL AND memory.searchable = 1 LIMIT {BATCH}"
         )
         while True:
             rows = database.run(
@@ -125,7 +116,7 @@ class Vectors:
             if not rows:
                 return
             # Outside the database: a model takes its time, and other threads may search meanwhile.
-            vectors = self._embedded([_text(key, body) for _, _, key, body in rows])
+            vectors = self._embedding.vectors([text_of(key, body) for _, _, key, body in rows])
             made = [
                 (self._name, vector.tobytes(), id, version)
                 for (id, version, _, _), vector in zip(rows, vectors, strict=True)
@@ -146,22 +137,13 @@ class Vectors:
         """Return vectors of memories for this one answer: the next search will keep them."""
         body = "SELECT key, body.data FROM memory JOIN body ON body.memory = memory.id WHERE id = ?"
         found = [connection.execute(body, (int(id),)).fetchone() for id in ids]
-        parts = [
-            self._embedded([_text(*row) for row in found[first : first + _BATCH]])
-            for first in range(0, len(found), _BATCH)
-        ]
-        none: Matrix = self._np.zeros((0, 0), dtype=self._np.float32)
-        return self._np.concatenate(parts) if parts else none
+        return self._embedding.in_batches([text_of(*row) for row in found])
 
     def _check_length(self, connection: sqlite3.Connection, size: int) -> None:
         """Refuse vectors of another length than those that are kept under the same name."""
         kept = "SELECT length(data) FROM vector WHERE embedder = ? LIMIT 1"
         for (before,) in connection.execute(kept, (self._name,)):
-            if before != size:
-                raise self._wrong(
-                    f"it gave {size // _NUMBER_BYTES} numbers, and {before // _NUMBER_BYTES} "
-                    "before; a model that is another one needs a name of its own"
-                )
+            self._embedding.check_length(size // _NUMBER_BYTES, before // _NUMBER_BYTES)
 
     def _all(self, connection: sqlite3.Connection, database: int) -> tuple[Ids, Matrix]:
         """Return all ids, rising, and their vectors, one per row."""
@@ -176,59 +158,3 @@ class Vectors:
             joined = np.frombuffer(b"".join(data for _, data in rows), dtype=np.float32)
             self._held = state, ids, joined.reshape(len(rows), -1 if rows else 0)
         return self._held[1], self._held[2]
-
-    def _embedded(self, texts: list[str]) -> Matrix:
-        """Return the vectors of texts, each of length 1 (0 for a vector of zeros)."""
-        np = self._np
-        try:
-            given = self._embedder(texts)
-            rows = given if hasattr(given, "__len__") else list(given)
-            made: Matrix = np.array(rows, dtype=np.float32)
-        except AMFSError:
-            raise
-        except Exception as error:
-            raise self._wrong(f"it failed: {error!r:.200}") from error
-        if made.ndim != 2 or len(made) != len(texts) or not made.shape[1]:
-            raise self._wrong(
-                f"it must give one vector for each of {len(texts)} texts, all of one length; "
-                f"its answer has the shape {made.shape}"
-            )
-        if not np.isfinite(made).all():
-            raise self._wrong("its vectors have numbers that are not finite")
-        lengths = np.linalg.norm(made, axis=1, keepdims=True)
-        made /= np.where(lengths == 0, 1, lengths)
-        return made
-
-    def _wrong(self, problem: str) -> ConfigurationError:
-        return ConfigurationError(f"embedder {self._name!r}: {problem}")
-
-
-def _name_of(embedder: Embedder) -> str:
-    """Return under which name an embedder's vectors are kept.
-
-    One that has no `name` is known by where it is defined. That says nothing of a lambda, of a
-    function within another one, or of an object, which may have been made in many ways: their
-    vectors are kept for this one alone.
-    """
-    name = getattr(embedder, "name", None)
-    if name is not None:
-        return str(name)
-    kind = embedder if hasattr(embedder, "__qualname__") else type(embedder)
-    place = f"{kind.__module__}.{kind.__qualname__}"
-    return f"{place} {uuid.uuid4()}" if kind is not embedder or "<" in place else place
-
-
-def _text(key: str, body: bytes) -> str:
-    """Return what a memory is embedded as: the text in its value, else its key."""
-    content, _ = terms.texts(msgspec.json.decode(body)["value"])
-    return content or key
-
-
-def _numpy() -> Any:
-    try:
-        import numpy
-    except ImportError as error:
-        raise ConfigurationError(
-            "an embedder needs the extra 'embeddings': pip install 'amfs[embeddings]'"
-        ) from error
-    return numpy

@@ -1,0 +1,105 @@
+"""Postings: who holds a term, how often, and how long that memory is, as the bytes of a row.
+
+A posting is 8 bytes, least first: the code of the term's frequency and of the memory's length, then
+the memory's id. A term has its postings in blocks of 4,096 ids.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from itertools import compress
+from typing import Any, NamedTuple
+
+from amfs_core.ranking import bm25, terms
+
+Row = tuple[int, str, str, Sequence[str], Any]
+"""Id, entity path, key, tags and value of a memory."""
+
+BLOCK_BITS = 12
+"""What is left of an id without these is the block of its postings."""
+
+BYTES = 8
+"""Of one posting."""
+
+MOST_ID = (1 << 32) - 1
+
+_IS_LITTLE = sys.byteorder == "little"
+
+
+class Postings:
+    """Who holds a term (`ids`), and the codes of its frequency there (`codes`)."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        halves = array("I", b"".join(blocks))
+        if not _IS_LITTLE:
+            halves.byteswap()
+        self.ids, self.codes = halves[1::2], halves[::2]
+
+    def among(self, wanted: Container[int]) -> dict[int, int]:
+        """Return the codes of those that are wanted."""
+        pairs = zip(self.ids, self.codes, strict=True)
+        return dict(compress(pairs, map(wanted.__contains__, self.ids)))
+
+
+class Indexed(NamedTuple):
+    """Memories taken apart: by block and term their postings; and of each memory its id, how many
+    terms its value has, and all its terms, which stand between spaces."""
+
+    blocks: Mapping[int, Mapping[str, bytes]]
+    memories: list[tuple[int, int, str]]
+
+
+def indexed(rows: Iterable[Row]) -> Indexed:
+    """Take memories apart. About 50 µs for one of 0.5 KB."""
+    blocks: dict[int, defaultdict[str, list[int]]] = {}
+    memories: list[tuple[int, int, str]] = []
+    codes = bm25.FREQUENCY_CODES
+    for id, entity_path, key, tags, value in rows:
+        length, frequencies = _weighed(entity_path, key, tags, value)
+        postings = blocks.setdefault(id >> BLOCK_BITS, defaultdict(list))
+        once = id << 32 | bm25.length_code(length)
+        for term, frequency in frequencies.items():
+            postings[term].append(once | codes[frequency])
+        memories.append((id, length, " ".join(frequencies)))
+    packed = {
+        block: {term: _packed(numbers) for term, numbers in postings.items()}
+        for block, postings in blocks.items()
+    }
+    return Indexed(packed, memories)
+
+
+def without(postings: bytes, gone: Collection[int]) -> bytes:
+    """Return postings without those of some memories."""
+    ids = Postings([postings]).ids
+    return b"".join(
+        postings[at * BYTES : (at + 1) * BYTES] for at, id in enumerate(ids) if id not in gone
+    )
+
+
+def _packed(numbers: list[int]) -> bytes:
+    packed = array("Q", numbers)
+    if not _IS_LITTLE:
+        packed.byteswap()
+    return packed.tobytes()
+
+
+def _weighed(
+    entity_path: str, key: str, tags: Sequence[str], value: Any
+) -> tuple[int, dict[str, float]]:
+    """Return how many terms the value has, and the weighted frequency of every term (BM25F)."""
+    content, names = terms.texts(value)
+    found = terms.terms(content)
+    frequencies: dict[str, float] = dict(Counter(found))
+    for weight, field in (
+        (bm25.FIELD_NAMES, names),
+        (bm25.KEY, key),
+        (bm25.ENTITY_PATH, entity_path),
+        (bm25.TAGS, " ".join(tags)),
+    ):
+        if field:
+            for term in terms.terms(field):
+                frequencies[term] = frequencies.get(term, 0.0) + weight
+    return len(found), frequencies

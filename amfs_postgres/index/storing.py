@@ -1,0 +1,263 @@
+"""Storing newest versions, their words with them, in the transaction of the caller.
+
+What derives from a memory's content is stored and removed with it, so that whoever looks sees
+memories and words that belong together, whichever moment it is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from amfs_core.catalog import Held, Version
+from amfs_core.ranking import postings
+from amfs_postgres.connections import Link
+from amfs_postgres.index import tables
+from amfs_postgres.index.statements import Statements
+
+_PREFIX, _VERSION, _MODIFIED, _SEARCHABLE = 0, 1, 3, -1
+
+_HELD = "SELECT prefix, id, version, size, modified FROM {memory} WHERE store = %s"
+
+_NAMES = ("store", "id", *tables.COLUMNS, "length")
+_UPSERT = (
+    f"INSERT INTO {{memory}} ({', '.join(_NAMES)}) "
+    f"SELECT %s, id, {', '.join(tables.COLUMNS).replace('tags', 'tags::text[]')}, length "
+    f"FROM unnest(%s::bigint[], {', '.join(f'%s::{kind}[]' for kind in tables.COLUMNS.values())}, "
+    f"%s::int[]) AS new (id, {', '.join(tables.COLUMNS)}, length) "
+    "ON CONFLICT (store, id) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _NAMES[2:])
+)
+_CONTENT = (
+    "INSERT INTO {content} (store, id, body, terms) "
+    "SELECT %s, * FROM unnest(%s::bigint[], %b::bytea[], %s::text[]) "
+    "ON CONFLICT (store, id) DO UPDATE SET body = excluded.body, terms = excluded.terms"
+)
+_POSTINGS = (
+    "INSERT INTO {posting} AS held (store, term, block, postings) "
+    "SELECT %s, * FROM unnest(%s::text[], %s::int[], %b::bytea[]) "
+    "ON CONFLICT (store, term, block) DO UPDATE SET postings = held.postings || excluded.postings"
+)
+_REPLACED = (
+    "UPDATE {posting} AS held SET postings = gone.postings "
+    "FROM unnest(%s::text[], %s::int[], %b::bytea[]) AS gone (term, block, postings) "
+    'WHERE held.store = %s AND held.term = gone.term COLLATE "C" AND held.block = gone.block'
+)
+
+
+def held(link: Link, statements: Statements, store: int, prefixes: Iterable[str]) -> list[Held]:
+    """Return those of the memories with these prefixes that are held."""
+    return statements.rows(link, f"{_HELD} AND prefix = ANY(%s::text[])", (store, list(prefixes)))
+
+
+def held_between(
+    link: Link, statements: Statements, store: int, prefixes: Collection[str], most: int
+) -> list[Held]:
+    """Return up to `most` memories from the first to the last of these prefixes."""
+    return statements.rows(
+        link,
+        f"{_HELD} AND prefix >= %s AND prefix <= %s LIMIT %s",
+        (store, min(prefixes), max(prefixes), most),
+    )
+
+
+class Storing:
+    """One transaction that stores in a catalog, which nobody else stores in meanwhile."""
+
+    def __init__(self, link: Link, statements: Statements, store: int, last_id: int) -> None:
+        self._link = link
+        self._statements = statements
+        self._store = store
+        self._last_id = last_id
+        self._memories = self._length = 0
+
+    def put(self, versions: Sequence[Version]) -> None:
+        """Store versions, but for those that are older than what is there or was erased."""
+        # Of a memory that comes twice, the newest.
+        new = {
+            one.address.prefix: one for one in sorted(versions, key=lambda one: one.entry.version)
+        }
+        known = {one[0]: one for one in held(self._link, self._statements, self._store, new)}
+        erased = dict(
+            self._rows(
+                "SELECT prefix, version FROM {erased} "
+                "WHERE store = %s AND prefix = ANY(%s::text[])",
+                (self._store, list(new)),
+            )
+        )
+        bodies = self._bodies(
+            [
+                known[prefix][1]
+                for prefix, one in new.items()
+                if prefix in known and known[prefix][2] == one.entry.version
+            ]
+        )
+        newer: list[Version] = []
+        stamps: list[tuple[float, int]] = []
+        for prefix, one in new.items():
+            number = one.entry.version
+            there = known.get(prefix)
+            if number < erased.get(prefix, 0) or (there is not None and there[2] > number):
+                continue
+            if there is not None and there[2] == number and bodies.get(there[1]) == one.body:
+                if one.modified is not None:
+                    stamps.append((one.modified, there[1]))
+            else:
+                newer.append(one)
+        self.stamp(stamps)
+        self._tell([known[one.address.prefix][1] for one in newer if one.address.prefix in known])
+        if newer:
+            self._add(newer, known)
+        self._count()
+
+    def stamp(self, stamps: Sequence[tuple[float, int]]) -> None:
+        """Note the times of objects, each with the id of its memory."""
+        if stamps:
+            self._run(
+                "UPDATE {memory} AS m SET modified = new.modified "
+                "FROM unnest(%s::float8[], %s::bigint[]) AS new (modified, id) "
+                "WHERE m.store = %s AND m.id = new.id",
+                (*map(list, zip(*stamps, strict=True)), self._store),
+            )
+
+    def drop(self, memories: Iterable[Held]) -> None:
+        """Drop memories, and all that derives from them."""
+        ids = [one[1] for one in memories]
+        if not ids:
+            return
+        self._tell(ids)
+        for table in ("memory", "content"):
+            self._run(
+                f"DELETE FROM {{{table}}} WHERE store = %s AND id = ANY(%s::bigint[])",
+                (self._store, ids),
+            )
+        self._count()
+
+    def never_below(self, prefix: str, version: int) -> None:
+        """Have no version below this one of a memory come back."""
+        self._run(
+            "INSERT INTO {erased} AS held VALUES (%s, %s, %s) ON CONFLICT (store, prefix) "
+            "DO UPDATE SET version = greatest(held.version, excluded.version)",
+            (self._store, prefix, version),
+        )
+
+    def _add(self, newer: Sequence[Version], known: dict[str, Held]) -> None:
+        ids = []
+        for one in newer:
+            there = known.get(one.address.prefix)
+            if there is None:
+                self._last_id += 1
+            ids.append(self._last_id if there is None else there[1])
+        rows = [tables.row(one.address, one.entry, len(one.body), one.modified) for one in newer]
+        found = postings.indexed(
+            (id, one.entry.entity_path, one.entry.key, one.entry.tags, _value(one.body))
+            for id, one, row in zip(ids, newer, rows, strict=True)
+            if row[_SEARCHABLE]
+        )
+        lengths = {id: (length, terms) for id, length, terms in found.memories}
+        self._run(
+            _UPSERT,
+            (
+                self._store,
+                ids,
+                *map(list, zip(*rows, strict=True)),
+                [lengths.get(id, (0, ""))[0] for id in ids],
+            ),
+        )
+        self._run(
+            _CONTENT,
+            (
+                self._store,
+                ids,
+                [one.body for one in newer],
+                [lengths.get(id, (0, ""))[1] for id in ids],
+            ),
+        )
+        places = sorted(
+            (term, block, packed)
+            for block, terms in found.blocks.items()
+            for term, packed in terms.items()
+        )
+        if places:
+            self._run(_POSTINGS, (self._store, *map(list, zip(*places, strict=True))))
+        self._memories += len(found.memories)
+        self._length += sum(length for _, length, _ in found.memories)
+
+    def _tell(self, ids: Sequence[int]) -> None:
+        """Have what is derived from the content of these memories go."""
+        if not ids:
+            return
+        places: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
+        rows = self._rows(
+            "SELECT m.id, m.length, c.terms FROM {memory} m JOIN {content} c USING (store, id) "
+            "WHERE m.store = %s AND m.id = ANY(%s::bigint[]) AND m.searchable",
+            (self._store, list(ids)),
+        )
+        for id, length, terms in rows:
+            self._memories -= 1
+            self._length -= length
+            for term in terms.split():
+                places[term, id >> postings.BLOCK_BITS].add(id)
+        self._take_out(places)
+        self._run(
+            "DELETE FROM {vector} WHERE store = %s AND id = ANY(%s::bigint[])",
+            (self._store, list(ids)),
+        )
+
+    def _take_out(self, places: dict[tuple[str, int], set[int]]) -> None:
+        """Take memories out of blocks of postings."""
+        if not places:
+            return
+        terms, blocks = ([place[part] for place in places] for part in (0, 1))
+        before = self._rows(
+            "SELECT held.term, held.block, held.postings FROM {posting} AS held "
+            "JOIN unnest(%s::text[], %s::int[]) AS gone (term, block) "
+            'ON held.term = gone.term COLLATE "C" AND held.block = gone.block '
+            "WHERE held.store = %s",
+            (terms, blocks, self._store),
+        )
+        after: list[tuple[str, int, bytes]] = [
+            (term, block, postings.without(packed, places[term, block]))
+            for term, block, packed in before
+        ]
+        if kept := [one for one in after if one[2]]:
+            columns = map(list, zip(*kept, strict=True))
+            self._run(_REPLACED, (*columns, self._store))
+        if emptied := [one[:2] for one in after if not one[2]]:
+            self._run(
+                "DELETE FROM {posting} AS held USING unnest(%s::text[], %s::int[]) "
+                "AS gone (term, block) WHERE held.store = %s "
+                'AND held.term = gone.term COLLATE "C" AND held.block = gone.block',
+                (*map(list, zip(*emptied, strict=True)), self._store),
+            )
+
+    def _bodies(self, ids: list[int]) -> dict[int, bytes]:
+        if not ids:
+            return {}
+        return dict(
+            self._rows(
+                "SELECT id, body FROM {content} WHERE store = %s AND id = ANY(%s::bigint[])",
+                (self._store, ids),
+            )
+        )
+
+    def _count(self) -> None:
+        self._run(
+            "UPDATE {total} SET last_id = %s, memories = memories + %s, length = length + %s "
+            "WHERE store = %s",
+            (self._last_id, self._memories, self._length, self._store),
+        )
+        self._memories = self._length = 0
+
+    def _rows(self, statement: str, parameters: tuple[Any, ...]) -> list[Any]:
+        return self._statements.rows(self._link, statement, parameters)
+
+    def _run(self, statement: str, parameters: tuple[Any, ...]) -> None:
+        self._statements.run(self._link, statement, parameters)
+
+
+def _value(body: bytes) -> Any:
+    return msgspec.json.decode(body)["value"]
