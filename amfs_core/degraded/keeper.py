@@ -39,6 +39,7 @@ from amfs_core.versions import NONE_KNOWN, Head, VersionLog
 LOOK_SECONDS = 60.0
 """After so long a process looks again whether others have left something in the fallback."""
 
+_FIND_OUT_SECONDS = 3.0
 _PAUSE = 0.25
 _LONGEST_PAUSE = 5.0
 
@@ -87,6 +88,15 @@ class Keeper:
         self._looked = now
         if self.holds:
             self._begin()
+
+    def finds_down(self) -> bool:
+        """Whether the primary is down, after a call that got no answer; asks for a few seconds."""
+        until = time.monotonic() + _FIND_OUT_SECONDS
+        while not self.fallback.is_down:
+            if self.fallback.reaches_primary(self._probe()) or time.monotonic() > until:
+                return False
+            self._closed.wait(0.1)
+        return True
 
     def of(self, address: Address) -> list[Operation]:
         """Return what waits for a memory, in its order; at its end what this process has kept last,

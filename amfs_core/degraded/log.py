@@ -23,10 +23,8 @@ class DegradableLog(VersionLog):
     """
 
     def __init__(self, stored: VersionLog) -> None:
+        self.__dict__.update(stored.__dict__)  # its client, cache and all else: they are one log
         self.stored = stored
-        self.store, self.layout = stored.store, stored.layout
-        self.cache, self.clock = stored.cache, stored.clock
-        self.max_value_bytes = stored.max_value_bytes
         self._keepers: dict[int, Keeper] = {}
         self._view: tuple[int, ViewLog] | None = None
         for fallback in fallbacks_of(stored.store.adapter, stored.layout.root):
@@ -59,14 +57,16 @@ class DegradableLog(VersionLog):
         past what waits. See `VersionLog.append`."""
         keeper = self._keeper(address)
         moment = moment or self.clock.now()
-        if keeper is not None and keeper.holds and not keeper.settle():
+        waits = keeper is not None and (keeper.holds or keeper.fallback.is_down)
+        if keeper is not None and waits and not keeper.settle():
             return keeper.keep(address, draft, moment, None)
         try:
             if head is not None and not self._is_stored(address, head):
                 head = self.stored.look(address)
             return self.stored.append(address, draft, head=head, moment=moment, prepared=prepared)  # type: ignore[arg-type]
         except (BackendUnavailableError, OutcomeUnknownError) as error:
-            if keeper is None or not keeper.fallback.is_down:
+            # Not all requests go by way of the layers: a manifest is read at the origin.
+            if keeper is None or not keeper.finds_down():
                 raise
             return keeper.keep(address, draft, moment, error)
 
