@@ -33,7 +33,7 @@ from amfs_agents.langgraph.sweeper import Sweeper
 from amfs_agents.listing import newest_versions
 from amfs_core import arguments
 from amfs_core.errors import InvalidValueError, VersionConflictError
-from amfs_core.format import MemoryEntry, values
+from amfs_core.format import MemoryEntry, Visibility, values
 from amfs_core.memory import AgentMemory, AsyncAgentMemory
 from amfs_core.parallel import mapped
 
@@ -130,11 +130,7 @@ class AMFSStore(BaseStore):
         listed, now = newest_versions(self._memory, self._path), datetime.now(UTC)
         newest = [entry for _, entry in self._memory.engine.versions.get_each(listed.items())]
         finish_purges(self._memory, newest)
-        over = [
-            entry
-            for entry in newest
-            if not entry.deleted and entry.expires_at is not None and entry.expires_at <= now
-        ]
+        over = [entry for entry in newest if entry.visibility(now) is Visibility.EXPIRED]
         return sum(mapped(self._sweep, over, _THREADS))
 
     def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> Future[None]:

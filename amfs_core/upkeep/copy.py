@@ -20,12 +20,14 @@ from amfs_core.storage import DEFAULT_PATIENCE, ObjectInfo, StorageAdapter, Stor
 from amfs_core.upkeep.listing import (
     Listed,
     ListedForeign,
+    ListedManifest,
     ListedMemory,
     ListedOutcome,
     listed,
     look_again,
     missing,
 )
+from amfs_core.upkeep.manifests import BothManifests
 from amfs_core.upkeep.placing import different, place, refuse_nested, stays
 
 _COPIERS = 16  # memories copied at the same time
@@ -77,6 +79,9 @@ def copy(
 ) -> CopyReport:
     """Copy every version and outcome of one namespace, or of all, from one store to another.
 
+    The manifest of a namespace comes first, whatever else it has. A feature in it, or in that of
+    the target, that this release does not know is refused with `UnknownFeatureError`.
+
     An object that the target has already, with the same bytes, is skipped: run it again to go on
     after a crash, or to bring a copy up to date. One with different bytes is never overwritten:
     `AMFSError` names it, and what was copied until then stays. Only erasure passes through: what
@@ -89,7 +94,8 @@ def copy(
     what is copied.
 
     `progress(done, total)` is called from several threads, one at a time, and costs a listing.
-    Per object 1 get and 1 create, or 2 gets when it is there already, and 1 list per 1,000 objects.
+    Per object 1 get and 1 create, or 2 gets when it is there already, and 1 list per 1,000 objects;
+    per namespace 1 get from each of the two for the manifest, and again each minute.
     """
     copier = _Copier(StoreClient(source, patience).at_origin(), StoreClient(target, patience))
     refuse_nested(copier.source, copier.target)
@@ -152,6 +158,7 @@ class _Copier:
         self._stopped = threading.Event()
         self._counts = dict.fromkeys(("copied", "already_there", "erased", "foreign", "bytes"), 0)
         self._missing: list[CorruptEntryError] = []
+        self._manifests: dict[str, BothManifests] = {}
         self._progress: Progress | None = None
         self._done = self._total = 0
 
@@ -184,8 +191,19 @@ class _Copier:
         for one in objects:
             if isinstance(one, ListedForeign):
                 self._count("foreign")
-            else:
+                continue
+            self._bring_manifest(one.layout)
+            if not isinstance(one, ListedManifest):
                 yield _Task(one)
+
+    def _bring_manifest(self, layout: Layout) -> None:
+        """Have the target know what a namespace asks of its writers before anything else of it is
+        there, and see that this release knows it: at the beginning, and again each minute."""
+        both = self._manifests.get(layout.root)
+        if both is None:
+            both = self._manifests[layout.root] = BothManifests(self.source, self.target, layout)
+        for size, created in both.bring():
+            self._count("copied" if created else "already_there", size if created else 0)
 
     def _after_together(self, tasks: Iterable[_Task]) -> Iterator[_Task]:
         """Create what the target can create together, and yield the tasks that are left."""
@@ -222,6 +240,7 @@ class _Copier:
 
     def _do(self, task: _Task) -> None:
         try:
+            self._bring_manifest(task.listed.layout)
             if isinstance(task.listed, ListedMemory):
                 self._copy_memory(task, task.listed)
             elif not self._stopped.is_set():

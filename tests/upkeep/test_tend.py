@@ -57,7 +57,7 @@ def test_a_round_finishes_outcomes_that_were_interrupted(tmp_path: Path) -> None
         writer.write("e", "a", 1)
         writer.write("e", "b", 1)
         writer.commit_outcome("whole", "success", entries=[("e", "a"), ("e", "b")])
-        unfinished(tmp_path / "a", "cut", 7)
+        unfinished(tmp_path / "a", "cut", 8)
         assert local(tmp_path / "a").get("default/outcomes/cut.json") is not None
         before = counted(tmp_path / "a").count("cut")
         assert before < 2
@@ -87,7 +87,7 @@ def test_a_damaged_memory_is_in_no_other_ones_way(tmp_path: Path) -> None:
     with memory(tmp_path / "a") as writer:
         writer.write("e", "a", 1)
         writer.write("e", "b", 1)
-    unfinished(tmp_path / "a", "cut", 6)
+    unfinished(tmp_path / "a", "cut", 7)
     broken = tmp_path / "a/default/entries/e/a/v1.json"
     broken.write_bytes(broken.read_bytes()[:-5])
     with memory(tmp_path / "a") as writer:

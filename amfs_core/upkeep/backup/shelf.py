@@ -18,7 +18,7 @@ from datetime import datetime
 import msgspec
 
 from amfs_core.errors import AMFSError, CorruptEntryError, InvalidValueError
-from amfs_core.format import Layout
+from amfs_core.format import ARCHIVE, BACKUP, Layout
 from amfs_core.storage import ObjectInfo, StoreClient
 from amfs_core.upkeep.backup import manifest
 from amfs_core.upkeep.backup.manifest import ABANDONED, Backup, Started
@@ -62,11 +62,11 @@ class Shelf:
     def __init__(self, store: StoreClient, namespace: str) -> None:
         self.store = store
         self.layout = Layout(namespace)
-        self._prefix = f"{self.layout.root}backups/"
+        self._prefix = f"{self.layout.root}{BACKUP.folder}/"
 
     def part_key(self, name: str, part: str) -> str:
         """Return the object key of a part of a backup."""
-        return f"{self.layout.root}archives/{name}/{part}"
+        return f"{self.layout.root}{ARCHIVE.folder}/{name}/{part}"
 
     def inventory(self) -> Inventory:
         """Look at everything. 1 request per 1,000 objects, and 1 for each backup.
