@@ -167,7 +167,7 @@ class Layered(WrappedAdapter):
         nobody else answers: with a fallback that is better than an error."""
         if self._fallback is None or self._cache is None or not self._fallback.is_down:
             return None
-        return self._cache.get(key, max_age=None)
+        return self._cache.get(key, whenever=True)
 
     # -- writing -----------------------------------------------------------------------------
 

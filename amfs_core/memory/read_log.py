@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from contextlib import suppress
 
 from amfs_core import fork
-from amfs_core.format import Address, MemoryEntry
+from amfs_core.format import Address
 
 MAX_MEMORIES = 10_000
 """Memories that are remembered; of more, those not read for longest are forgotten."""
@@ -33,15 +33,17 @@ class SessionReads:
         self._provisional: dict[Address, str] = {}
         self._versions: OrderedDict[str, tuple[Address, int]] = OrderedDict()
 
-    def note(self, address: Address, entry: MemoryEntry) -> None:
-        """Remember that a version was read: a provisional one, whose number may change, by what
-        it is found by when it has landed."""
-        if entry.provisional:
-            self._provisional[address] = entry.provenance.write_id
-            return
+    def note_provisional(self, address: Address, write_id: str) -> None:
+        """Remember that a version was read whose number may change: by what it is found by when it
+        has landed."""
+        if len(self._provisional) < MAX_MEMORIES:
+            self._provisional[address] = write_id
+
+    def note(self, address: Address, version: int) -> None:
+        """Remember that a version was read."""
         if self._provisional:
             self._provisional.pop(address, None)
-        self._waiting.append((address, entry.version))
+        self._waiting.append((address, version))
         if len(self._waiting) > _MOST_WAITING:
             with self._lock:
                 self._take_in()

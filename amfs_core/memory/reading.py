@@ -10,7 +10,7 @@ from typing import Any
 from amfs_core import arguments
 from amfs_core.catalog import Filters, SearchHit
 from amfs_core.errors import AMFSError, InvalidValueError
-from amfs_core.format import MemoryEntry, values
+from amfs_core.format import Address, MemoryEntry, values
 from amfs_core.memory.session import THREADS, Session
 from amfs_core.parallel import mapped
 from amfs_core.storage import named, one_call
@@ -59,7 +59,7 @@ class Reading(Session):
             raise
         if entry is None or entry.confidence < least:
             return None
-        self._reads.note(address, entry)
+        self._note(address, entry)
         return entry
 
     @one_call
@@ -82,8 +82,14 @@ class Reading(Session):
             entry = self._versions.as_of(address, moment)
         if entry is None or not entry.is_live(moment) or entry.confidence < least:
             return None
-        self._reads.note(address, entry)
+        self._note(address, entry)
         return entry
+
+    def _note(self, address: Address, entry: MemoryEntry) -> None:
+        if entry.provisional:
+            self._reads.note_provisional(address, entry.provenance.write_id)
+        else:
+            self._reads.note(address, entry.version)
 
     def history(self, entity_path: str, key: str) -> list[MemoryEntry]:
         """Return all versions, oldest first, tombstones and erased ones included.

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,14 @@ from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
     DegradedError,
-    OutcomeUnknownError,
     VersionConflictError,
 )
 from amfs_core.layers import Decision, Fallback, Layered, Merge, Mirror, Routed
 from amfs_core.memory import AgentMemory
-from amfs_core.storage import ObjectInfo, StorageAdapter, WrappedAdapter, breaker, retry
+from amfs_core.storage import StorageAdapter, WrappedAdapter, breaker, retry
 from amfs_core.testing import ModelAdapter
 from amfs_local import LocalAdapter
-from tests.layers.stores import all_of
+from tests.layers.stores import Outage, all_of
 
 SECONDS = 60.0
 
@@ -54,48 +53,6 @@ def until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < end
         time.sleep(0.005)  # between two looks at what a thread does
-
-
-class Outage(WrappedAdapter):
-    """A store that answers nothing while it is `down`. `last` is what becomes of the create before
-    that: its answer is lost, and it landed or did not."""
-
-    def __init__(self, inner: StorageAdapter) -> None:
-        super().__init__(inner)
-        self.down = False
-        self.last: str | None = None
-
-    def _has(self, name: str) -> bool:
-        return False
-
-    def _ask(self, key: str) -> None:
-        if self.down:
-            raise BackendUnavailableError(f"no connection for {key}", object_key=key)
-
-    def create(self, key: str, data: bytes) -> bool:
-        self._ask(key)
-        if self.last is None:
-            return super().create(key, data)
-        self.down = True
-        if self.last == "landed":
-            super().create(key, data)
-        raise OutcomeUnknownError(f"no answer for {key}", object_key=key)
-
-    def get(self, key: str) -> bytes | None:
-        self._ask(key)
-        return super().get(key)
-
-    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-        self._ask("many keys")
-        return super().get_many(keys)
-
-    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
-        self._ask(prefix)
-        return super().list(prefix, start_after)
-
-    def replace(self, key: str, data: bytes) -> None:
-        self._ask(key)
-        super().replace(key, data)
 
 
 class Place:
