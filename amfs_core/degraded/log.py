@@ -83,7 +83,10 @@ class DegradableLog(VersionLog):
             keeper.look()
             if keeper.holds or keeper.fallback.is_down:
                 return ()
-        return self.stored.create_many(objects)
+        try:
+            return self.stored.create_many(objects)
+        except BackendUnavailableError:  # each by itself finds out
+            return ()
 
     def whole(self, address: Address) -> VersionLog:
         """Return the log that has all of a memory; `DegradedError` while something of it waits or

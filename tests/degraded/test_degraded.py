@@ -515,12 +515,13 @@ def test_a_forked_child_keeps_operations_of_its_own(tmp_path: Path) -> None:
 def test_a_fallback_behind_a_route_keeps_what_belongs_there(by_hand: None) -> None:
     place, scratch = Place(), ModelAdapter()
     with AgentMemory("a", adapter=Routed({"scratch": scratch}, default=place.store())) as memory:
+        memory.write("scratch", "first", 1)  # the manifest, in the default store, is known now
         place.down()
         assert memory.write("e", "k", 1).provisional
         assert not memory.write("scratch", "k", 1).provisional
         place.up()
         settled(memory)
-        assert [one.entity_path for one in memory.list()] == ["e", "scratch"]
+        assert [one.entity_path for one in memory.list()] == ["e", "scratch", "scratch"]
 
 
 def test_a_signal_handler_may_write_while_a_write_is_kept(place: Place) -> None:
