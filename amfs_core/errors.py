@@ -288,6 +288,14 @@ class CircuitOpenError(BackendUnavailableError):
     code = "circuit_open"
 
 
+class DegradedError(BackendUnavailableError):
+    """Something that cannot be done while writes wait in a fallback store: the primary is down, or
+    they have not been replayed yet, or a conflict among them is to be decided. Nothing was done.
+    """
+
+    code = "degraded"
+
+
 class StorageFullError(AMFSError):
     """The storage has no space left, or none that is this user's. Nothing was written."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from amfs_core.doctor import checks_of, labelled
 from amfs_core.errors import AMFSError
 from amfs_core.layers.doorbell import joined
+from amfs_core.layers.fallback import FallbackStore, fallbacks_of
 from amfs_core.layers.joined_log import JoinedLog
 from amfs_core.layers.route_table import RouteTable
 from amfs_core.parallel import each
@@ -153,6 +154,13 @@ class Routed(WrappedAdapter):
 
     def _mirror_lags(self) -> Sequence[Lag]:
         return [lag for store in self._stores for lag in lags_of(store)]
+
+    def _fallback_of(self, prefix: str) -> Sequence[FallbackStore]:
+        return [
+            fallback
+            for store, place in self._table.places(prefix)
+            for fallback in fallbacks_of(store, place)
+        ]
 
 
 def _created_each(

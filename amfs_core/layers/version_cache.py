@@ -61,14 +61,17 @@ class VersionCache:
                 self._listed[info.key] = _Listed(info.modified, info.size, time.monotonic())
             yield info
 
-    def get(self, key: str) -> bytes | None:
-        """Return the body of a version that was just listed; None when it is not kept."""
-        return dict(self.get_many([key])).get(key)
+    def get(self, key: str, max_age: float | None = LISTED_SECONDS) -> bytes | None:
+        """Return the body of a version that was listed at most `max_age` seconds ago (None: at any
+        time by this process); None when it is not kept."""
+        return dict(self.get_many([key], max_age)).get(key)
 
-    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield the bodies that are kept of versions that were just listed."""
+    def get_many(
+        self, keys: Iterable[str], max_age: float | None = LISTED_SECONDS
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yield the bodies that are kept of versions that were listed at most so long ago."""
         places: dict[str, str] = {}
-        oldest = time.monotonic() - LISTED_SECONDS
+        oldest = float("-inf") if max_age is None else time.monotonic() - max_age
         for key in keys:
             listed = self._said(key)
             if listed is not None and listed.seen >= oldest:

@@ -23,6 +23,7 @@ _OPTIONAL = {
     "changes": "_changes",
     "checks": "_checks",
     "mirror_lags": "_mirror_lags",
+    "fallback_of": "_fallback_of",
 }
 """What a store may have besides the contract, and the method here that stands for it."""
 
@@ -30,9 +31,9 @@ _OPTIONAL = {
 class WrappedAdapter(StorageAdapter):
     """Passes everything on to `inner`; derive from it and override what is to be different.
 
-    `create_many`, `changes`, `checks`, `mirror_lags` and `timeout` are there only where the inner
-    adapter has them. To change one of these methods, override the one with an underscore before its
-    name; to have it where the inner adapter does not, `_has`.
+    `create_many`, `changes`, `checks`, `mirror_lags`, `fallback_of` and `timeout` are there only
+    where the inner adapter has them. To change one of these methods, override the one with an
+    underscore before its name; to have it where the inner adapter does not, `_has`.
     """
 
     timeout: float
@@ -116,3 +117,7 @@ class WrappedAdapter(StorageAdapter):
 
     def _mirror_lags(self) -> Sequence[Lag]:
         return lags_of(self.inner)
+
+    def _fallback_of(self, prefix: str) -> Sequence[Any]:  # of `amfs_core.layers`, likewise
+        fallbacks: Callable[[str], Sequence[Any]] = cast(Any, self.inner).fallback_of
+        return fallbacks(prefix)

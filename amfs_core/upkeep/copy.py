@@ -7,6 +7,7 @@ at every moment and a copy that was killed is resumed by running it again.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from itertools import groupby, islice
 from amfs_core.errors import CorruptEntryError
 from amfs_core.format import Layout
 from amfs_core.parallel import each
-from amfs_core.storage import DEFAULT_PATIENCE, StorageAdapter, StoreClient
+from amfs_core.storage import DEFAULT_PATIENCE, ObjectInfo, StorageAdapter, StoreClient
 from amfs_core.upkeep.listing import (
     Listed,
     ListedForeign,
@@ -32,6 +33,8 @@ from amfs_core.upkeep.placing import different, place, refuse_nested, stays
 _COPIERS = 16  # memories copied at the same time
 _TOGETHER = 500  # memories whose versions are created together
 _WINDOW = 8  # versions of one memory read ahead; with the copiers, the bodies held at a time
+
+_VERSION = re.compile(r"v[1-9][0-9]*\.json")
 
 Progress = Callable[[int, int], None]
 """Told `(done, total)` objects, from any thread but by one at a time."""
@@ -102,6 +105,43 @@ def copy(
         total = sum(one.last if isinstance(one, ListedMemory) else 1 for one in objects)
         copier.report_to(progress, total)
     return copier.run(listed(copier.source.list(prefix)))
+
+
+def catch_up(
+    source: StorageAdapter, target: StorageAdapter, namespace: str, *, patience: float
+) -> CopyReport:
+    """Copy what the target lacks of a namespace, or has in another size, as `copy` does.
+
+    Only the listings are compared, so that nothing is read of what both have: an object with other
+    bytes and the same size is for `copy` to find. 1 request per 1,000 objects of either store, and
+    what `copy` takes for each memory that something is lacking of.
+    """
+    copier = _Copier(StoreClient(source, patience).at_origin(), StoreClient(target, patience))
+    refuse_nested(copier.source, copier.target)
+    root = Layout(namespace).root
+    lacking = _lacking(copier.source.list(root), copier.target.list(root))
+    return copier.run(listed(lacking))
+
+
+def _lacking(source: Iterator[ObjectInfo], target: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
+    """Yield the objects of the source that are not in the target as large as there, with all other
+    versions of their memories. Both are in the byte order of their keys."""
+    there = next(target, None)
+    for _, group in groupby(source, key=_whole):
+        infos, lacks = list(group), False
+        for info in infos:
+            key = info.key.encode()
+            while there is not None and there.key.encode() < key:
+                there = next(target, None)
+            lacks |= there is None or there.key != info.key or there.size != info.size
+        if lacks:
+            yield from infos
+
+
+def _whole(info: ObjectInfo) -> str:
+    """Return what an object is copied together with: its memory, or only itself."""
+    directory, _, name = info.key.rpartition("/")
+    return directory if _VERSION.fullmatch(name) else info.key
 
 
 # -- copying ---------------------------------------------------------------------------------

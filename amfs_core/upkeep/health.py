@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from amfs_core.errors import AMFSError
-from amfs_core.storage import Lag, lags_of
+from amfs_core.storage import Degraded, Lag, lags_of
 from amfs_core.versions import VersionLog
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """Whether the store can be read now. `latency` is in seconds; `error` says why not. `mirrors`
-    says how far each mirror is behind, where the store has some."""
+    says how far each mirror is behind, where the store has some, and `degraded` what waits in its
+    fallback, where it has one."""
 
     ok: bool
     backend_type: str
     latency: float
     error: AMFSError | None = None
     mirrors: tuple[Lag, ...] = ()
+    degraded: Degraded | None = None
 
 
-def check(versions: VersionLog) -> Health:
-    """Ask the store for the first object of the namespace, whatever its manifest says. 1 request;
-    never raises."""
+def check(versions: VersionLog, degraded: Callable[[], Degraded | None]) -> Health:
+    """Ask the store for the first object of the namespace, whatever its manifest says. `degraded`
+    says what waits. 1 request; never raises."""
     started = time.monotonic()
     error: AMFSError | None = None
     try:
@@ -39,4 +42,4 @@ def check(versions: VersionLog) -> Health:
     latency = time.monotonic() - started
     adapter = versions.store.adapter
     kind = getattr(adapter, "backend_type", "")
-    return Health(error is None, kind, latency, error, lags_of(adapter))
+    return Health(error is None, kind, latency, error, lags_of(adapter), degraded())

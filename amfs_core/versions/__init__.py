@@ -6,7 +6,7 @@ from amfs_core.versions.clock import AHEAD, Clock
 from amfs_core.versions.diff import Change, Diff, diff
 from amfs_core.versions.foreign import is_foreign, reached
 from amfs_core.versions.guarded import GuardedClient
-from amfs_core.versions.log import DEFAULT_MAX_VALUE_BYTES, VersionLog
+from amfs_core.versions.log import DEFAULT_MAX_VALUE_BYTES, Prepared, VersionLog
 from amfs_core.versions.manifest import LEASE, Manifests
 from amfs_core.versions.write_id import new_write_id
 
@@ -22,6 +22,7 @@ __all__ = [
     "GuardedClient",
     "Head",
     "Manifests",
+    "Prepared",
     "VersionLog",
     "batch",
     "diff",

@@ -15,7 +15,7 @@ import copy
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import NoReturn, overload
@@ -188,6 +188,23 @@ class VersionLog:
             self._refuse(address, size)
         return entry, body
 
+    def made(self, address: Address, draft: Draft, head: Head, moment: datetime) -> Prepared:
+        """Return what a draft makes of the version after a head, and its body; sends nothing.
+        Raises `InvalidValueError` when it is too large."""
+        entry = self._next(address, draft, head, moment)
+        body = seal_entry(entry)
+        if len(body) > self.max_value_bytes:
+            self._refuse(address, len(body))
+        return entry, body
+
+    def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+        """Create versions together, where the store can; see `StoreClient.create_many`."""
+        return self.store.create_many(objects)
+
+    def whole(self, address: Address) -> VersionLog:
+        """Return the log that has all versions of a memory, for who is to change them: this one."""
+        return self
+
     def _warn(self, address: Address, head: Head) -> None:
         """Say once of each memory that its time stands still until a time in the future."""
         if address not in self._warned and len(self._warned) < _MOST_WARNINGS:
@@ -258,6 +275,19 @@ class VersionLog:
         )
 
     # -- finding -----------------------------------------------------------------------------
+
+    def known_head(self, address: Address) -> Head | None:
+        """Return what the next version builds on, as far as this process knows. No request."""
+        return self.cache.head(address)
+
+    def look(self, address: Address) -> Head:
+        """Look for the newest version now, and return what the next one builds on."""
+        self.newest(address)
+        return self.cache.head(address) or NONE_KNOWN
+
+    def at_head(self, address: Address, head: Head) -> MemoryEntry | None:
+        """Return the version that a head stands for, None for a head of none."""
+        return self.get(address, head.version) if head.version else None
 
     def newest(self, address: Address, max_age: float | None = None) -> MemoryEntry | None:
         """Return the newest version, tombstones included, or None when there is none.

@@ -156,6 +156,31 @@ class Shelf:
                 object_key=key,
             )
 
+    def take_turn(self, after: str | None, lost_before: datetime) -> str | None:
+        """Be the one who makes the backup after another (None: the first), and return what to give
+        the turn back with; None when it is somebody else's.
+
+        A turn that was taken before `lost_before` is lost. Turns are objects that are created once,
+        so nobody shares one. Those after an earlier backup are removed: whoever takes a turn looks
+        afterwards which backup is the newest.
+        """
+        prefix = f"{self._prefix}turns/"
+        mine = f"{prefix}{after or '0'}/"
+        taken: list[ObjectInfo] = []
+        for info in list(self.store.list(prefix)):
+            if info.key.startswith(mine):
+                taken.append(info)
+            elif info.key < mine:
+                self.store.delete(info.key)
+        if taken and taken[-1].modified >= lost_before:
+            return None
+        key, token = f"{mine}{len(taken) + 1:06d}.json", secrets.token_hex(8).encode()
+        return key if self.store.settle(key, token) == token else None
+
+    def give_back(self, turn: str) -> None:
+        """Let somebody else have a turn at once."""
+        self.store.delete(turn)
+
     # -- pruning -----------------------------------------------------------------------------
 
     def base_of(self, attempt: str) -> str | None:
