@@ -68,7 +68,7 @@ class ViewLog(VersionLog):
         client = GuardedClient(
             StoreClient(self._view, stored.store.patience.seconds), stored.layout
         )
-        client.manifests = stored.store.manifests  # what is known of it counts here too
+        client.manifests = stored.manifests  # what is known of it counts here too
         super().__init__(client, stored.layout, stored.max_value_bytes)
 
     def decode(self, address: Address, version: int, body: bytes) -> MemoryEntry:
