@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from amfs_core import arguments, fork
 from amfs_core.errors import ConfigurationError
 from amfs_core.parallel import until_failure
-from amfs_core.storage import ObjectInfo, StorageAdapter
+from amfs_core.storage import Capabilities, ObjectInfo, StorageAdapter
 from amfs_curl import fault, shown
 from amfs_http.client import Client
 
@@ -40,6 +40,8 @@ class HttpAdapter(StorageAdapter):
     """
 
     backend_type = "http"
+    capabilities = Capabilities(location=True, checks=True)
+    timeout: float
 
     def __init__(
         self,

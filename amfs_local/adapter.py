@@ -25,7 +25,13 @@ from amfs_core.errors import (
     StorageFullError,
 )
 from amfs_core.format import checked_prefix
-from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
+from amfs_core.storage import (
+    Capabilities,
+    Doorbell,
+    ListeningDoorbell,
+    ObjectInfo,
+    StorageAdapter,
+)
 from amfs_local.changes import DIRECTORY, DirectoryLog, Notices, UnpostedError
 from amfs_local.directories import Directories
 from amfs_local.flush import FlushEach, flush_each
@@ -46,7 +52,7 @@ _Found = list[tuple[bytes, "os.DirEntry[str]"]]
 _log = logging.getLogger("amfs")
 
 
-class LocalAdapter:
+class LocalAdapter(StorageAdapter):
     """A directory as a store: on one machine, or on a file system that its machines share.
 
     `root`, in which `~` is the user's home, is made by the first write. `prefix` is put before
@@ -57,7 +63,9 @@ class LocalAdapter:
     """
 
     backend_type = "local"
-    paged = False
+    capabilities = Capabilities(
+        paged=False, batch=True, location=True, doorbell=True, checks=True, changes=True
+    )
 
     def __init__(
         self,

@@ -13,7 +13,13 @@ from amfs_core import fork
 from amfs_core.errors import AMFSError
 from amfs_core.format import checked_prefix
 from amfs_core.parallel import until_failure
-from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
+from amfs_core.storage import (
+    Capabilities,
+    Doorbell,
+    ListeningDoorbell,
+    ObjectInfo,
+    StorageAdapter,
+)
 from amfs_s3.client_options import checked
 from amfs_s3.connection import Connection, Connector
 from amfs_s3.failures import RequestFailed, redacted, redacted_cause, translate
@@ -28,7 +34,7 @@ T = TypeVar("T")
 _log = logging.getLogger("amfs")
 
 
-class S3Adapter:
+class S3Adapter(StorageAdapter):
     """A bucket of AWS S3, or of any service with its API and conditional writes, as a store.
 
     `prefix` is put before every object key. What is not given is resolved as by boto3: endpoint
@@ -46,7 +52,8 @@ class S3Adapter:
     """
 
     backend_type = "s3"
-    paged = True
+    capabilities = Capabilities(location=True, doorbell=True, checks=True)
+    timeout: float
 
     def __init__(
         self,

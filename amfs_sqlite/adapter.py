@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from amfs_core.arguments import expanded
 from amfs_core.errors import AMFSError, ConfigurationError, OutcomeUnknownError
 from amfs_core.format import checked_prefix
-from amfs_core.storage import Doorbell, ObjectInfo
+from amfs_core.storage import Capabilities, Doorbell, ObjectInfo, StorageAdapter
 from amfs_sqlite.changes import TableLog
 from amfs_sqlite.checkpoints import Checkpoints
 from amfs_sqlite.connections import Connections, FileReplacedError
@@ -53,7 +53,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _log = logging.getLogger("amfs")
 
 
-class SqliteAdapter:
+class SqliteAdapter(StorageAdapter):
     """One SQLite file as a store, for the processes of one machine.
 
     `path`, in which `~` is the user's home, is made by the first write; its directory must be
@@ -67,9 +67,11 @@ class SqliteAdapter:
     """
 
     backend_type = "sqlite"
-    paged = False
+    capabilities = Capabilities(
+        paged=False, batch=True, location=True, doorbell=True, checks=True, changes=True
+    )
 
-    timeout = 2.0
+    timeout: float = 2.0
     """Seconds that a call waits for the lock of another process, and a write for its turn."""
 
     def __init__(

@@ -77,6 +77,7 @@ class Config:
             lambda store: file.open_store(
                 store, self._timed(store.adapter, _placed(store.adapter, store.options, file))
             ),
+            self.patience,
         )
 
     def _timed(self, adapter: str, options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -32,6 +32,7 @@ class Source:
 
     def __init__(self, store: StoreClient, layout: Layout) -> None:
         self._store = store
+        self._log = store.changes()
         self._layout = layout
 
     def listing(self, entity_path: str | None) -> Listing:
@@ -43,12 +44,13 @@ class Source:
 
         None where there is no log; `make` one if the store can. At most 1 request.
         """
-        return self._store.position(make=make)
+        return None if self._log is None else self._log.position(make=make)
 
     def followed(self, entity_path: str | None, position: str, begun: float) -> Followed:
         """Return what to go on from after a listing of a path that was `begun` after a position."""
         now = time.monotonic()
-        rest = max(self._store.seconds_between_audits, (now - begun) / _AUDITS_SHARE)
+        audit = 0.0 if self._log is None else self._log.audit
+        rest = max(audit, (now - begun) / _AUDITS_SHARE)
         return Followed(entity_path, position, now + rest)
 
     def since(self, followed: Followed) -> tuple[str, Page] | None:
@@ -58,9 +60,9 @@ class Source:
         Any of them may be known already. They become known with `followed.position = position`,
         which is for whoever has stored or delivered them all.
         """
-        if time.monotonic() > followed.due:
+        if self._log is None or time.monotonic() > followed.due:
             return None
-        answer = self._store.changes_since(followed.position)
+        answer = self._log.since(followed.position)
         if answer is None:
             return None
         position, keys = answer

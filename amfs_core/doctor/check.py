@@ -1,7 +1,7 @@
 """Checks of a store and what they found: what `amfs doctor` runs.
 
-For adapters: one with a method `checks`, a `Diagnosable`, says what there is to look at in its kind
-of store; `amfs_core.doctor.probe` is what can be tried with any.
+For adapters: `StorageAdapter.checks` says what there is to look at in a kind of store;
+`amfs_core.doctor.probe` is what can be tried with any store.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
 
 from amfs_core.errors import AMFSError, PermissionDeniedError
 
@@ -91,14 +90,6 @@ class Check:
     look: Callable[[], Diagnosis]
     needs: tuple[str, ...] = ()
     seconds: float = DEADLINE
-
-
-class Diagnosable(Protocol):
-    """An adapter that says what there is to look at in its kind of store."""
-
-    def checks(self) -> Iterator[Check]:
-        """Yield the checks in order. What they left behind is removed when the iterator ends or
-        is closed. A scratch object is all that they may make."""
 
 
 def labelled(label: str, checks: Iterable[Check]) -> Iterator[Check]:

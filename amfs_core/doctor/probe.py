@@ -7,11 +7,11 @@ import statistics
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TypeVar, cast
+from typing import TypeVar
 
-from amfs_core.doctor.check import Check, Diagnosable, Diagnosis, ok, problem, reads_only, warning
+from amfs_core.doctor.check import Check, Diagnosis, ok, problem, reads_only, warning
 from amfs_core.errors import AMFSError, PermissionDeniedError
-from amfs_core.storage import StorageAdapter
+from amfs_core.storage import StorageAdapter, adopted
 
 T = TypeVar("T")
 
@@ -23,9 +23,8 @@ _NO_DOORBELL = f"the store has none that answers within {_DOORBELL_SECONDS:.0f} 
 
 def checks_of(adapter: StorageAdapter) -> Iterator[Check]:
     """Return what there is to look at in a store: what its adapter says, or the `Trial` of any."""
-    if hasattr(adapter, "checks"):
-        return cast("Diagnosable", adapter).checks()
-    return Trial(adapter).checks()
+    store = adopted(adapter)
+    return store.checks() if store.capabilities.checks else Trial(adapter).checks()
 
 
 class Trial:

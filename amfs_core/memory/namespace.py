@@ -23,7 +23,6 @@ from amfs_core.storage import (
     StorageAdapter,
     StoreClient,
     check_adapter,
-    lags_of,
 )
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, VersionLog
 
@@ -88,8 +87,8 @@ class Namespace:
     @property
     def metrics(self) -> Metrics:
         """Requests by kind, bytes, retries, lost races and cache hits so far, of all handles."""
-        counted = self.versions.store.meter.snapshot()
-        return dataclasses.replace(counted, mirrors=lags_of(self.adapter))
+        store = self.versions.store
+        return dataclasses.replace(store.meter.snapshot(), mirrors=tuple(store.mirror_lags()))
 
     @property
     def keeps_catalog(self) -> bool:

@@ -1,21 +1,10 @@
 """The adapter contract, and the client that makes an adapter patient, metered and safe to ask."""
 
 from amfs_core.storage import refusals
-from amfs_core.storage.adapter import (
-    BatchingAdapter,
-    ChangeLog,
-    CopyingAdapter,
-    Doorbell,
-    Lag,
-    LoggedAdapter,
-    MirroredAdapter,
-    ObjectInfo,
-    StorageAdapter,
-    check_adapter,
-    lags_of,
-    origin_of,
-)
+from amfs_core.storage.adapter import ChangeLog, Doorbell, Lag, ObjectInfo, StorageAdapter
+from amfs_core.storage.admission import adopted, check_adapter
 from amfs_core.storage.breaker import Breaker
+from amfs_core.storage.capabilities import Capabilities
 from amfs_core.storage.client import PAGE, StoreClient
 from amfs_core.storage.doorbell import ListeningDoorbell, NoDoorbell, SilentDoorbell
 from amfs_core.storage.metrics import Meter, Metrics
@@ -25,17 +14,14 @@ from amfs_core.storage.wrapper import WrappedAdapter
 __all__ = [
     "DEFAULT_PATIENCE",
     "PAGE",
-    "BatchingAdapter",
     "Breaker",
+    "Capabilities",
     "ChangeLog",
-    "CopyingAdapter",
     "Doorbell",
     "Lag",
     "ListeningDoorbell",
-    "LoggedAdapter",
     "Meter",
     "Metrics",
-    "MirroredAdapter",
     "NoDoorbell",
     "ObjectInfo",
     "Patience",
@@ -43,10 +29,9 @@ __all__ = [
     "StorageAdapter",
     "StoreClient",
     "WrappedAdapter",
+    "adopted",
     "check_adapter",
-    "lags_of",
     "named",
     "one_call",
-    "origin_of",
     "refusals",
 ]

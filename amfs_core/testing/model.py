@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from amfs_core import fork
-from amfs_core.storage import Doorbell, ObjectInfo
+from amfs_core.storage import ObjectInfo, StorageAdapter
 
 _PAGE = 1000
 
 
-class ModelAdapter:
+class ModelAdapter(StorageAdapter):
     """The perfect adapter: what an adapter does is right when it is what this one does.
 
     Everything is in memory and gone with the process; a forked child has a copy of its own. Safe
@@ -23,8 +23,7 @@ class ModelAdapter:
     """
 
     backend_type = "model"
-    paged = True
-    location = None
+    location: str | None = None
 
     def __init__(self) -> None:
         self._objects: dict[str, tuple[bytes, datetime]] = {}
@@ -77,13 +76,6 @@ class ModelAdapter:
         with self._lock:
             if self._objects.pop(key, None) is not None:
                 del self._order[bisect_left(self._order, key.encode())]
-
-    def doorbell(self, prefix: str) -> Doorbell | None:
-        """Return None: the model rings for nothing."""
-        return None
-
-    def close(self) -> None:
-        """Do nothing; closing twice is fine."""
 
     def _pages(self, prefix: bytes, after: bytes) -> Iterator[ObjectInfo]:
         while page := self._page(prefix, after):

@@ -88,7 +88,7 @@ def copy(
     `progress(done, total)` is called from several threads, one at a time, and costs a listing.
     Per object 1 get and 1 create, or 2 gets when it is there already, and 1 list per 1,000 objects.
     """
-    copier = _Copier(StoreClient(source, patience).at_origin(), StoreClient(target, patience))
+    copier = _Copier(StoreClient(source, patience).origin, StoreClient(target, patience))
     refuse_nested(copier.source, copier.target)
     prefix = "" if namespace is None else Layout(namespace).root
     if progress:
@@ -108,7 +108,7 @@ class _Copier:
         self.source = source
         self.target = target
         self._lock = threading.RLock()
-        self._creates_together = target.batches
+        self._creates_together = target.capabilities.batch
         self._stopped = threading.Event()
         self._counts = dict.fromkeys(("copied", "already_there", "erased", "foreign", "bytes"), 0)
         self._missing: list[CorruptEntryError] = []

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from amfs_core.errors import AMFSError
-from amfs_core.storage import Lag, lags_of
+from amfs_core.storage import Lag
 from amfs_core.versions import VersionLog
 
 
@@ -36,6 +36,5 @@ def check(versions: VersionLog) -> Health:
         )
         error.__cause__ = problem
     latency = time.monotonic() - started
-    adapter = versions.store.adapter
-    kind = getattr(adapter, "backend_type", "")
-    return Health(error is None, kind, latency, error, lags_of(adapter))
+    store = versions.store
+    return Health(error is None, store.backend_type, latency, error, tuple(store.mirror_lags()))

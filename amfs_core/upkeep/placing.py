@@ -3,18 +3,16 @@ but by the stub of what was erased."""
 
 from __future__ import annotations
 
-from functools import partial
-
 from amfs_core.errors import AMFSError, ConfigurationError, CorruptEntryError
 from amfs_core.format import Address, Layout, MemoryEntry, decode_entry
-from amfs_core.storage import StorageAdapter, StoreClient
+from amfs_core.storage import StoreClient
 
 
 def refuse_nested(source: StoreClient, target: StoreClient, *, same: bool = True) -> None:
     """Raise `ConfigurationError` when one store is known to be within the other, or, unless that is
     fine, to be the other."""
     # Patiently, as an adapter may have to find its endpoint first.
-    places = [one.patiently(partial(_location, one.adapter)) for one in (source, target)]
+    places = [one.patiently(lambda one=one: one.location) for one in (source, target)]  # type: ignore[misc]
     if None in places:
         return
     outer, inner = sorted((f"{str(one).rstrip('/')}/" for one in places), key=len)
@@ -30,10 +28,6 @@ def refuse_nested(source: StoreClient, target: StoreClient, *, same: bool = True
             "other",
             hint="use a place beside it",
         )
-
-
-def _location(adapter: StorageAdapter) -> str | None:
-    return getattr(adapter, "location", None)
 
 
 def place(

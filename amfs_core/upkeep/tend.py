@@ -77,7 +77,7 @@ def tend(
         backups = Backups(
             schedule.place, versions.layout.namespace, patience=versions.store.patience.seconds
         )
-        made = _back_up(backups, versions.store.adapter, schedule)
+        made = _back_up(backups, versions.store.inner, schedule)
         pruned = backups.prune(keep=schedule.keep, keep_for=schedule.keep_for)
     return TendReport(outcomes, made, pruned, time.monotonic() - started), next_since
 

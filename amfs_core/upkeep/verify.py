@@ -120,7 +120,7 @@ def _listed(
     versions: VersionLog, entity_path: str | None, findings: list[Finding]
 ) -> dict[Address, list[int]]:
     memories: dict[Address, list[int]] = {}
-    for one in stored(versions.store.at_origin(), versions.layout, entity_path):
+    for one in stored(versions.store.origin, versions.layout, entity_path):
         if isinstance(one, Stored):
             memories.setdefault(one.address, []).append(one.version)
         else:
@@ -145,7 +145,7 @@ def _batches(memories: dict[Address, list[int]]) -> Iterator[list[tuple[Address,
 def _bodies(versions: VersionLog, batch: list[tuple[Address, list[int]]]) -> dict[str, _Body]:
     keys = (address.object_key(number) for address, numbers in batch for number in numbers)
     bodies: dict[str, _Body] = {}
-    for key, body in refusals.get_allowed(versions.store.at_origin(), keys, bodies.__setitem__):
+    for key, body in refusals.get_allowed(versions.store.origin, keys, bodies.__setitem__):
         bodies[key] = body
     return bodies
 

@@ -363,7 +363,7 @@ class VersionLog:
         """
         hint = 0
         try:
-            if self.store.paged:
+            if self.store.capabilities.paged:
                 hint = reached(islice(self.listed(address), PAGE))
         except PermissionDeniedError:
             return self.climb(address, 0)

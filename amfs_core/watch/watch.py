@@ -74,7 +74,7 @@ class Watch:
         self._feed = Feed(versions, entity_path, _checked_since(since))
         self._poller = Poller(
             self._feed,
-            versions.store.adapter,
+            versions.store,
             seconds,
             listed=since is None,
             tolerant=callback is not None,

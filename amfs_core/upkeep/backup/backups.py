@@ -59,7 +59,7 @@ class Backups:
         source.
         """
         check_adapter(source)
-        client = StoreClient(source, self._patience).at_origin()
+        client = StoreClient(source, self._patience).origin
         refuse_nested(client, self._shelf.store, same=False)
         return create(
             self._shelf,

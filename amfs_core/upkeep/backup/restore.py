@@ -137,7 +137,7 @@ class _Restoring:
         """Create what the target can create together: all first versions of memories, then all
         second ones, and so on. What was not created is left."""
         active = [one for one in memories if one.bodies[0][0] > one.there]
-        while target.batches and active:
+        while target.capabilities.batch and active:
             keys = {one.address.object_key(one.bodies[0][0]): one for one in active}
             made = target.create_many({key: one.bodies[0][1] for key, one in keys.items()})
             for key in made:
