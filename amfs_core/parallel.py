@@ -17,8 +17,6 @@ from itertools import islice, repeat
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from amfs_core.errors import AMFSError
-
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -100,10 +98,13 @@ def mapped(work: Callable[[A], B], items: Iterable[A], threads: int) -> list[B]:
     return [task.result() for task in list(each(work, items, threads))]
 
 
-def until_failure(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[Done[A, B]]:
-    """Yield what was done without an error, until there is one: then no more items are taken, what
-    is under way is yielded all the same, and the first error of AMFS is raised at the end."""
-    failure: AMFSError | None = None
+def until_failure(
+    work: Callable[[A], B], items: Iterable[A], threads: int, failures: type[Exception]
+) -> Iterator[Done[A, B]]:
+    """Yield what was done without an error, until one of these `failures` comes: then no more items
+    are taken, what is under way is yielded all the same, and the first failure is raised at the
+    end. Any other error is raised at once."""
+    failure: Exception | None = None
 
     def wanted() -> Iterator[A]:
         for item in items:
@@ -114,7 +115,7 @@ def until_failure(work: Callable[[A], B], items: Iterable[A], threads: int) -> I
     for done in each(work, wanted(), threads):
         try:
             done.result()
-        except AMFSError as error:
+        except failures as error:
             failure = failure or error
         else:
             yield done

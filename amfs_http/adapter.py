@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from amfs_core import arguments, fork
-from amfs_core.errors import ConfigurationError
+from amfs_core.errors import AMFSError, ConfigurationError
 from amfs_core.parallel import until_failure
 from amfs_core.storage import Capabilities, ObjectInfo, StorageAdapter
 from amfs_curl import fault, shown
@@ -87,7 +87,7 @@ class HttpAdapter(StorageAdapter):
             return
         wanted = chain(first, remaining)
         batches = iter(lambda: list(islice(wanted, _AT_ONCE)), [])
-        for done in until_failure(self._get_all, batches, _THREADS):
+        for done in until_failure(self._get_all, batches, _THREADS, AMFSError):
             yield from done.result().items()
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:

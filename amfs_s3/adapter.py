@@ -140,7 +140,7 @@ class S3Adapter(StorageAdapter):
             yield first[0], self.get(first[0])
             return
         wanted = chain(first, remaining)
-        for done in until_failure(self.get, wanted, self._settings.max_concurrency):
+        for done in until_failure(self.get, wanted, self._settings.max_concurrency, AMFSError):
             yield done.item, done.result()
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:

@@ -6,14 +6,21 @@ from amfs_core.storage.admission import adopted, check_adapter
 from amfs_core.storage.breaker import Breaker
 from amfs_core.storage.capabilities import Capabilities
 from amfs_core.storage.client import PAGE, StoreClient
-from amfs_core.storage.doorbell import ListeningDoorbell, NoDoorbell, SilentDoorbell
+from amfs_core.storage.doorbell import (
+    BackgroundDoorbell,
+    ListeningDoorbell,
+    NoDoorbell,
+    SilentDoorbell,
+)
 from amfs_core.storage.metrics import Meter, Metrics
+from amfs_core.storage.omissions import Omissions
 from amfs_core.storage.retry import DEFAULT_PATIENCE, Patience, named, one_call
 from amfs_core.storage.wrapper import WrappedAdapter
 
 __all__ = [
     "DEFAULT_PATIENCE",
     "PAGE",
+    "BackgroundDoorbell",
     "Breaker",
     "Capabilities",
     "ChangeLog",
@@ -24,6 +31,7 @@ __all__ = [
     "Metrics",
     "NoDoorbell",
     "ObjectInfo",
+    "Omissions",
     "Patience",
     "SilentDoorbell",
     "StorageAdapter",

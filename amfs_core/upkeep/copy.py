@@ -16,16 +16,9 @@ from amfs_core.errors import CorruptEntryError
 from amfs_core.format import Layout
 from amfs_core.parallel import each
 from amfs_core.storage import DEFAULT_PATIENCE, StorageAdapter, StoreClient
-from amfs_core.upkeep.listing import (
-    Listed,
-    ListedForeign,
-    ListedMemory,
-    ListedOutcome,
-    listed,
-    look_again,
-    missing,
-)
+from amfs_core.upkeep.listing import Listed, ListedForeign, ListedMemory, ListedOutcome, listed
 from amfs_core.upkeep.placing import different, place, refuse_nested, stays
+from amfs_core.versions import absence
 
 _COPIERS = 16  # memories copied at the same time
 _TOGETHER = 500  # memories whose versions are created together
@@ -231,7 +224,7 @@ class _Copier:
                     return
                 body = bodies[object_key]
                 if body is None:
-                    body = look_again(self.source, memory.layout, memory.address, version)
+                    body = absence.look_again(self.source, memory.layout, memory.address, version)
                 if body is None:
                     self._forget(memory.last - version + 1)
                     return
@@ -240,7 +233,7 @@ class _Copier:
     def _erase(self, object_key: str) -> None:
         body = self.source.get(object_key)
         if body is None:
-            raise missing(object_key)
+            raise absence.missing(object_key, where=" in the source")
         self.target.replace(object_key, body)
         self._count("erased")
 

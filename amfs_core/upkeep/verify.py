@@ -17,12 +17,10 @@ from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 from amfs_core.format import Address, MemoryEntry
 from amfs_core.storage import refusals
 from amfs_core.upkeep.finding import Finding
-from amfs_core.upkeep.listing import still_listed
 from amfs_core.upkeep.outcome_audit import Ledger
-from amfs_core.versions import AHEAD, VersionLog, reached
+from amfs_core.versions import AHEAD, VersionLog, absence, reached
 
 _BATCH = 1000
-_COMMIT_SECONDS = 0.5  # what a store may take to create an object, or to take it back
 
 _Body = bytes | PermissionDeniedError | None
 """What an object holds, None when there is none; or why it may not be read."""
@@ -110,10 +108,12 @@ def verify(
 
 def _lost(versions: VersionLog, absent: list[str]) -> Iterator[Finding]:
     """Yield a finding for each object that was listed and absent, and still is."""
-    suspicious = [key for key in absent if still_listed(versions.store, key)]
+    store = versions.store
+    suspicious = [key for key in absent if absence.still_listed(store, key)]
     if suspicious:
-        time.sleep(_COMMIT_SECONDS)
-    yield from map(Finding.absent, (key for key in suspicious if still_listed(versions.store, key)))
+        time.sleep(absence.COMMIT_SECONDS)
+    lost = (key for key in suspicious if absence.still_listed(store, key))
+    yield from map(Finding.absent, lost)
 
 
 def _listed(

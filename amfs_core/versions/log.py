@@ -21,7 +21,6 @@ from typing import NoReturn, overload
 
 from amfs_core.errors import (
     AMFSError,
-    CorruptEntryError,
     InvalidValueError,
     OutcomeUnknownError,
     PermissionDeniedError,
@@ -38,6 +37,7 @@ from amfs_core.format import (
     seal_entry,
 )
 from amfs_core.storage import PAGE, StoreClient, refusals
+from amfs_core.versions.absence import LOOKS, missing
 from amfs_core.versions.cache import NONE_KNOWN, Cache, Head
 from amfs_core.versions.clock import AHEAD, Clock
 from amfs_core.versions.foreign import reached
@@ -51,10 +51,6 @@ def _room(version: int, previous: str | None) -> int:
     """Return how many bytes of a body its number, and the SHA-256 of the one before it, take."""
     return len(f'{version}"{previous}"' if previous else f"{version}null")
 
-
-_LOOKS = 4
-"""Times that what is listed and absent is looked at. MinIO lists an object while it creates it, and
-takes it back when its client was killed: that was never acknowledged."""
 
 _MOST_ROOM = _room(MAX_VERSION, "0" * 64)
 _MOST_WARNINGS = 1000
@@ -291,9 +287,9 @@ class VersionLog:
         """Return all versions, oldest first. 1 request per 1,000 versions to list them, and 1 for
         each that is not known yet. Raises `CorruptEntryError` when one is missing or damaged."""
         known = (self.cache.head(address) or NONE_KNOWN).version
-        for look in range(1, _LOOKS + 1):
+        for look in range(1, LOOKS + 1):
             last = max(known, max(self.listed(address), default=0))
-            may_lack = last > known and look < _LOOKS
+            may_lack = last > known and look < LOOKS
             entries = list(self.span(address, range(1, last + 1), may_lack_last=may_lack))
             if len(entries) == last:
                 break
@@ -372,7 +368,7 @@ class VersionLog:
         if (address, hint + 1) in found:
             return self.climb(address, hint + 1)
         if hint and (address, hint) not in found:
-            if look == _LOOKS:
+            if look == LOOKS:
                 self.missing(address, hint)
             _back_off(look + 3)
             return self._locate(address, look + 1)
@@ -433,17 +429,7 @@ class VersionLog:
 
     def missing(self, address: Address, version: int) -> NoReturn:
         """Raise the error for a version that must be there and is not."""
-        object_key = address.object_key(version)
-        raise CorruptEntryError(
-            f"{object_key} is missing although a later version or a listing names it",
-            hint=(
-                "restore it from a copy, or move the later one away if another tool put it there"
-            ),
-            entity_path=address.entity_path,
-            key=address.key,
-            version=version,
-            object_key=object_key,
-        )
+        raise missing(address.object_key(version), address=address, version=version)
 
 
 def unknown(

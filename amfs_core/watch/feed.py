@@ -214,14 +214,13 @@ class Feed:
         faults: Mapping[tuple[Address, int], AMFSError],
     ) -> None:
         """Raise what may not be read, unless something else may be."""
-        denials = [one for one in faults.values() if isinstance(one, PermissionDeniedError)]
-        if not denials or found:
+        if found:
             return
+        denials = [one for one in faults.values() if isinstance(one, PermissionDeniedError)]
         refused = {address.prefix for address, _ in faults}
         others = (one for one in reversed(self._delivered.items()) if one[0] not in refused)
         delivered = (f"{prefix}v{version}.json" for prefix, version in others)
-        if not refusals.holds(self._versions.store, delivered):
-            raise denials[0]
+        refusals.require_others(self._versions.store, denials, delivered)
 
     def _next_wanted(self) -> list[tuple[Address, int]]:
         """Return up to `BATCH` versions, those of one memory without gaps; a memory whose newest

@@ -30,10 +30,10 @@ from amfs_core.upkeep.listing import (
     ListedMemory,
     ListedOutcome,
     listed,
-    look_again,
     position,
 )
 from amfs_core.upkeep.placing import decoded
+from amfs_core.versions import absence
 
 LONGEST_CHAIN = 30
 """Backups that build on one another, the full one included."""
@@ -294,7 +294,7 @@ class _Making:
 
     def _look_again(self, memory: _Memory, version: int) -> bytes | None:
         try:
-            body = look_again(self._source, self._layout, memory.address, version)
+            body = absence.look_again(self._source, self._layout, memory.address, version)
         except CorruptEntryError as error:
             self._leave_out(error.object_key or str(memory.address))
             body = None

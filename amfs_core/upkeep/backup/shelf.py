@@ -8,7 +8,6 @@ the other, of which each is created before its maker looks for the other.
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
 from collections.abc import Iterable, Iterator
@@ -19,11 +18,10 @@ import msgspec
 
 from amfs_core.errors import AMFSError, CorruptEntryError, InvalidValueError
 from amfs_core.format import Layout
-from amfs_core.storage import ObjectInfo, StoreClient
+from amfs_core.storage import ObjectInfo, Omissions, StoreClient
 from amfs_core.upkeep.backup import manifest
 from amfs_core.upkeep.backup.manifest import ABANDONED, Backup, Started
 
-_log = logging.getLogger("amfs")
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}", re.ASCII)
 _MANIFEST, _STARTED, _PRUNING = "manifest.json", "started.json", "pruning-"
 
@@ -63,6 +61,7 @@ class Shelf:
         self.store = store
         self.layout = Layout(namespace)
         self._prefix = f"{self.layout.root}backups/"
+        self._omissions = Omissions()
 
     def part_key(self, name: str, part: str) -> str:
         """Return the object key of a part of a backup."""
@@ -71,7 +70,7 @@ class Shelf:
     def inventory(self) -> Inventory:
         """Look at everything. 1 request per 1,000 objects, and 1 for each backup.
 
-        A manifest that is damaged is left out and named in the log.
+        A manifest that is damaged is left out and named in the log, once.
         """
         seen: dict[str, dict[str, datetime]] = {}
         for info in self.store.list(self._prefix):
@@ -86,7 +85,7 @@ class Shelf:
             try:
                 backup = None if body is None else manifest.decode(body, key)
             except CorruptEntryError as error:
-                _log.warning("left out: %s", error)
+                self._omissions.note(key, error)
                 continue
             if backup is not None:
                 backups.append(backup)
