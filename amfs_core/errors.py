@@ -11,6 +11,9 @@ from typing import ClassVar, Literal, Self
 Written = Literal["nothing", "unknown", "some"]
 """What a call that failed has written: nothing, nobody knows, or a part of it."""
 
+Origin = Literal["store", "layer", "process"]
+"""Whose failure an error was."""
+
 
 class AMFSError(Exception):
     """Base of every error here; catch it to catch them all.
@@ -18,13 +21,13 @@ class AMFSError(Exception):
     `problem` says what is wrong, `hint` what to do about it, and the error's text is both. `code`
     names the kind of error for programs and never changes; `written` says what the call that failed
     has written. `retry_after` is how many seconds the store asked to be left alone, when it did.
-    `of_layer` says that a store answered, and another one behind it did not. Attributes that do not
-    apply are None.
+    `origin` says whose failure it was: the store's, that of another store behind it ("layer"), or
+    this process's own, which says nothing of any store. Attributes that do not apply are None.
     """
 
     code: ClassVar[str] = "error"
     written: Written = "nothing"
-    of_layer: bool = False
+    origin: Origin = "store"
 
     def __init__(
         self,

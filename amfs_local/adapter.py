@@ -391,11 +391,13 @@ class LocalAdapter(StorageAdapter):
                 object_key=key,
             )
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            return BackendUnavailableError(
+            shortage = BackendUnavailableError(
                 what,
                 hint="raise the limit (ulimit -n), or find out what keeps so many files open",
                 object_key=key,
             )
+            shortage.origin = "process"
+            return shortage
         if error.errno == errno.ENOENT and not os.path.isdir(self.root):
             return ConfigurationError(
                 what,

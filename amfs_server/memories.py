@@ -98,14 +98,15 @@ async def delete(call: Call) -> Response:
 
 async def listed(call: Call) -> Response:
     """`GET` a page of the memories under an entity path, sorted by name."""
-    call.only("under", "limit", "after", "max_age")
+    call.only("under", "limit", "after", "max_age", "complete")
     under = call.key.scope(call.text("under"))
     limit, age = call.limit(DEFAULT_PAGE), call.number("max_age")
+    complete = call.flag("complete")
     given = call.text("after")
     after = None if given is None else name_before(given)
 
     def page(memory: AgentMemory) -> tuple[list[MemoryEntry], bool]:
-        entries = memory.list(under, max_age=age)
+        entries = memory.list(under, max_age=age, complete=complete)
         if after is not None:
             entries = [entry for entry in entries if (entry.entity_path, entry.key) > after]
         return entries[:limit], len(entries) > limit

@@ -13,7 +13,7 @@ from amfs_server.calls import Call, json, moment
 _MOST = 1_000
 _NAMES = (
     *("q", "under", "tags", "memory_type", "agent_id", "since", "until", "min_confidence"),
-    *("limit", "max_age"),
+    *("limit", "max_age", "complete"),
 )
 
 
@@ -31,6 +31,7 @@ async def by_query(call: Call) -> Response:
         "min_confidence": call.number("min_confidence"),
         "limit": call.whole("limit"),
         "max_age": call.number("max_age"),
+        "complete": call.flag("complete"),
     }
     return await _found(call, {name: one for name, one in given.items() if one is not None})
 
@@ -58,6 +59,8 @@ async def _found(call: Call, fields: dict[str, Any]) -> Response:
         raise InvalidValueError("q must be text")
     if "tags" in fields and not isinstance(fields["tags"], list):
         raise InvalidValueError("tags must be a list of texts")
+    if type(fields.get("complete", False)) is not bool:
+        raise InvalidValueError("complete must be true or false")
     limit = given.get("limit", 10)
     if isinstance(limit, float) and limit.is_integer():  # JSON has one kind of numbers
         limit = given["limit"] = int(limit)

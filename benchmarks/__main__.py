@@ -30,6 +30,7 @@ from benchmarks import (
     s3,
     server,
     startup,
+    stores,
     watch,
 )
 from benchmarks.compare import Verdict, changes, missing
@@ -60,6 +61,7 @@ PARTS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "entries": entries.sizes,
     "watch": watch.latencies,
     "looks": looks.with_nothing_new,
+    "stores": stores.beside,
     "server": server.over_http,
     "langgraph": langgraph.comparisons,
     "locomo": load.locomo,

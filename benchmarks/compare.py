@@ -34,6 +34,8 @@ class Change:
         """The later value as a multiple of the earlier one."""
         assert self.before.value is not None
         assert self.after.value is not None
+        if self.before.value == self.after.value:
+            return 1.0  # two zeros too
         return self.after.value / self.before.value if self.before.value else float("inf")
 
     @property

@@ -16,6 +16,8 @@ from amfs_agents.conversations import Conversations
 from benchmarks.figure import Figure
 from benchmarks.scale import Scale
 from benchmarks.workplace import workplace
+from tests.support.postgres import running as running_postgres
+from tests.support.servers import ServerUnavailableError
 
 SECTION = "conversations"
 TURNS = 50
@@ -30,6 +32,13 @@ def kept(scale: Scale) -> Iterator[Figure]:
     """Yield times, requests and memory of conversations in each kind of store on this machine."""
     for kind in ("directory", "SQLite"):
         yield from _kept(kind, _place(kind), scale)
+    try:
+        with running_postgres() as server:
+            yield from _kept("PostgreSQL", server.dsn, scale)
+    except ServerUnavailableError as reason:
+        yield Figure(
+            SECTION, "turns written by 8 processes", "PostgreSQL", "turns", note=str(reason)
+        )
 
 
 def _place(kind: str) -> str:

@@ -18,6 +18,7 @@ from benchmarks import (
     measure,
     money,
     pictures,
+    stores,
     summary,
     watch,
 )
@@ -98,6 +99,7 @@ def _sections(result: Result) -> Iterator[str]:
     yield from _many(result)
     yield from _watched(result)
     yield from _looked(result)
+    yield from _stored(result)
     yield from _loaded(result)
     yield from _talked(result)
     yield from _graphs(result)
@@ -240,6 +242,22 @@ def _talked(result: Result) -> Iterator[str]:
     )
     for unit in ("turns", "s", "/s", "ms", "requests", "MB", "ms a conversation"):
         yield from table(result, conversations.SECTION, unit)
+
+
+def _stored(result: Result) -> Iterator[str]:
+    figures = result.of(stores.SECTION)
+    if not list(figures):
+        return
+    yield "## One store beside the other"
+    yield wrapped(
+        "`make bench ONLY=stores`: [the stores](stores.md) on this machine, and LangGraph's on the "
+        "same databases, opened as its documentation does. Then 10,000 conversations of "
+        f"{stores.TURNS} turns, by one process, each conversation written together. The rates of "
+        "eight processes are those of all together. Each store flushes as it does by default."
+    )
+    for unit in ("/s", "turns", "s", "bytes", "ms"):
+        yield from table(result, stores.SECTION, unit)
+    yield from notes([f"{one.peer}, {one.operation}: {one.note}" for one in figures if one.note])
 
 
 def _loaded(result: Result) -> Iterator[str]:

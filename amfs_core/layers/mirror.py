@@ -202,7 +202,7 @@ class WaitedMirror(MirrorStore):
                 hint=error.hint,
                 object_key=key,
             )
-            unknown.of_layer = True
+            unknown.origin = "layer"
             raise unknown from error
         self.error = None
 
@@ -212,6 +212,6 @@ class WaitedMirror(MirrorStore):
             work()
         except AMFSError as error:
             self.error = error
-            error.of_layer = True
+            error.origin = "layer"
             raise
         self.error = None

@@ -86,7 +86,9 @@ class Breaker:
 
     def failed(self, error: AMFSError, sent: float) -> None:
         """Note that a request, sent at the time `sent`, got no answer, or that the store cannot
-        serve it now."""
+        serve it now. An error of this process, such as too many open files, is neither."""
+        if error.origin == "process":
+            return
         now = time.monotonic()
         with self._lock:
             # What failed before a long rest says nothing about now, unless it is known to be down.

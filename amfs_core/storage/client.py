@@ -280,7 +280,7 @@ class StoreClient(WrappedAdapter):
         """Note that a request, sent at the time `sent`, ended with an error: whether the store
         answered, or may be down."""
         # One layer of a store that is down says nothing of the others.
-        of_layer = error.of_layer or isinstance(error, CircuitOpenError)
+        of_layer = error.origin == "layer" or isinstance(error, CircuitOpenError)
         if isinstance(error, BackendUnavailableError | OutcomeUnknownError) and not of_layer:
             self._breaker.failed(error, sent)
         else:

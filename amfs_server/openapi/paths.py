@@ -32,6 +32,9 @@ def paths() -> Document:
     namespace = [*in_path("namespace")]
     under = query("under", PATH, "An entity path: what is in it and below it.")
     age = query("max_age", seconds(), "Answer from memory if checked at most so long ago.")
+    complete = query(
+        "complete", {"type": "boolean"}, "List the store even if its change log knows."
+    )
     return {
         "/v1/{namespace}/memories/{entity_path}/{key}": {
             "parameters": memory,
@@ -110,6 +113,7 @@ def paths() -> Document:
                     query("limit", a_limit(), "Entries on a page; 100 if it is not given."),
                     query("after", TEXT, "The `next` of the page before: the name of a memory."),
                     age,
+                    complete,
                 ],
                 responses={"200": answer("A page.", "Page")},
             ),
@@ -178,6 +182,7 @@ def paths() -> Document:
                     ),
                     *(query(name, schema, text) for name, (schema, text) in FILTERS.items()),
                     age,
+                    complete,
                 ],
                 responses={"200": answer("What was found, best first.", "Hits")},
             ),

@@ -106,6 +106,7 @@ def schemas() -> Document:
                 "under": PATH,
                 "tags": {"type": "array", "items": WORD},
                 "max_age": seconds(),
+                "complete": {"type": "boolean"},
                 **{name: schema for name, (schema, _) in FILTERS.items()},
             },
             required=(),

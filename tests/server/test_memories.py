@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -223,6 +224,30 @@ def test_search_by_query_and_by_body(client: httpx.Client, here: AgentMemory) ->
         ]
     newest = client.get(place(here, "search"), params={"under": "zoo"}).json()["hits"]
     assert [hit["entity_path"] for hit in newest] == ["zoo"]
+
+
+def test_a_complete_list_and_search_find_what_was_put_into_the_directory_by_hand(
+    client: httpx.Client, here: AgentMemory, root: Path, tmp_path: Path
+) -> None:
+    here.write("sea", "bird", "a pelican fishes")
+    lists, searches = place(here, "memories"), place(here, "search")
+    for _ in range(3):  # the server follows the change log, in which a copied file is not
+        client.get(lists)
+        client.get(searches, params={"q": "pelican"})
+    elsewhere = AgentMemory("other", adapter=LocalAdapter(tmp_path), namespace=here.namespace)
+    elsewhere.write("zoo", "bird", "a pelican sleeps")
+    [made] = (path for path in tmp_path.rglob("v1.json"))
+    (root / made.relative_to(tmp_path)).parent.mkdir(parents=True)
+    shutil.copy(made, root / made.relative_to(tmp_path))
+    listed = client.get(lists, params={"complete": "true"}).json()["entries"]
+    assert [entry["entity_path"] for entry in listed] == ["sea", "zoo"]
+    for answer in (
+        client.get(searches, params={"q": "sleeps", "complete": "true"}),
+        client.post(searches, json={"q": "sleeps", "complete": True}),
+    ):
+        assert [hit["entity_path"] for hit in answer.json()["hits"]] == ["zoo"]
+    assert client.get(lists, params={"complete": "perhaps"}).status_code == 400
+    assert client.post(searches, json={"complete": "yes"}).status_code == 400
 
 
 def test_outcomes(client: httpx.Client, here: AgentMemory) -> None:

@@ -80,6 +80,11 @@ def test_worse_is_what_is_worse_beyond_the_spread(
     assert Change(before, after).verdict is verdict
 
 
+def test_nothing_before_and_nothing_after_is_no_change() -> None:
+    none = Figure("s", "delete", "AMFS", "DELETE", (0,))
+    assert Change(none, none).ratio == 1
+
+
 def compared(tmp_path: Path, before: Result, after: Result) -> tuple[int, str]:
     before.save(tmp_path / "a.json")
     after.save(tmp_path / "b.json")

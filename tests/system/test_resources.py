@@ -167,7 +167,7 @@ def test_without_open_files_calls_fail_clearly_and_work_again_afterwards(tmp_pat
     core.AgentMemory("agent", adapter=adapter).write("e", "k", 1)
 
     def use() -> None:
-        memory = core.AgentMemory("agent", adapter=LocalAdapter(tmp_path), patience=0.2)
+        memory = core.AgentMemory("agent", adapter=LocalAdapter(tmp_path), patience=0.5)
         assert len(memory.list()) == 1
         lowest = os.open("/dev/null", os.O_RDONLY)
         os.close(lowest)
@@ -183,6 +183,8 @@ def test_without_open_files_calls_fail_clearly_and_work_again_afterwards(tmp_pat
         ):
             with pytest.raises(BackendUnavailableError, match=r"Too many open files.*ulimit -n"):
                 call()
+        # The store was not asked, so however long this lasted, it is not taken to be down.
+        assert memory.metrics.outages == 0
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         memory.write("e", "k", 2)
         assert memory.verify().ok
