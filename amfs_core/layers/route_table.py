@@ -78,7 +78,7 @@ class _OneOfSeveral(StoreClient):
     def note_failure(self, error: AMFSError, sent: float) -> None:
         """Note it, and have whoever asks take it for that of this store alone."""
         super().note_failure(error, sent)
-        error.of_layer = True
+        error.origin = "layer"
 
 
 def _widest(places: list[str]) -> Iterator[str]:
