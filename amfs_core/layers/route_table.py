@@ -78,7 +78,8 @@ class _OneOfSeveral(StoreClient):
     def note_failure(self, error: AMFSError, sent: float) -> None:
         """Note it, and have whoever asks take it for that of this store alone."""
         super().note_failure(error, sent)
-        error.origin = "layer"
+        if error.origin == "store":
+            error.origin = "layer"
 
 
 def _widest(places: list[str]) -> Iterator[str]:
