@@ -1,4 +1,4 @@
-"""A storage adapter with patience and a meter: how the rest of the core reaches storage."""
+"""A storage adapter with patience and a meter: the rest of the core reaches storage through it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ PAGE = 1000
 
 class StoreClient(WrappedAdapter):
     """A store that counts every request, and tries again while the storage is unavailable and the
-    caller's patience lasts; while the storage is known to be down it fails at once.
+    caller's patience lasts. While the storage is known to be down, requests fail at once.
 
-    A create is different: whether it may be tried again depends on what it means, so `create` is
-    one attempt, and `settle` repeats it until it is seen what the object holds.
+    A create is different: whether it may be tried again depends on its meaning, so `create` is
+    one attempt, and `settle` repeats it until it has seen what the object holds.
 
-    The storage counts as down when nothing was answered for `down_after` seconds; None: for as long
-    as the patience. `what` is what the log calls the store.
+    The storage counts as down when it answered nothing for `down_after` seconds (by default: for as
+    long as the patience). `what` names the store in the log.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class StoreClient(WrappedAdapter):
         return created
 
     def settle(self, key: str, data: bytes) -> bytes:
-        """Return what the object holds for good: `data` itself, if this call created it, or what
+        """Return what the object holds forever: `data` itself, if this call created it, or what
         another creator put there.
 
-        Only this key is tried, with these bytes, until it is seen to be taken: a request that is
-        still under way then either landed as ours or can never land. When that is not seen before
-        patience ends, `OutcomeUnknownError` is raised: it may have been created, or yet be. Any
-        other error says that it was not.
+        Tries only this key, with these bytes, until the key is seen to be taken: a request that is
+        still under way then has either landed as ours or can never land. If patience ends before
+        that, raises `OutcomeUnknownError`: the object may have been created, or may yet be. Any
+        other error says that it was not created.
         """
         started = time.monotonic()
         try:  # the first attempt has no frame of its own: every write comes here (speed.md)
@@ -97,7 +97,7 @@ class StoreClient(WrappedAdapter):
             return self._settle_patiently(key, data, error, started)
 
     def _settle_patiently(self, key: str, data: bytes, error: AMFSError, started: float) -> bytes:
-        """Go on after a first failure."""
+        """Continue after a first failure."""
         unknown = isinstance(error, OutcomeUnknownError)
 
         def attempt() -> bytes:
@@ -118,7 +118,7 @@ class StoreClient(WrappedAdapter):
             raise
 
     def _taken(self, key: str) -> bytes:
-        """Return what the object holds, as there must be one."""
+        """Return what the object holds; there must be one."""
         found = self.get(key)
         if found is None:  # the store reported a conflict (409) and nothing landed
             raise BackendUnavailableError(
@@ -236,7 +236,7 @@ class StoreClient(WrappedAdapter):
         self.patiently(lambda: self.send("replace", replace, key, data))
 
     def delete(self, key: str) -> None:
-        """Remove an object, if it is there: none of a memory, as those stay. 1 request."""
+        """Remove an object, if it is there. Never a version of a memory: those stay. 1 request."""
         self.patiently(lambda: self.send("delete", self.inner.delete, key))
 
     def patiently(
@@ -279,7 +279,7 @@ class StoreClient(WrappedAdapter):
     def note_failure(self, error: AMFSError, sent: float) -> None:
         """Note that a request, sent at the time `sent`, ended with an error: whether the store
         answered, or may be down."""
-        # One layer of a store that is down says nothing of the others.
+        # A layer that is down says nothing about the layers beside it.
         of_layer = error.origin == "layer" or isinstance(error, CircuitOpenError)
         if isinstance(error, BackendUnavailableError | OutcomeUnknownError) and not of_layer:
             self._breaker.failed(error, sent)
