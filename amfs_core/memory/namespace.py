@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 
 class Namespace:
-    """What a process knows of one namespace, and what it reaches it with.
+    """What a process knows about one namespace, and the means to reach it.
 
-    It has the client of the store, the log of versions with its cache, the catalog that lists and
-    searches run on, and the records of outcomes. `AgentMemory` is a handle on it: a thousand agents
-    in one process are a thousand handles on one engine, so what one of them has read costs the
-    others nothing.
+    It has the client of the store, the log of versions with its cache, the catalog for lists and
+    searches, and the records of outcomes. `AgentMemory` is a handle on it: a thousand agents in one
+    process are a thousand handles on one engine, so what one of them has read costs the others
+    nothing.
 
     Safe to share between threads, and usable after a fork. It closes when the last handle on it
     does; an adapter that it owns closes with it. The arguments are those of `AgentMemory`.
@@ -81,7 +81,7 @@ class Namespace:
     def after_fork(self) -> None:
         """Take a new lock in a forked child."""
         # Re-entrant, as all locks here: a signal handler that uses the memory may interrupt the
-        # thread that has it.
+        # thread that holds it.
         self._lock = threading.RLock()
 
     @property
@@ -96,7 +96,7 @@ class Namespace:
         return self._search is not None or self.cache_dir is not None
 
     def join(self, handle: Hashable) -> bool:
-        """Count a handle; False, and nothing done, when the last one has closed this engine."""
+        """Count a handle; False, with nothing done, once the last handle has closed this engine."""
         with self._lock:
             if self.is_closed:
                 return False
@@ -104,9 +104,9 @@ class Namespace:
             return True
 
     def leave(self, handle: Hashable) -> None:
-        """Count a handle no more; with the last one the engine closes. Twice is fine.
+        """Stop counting a handle; the engine closes with the last one. Twice is fine.
 
-        A handle that is used after that still works: what it needs is opened again.
+        A handle that is used afterwards still works: what it needs is opened again.
         """
         with self._lock:
             self._handles.discard(handle)
@@ -120,7 +120,7 @@ class Namespace:
             self.adapter.close()
 
     def search(self) -> Search:
-        """Return the catalog's search, made when it is first asked for."""
+        """Return the catalog's search, which is made at the first call."""
         search = self._search
         if search is not None and search.is_at_work_here():
             # A signal handler came in the middle of a search of this very thread, which cannot go

@@ -1,8 +1,8 @@
 """Copying a store into another one: every version and outcome, byte for byte.
 
-The two may be of different kinds; what makes it simple is that objects never change. A copy only
-creates what is absent, the versions of each memory in their order, so the target is a working store
-at every moment and a copy that was killed is resumed by running it again.
+The two may be of different kinds. Objects never change, which makes copying simple: a copy only
+creates absent objects, the versions of each memory in their order. So the target is a working store
+at every moment, and to resume a copy that was killed, run it again.
 """
 
 from __future__ import annotations
@@ -67,15 +67,15 @@ def copy(
 ) -> CopyReport:
     """Copy every version and outcome of one namespace, or of all, from one store to another.
 
-    An object that the target has already, with the same bytes, is skipped: run it again to go on
-    after a crash, or to bring a copy up to date. One with different bytes is never overwritten:
-    `AMFSError` names it, and what was copied until then stays. Only erasure passes through: what
-    the source has purged is replaced by the source's stub, and what the target has purged stays so.
-    Bytes are copied as they are, damaged ones too; `verify` is what judges them. Of a memory in
-    which a version is missing only what comes before is copied, and once all others are,
-    `CorruptEntryError` names it.
+    An object that the target already has, with the same bytes, is skipped: run it again to continue
+    after a crash, or to bring a copy up to date. An object with different bytes is never
+    overwritten: `AMFSError` names it, and what was copied until then stays. Only erasure passes
+    through: the source's stub replaces what the source has purged, and what the target has purged
+    stays purged. Bytes are copied as they are, even damaged ones; `verify` judges them. If a memory
+    lacks a version, only its earlier versions are copied, and `CorruptEntryError` names it once all
+    other memories are copied.
 
-    A store within the other one is refused with `ConfigurationError`: the copy would become part of
+    A store inside the other one is refused with `ConfigurationError`: the copy would become part of
     what is copied.
 
     `progress(done, total)` is called from several threads, one at a time, and costs a listing.
@@ -113,14 +113,14 @@ class _Copier:
         progress(0, total)
 
     def run(self, objects: Iterable[Listed]) -> CopyReport:
-        """Do all tasks; after the first failure start no more, and raise it once all stand. What is
-        missing in the source is raised at the end: it is in nobody's way.
+        """Do all tasks; after the first failure start no more, and raise it once all have ended. An
+        object that is missing in the source stops nothing: it is raised at the end.
 
-        Outcomes come after all memories of their namespace, which the listing has first. The other
-        way round a copy that was killed would have outcomes whose counting versions are still to
-        come; who commits or repairs such a one there appends versions of its own in their place,
-        and from then on the two stores differ. This way round what is left half done is a version
-        that counts an outcome without a record: it only waits for the record.
+        Outcomes come after all memories of their namespace, which the listing has first. Otherwise
+        a copy that was killed could have outcomes whose counting versions are still to come; a
+        commit or a repair there would append its own versions in their place, and from then on the
+        two stores would differ. In this order a killed copy leaves at most a version that counts an
+        outcome without a record, and such a version only waits for the record.
         """
         tasks = self._without_foreign(objects)
         try:
@@ -149,8 +149,8 @@ class _Copier:
             yield from (task for task in some if task.done < task.last)
 
     def _create_together(self, tasks: list[_Task]) -> None:
-        """Create the versions of several memories, all their first ones, then all their second ones
-        and so on; what was not created, as it is there already, say, is left for one by one."""
+        """Create the versions of several memories: all first ones together, then all second ones,
+        and so on. Versions that were not created, such as existing ones, are left for later."""
         created = 0
         active = tasks
         while active:
@@ -170,7 +170,7 @@ class _Copier:
                 keys[key].done += 1
                 self._count("copied", len(bodies[key]))
             active = [task for key in made if (task := keys[key]).done < task.last]
-        # Where a copy goes on after another, to look is cheaper than to write in vain.
+        # Where a copy continues an earlier one, looking is cheaper than writing in vain.
         self._creates_together = created >= len(tasks) // 2
 
     def _do(self, task: _Task) -> None:
@@ -197,7 +197,7 @@ class _Copier:
 
     def _copy_memory(self, task: _Task, memory: ListedMemory) -> None:
         stubs: list[int] = []
-        there = False  # a memory that was found there goes on being there, mostly
+        there = False  # if one version of a memory is there already, the next mostly is too
         for version, body in self._bodies(task.done, memory):
             object_key = memory.address.object_key(version)
             found, created = place(self.target, object_key, body, look_first=there)
@@ -208,8 +208,8 @@ class _Copier:
                 self._count("already_there")
             else:
                 stubs.append(version)
-        # Last, because a purge is ordered by a tombstone that comes after what it erases: whoever
-        # reads the target sees the order before the contents go.
+        # Last, because a tombstone that orders a purge comes after what it erases: readers of the
+        # target see the order before the contents go.
         for version in stubs:
             self._erase(memory.address.object_key(version))
 
@@ -238,7 +238,7 @@ class _Copier:
         self._count("erased")
 
     def _forget(self, objects: int) -> None:
-        """Expect so many objects less than were listed."""
+        """Expect this many fewer objects than were listed."""
         with self._lock:
             self._total -= objects
             if self._progress:

@@ -1,4 +1,4 @@
-"""What a listing of a store has: each memory once, with the versions that were listed; outcomes."""
+"""The content of a store by its listing: each memory once, with its listed versions; outcomes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from amfs_core.storage import ObjectInfo
 
 @dataclass(slots=True)
 class ListedMemory:
-    """A memory and its highest version that was listed; `infos` has all that were, if asked for."""
+    """A memory and its highest listed version; `infos` has all listed ones, if asked for."""
 
     layout: Layout
     address: Address
@@ -31,7 +31,7 @@ class ListedOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ListedForeign:
-    """An object that is none of the public layout."""
+    """An object that is not part of the public layout."""
 
     object_key: str
 
@@ -46,11 +46,12 @@ def _layout(segment: str) -> Layout | None:
 
 
 def listed(infos: Iterable[ObjectInfo], *, with_infos: bool = False) -> Iterator[Listed]:
-    """Yield what a listing has, each memory once, as soon as the listing has passed it.
+    """Yield each memory of a listing once, as soon as the listing has passed it.
 
-    In byte order the versions of a memory may stand among those of deeper entity paths, so the
-    memories not passed yet are kept: as many as an object key has segments. A memory comes after
-    those whose prefix begins with its own; `position` puts that order into a value.
+    In byte order the versions of a memory may stand among those of deeper entity paths, so this
+    keeps the memories that are not passed yet: as many as an object key has segments. A memory
+    comes after those whose prefix begins with its own; `position` expresses that order as a
+    value.
     """
     unfinished: list[ListedMemory] = []
     for info in infos:
@@ -78,5 +79,5 @@ def listed(infos: Iterable[ObjectInfo], *, with_infos: bool = False) -> Iterator
 
 
 def position(prefix: str) -> bytes:
-    """Return what memories, by the prefix of their versions, are sorted by as `listed` has them."""
+    """Return the sort key of a memory, by the prefix of its versions, in the order of `listed`."""
     return prefix.encode() + b"\xff"  # no UTF-8 has this byte: it comes after all deeper prefixes

@@ -1,4 +1,4 @@
-"""Tending: one round of what a namespace needs now and then. Two at once do no harm."""
+"""Tending: one round of a namespace's regular upkeep. Two rounds at once do no harm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from amfs_core.upkeep.outcome_audit import Ledger
 from amfs_core.versions import VersionLog
 
 LOOK_BACK = timedelta(days=7)
-"""Outcomes that are older when tending begins are for `verify` with repair, which reads all."""
+"""How old an outcome may be when tending begins: `verify` with repair finishes older ones."""
 
 _OVERLAP = timedelta(hours=1)  # between rounds, as the store's clock is another one
 _BEING_MADE = timedelta(minutes=15)
@@ -55,9 +55,9 @@ class Schedule:
 class TendReport:
     """What a round did, in `took` seconds.
 
-    `outcomes` is how many times an outcome was counted into a memory, which somebody had begun and
-    not finished. `backup` is the backup that was made, None when none was due; `pruned` is what
-    `Backups.prune` removed, None where no backups are kept.
+    `outcomes` is how often the round counted an interrupted outcome into a memory. `backup` is the
+    backup that it made, None if none was due; `pruned` is what `Backups.prune` removed, None where
+    no backups are kept.
     """
 
     outcomes: int
@@ -83,8 +83,8 @@ def tend(
 
 
 def _finish_outcomes(versions: VersionLog, since: datetime) -> int:
-    """Count recent outcomes into the memories where that was not done. Each version after the ones
-    that they are about is read once, however many there are."""
+    """Count recent outcomes into the memories where that is still to be done. Each version after
+    those that they are about is read once, however many outcomes there are."""
     ledger = Ledger(versions, since)
 
     def newest(address: Address) -> tuple[Address, MemoryEntry | None]:

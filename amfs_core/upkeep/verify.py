@@ -1,7 +1,7 @@
-"""Verifying: every version and outcome is read and checked, every chain followed from v1 to its
-end, and every outcome looked for in the memories that it names.
+"""Verifying: every version and outcome is read and checked, every chain is followed from v1 to its
+end, and every outcome is looked for in the memories that it names.
 
-What is in the namespace but not below `entries/` or `outcomes/` is not looked at.
+Objects of the namespace outside of `entries/` and `outcomes/` are not looked at.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _Body = bytes | PermissionDeniedError | None
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What `verify` read and found. `ok` is True when there is nothing left to do.
+    """What `verify` read and found. `ok` is True when nothing is left to do.
 
-    `repaired` are the findings that it fixed itself.
+    `repaired` are the findings that `verify` fixed itself.
     """
 
     memories: int
@@ -47,7 +47,7 @@ class VerifyReport:
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """What the next version's check needs of a version."""
+    """What the check of the next version needs to know about a version."""
 
     version: int
     sha256: str
@@ -64,14 +64,14 @@ def verify(
     """Read and check every version under an entity path, and every outcome, from the store itself
     and not from any cache.
 
-    An object that may not be read is a finding; `PermissionDeniedError` is raised when none may.
+    An object that may not be read is a finding; if none may, `PermissionDeniedError` is raised.
     `repair` counts outcomes into the memories where that is still to be done. `progress(done,
-    total)` is told how many versions have been read. 1 request per 1,000 objects, 1 per version and
-    1 per outcome; and a read for each outcome that seems not to be counted into a memory.
+    total)` is told how many versions were read. 1 request per 1,000 objects, 1 per version and 1
+    per outcome; and a read for each outcome that seems not to be counted into a memory.
 
-    What is listed and absent when it is read is not there, if no later version is: a store may list
-    what it is still creating, and take it back when its client was killed. It is a finding if it
-    stays listed.
+    A version that is listed, and absent when it is read, does not count if no later version is
+    there: a store may list an object that it is still creating, and take it back when its client
+    was killed. It is a finding if it stays listed.
     """
     ledger = Ledger(versions)
     findings: list[Finding] = []
@@ -157,7 +157,7 @@ def _check_memory(
     bodies: Mapping[str, _Body],
     ledger: Ledger,
 ) -> Iterator[Finding]:
-    """Yield what is wrong with one memory's chain of versions, and show them to the ledger."""
+    """Yield the problems of one memory's chain of versions, and show the versions to the ledger."""
     present, last = set(numbers), reached(numbers)
     absent = (number for number in range(1, last) if number not in present)
     for number in islice(absent, 10):
