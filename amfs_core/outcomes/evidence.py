@@ -35,10 +35,10 @@ def claim_of(entry: MemoryEntry) -> int:
 
 
 def can_count(entry: MemoryEntry, used: int) -> bool:
-    """True when an outcome about version `used` says something about what `entry` claims now.
+    """True if an outcome about version `used` says something about the claim of `entry`.
 
-    Not when it was deleted or has expired, nor when it was written again since: blame does not pass
-    to a claim that was not used. Once this is False it stays so for every later version.
+    False if the memory was deleted, has expired, or was written again since: blame does not pass to
+    a claim that was not used. Once this is False, it stays False for every later version.
     """
     return entry.is_live() and claim_of(entry) <= used
 

@@ -12,14 +12,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from amfs_core.storage.capabilities import Capabilities
-
-if TYPE_CHECKING:
-    from amfs_core.doctor import Check
 
 
 class ObjectInfo(msgspec.Struct, frozen=True, gc=False):
@@ -169,9 +166,9 @@ class StorageAdapter(ABC):
         """Return a doorbell for the prefix, or None where the store has none."""
         return None
 
-    def checks(self) -> Iterator[Check]:
-        """Yield what `amfs doctor` looks at in this kind of store, in order. A scratch object is
-        all that the checks may make; it is removed when the iterator ends or is closed."""
+    def checks(self) -> Iterator[Any]:  # of `amfs_core.doctor.Check`, which is above this room
+        """Yield each `Check` that `amfs doctor` makes of this kind of store, in order. The checks
+        may make only a scratch object, which is removed when the iterator ends or is closed."""
         return iter(())
 
     def close(self) -> None:  # noqa: B027 - many stores hold nothing open

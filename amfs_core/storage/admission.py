@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from amfs_core.errors import ConfigurationError
 from amfs_core.storage.adapter import ChangeLog, Doorbell, ObjectInfo, StorageAdapter
 from amfs_core.storage.capabilities import Capabilities
-
-if TYPE_CHECKING:
-    from amfs_core.doctor import Check
 
 _METHODS = ("create", "get", "get_many", "list", "replace", "delete", "doorbell", "close")
 
@@ -86,10 +83,8 @@ class _Adopted(StorageAdapter):
     def doorbell(self, prefix: str) -> Doorbell | None:
         return cast("Doorbell | None", self.given.doorbell(prefix))
 
-    def checks(self) -> Iterator[Check]:
-        return (
-            cast("Iterator[Check]", self.given.checks()) if self.capabilities.checks else iter(())
-        )
+    def checks(self) -> Iterator[Any]:
+        return cast("Iterator[Any]", self.given.checks()) if self.capabilities.checks else iter(())
 
     def close(self) -> None:
         self.given.close()

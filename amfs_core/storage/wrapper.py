@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from amfs_core.storage.adapter import ChangeLog, Doorbell, Lag, ObjectInfo, StorageAdapter
 from amfs_core.storage.admission import adopted
 from amfs_core.storage.capabilities import Capabilities
-
-if TYPE_CHECKING:
-    from amfs_core.doctor import Check
 
 
 class WrappedAdapter(StorageAdapter):
@@ -82,7 +79,7 @@ class WrappedAdapter(StorageAdapter):
         """Return the inner adapter's doorbell."""
         return self.inner.doorbell(prefix)
 
-    def checks(self) -> Iterator[Check]:
+    def checks(self) -> Iterator[Any]:
         """Yield the inner adapter's checks."""
         return self.inner.checks()
 
