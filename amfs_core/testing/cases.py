@@ -129,7 +129,7 @@ class StorageAdapterCases:
         assert adapter.backend_type
 
     def test_it_does_what_it_declares(self, adapter: StorageAdapter) -> None:
-        """What `capabilities` does not name, the store does not do; what it names, it does."""
+        """The store does nothing optional that `capabilities` does not declare."""
         store = adopted(adapter)
         declared = store.capabilities
         assert (store.changes() is not None) == declared.changes
@@ -205,8 +205,7 @@ class StorageAdapterCases:
     def test_objects_that_are_created_together_are_created_each(
         self, adapter: StorageAdapter
     ) -> None:
-        """Where there is `create_many`: of those that are free all, of the others none, and two
-        callers never both create one."""
+        """All objects whose key is free, none of the others, and no object by two callers."""
         batching = adopted(adapter)
         if not batching.capabilities.batch:
             pytest.skip("this store does not create objects together: it is optional")
@@ -463,7 +462,7 @@ class StorageAdapterCases:
         _use("parent", adapter)
 
     def test_a_change_log_names_what_was_created_since(self, adapter: StorageAdapter) -> None:
-        """By `create` and by `create_many`; a position is good for any number of questions."""
+        """By `create` and by `create_many`; a position serves any number of questions."""
         log = adopted(adapter).changes()
         if log is None:
             pytest.skip("this store has no change log")

@@ -35,7 +35,7 @@ VERBS = ("create", "get", "list", "replace", "delete")
 
 
 class Crash(BaseException):
-    """The process is dead. Nothing should catch this but the test that asked for it."""
+    """The process is dead. Only the test that asked for it should catch this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class _Action:
 
 
 class FaultyAdapter(WrappedAdapter):
-    """Any adapter, with faults on demand; without any it does what `inner` does.
+    """Any adapter, with faults on demand; without faults it does what `inner` does.
 
     `inject` plans a fault for a coming call, `before` runs code between two calls of a writer (so
     that a race happens exactly where it hurts), `hide_newest` makes listings lag. `calls` has
@@ -114,7 +114,7 @@ class FaultyAdapter(WrappedAdapter):
 
     @property
     def lags(self) -> bool:
-        """Whether listings leave out what was created last."""
+        """Whether listings leave out the newest creations."""
         return self._hidden > 0
 
     def deliver(self) -> int:

@@ -14,12 +14,12 @@ _PAGE = 1000
 
 
 class ModelAdapter(StorageAdapter):
-    """The perfect adapter: what an adapter does is right when it is what this one does.
+    """The perfect adapter: an adapter is right if it does the same as this one.
 
-    Everything is in memory and gone with the process; a forked child has a copy of its own. Safe
-    to use from many threads. It is also the strictest: a key or a prefix that the contract does
-    not allow, or a key that is both an object and a directory of another one (which a file system
-    cannot have and the layout never makes), raises `ValueError`.
+    Everything is in memory and gone with the process; a forked child has its own copy. Safe to use
+    from many threads. It is also the strictest: it raises `ValueError` for a key or a prefix that
+    the contract does not allow, and for a key that is both an object and a directory of another
+    (which a file system cannot have and the layout never makes).
     """
 
     backend_type = "model"
