@@ -40,8 +40,8 @@ def adopted(given: StorageAdapter) -> StorageAdapter:
 
 
 class _Adopted(StorageAdapter):
-    """An adapter whose class has the methods and is not derived from `StorageAdapter`. Its optional
-    methods are looked for here, once; AMFS never looks for one anywhere else."""
+    """An adapter whose class has the methods and is not derived from `StorageAdapter`. This is the
+    only place that looks for optional methods, once."""
 
     def __init__(self, given: Any) -> None:
         self.given = given
@@ -94,8 +94,8 @@ class _Adopted(StorageAdapter):
 
 
 def _shown_by(given: object) -> Capabilities:
-    """Return what an object can do by what it has. A place that takes requests to find out is not
-    asked for: only its class is looked at where that has one."""
+    """Return what an object can do, judged by its members. Looks at the class first: to evaluate a
+    `location` may take requests."""
     members = {
         name: getattr(type(given), name, None) or getattr(given, name, None)
         for name in ("create_many", "location", "doorbell", "checks", "changes", "paged")
