@@ -157,9 +157,9 @@ class Outcomes:
         return looked
 
     def _create(self, made: Outcome) -> Outcome:
-        """Return what is recorded under the reference for good: `made`, or what was there before.
+        """Return what is recorded under the reference forever: `made`, or an earlier record.
 
-        Tried with the same bytes until one or the other is seen, as `StoreClient.settle` does it.
+        Tries the same bytes until one or the other is seen, as `StoreClient.settle` does.
         """
         object_key = self._layout.outcome_key(made.ref)
         made, body = seal_outcome(made)

@@ -100,7 +100,7 @@ class Listener(Protocol):
         """Listen until stopped or cut off. Rings once it listens, as something may have changed
         before, and then for every change. May be called again after it returned or raised.
 
-        Raises `NoDoorbell` to give up for good; any other error is taken as being cut off.
+        Raises `NoDoorbell` to give up forever; any other error counts as being cut off.
         """
 
     def stop(self) -> None:
@@ -110,10 +110,10 @@ class Listener(Protocol):
 class ListeningDoorbell(BackgroundDoorbell):
     """A `Doorbell` that rings when its listener says so.
 
-    The listening begins at once, in the background. When it ends it is begun again, after 0.1 s at
-    first and up to 30 s when that fails again and again, unless the listener gave up for good:
-    then this never rings. To close it waits half a second for the thread to end, which is a daemon:
-    one that is stuck in a connect ends with the process.
+    Listening begins at once, in the background. When it ends it begins again, after 0.1 s at first
+    and up to 30 s after repeated failures. If the listener gave up forever, this never rings.
+    `close` waits half a second for the thread to end. The thread is a daemon: if it is stuck in a
+    connect, it ends with the process.
     """
 
     def __init__(self, listener: Listener, name: str) -> None:
