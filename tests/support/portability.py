@@ -37,12 +37,17 @@ SHOWN = 5
 
 _INTRODUCTION = """# Servers
 
-Written by `make portability`, which starts each store on this machine and runs against it the
-[conformance kit](../amfs_core/testing/README.md), its random programs, and 8 processes that write
-25 versions each to one memory at once: nothing may be lost, doubled or skipped. Then the
-[torture](guarantees.md#how-it-is-tortured) in short: 16 processes with 50 operations each, faults
-on 15 % of the requests, 8 SIGKILLs of processes and one of the server, if there is one (moto's is
-spared). A violation is a promise that what some operation saw shows to be broken.
+This page shows which stores AMFS was tested on, and how each did. `make portability` writes it: it
+starts each store on this machine and runs these tests against it:
+
+- **conformance kit**: the [conformance kit](../amfs_core/testing/README.md)
+- **random programs**: the kit's random programs
+- **8 x 25 writes**: 8 processes write 25 versions each to one memory at the same time; no version
+  may be lost, doubled or skipped
+- **torture**: a short [torture](guarantees.md#how-it-is-tortured) of 16 processes with 50
+  operations each, faults on 15 % of the requests, 8 SIGKILLs of processes and one of the server, if
+  there is one (moto's is spared). A violation is a promise that the results of the operations prove
+  to be broken.
 
 | store | version | conformance kit | random programs | 8 x 25 writes | torture |
 | --- | --- | --- | --- | --- | --- |
@@ -258,7 +263,7 @@ def _main(chosen: list[str]) -> int:
             print(f"{subject.name}: {error}", file=sys.stderr)
             earlier = earlier_row(subject)
             table += earlier
-            where = "its row is of an earlier run" if earlier else "it is not in the table"
+            where = "its row is from an earlier run" if earlier else "it is not in the table"
             absent += f"{subject.name} could not be started here: {where}.\n"
             continue
         cell, broken = tortured(name)
@@ -273,10 +278,11 @@ def _main(chosen: list[str]) -> int:
 
 
 _NOTES = """
-Not run here: AWS S3, Cloudflare R2 and other services that take an account. That an endpoint
-honours `If-None-Match` is [proved before the first write](design/conditional-writes.md) to it.
-moto is a stand-in for tests: one process, no signatures, nothing durable. Start Ceph by itself with
-`python -m tests.support.ceph`. [Guarantees](guarantees.md) says what is promised where.
+We do not run AWS S3, Cloudflare R2 and other services that need an account. Before the first write
+to any endpoint except AWS, AMFS [proves](design/conditional-writes.md) that it honours
+`If-None-Match`. moto is a stand-in for tests: one process, no signatures, nothing durable. To start
+Ceph by itself, run `python -m tests.support.ceph`. [Guarantees](guarantees.md) says what is
+promised for which store.
 """
 
 
