@@ -6,16 +6,22 @@ Each function returns a dict of plain JSON types. Times are ISO 8601 in UTC, as 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from amfs_core.format import time_text
+
 if TYPE_CHECKING:
     from amfs_core.catalog import SearchHit
+    from amfs_core.degraded import ReconcileReport
     from amfs_core.doctor import Diagnosis
     from amfs_core.errors import AMFSError
     from amfs_core.format import MemoryEntry, Outcome
+    from amfs_core.layers import Conflict
+    from amfs_core.storage import Degraded
     from amfs_core.upkeep import Health, Stats, VerifyReport
     from amfs_core.upkeep.backup import Backup, PruneReport, RestoreReport
     from amfs_core.upkeep.tend import TendReport
@@ -25,13 +31,14 @@ Document = dict[str, Any]
 
 
 def entry(of: MemoryEntry) -> Document:
-    """Return a version as it is stored."""
-    return of.to_dict()
+    """Return a version as it is stored; `provisional` where it is not in the primary store yet."""
+    fields = of.to_dict()
+    return {**fields, "provisional": True} if of.provisional else fields
 
 
 def hit(of: SearchHit) -> Document:
     """Return the version that was found, and its `score`."""
-    return {**of.entry.to_dict(), "score": of.score}
+    return {**entry(of.entry), "score": of.score}
 
 
 def outcome(of: Outcome) -> Document:
@@ -92,6 +99,7 @@ def tended(of: TendReport) -> Document:
     """Return what a round of upkeep did, in `took` seconds."""
     return {
         "outcomes": of.outcomes,
+        "mirrors": [dataclasses.asdict(mirror) for mirror in of.mirrors],
         "backup": None if of.backup is None else backup(of.backup),
         "pruned": None if of.pruned is None else pruned(of.pruned),
         "took": of.took,
@@ -100,13 +108,37 @@ def tended(of: TendReport) -> Document:
 
 def health(of: Health) -> Document:
     """Return whether the store answers, and how quickly (`latency`, in seconds); how far its
-    mirrors are behind."""
+    mirrors are behind, and what waits in its fallback (null without one)."""
     return {
         "ok": of.ok,
         "backend_type": of.backend_type,
         "latency": of.latency,
         "error": None if of.error is None else str(of.error),
         "mirrors": [msgspec.structs.asdict(lag) for lag in of.mirrors],
+        "degraded": None if of.degraded is None else degraded(of.degraded),
+    }
+
+
+def degraded(of: Degraded) -> Document:
+    """Return what waits in a fallback, and since when the primary is down."""
+    since = None if of.since is None else time_text(of.since)
+    return {**msgspec.structs.asdict(of), "since": since}
+
+
+def conflict(of: Conflict) -> Document:
+    """Return a write that could not be replayed: its `id`, `reason`, the `newest` version then, and
+    the version as it was kept."""
+    return {"id": of.id, "reason": of.reason, "newest": of.newest, "entry": entry(of.entry)}
+
+
+def reconciled(of: ReconcileReport) -> Document:
+    """Return what a replay did, and what is left."""
+    return {
+        "landed": [entry(one) for one in of.landed],
+        "discarded": [conflict(one) for one in of.discarded],
+        "conflicts": [conflict(one) for one in of.conflicts],
+        "waiting": of.waiting,
+        "error": of.error,
     }
 
 
@@ -122,7 +154,7 @@ def diagnosis(of: Diagnosis) -> Document:
 
 _NAMES = (
     *("entity_path", "key", "version", "object_key", "retry_after"),
-    *("expected", "actual", "write_id", "outcome_ref"),
+    *("expected", "actual", "write_id", "outcome_ref", "feature", "since"),
 )
 
 

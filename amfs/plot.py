@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from amfs_core.changes import Stored, stored
 from amfs_core.errors import ConfigurationError
-from amfs_core.format import MEMORY_TYPES, Layout
+from amfs_core.format import MEMORY_TYPES
 from amfs_core.memory import AgentMemory
-from amfs_core.storage import StoreClient
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,8 +67,8 @@ def picture(memory: AgentMemory, entity_path: str | None = None) -> Picture:
     """Collect what is to be drawn: a `list`, and 1 request per 1,000 objects."""
     first: dict[object, datetime] = {}
     times = []
-    store, layout = StoreClient(memory.adapter), Layout(memory.namespace)
-    for one in stored(store, layout, entity_path):
+    versions = memory.engine.versions
+    for one in stored(versions.store, versions.layout, entity_path):
         if isinstance(one, Stored):
             times.append(one.modified)
             first[one.address] = min(one.modified, first.get(one.address, one.modified))

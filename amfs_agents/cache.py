@@ -3,11 +3,15 @@
 A request is one memory, whose key is the SHA-256 of the request. Its value is an answer and when
 that ends, or a claim: somebody computes the answer, until a time at the latest. A claim is taken by
 appending a version to what was read, so of all processes exactly one gets it.
+
+With a `period` that memory is in the namespace of a period (`periods`). Around the change from one
+to the next it is one in each of both, so that clocks that differ a little still agree on one claim.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -19,6 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from amfs_agents.periods import Periods
 from amfs_core import arguments, fork
 from amfs_core.errors import AMFSError, InvalidValueError, VersionConflictError
 from amfs_core.format import MemoryEntry, values
@@ -49,7 +54,7 @@ class CacheStats:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep erased: answers, and versions of them."""
+    """What a sweep erased or, with a period, removed: answers, and versions of them."""
 
     answers: int
     versions: int
@@ -65,6 +70,11 @@ class ResponseCache:
     answer is kept for `ttl` seconds (or a `timedelta`). Who computes has `lease` seconds: after
     that, as after a crash, another one computes it too. Make it longer than an answer ever takes.
     Searches do not find answers. Safe to share between threads, and after a fork.
+
+    With a `period` (seconds or a `timedelta`, at least 10 minutes and as long as any `ttl` and the
+    `lease`) answers are kept in namespaces beside the memory's own, a new one each period, which
+    `sweep` removes whole: nothing is left of them. They are then no memories of this namespace: no
+    outcome moves them.
     """
 
     def __init__(
@@ -74,11 +84,18 @@ class ResponseCache:
         ttl: float | timedelta = 3600.0,
         lease: float | timedelta = 120.0,
         path: str = "responses",
+        period: float | timedelta | None = None,
     ) -> None:
         self._memory = memory.memory if isinstance(memory, AsyncAgentMemory) else memory
         self._ttl = _length(ttl, "ttl")
         self._lease = _length(lease, "lease")
         self._path = path
+        self._periods: Periods | None = None
+        if period is not None:
+            self._periods = Periods(self._memory, path, _length(period, "period"))
+            self._fits(self._ttl, "ttl")
+            self._fits(self._lease, "lease")
+        self._clock: Callable[[], datetime] = _utc
         self._hits = self._waits = self._misses = 0
         self.after_fork()
         fork.register(self)
@@ -101,12 +118,15 @@ class ResponseCache:
 
     def put(self, request: Any, answer: Any, *, ttl: float | timedelta | None = None) -> None:
         """Keep an answer, instead of any that is there. 1 request, or a read more."""
-        kept = _kept(answer, self._lifetime(ttl))
-        self._memory.write(self._path, _key(request), kept, index=False)
+        kept, key = _kept(answer, self._clock() + self._lifetime(ttl)), _key(request)
+        for memory in self._writable():
+            memory.write(self._path, key, kept, index=False)
 
     def invalidate(self, request: Any) -> bool:
         """Delete the answer to a request; False when there is none. A read and 1 request."""
-        return self._memory.delete(self._path, _key(request)) is not None
+        key = _key(request)
+        deleted = [memory.delete(self._path, key) for memory in self._readable()]
+        return any(entry is not None for entry in deleted)
 
     def get_or_compute(
         self,
@@ -199,64 +219,86 @@ class ResponseCache:
     def sweep(self) -> Swept:
         """Erase the answers whose time is over, with all their versions, and say how many.
 
-        A stub of some 600 bytes stays of each version, so that its number is not used again. While
-        an answer is swept, nobody computes it. A listing, 1 request for each answer not read
-        before, and 3 for each and 2 for each of its versions to erase them.
+        A stub of some 600 bytes stays of each version, so that its number is not used again.
+        Answers that are valid or being computed stay. A listing, 1 request for each answer not read
+        before, and for each to erase 2 and 2 for each of its versions.
+
+        With a `period`, instead: remove what is in the periods that are over, two periods after
+        they ended, so that nothing of it stays. 1 request, 1 for each period there is, 1 more and
+        1 per 1,000 objects for each that is over, and 1 for each of its objects.
         """
+        if self._periods is not None:
+            return Swept(*self._periods.remove_over(self._clock()))
         answers = versions = 0
         for entry in self._memory.list(self._path):
-            if entry.entity_path != self._path or _is_held(entry.value, datetime.now(UTC)):
+            if entry.entity_path != self._path or _is_held(entry.value, self._clock()):
                 continue
-            self._look(entry.key)
-            if isinstance(self._claim(entry.key), MemoryEntry):
-                versions += self._memory.purge(self._path, entry.key)
-                answers += 1
+            try:
+                versions += self._memory.purge(
+                    self._path, entry.key, expected_version=entry.version
+                )
+            except VersionConflictError:  # claimed or put meanwhile
+                continue
+            answers += 1
         return Swept(answers, versions)
 
+    def _readable(self) -> list[AgentMemory]:
+        """Return where an answer may be, the newest place first."""
+        return [self._memory] if self._periods is None else self._periods.readable(self._clock())
+
+    def _writable(self) -> list[AgentMemory]:
+        return [self._memory] if self._periods is None else self._periods.writable(self._clock())
+
+    def _newest(self, key: str) -> Any:
+        """Return the value that is newest, be it an answer or a claim; None for none."""
+        for memory in self._readable():
+            if (entry := memory.read(self._path, key)) is not None:
+                return entry.value
+        return None
+
     def _read(self, key: str) -> _Answer | None:
-        entry = self._memory.read(self._path, key)
-        return None if entry is None else _answer(entry.value, datetime.now(UTC))
+        return _answer(self._newest(key), self._clock())
 
     def _look(self, key: str) -> None:
-        """See the newest version: `_claim` decides by what this process has seen last."""
-        self._memory.read(self._path, key)
+        """See the newest versions: `_claim` decides by what this process has seen last."""
+        self._newest(key)
 
-    def _claim(self, key: str) -> MemoryEntry | _Answer | None:
+    def _claim(self, key: str) -> _Claim | _Answer | None:
         """Claim an answer, and return the claim; the answer when it is there by now; None when
         somebody else has a claim."""
 
         def claim(old: Any) -> dict[str, Any]:
-            now = datetime.now(UTC)
+            now = self._clock()
             if _is_held(old, now):
                 raise _HeldError(_answer(old, now))
             return {"computing_until": (now + self._lease).isoformat()}
 
+        claimed: list[tuple[AgentMemory, MemoryEntry]] = []
         try:
-            return self._memory.update(self._path, key, claim)
-        except _HeldError as held:
-            return held.answer
+            if self._periods is not None:
+                claim(self._newest(key))  # perhaps in a period that is not written any more
+            for memory in self._writable():
+                claimed.append((memory, memory.update(self._path, key, claim)))
+        except BaseException as error:
+            self._release(_Claim(key, claimed))
+            if isinstance(error, _HeldError):
+                return error.answer
+            raise
+        return _Claim(key, claimed)
 
-    async def _claim_async(self, key: str) -> MemoryEntry | _Answer | None:
+    async def _claim_async(self, key: str) -> _Claim | _Answer | None:
         task = asyncio.ensure_future(asyncio.to_thread(self._claim, key))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             claim = await task
-            if isinstance(claim, MemoryEntry):
+            if isinstance(claim, _Claim):
                 await asyncio.to_thread(self._release, claim)
             raise
 
-    def _keep(self, claim: MemoryEntry, value: Any, lifetime: timedelta) -> _Answer:
+    def _keep(self, claim: _Claim, value: Any, lifetime: timedelta) -> _Answer:
         try:
-            self._memory.write(
-                self._path,
-                claim.key,
-                _kept(value, lifetime),
-                index=False,
-                expected_version=claim.version,
-            )
-        except VersionConflictError:  # the lease had ended, or somebody put another answer
-            pass
+            self._replace(claim, _kept(value, self._clock() + lifetime))
         except InvalidValueError:
             raise
         except AMFSError as error:
@@ -265,17 +307,21 @@ class ResponseCache:
             self._misses += 1
         return _Answer(value)
 
-    def _release(self, claim: MemoryEntry) -> None:
+    def _release(self, claim: _Claim) -> None:
         """Let another one compute, without waiting for the lease to end."""
-        ended = {"computing_until": datetime.now(UTC).isoformat()}
         try:
-            self._memory.write(
-                self._path, claim.key, ended, index=False, expected_version=claim.version
-            )
-        except VersionConflictError:  # it had ended
-            pass
+            self._replace(claim, {"computing_until": self._clock().isoformat()})
         except AMFSError as error:
             _log.warning("a claim could not be released, and expires by itself: %s", error)
+
+    def _replace(self, claim: _Claim, value: dict[str, Any]) -> None:
+        """Write a value in place of a claim, where that is still the newest version."""
+        for memory, entry in claim.versions:
+            # Not where the lease had ended, or somebody put another answer.
+            with contextlib.suppress(VersionConflictError):
+                memory.write(
+                    self._path, claim.key, value, index=False, expected_version=entry.version
+                )
 
     def _join(self, key: str) -> tuple[Future[_Answer | None], bool]:
         """Return what will be known here when the answer is, and whether the caller is to get it
@@ -301,7 +347,12 @@ class ResponseCache:
         return answer.value
 
     def _lifetime(self, ttl: float | timedelta | None) -> timedelta:
-        return self._ttl if ttl is None else _length(ttl, "ttl")
+        return self._ttl if ttl is None else self._fits(_length(ttl, "ttl"), "ttl")
+
+    def _fits(self, length: timedelta, what: str) -> timedelta:
+        if self._periods is not None and length > self._periods.length:
+            raise InvalidValueError(f"{what} must not be longer than the period")
+        return length
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +362,14 @@ class _Answer:
     value: Any
 
 
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """The right to compute an answer: a version in each place that is written."""
+
+    key: str
+    versions: list[tuple[AgentMemory, MemoryEntry]]
+
+
 class _HeldError(Exception):
     """There is an answer, or (None) somebody's claim; never leaves `_claim`."""
 
@@ -318,8 +377,12 @@ class _HeldError(Exception):
         self.answer = answer
 
 
-def _kept(value: Any, lifetime: timedelta) -> dict[str, Any]:
-    return {"answer": value, "expires_at": (datetime.now(UTC) + lifetime).isoformat()}
+def _utc() -> datetime:
+    return datetime.now(UTC)
+
+
+def _kept(value: Any, until: datetime) -> dict[str, Any]:
+    return {"answer": value, "expires_at": until.isoformat()}
 
 
 def _answer(kept: Any, now: datetime) -> _Answer | None:

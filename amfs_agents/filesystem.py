@@ -258,7 +258,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
         if not names[0] or not names[2]:
             raise FileNotFoundError(path)
         entry = self.memory.read(names[0], names[2], version=version, at=at)
-        if entry is None or entry.deleted:
+        if entry is None or not entry.has_content:
             raise FileNotFoundError(path)
         return entry
 

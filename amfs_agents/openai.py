@@ -198,7 +198,7 @@ class _State:
 
 def _change(entry: MemoryEntry) -> tuple[int | None, list[TResponseInputItem]]:
     value = entry.value
-    if entry.deleted:  # and erased since
+    if not entry.has_content:  # erased since
         return None, []
     if type(value) is dict and type(value.get("items")) is list:
         keep = value.get("keep")

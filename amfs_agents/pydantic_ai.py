@@ -211,7 +211,7 @@ class AMFSConversationStore(ConversationStore):
         # Not `read`, likewise; and a message never has a second version but for an outcome's.
         key = segment(entry_id, "entry id")
         entry = self._memory.find_write(self._messages, key, entry_id, version=1)
-        if entry is None or entry.erased is not None:
+        if entry is None or not entry.has_content:
             raise LookupError(f"there is no message {entry_id!r}")
         stored: dict[str, Any] = entry.value
         return stored

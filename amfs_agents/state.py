@@ -138,7 +138,7 @@ class State(Generic[T]):
         """Return all versions of the state, oldest first, but for those that were deleted or
         erased. The cost of `AgentMemory.history`. Raises what `get` raises, naming the version."""
         history = self._memory.history(self.entity_path, self.key)
-        return [self._snapshot(entry) for entry in history if not entry.deleted]
+        return [self._snapshot(entry) for entry in history if entry.has_content]
 
     def _snapshot(self, entry: MemoryEntry | None) -> Snapshot[T]:
         if entry is None:

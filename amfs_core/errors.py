@@ -244,6 +244,29 @@ class CorruptEntryError(AMFSError):
     code = "corrupt_entry"
 
 
+class UnknownFeatureError(AMFSError):
+    """The namespace uses a feature that this release of AMFS does not know, and which whoever reads
+    or writes there must know. Nothing was read or written.
+
+    `feature` is its name, `since` the first release that knows it.
+    """
+
+    code = "unknown_feature"
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        hint: str | None = None,
+        feature: str = "",
+        since: str = "",
+        object_key: str | None = None,
+    ) -> None:
+        super().__init__(problem, hint=hint, object_key=object_key)
+        self.feature = feature
+        self.since = since
+
+
 class ConditionalWritesUnsupportedError(AMFSError):
     """The endpoint ignores or refuses `If-None-Match: *`, so writing to it would lose memories."""
 
@@ -264,6 +287,14 @@ class CircuitOpenError(BackendUnavailableError):
     """
 
     code = "circuit_open"
+
+
+class DegradedError(BackendUnavailableError):
+    """Something that cannot be done while writes wait in a fallback store: the primary is down, or
+    they have not been replayed yet, or a conflict among them is to be decided. Nothing was done.
+    """
+
+    code = "degraded"
 
 
 class StorageFullError(AMFSError):

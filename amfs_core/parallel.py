@@ -123,6 +123,28 @@ def until_failure(
         raise failure
 
 
+def beside(aside: Callable[[], object], work: Callable[[], B]) -> B:
+    """Return `work()`, done here, while a thread does `aside()`. What `aside` raises comes first,
+    whatever became of the work; an interrupt of the work waits for nothing."""
+    both: SimpleQueue[Done[None, object]] = SimpleQueue()
+
+    def serve() -> None:
+        task: Done[None, object] = Done(0, None)
+        task.do(lambda _: aside())
+        both.put(task)
+
+    if not _can_start(serve):
+        aside()
+        return work()
+    try:
+        result = work()
+    except Exception:
+        both.get().result()
+        raise
+    both.get().result()
+    return result
+
+
 def ahead(items: Iterator[A]) -> Iterator[A]:
     """Yield the items of an iterator, each fetched while the caller is busy with the one before."""
 

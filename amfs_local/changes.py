@@ -158,9 +158,14 @@ class DirectoryLog:
         self._path = _path(base)
 
     def position(self, *, make: bool) -> str | None:
-        """Return the end of the log, and the lines whose objects may yet come."""
+        """Return the end of the log, and the lines whose objects may yet come.
+
+        Logs of earlier starts of the machine are removed: nobody follows them any more.
+        """
         if self._path is None or not _is_local(self._base):
             return None
+        with contextlib.suppress(OSError):
+            self._remove_others(os.path.dirname(self._path))
         for _ in range(_ATTEMPTS):
             try:
                 fd = os.open(self._path, _READ)
@@ -269,7 +274,6 @@ class DirectoryLog:
             finally:
                 os.close(fd)
                 os.unlink(temporary)
-            self._remove_others(directory)
         except OSError:
             return False
         return True

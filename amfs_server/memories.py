@@ -11,15 +11,14 @@ from amfs import documents
 from amfs_core import arguments
 from amfs_core.errors import InvalidValueError
 from amfs_core.format import MemoryEntry
-from amfs_core.memory import AgentMemory
+from amfs_core.memory import WRITE_PARAMETERS, AgentMemory
 from amfs_server.calls import Call, json, moment
 from amfs_server.names import memory_name, name_before, path_of, position_behind
 from amfs_server.problems import Refusal
 
 DEFAULT_PAGE = 100
-_BODY = {
-    *("value", "confidence", "tags", "memory_type", "ttl", "expires_at", "pattern_refs", "index")
-}
+_ELSEWHERE = {"entity_path", "key", "write_id", "expected_version"}  # in the path and the headers
+_BODY = set(WRITE_PARAMETERS) - _ELSEWHERE
 _MOST_LOCKS = 10_000
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from amfs_core.errors import AMFSError, CorruptEntryError
 from amfs_core.format import (
+    OUTCOME,
     Layout,
     MemoryEntry,
     Outcome,
+    Parsed,
     decode_entry,
     decode_outcome,
     unescape,
@@ -21,7 +23,8 @@ class ObjectRights:
 
     One that sees everything and signs as anybody may keep any bytes, as whoever has the store
     itself may. Of others each object is looked at: it must be a memory's version or an outcome that
-    the key could have written another way, signed as the key signs, the next of its history.
+    the key could have written another way, signed as the key signs, the next of its history. The
+    manifest of the namespace is read by every key, and written by one without limits only.
     """
 
     def __init__(self, key: Key, store: StoreClient) -> None:
@@ -36,12 +39,11 @@ class ObjectRights:
         self._key.require_namespace(namespace)
         if self._sees_all:
             return
-        layout = _layout(namespace)
-        version = None if layout is None else layout.parse(object_key)
-        if version is not None:
-            self._key.require_path(version[0].entity_path)
-        elif layout is None or layout.parse_outcome(object_key) is None:
+        parsed = _parsed(object_key)
+        if parsed is None:
             raise _beyond("sees")
+        if parsed.address is not None:
+            self._key.require_path(parsed.address.entity_path)
 
     def require_prefix(self, prefix: str) -> None:
         """Raise where a listing would have to leave out what the key does not see, and so pass for
@@ -53,6 +55,8 @@ class ObjectRights:
         layout = _layout(namespace)
         if self._sees_all:
             return
+        if layout is not None and prefix == layout.manifests:
+            return
         if layout is None or not prefix.startswith(layout.entries):
             raise Refusal(403, "forbidden", "this key sees memories only, below its entity paths")
         names = [unescape(name) or name for name in prefix[len(layout.entries) : -1].split("/")]
@@ -63,26 +67,27 @@ class ObjectRights:
 
     def lists(self, object_key: str) -> bool:
         """Whether an object is in the listings of this key. An outcome says only inside what it is
-        about, so a key that sees some entity paths is shown none."""
+        about, so a key that sees some entity paths is shown none. The manifest is about everybody.
+        """
         try:
             self.require_place(object_key)
         except Refusal:
             return False
         if self._sees_all:
             return True
-        layout = _layout(_namespace(object_key))
-        return layout is not None and layout.parse(object_key) is not None
+        parsed = _parsed(object_key)
+        return parsed is not None and parsed.kind is not OUTCOME
 
     def require_read(self, object_key: str, data: bytes | None) -> None:
         """Raise unless the key sees what an object says it is about."""
         if self._sees_all or data is None:
             return
-        layout = Layout(_namespace(object_key))
-        reference = layout.parse_outcome(object_key)
-        if reference is None:
+        parsed = _parsed(object_key)
+        if parsed is None or parsed.reference is None:
             return
         try:
-            self._require_causes(decode_outcome(data, layout, reference))
+            layout = Layout(_namespace(object_key))
+            self._require_causes(decode_outcome(data, layout, parsed.reference))
         except CorruptEntryError as error:
             raise _beyond("sees") from error
 
@@ -90,16 +95,16 @@ class ObjectRights:
         """Raise unless the key may keep these bytes there. Up to 1 request to the store."""
         if self._writes_all:
             return
-        layout = _layout(_namespace(object_key))
-        version = None if layout is None else layout.parse(object_key)
-        reference = None if layout is None else layout.parse_outcome(object_key)
+        parsed = _parsed(object_key)
         try:
-            if layout is not None and version is not None:
-                entry = decode_entry(data, layout.namespace, *version)
+            if parsed is not None and parsed.address is not None:
+                layout = Layout(_namespace(object_key))
+                entry = decode_entry(data, layout.namespace, parsed.address, parsed.number)
                 self._require_version(layout, entry, replaces=replaces)
                 return
-            if layout is not None and reference is not None and not replaces:
-                outcome = decode_outcome(data, layout, reference)
+            if parsed is not None and parsed.reference is not None and not replaces:
+                layout = Layout(_namespace(object_key))
+                outcome = decode_outcome(data, layout, parsed.reference)
                 self._require_causes(outcome)
                 self._require_signer(outcome.agent_id)
                 return
@@ -151,6 +156,12 @@ class ObjectRights:
 def _namespace(object_key: str) -> str:
     name = object_key.partition("/")[0]
     return unescape(name) or name
+
+
+def _parsed(object_key: str) -> Parsed | None:
+    """Return what an object is by the table of kinds; None for one of no kind."""
+    layout = _layout(_namespace(object_key))
+    return None if layout is None else layout.parse_any(object_key)
 
 
 def _layout(namespace: str) -> Layout | None:

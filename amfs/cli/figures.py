@@ -29,6 +29,8 @@ class Figures:
         self._rounds = self._counter("rounds", "Rounds that were done.")
         self._failures = self._counter("failures", "Rounds that failed.")
         self._outcomes = self._counter("outcomes", "Outcomes that were finished.")
+        self._mirrored = self._counter("mirrored", "Objects that mirrors lacked and got.")
+        self._mirror_failures = self._counter("mirror_failures", "Mirrors that still lack some.")
         self._backups = self._counter("backups", "Backups that were made.")
         self._pruned = self._counter("pruned", "Backups that were removed.")
         self._last = self._gauge("tend_last_seconds", "When a round was last done, as Unix time.")
@@ -55,6 +57,8 @@ class Figures:
         """Count a round that was done."""
         self._rounds.inc()
         self._outcomes.inc(report.outcomes)
+        self._mirrored.inc(sum(one.copied + one.erased for one in report.mirrors))
+        self._mirror_failures.inc(sum(one.error is not None for one in report.mirrors))
         self._backups.inc(report.backup is not None)
         self._last.set(time.time())
         self._took.set(report.took)

@@ -139,9 +139,9 @@ def counted(number: int, one: str, many: str) -> str:
 
 def summary(entry: MemoryEntry) -> str:
     """Return what a version holds, on one line: its value, or what became of it."""
-    if entry.erased is not None:
-        return "(erased)"
-    if entry.deleted:
+    if not entry.has_content:
+        if entry.visibility() == "purged":
+            return "(erased)"
         return "(erased all before)" if entry.purges else "(deleted)"
     text = compact(entry.value)
     return text if len(text) <= 200 else text[:199] + "…"

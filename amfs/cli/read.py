@@ -60,7 +60,7 @@ def read(
         output.document(documents.entry(entry))
         return 0
     output.faint(_headline(entry))
-    if entry.deleted:
+    if not entry.has_content:
         output.line(output.summary(entry))
     else:
         output.value_text(entry.value)

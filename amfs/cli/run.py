@@ -36,6 +36,8 @@ COMMANDS = {
     "tend": ("tend", "Look after a namespace, once or for as long as it runs."),
     "stats": ("upkeep", "Count memories, versions and bytes."),
     "verify": ("upkeep", "Check every version, chain and outcome."),
+    "conflicts": ("reconcile", "List the writes of an outage that could not be replayed."),
+    "reconcile": ("reconcile", "Replay the writes of an outage, and decide about conflicts."),
     "health": ("upkeep", "Say whether the store can be read now."),
     "doctor": ("doctor", "Say what is wrong with a store, and what to do."),
     "serve": ("amfs_server.commands", "Serve the store over HTTP."),

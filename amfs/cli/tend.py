@@ -48,7 +48,8 @@ def tend(
     keep_for: str | None,
     metrics: str | None,
 ) -> None:
-    """Look after the namespace: finish outcomes, make backups that are due, prune old ones.
+    """Look after the namespace: finish outcomes, bring to mirrors what they lack, make backups that
+    are due, prune old ones.
 
     A line on standard error says what a round did. Several processes may tend at the same time.
     With --every a round that fails is reported, and the next one tries again.
@@ -100,6 +101,11 @@ def _summary(report: TendReport) -> str:
     parts = [f"tended in {report.took:.1f} s"]
     if report.outcomes:
         parts.append(f"finished {output.counted(report.outcomes, 'outcome', 'outcomes')}")
+    for one in report.mirrors:
+        if brought := one.copied + one.erased:
+            parts.append(f"{one.mirror} got {output.counted(brought, 'object', 'objects')}")
+        if one.error is not None:
+            parts.append(f"{one.mirror} still lacks some: {one.error}")
     if report.backup is not None:
         made = report.backup
         new = output.counted(made.added, "new object", "new objects")

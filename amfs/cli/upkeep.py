@@ -17,6 +17,7 @@ from amfs_core.format import time_text
 
 if TYPE_CHECKING:
     from amfs import AgentMemory
+    from amfs_core.storage import Degraded
 
 
 @click.command(
@@ -132,4 +133,17 @@ def health(session: Session) -> int:
             )
     else:
         click.echo(f"amfs: the store cannot be used: {output.plain(str(found.error))}", err=True)
+    if not session.json and found.degraded is not None and found.degraded.is_degraded:
+        output.line(f"degraded{_since(found.degraded)}: {_counted(found.degraded)}")
     return 0 if found.ok else 1
+
+
+def _since(degraded: Degraded) -> str:
+    return "" if degraded.since is None else f" since {time_text(degraded.since)}"
+
+
+def _counted(degraded: Degraded) -> str:
+    writes = output.counted(degraded.waiting, "write waits", "writes wait")
+    conflicts = output.counted(degraded.conflicts, "conflict", "conflicts")
+    problem = "" if degraded.error is None else f"; {output.plain(degraded.error)}"
+    return f"{writes} for the primary store, {conflicts}{problem}"

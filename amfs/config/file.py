@@ -34,6 +34,7 @@ class _Layers(msgspec.Struct):
     primary: Layer
     cache: Layer | None = None
     mirrors: list[MirrorLayer] | None = None
+    fallback: Layer | None = None
 
 
 class _Settings(msgspec.Struct):
@@ -175,6 +176,7 @@ def read(path: Path) -> ConfigFile:
             found.layers.cache if found.layers else None,
             found.layers.mirrors if found.layers else None,
             found.routes,
+            found.layers.fallback if found.layers else None,
         ),
     )
 

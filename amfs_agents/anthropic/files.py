@@ -122,7 +122,7 @@ class Files:
             raise InvalidValueError(f"{path} is a directory", hint="restore each of its files")
         place = self._place(names)
         entry = self._memory.read(*place, version=version)
-        if entry is None or entry.deleted:
+        if entry is None or not entry.has_content:
             raise InvalidValueError(
                 f"{path} has no text in version {version}",
                 hint="history(path) lists the versions",

@@ -85,7 +85,7 @@ class StepWatch:
         self._waiting[int(entry.key)] = entry
         while (following := self._waiting.pop(self._next, None)) is not None:
             self._next += 1
-            if following.deleted or following.erased is not None:
+            if not following.has_content:
                 continue
             if is_result(following):
                 self._closed = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,14 +29,16 @@ from amfs_agents.erasure import finish_purges
 from amfs_agents.langgraph.filters import is_in, passes
 from amfs_agents.langgraph.items import Namespace, Places, StoredItem, is_due
 from amfs_agents.langgraph.meaning import Meaning, Vector, scores
+from amfs_agents.langgraph.sweeper import Sweeper
 from amfs_agents.listing import newest_versions
 from amfs_core import arguments
 from amfs_core.errors import InvalidValueError, VersionConflictError
-from amfs_core.format import MemoryEntry, values
+from amfs_core.format import MemoryEntry, Visibility, values
 from amfs_core.memory import AgentMemory, AsyncAgentMemory
 from amfs_core.parallel import mapped
 
 _THREADS = 32
+_SWEEP_MINUTES = 5.0
 _JUST_NOW = 3600.0
 """Seconds: as old as the listing may be that a search by words needs, as one was made before it."""
 
@@ -73,6 +76,7 @@ class AMFSStore(BaseStore):
         self._meaning = None if index is None else Meaning(index)
         self._keep_deleted = arguments.flag(keep_deleted, "keep_deleted")
         self.ttl_config = ttl
+        self._sweeper = Sweeper(self.sweep_ttl)
 
     def address(self, namespace: Namespace, key: str) -> tuple[str, str]:
         """Return the entity path and the key of an item's memory: for `AgentMemory.history`, `read`
@@ -126,12 +130,27 @@ class AMFSStore(BaseStore):
         listed, now = newest_versions(self._memory, self._path), datetime.now(UTC)
         newest = [entry for _, entry in self._memory.engine.versions.get_each(listed.items())]
         finish_purges(self._memory, newest)
-        over = [
-            entry
-            for entry in newest
-            if not entry.deleted and entry.expires_at is not None and entry.expires_at <= now
-        ]
+        over = [entry for entry in newest if entry.visibility(now) is Visibility.EXPIRED]
         return sum(mapped(self._sweep, over, _THREADS))
+
+    def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> Future[None]:
+        """Call `sweep_ttl` at intervals, in a thread of this process, as LangGraph's stores do.
+
+        The interval is that of the configuration `ttl` (`sweep_interval_minutes`), else 5 minutes.
+        Without `ttl` nothing is begun. Cancelling what is returned ends the thread, and so does
+        `stop_ttl_sweeper`; a sweep that fails is logged (logger "amfs") and tried again.
+        """
+        if not self.ttl_config:
+            nothing: Future[None] = Future()
+            nothing.set_result(None)
+            return nothing
+        configured = sweep_interval_minutes or self.ttl_config.get("sweep_interval_minutes")
+        return self._sweeper.start(60 * float(configured or _SWEEP_MINUTES))
+
+    def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:
+        """End the thread, after the sweep that is under way. False when that takes longer than
+        `timeout` seconds (None: wait)."""
+        return self._sweeper.stop(timeout)
 
     # -- steps -------------------------------------------------------------------------------
 
@@ -212,6 +231,8 @@ class AMFSStore(BaseStore):
         conditions = op.match_conditions or ()
         prefix: Namespace = ()
         for condition in conditions:
+            for label in condition.path:
+                arguments.text(label, "namespace label")
             if condition.match_type == "prefix" and "*" not in condition.path:
                 prefix = max(prefix, tuple(condition.path), key=len)
         namespaces = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from amfs import AgentMemory, MemoryEntry, documents
+from amfs import AgentMemory, documents
 from amfs_agents.files import content
 from amfs_agents.mount.names import Version, version_name
 from amfs_agents.mount.tree import nanoseconds
@@ -29,7 +29,7 @@ def names(memory: AgentMemory, entity_path: str, key: str) -> list[str]:
     """Return the names of the files in the history of a memory. 1 `AgentMemory.history`."""
     made = []
     for entry in memory.history(entity_path, key):
-        if _has_content(entry):
+        if entry.has_content:
             made.append(version_name(entry.version, is_document=False))
         made.append(version_name(entry.version, is_document=True))
     return made
@@ -44,8 +44,4 @@ def record(memory: AgentMemory, place: Version) -> Record | None:
     if place.is_document:
         document = msgspec.json.encode(documents.entry(entry)) + b"\n"
         return Record(document, nanoseconds(entry))
-    return Record(content(entry.value), nanoseconds(entry)) if _has_content(entry) else None
-
-
-def _has_content(entry: MemoryEntry) -> bool:
-    return not entry.deleted and entry.erased is None
+    return Record(content(entry.value), nanoseconds(entry)) if entry.has_content else None

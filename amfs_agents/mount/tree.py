@@ -162,7 +162,7 @@ class Tree:
 def _attributes(entry: MemoryEntry) -> Attributes:
     return Attributes(
         entry.version,
-        0 if entry.deleted else len(content(entry.value)),
+        len(content(entry.value)) if entry.has_content else 0,
         nanoseconds(entry),
         is_live=entry.is_live(),
     )

@@ -6,23 +6,37 @@ The body is one line of UTF-8 JSON whose last field, `sha256`, covers every byte
 The values here are msgspec's frozen structs, not dataclasses: every write and read makes three, and
 a frozen dataclass takes about twenty times as long to make (`docs/design/speed.md`). Their fields
 have the order and the types of the format, and what is optional there is left out when it is not
-set, so that msgspec turns nearly every entry into its body, and back, in one step. `encode` and
-`_from_fields` do the same for the rest; `tests/format/test_entry.py` shows that the bytes are
-equal.
+set, so that msgspec turns nearly every entry into its body, and back, in one step. `written` and
+`read` of `amfs_core.format.fields` do the same for the rest; `tests/format/test_entry.py` shows
+that the bytes are equal. What a field is about stands beside its type; other places follow that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 
 from amfs_core.errors import CorruptEntryError, InvalidValueError
+from amfs_core.format.fields import (
+    CLAIM,
+    FATE,
+    NAME,
+    PLACE,
+    STATE,
+    WRITE,
+    Field,
+    named,
+    read,
+    shape,
+    written,
+)
 from amfs_core.format.names import Address
 from amfs_core.format.seal import DAMAGES, FORMAT, is_sealed, may_be_deep, opened, sealed, with_seal
-from amfs_core.format.types import Fraction, Number, Time, Version, VersionShape
+from amfs_core.format.types import Fraction, Number, Time, Version
+from amfs_core.format.visibility import Visibility, hidden, visibility
 
 MEMORY_TYPES = ("fact", "belief", "experience", "procedure")
 
@@ -33,13 +47,15 @@ class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
     `outcome_ref` is set where an outcome wrote it: the one that moved the confidence.
     """
 
-    agent_id: str
-    session_id: str
-    written_at: Time
-    write_id: str
-    pattern_refs: tuple[str, ...] = msgspec.field(default_factory=lambda: ())  # never left out
+    agent_id: Annotated[str, Field("write", exported=True)]
+    session_id: Annotated[str, WRITE]
+    written_at: Annotated[Time, Field("write", exported=True)]
+    write_id: Annotated[str, Field("write", given=True)]
+    pattern_refs: Annotated[tuple[str, ...], Field("claim", given=True, exported=True)] = (
+        msgspec.field(default_factory=lambda: ())  # never left out
+    )
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
-    outcome_ref: str | None = None
+    outcome_ref: Annotated[str | None, WRITE] = None
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -48,10 +64,10 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     `prior` is the confidence that the claim was written with, None while there is no evidence.
     """
 
-    successes: Number = msgspec.field(default_factory=int)  # never left out
-    failures: Number = msgspec.field(default_factory=int)
+    successes: Annotated[Number, CLAIM] = msgspec.field(default_factory=int)  # never left out
+    failures: Annotated[Number, CLAIM] = msgspec.field(default_factory=int)
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
-    prior: Fraction | None = None
+    prior: Annotated[Fraction | None, CLAIM] = None
 
 
 class MemoryEntry(
@@ -69,37 +85,52 @@ class MemoryEntry(
     that ordered it. `previous` is the `sha256` of the version before, None in version 1. `claim` is
     the version whose write made the claim, where that is an earlier one: updates and outcomes carry
     a claim on, a write makes one. `index` is False where no search is to find it by its words or
-    its meaning. `extra` holds fields of a newer format.
+    its meaning. `extra` holds fields of a newer format. `provisional` says that the version is kept
+    in a fallback store, not yet in the primary, where its number may become another; it is never
+    in a body.
     """
 
-    namespace: str
-    entity_path: str
-    key: str
-    version: Version
-    value: Any
-    confidence: Fraction
-    tags: tuple[str, ...]
-    memory_type: str
-    expires_at: Time | None
-    deleted: bool
-    provenance: Provenance
-    evidence: Evidence
-    previous: str | None
-    erased: str | None = None
-    purges: bool = False
-    claim: Version | None = None
-    index: bool = True
+    namespace: Annotated[str, PLACE]
+    entity_path: Annotated[str, NAME]
+    key: Annotated[str, NAME]
+    version: Annotated[Version, Field("place", exported=True)]
+    value: Annotated[Any, Field("claim", given=True, compared=True, exported=True)]
+    confidence: Annotated[Fraction, Field("claim", given=True, compared=True, exported=True)]
+    tags: Annotated[tuple[str, ...], Field("claim", given=True, compared=True, exported=True)]
+    memory_type: Annotated[str, Field("claim", given=True, compared=True, exported=True)]
+    expires_at: Annotated[Time | None, Field("claim", given=True, compared=True, exported=True)]
+    deleted: Annotated[bool, Field("fate", compared=True)]
+    provenance: Annotated[Provenance, WRITE]
+    evidence: Annotated[Evidence, Field("claim", compared=True)]
+    previous: Annotated[str | None, PLACE]
+    erased: Annotated[str | None, FATE] = None
+    purges: Annotated[bool, FATE] = False
+    claim: Annotated[Version | None, CLAIM] = None
+    index: Annotated[bool, Field("claim", given=True, exported=True)] = True
+    provisional: Annotated[bool, STATE] = False
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
-    sha256: str
+    sha256: Annotated[str, PLACE]
 
     def __hash__(self) -> int:
         return hash((self.namespace, self.entity_path, self.key, self.version, self.sha256))
 
     def is_live(self, at: datetime | None = None) -> bool:
         """True unless deleted, or expired at the given time (default: now)."""
-        if self.deleted or self.expires_at is None:
-            return not self.deleted
-        return (at or datetime.now(UTC)) < self.expires_at
+        return visibility(self, at) is Visibility.LIVE
+
+    def visibility(self, at: datetime | None = None) -> Visibility:
+        """Return whether it can be read at the given time (default: now), or why not."""
+        return visibility(self, at)
+
+    @property
+    def claimed_in(self) -> int:
+        """The version whose write made the claim that this one carries."""
+        return self.claim or self.version
+
+    @property
+    def has_content(self) -> bool:
+        """True unless there is nothing to show at any time: deleted, or purged."""
+        return hidden(self) is None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the published JSON form as a dict, fields in the order of the format."""
@@ -129,6 +160,22 @@ class Draft(msgspec.Struct, frozen=True):
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
+_CLAIMED = named(MemoryEntry, lambda field: field.about == "claim")
+_CLAIMED_BESIDE = named(Provenance, lambda field: field.about == "claim")
+
+
+def carried_on(entry: MemoryEntry) -> dict[str, Any]:
+    """Return what the next version repeats of the claim of this one, as fields of a `Draft`.
+
+    Those of a newer format are repeated too, but for what they say in `provenance` about one write.
+    """
+    said = {name: getattr(entry, name) for name in _CLAIMED}
+    said.update((name, getattr(entry.provenance, name)) for name in _CLAIMED_BESIDE)
+    said["claim"] = entry.claimed_in
+    said["extra"] = entry.extra
+    return said
+
+
 def time_text(moment: datetime) -> str:
     """Return a UTC time as the format writes it: always 27 characters, so that text sorts."""
     return f"{moment.astimezone(UTC).isoformat(timespec='microseconds')[:26]}Z"
@@ -137,6 +184,8 @@ def time_text(moment: datetime) -> str:
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(MemoryEntry).decode
 _set = msgspec.structs.force_setattr
+_SHAPE = shape(MemoryEntry)
+_NOT_EXTRA = frozenset({"format"})
 _NO_SEAL_BYTES = len(',"sha256":""}')
 
 
@@ -175,57 +224,12 @@ def encode_entry(entry: MemoryEntry) -> bytes:
 
     The `sha256` of the entry itself is not looked at: an unchanged entry gives the same bytes.
     """
-    fields: dict[str, Any] = {
-        "format": FORMAT,
-        "namespace": entry.namespace,
-        "entity_path": entry.entity_path,
-        "key": entry.key,
-        "version": entry.version,
-        "value": entry.value,
-        "confidence": entry.confidence,
-        "tags": entry.tags,
-        "memory_type": entry.memory_type,
-        "expires_at": entry.expires_at and time_text(entry.expires_at),
-        "deleted": entry.deleted,
-        "provenance": _provenance_fields(entry.provenance),
-        "evidence": _evidence_fields(entry.evidence),
-        "previous": entry.previous,
-    }
-    if entry.erased is not None:
-        fields["erased"] = entry.erased
-    if entry.purges:
-        fields["purges"] = True
-    if entry.claim is not None:
-        fields["claim"] = entry.claim
-    if not entry.index:
-        fields["index"] = False
-    fields.update(entry.extra)
+    fields = {"format": FORMAT, **written(entry, time_text)}
+    del fields["sha256"]
     try:
         return sealed(fields)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidValueError(f"the value cannot be written as JSON: {error}") from error
-
-
-def _provenance_fields(provenance: Provenance) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "agent_id": provenance.agent_id,
-        "session_id": provenance.session_id,
-        "written_at": time_text(provenance.written_at),
-        "write_id": provenance.write_id,
-        "pattern_refs": provenance.pattern_refs,
-    }
-    if provenance.outcome_ref is not None:
-        fields["outcome_ref"] = provenance.outcome_ref
-    fields.update(provenance.extra)
-    return fields
-
-
-def _evidence_fields(evidence: Evidence) -> dict[str, Any]:
-    fields: dict[str, Any] = {"successes": evidence.successes, "failures": evidence.failures}
-    if evidence.prior is not None:
-        fields["prior"] = evidence.prior
-    fields.update(evidence.extra)
-    return fields
 
 
 def decode_entry(body: bytes, namespace: str, address: Address, version: int) -> MemoryEntry:
@@ -244,6 +248,7 @@ def decode_entry(body: bytes, namespace: str, address: Address, version: int) ->
             and entry.key == address.key
             and entry.entity_path == address.entity_path
             and entry.namespace == namespace
+            and not entry.provisional
             and _encode(entry) == body
             and is_sealed(body, entry.sha256)
             and _is_plain(entry)
@@ -270,7 +275,9 @@ def _decode_closely(body: bytes, namespace: str, address: Address, version: int)
         )
 
     try:
-        entry = _from_fields(opened(body, "a version", corrupt))
+        fields = opened(body, "a version", corrupt)
+        msgspec.convert(fields, _SHAPE)
+        entry: MemoryEntry = read(MemoryEntry, fields, time_from, _NOT_EXTRA)
     except DAMAGES as error:
         raise CorruptEntryError(
             f"{object_key}: it is not a version as the format describes it ({error!r:.200})",
@@ -293,62 +300,13 @@ def _decode_closely(body: bytes, namespace: str, address: Address, version: int)
     return entry
 
 
+def as_provisional(entry: MemoryEntry) -> MemoryEntry:
+    """Return the same version, as one that is kept in a fallback store."""
+    return msgspec.structs.replace(entry, provisional=True)
+
+
 def time_from(text: str) -> datetime:
     """Return the time that `time_text` wrote; `ValueError` when it is not in UTC."""
     if not text.endswith("Z"):
         raise ValueError(f"{text!r} is not a UTC time")
     return datetime.fromisoformat(text)
-
-
-def _known(kind: type[MemoryEntry | Provenance | Evidence]) -> frozenset[str]:
-    return frozenset(kind.__struct_fields__) - {"extra"}
-
-
-_ENTRY_FIELDS = _known(MemoryEntry) | {"format"}
-_PROVENANCE_FIELDS = _known(Provenance)
-_EVIDENCE_FIELDS = _known(Evidence)
-
-
-def _from_fields(fields: dict[str, Any]) -> MemoryEntry:
-    msgspec.convert(fields, VersionShape)
-    provenance, evidence = fields["provenance"], fields["evidence"]
-    expires_at = fields["expires_at"]
-    return MemoryEntry(
-        namespace=fields["namespace"],
-        entity_path=fields["entity_path"],
-        key=fields["key"],
-        version=fields["version"],
-        value=fields["value"],
-        confidence=fields["confidence"],
-        tags=tuple(fields["tags"]),
-        memory_type=fields["memory_type"],
-        expires_at=None if expires_at is None else time_from(expires_at),
-        deleted=fields["deleted"],
-        provenance=Provenance(
-            provenance["agent_id"],
-            provenance["session_id"],
-            time_from(provenance["written_at"]),
-            provenance["write_id"],
-            tuple(provenance["pattern_refs"]),
-            _unknown(provenance, _PROVENANCE_FIELDS),
-            provenance.get("outcome_ref"),
-        ),
-        evidence=Evidence(
-            evidence["successes"],
-            evidence["failures"],
-            _unknown(evidence, _EVIDENCE_FIELDS),
-            evidence.get("prior"),
-        ),
-        previous=fields["previous"],
-        erased=fields.get("erased"),
-        purges=fields.get("purges", False),
-        claim=fields.get("claim"),
-        index=fields.get("index", True),
-        extra=_unknown(fields, _ENTRY_FIELDS),
-        sha256=fields["sha256"],
-    )
-
-
-def _unknown(fields: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
-    """Return the fields that this version of the format does not have: a newer writer's."""
-    return {name: value for name, value in fields.items() if name not in known}

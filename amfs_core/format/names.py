@@ -1,7 +1,6 @@
 """Where objects are: the public layout, and the reversible escaping of names in it.
 
-    <namespace>/entries/<entity_path>/<key>/v<n>.json
-    <namespace>/outcomes/<outcome_ref>.json
+    <namespace>/<folder of the kind>/…        the kinds are those of `amfs_core.format.kinds`
 
 Keys here are relative to the adapter's prefix or root. The rules are the same on every backend, so
 that a name that would not fit one of them is refused by all: a store can be copied anywhere.
@@ -12,10 +11,12 @@ from __future__ import annotations
 import re
 import string
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
 from amfs_core.errors import ConfigurationError, InvalidKeyError
+from amfs_core.format.kinds import KINDS, MANIFEST, OUTCOME, VERSION, Kind
 
 MAX_SEGMENT_BYTES = 255
 """Longest escaped segment: NAME_MAX of Linux, macOS and Windows file systems."""
@@ -46,6 +47,7 @@ _ESCAPED_AT_END = (".", " ")
 _VERSION_NAME = re.compile(r"v([1-9][0-9]{0,9})\.json", re.ASCII)
 _LIKE_VERSION_NAME = re.compile(r"v[0-9]+\.json", re.ASCII | re.IGNORECASE)
 _ESCAPE_SEQUENCE = re.compile(r"(?:%[0-9A-F]{2})+", re.ASCII)
+_BY_FOLDER = {kind.folder: kind for kind in KINDS}
 
 
 def escape(segment: str, what: str = "key") -> str:
@@ -146,6 +148,19 @@ class Address(msgspec.Struct, frozen=True, gc=False):
         return f"{self.prefix}v{version}.json"
 
 
+class Parsed(NamedTuple):
+    """What an object of the layout is, by its key: its kind, and what of that kind.
+
+    `address` is the memory of a version, `reference` that of an outcome; `number` is the number of
+    a version or of a manifest, 0 for an outcome.
+    """
+
+    kind: Kind
+    address: Address | None = None
+    reference: str | None = None
+    number: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Object keys of one namespace."""
@@ -161,12 +176,37 @@ class Layout:
     @property
     def entries(self) -> str:
         """Prefix of all versions of all memories."""
-        return f"{self.root}entries/"
+        return f"{self.root}{VERSION.folder}/"
 
     @property
     def outcomes(self) -> str:
         """Prefix of all outcomes."""
-        return f"{self.root}outcomes/"
+        return f"{self.root}{OUTCOME.folder}/"
+
+    @property
+    def manifests(self) -> str:
+        """Prefix of all versions of the manifest."""
+        return f"{self.root}{MANIFEST.folder}/"
+
+    def manifest_key(self, number: int) -> str:
+        """Return the object key of one version of the manifest."""
+        return f"{self.manifests}v{number}.json"
+
+    def parse_any(self, object_key: str) -> Parsed | None:
+        """Return what an object of the namespace is; None for one of no kind of the layout."""
+        if not object_key.startswith(self.root):
+            return None
+        kind = _BY_FOLDER.get(object_key[len(self.root) :].partition("/")[0])
+        if kind is VERSION:
+            version = self.parse(object_key)
+            return None if version is None else Parsed(kind, version[0], number=version[1])
+        if kind is OUTCOME:
+            reference = self.parse_outcome(object_key)
+            return None if reference is None else Parsed(kind, reference=reference)
+        if kind is MANIFEST:
+            number = self.parse_manifest(object_key)
+            return None if number is None else Parsed(kind, number=number)
+        return None
 
     def outcome_key(self, outcome_ref: str) -> str:
         """Return the object key of an outcome; `InvalidKeyError` when its name cannot be one.
@@ -191,6 +231,13 @@ class Layout:
         name = object_key[len(self.outcomes) : -len(_OUTCOME_SUFFIX)]
         fits = len(name.encode()) + len(_OUTCOME_SUFFIX) <= MAX_SEGMENT_BYTES
         return unescape(name) if fits else None
+
+    def parse_manifest(self, object_key: str) -> int | None:
+        """Return which version of the manifest an object is; None for anything else."""
+        if not object_key.startswith(self.manifests):
+            return None
+        version = _VERSION_NAME.fullmatch(object_key, len(self.manifests))
+        return None if version is None else int(version[1])
 
     def entity_prefix(self, entity_path: str | None) -> str:
         """Return the prefix of all memories under an entity path; None: of all there are."""
@@ -224,7 +271,7 @@ class Layout:
     def _prefix(self, entity_path: str) -> str:
         """Make the prefix of an entity path, and remember it while there are not too many."""
         segments = (escape(one, "entity path segment") for one in entity_path.split("/"))
-        prefix = f"{self.root}entries/{'/'.join(segments)}/"
+        prefix = f"{self.entries}{'/'.join(segments)}/"
         if len(self._prefixes) >= _MAX_PREFIXES:
             self._prefixes.clear()
         self._prefixes[entity_path] = prefix

@@ -2,7 +2,7 @@
 
 An outcome is one object, created once, sealed like a version. It is the truth; the confidence of
 the memories that it names is moved by versions that are appended to them
-(`amfs_core.propagation`).
+(`amfs_core.outcomes`).
 """
 
 from __future__ import annotations

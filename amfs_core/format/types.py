@@ -22,46 +22,6 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 Version = Annotated[int, Meta(ge=1, le=MAX_VERSION)]
 
 
-class ProvenanceShape(Struct):
-    """Who wrote a version, and when."""
-
-    agent_id: str
-    session_id: str
-    written_at: Time
-    write_id: str
-    pattern_refs: list[str]
-    outcome_ref: str | None = None
-
-
-class EvidenceShape(Struct):
-    """What outcomes said."""
-
-    successes: Count
-    failures: Count
-    prior: Fraction | None = None
-
-
-class VersionShape(Struct):
-    """A version; its value may be anything."""
-
-    namespace: str
-    entity_path: str
-    key: str
-    version: Version
-    confidence: Fraction
-    tags: list[str]
-    memory_type: str
-    expires_at: Time | None
-    deleted: bool
-    provenance: ProvenanceShape
-    evidence: EvidenceShape
-    previous: str | None
-    erased: str | None = None
-    purges: bool = False
-    claim: Version | None = None
-    index: bool = True
-
-
 class CauseShape(Struct):
     """The version that an outcome is about."""
 
@@ -81,3 +41,21 @@ class OutcomeShape(Struct):
     committed_at: Time
     write_id: str
     causes: list[CauseShape]
+
+
+class FeatureShape(Struct):
+    """A feature that a manifest names."""
+
+    needed_by: str
+    since: str
+
+
+class ManifestShape(Struct):
+    """A version of the manifest."""
+
+    namespace: str
+    version: Version
+    features: dict[str, FeatureShape]
+    written_at: Time
+    write_id: str
+    previous: str | None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from amfs_core.errors import AMFSError, ConfigurationError, InvalidKeyError
-from amfs_core.format import escape
+from amfs_core.format import VERSION, escape
 from amfs_core.storage import StorageAdapter, StoreClient, check_adapter
 
-_ENTRIES = "entries/"
+_ENTRIES = f"{VERSION.folder}/"
 
 
 class RouteTable:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from amfs_core.doctor import checks_of, labelled
 from amfs_core.errors import AMFSError
 from amfs_core.layers.doorbell import joined
+from amfs_core.layers.fallback import FallbackStore
 from amfs_core.layers.joined_log import JoinedLog
 from amfs_core.layers.route_table import RouteTable
 from amfs_core.parallel import each
@@ -175,6 +176,14 @@ class Routed(WrappedAdapter):
     def mirror_lags(self) -> Sequence[Lag]:
         """Return how far the mirrors of all stores are behind."""
         return [lag for store in self._stores for lag in store.mirror_lags()]
+
+    def fallback_of(self, prefix: str) -> Sequence[FallbackStore]:
+        """Return the fallbacks of the stores that can have something under a prefix."""
+        return [
+            fallback
+            for store, place in self._table.places(prefix)
+            for fallback in store.fallback_of(place)
+        ]
 
 
 def _created_each(

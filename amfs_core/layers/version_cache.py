@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from amfs_core.errors import AMFSError
-from amfs_core.format import MemoryEntry
+from amfs_core.format import VERSION, MemoryEntry
 from amfs_core.layers.stored_version import decoded, version_of
 from amfs_core.storage import ObjectInfo, StorageAdapter, StoreClient
 
@@ -25,6 +25,7 @@ _MOST_LISTED = 25_000  # in each of two generations
 _MOST_ORDERS = 10_000
 _SETTLED = timedelta(minutes=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_VERSIONS = f"/{VERSION.folder}/"
 _VERSION = re.compile(r"/v([1-9][0-9]{0,9})\.json", re.ASCII)
 
 _log = logging.getLogger("amfs")
@@ -54,20 +55,23 @@ class VersionCache:
     def noting(self, infos: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
         """Yield a listing of the primary, and note what it says of versions."""
         for info in infos:
-            if info.key.endswith(".json") and "/entries/" in info.key:
+            if info.key.endswith(".json") and _VERSIONS in info.key:
                 if len(self._listed) >= _MOST_LISTED:
                     self._listed_before, self._listed = self._listed, {}
                 self._listed[info.key] = _Listed(info.modified, info.size, time.monotonic())
             yield info
 
-    def get(self, key: str) -> bytes | None:
-        """Return the body of a version that was just listed; None when it is not kept."""
-        return dict(self.get_many([key])).get(key)
+    def get(self, key: str, max_age: float | None = LISTED_SECONDS) -> bytes | None:
+        """Return the body of a version that was listed at most `max_age` seconds ago (None: at any
+        time by this process); None when it is not kept."""
+        return dict(self.get_many([key], max_age)).get(key)
 
-    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield the bodies that are kept of versions that were just listed."""
+    def get_many(
+        self, keys: Iterable[str], max_age: float | None = LISTED_SECONDS
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yield the bodies that are kept of versions that were listed at most so long ago."""
         places: dict[str, str] = {}
-        oldest = time.monotonic() - LISTED_SECONDS
+        oldest = float("-inf") if max_age is None else time.monotonic() - max_age
         for key in keys:
             listed = self._said(key)
             if listed is not None and listed.seen >= oldest:

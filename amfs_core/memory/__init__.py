@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from amfs_core.memory import jsonl
 from amfs_core.memory.agent_memory import AgentMemory
+from amfs_core.memory.drafts import WRITE_PARAMETERS
 from amfs_core.memory.namespace import Namespace
 from amfs_core.memory.records import Imported, Record, Unreadable, import_records
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from amfs_core.memory.async_memory import AsyncAgentMemory
 
 __all__ = [
+    "WRITE_PARAMETERS",
     "AgentMemory",
     "AsyncAgentMemory",
     "Imported",

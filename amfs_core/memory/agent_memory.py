@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 import weakref
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from amfs_core import arguments
+from amfs_core.degraded import DegradableLog, ReconcileReport
+from amfs_core.errors import InvalidValueError
 from amfs_core.format import Cause, MemoryEntry, Outcome, OutcomeType
 from amfs_core.memory.reading import Reading
 from amfs_core.memory.session import THREADS
@@ -16,6 +19,7 @@ from amfs_core.storage import StorageAdapter, one_call
 from amfs_core.upkeep import health, stats, verify
 
 if TYPE_CHECKING:
+    from amfs_core.layers import Conflict, Decide
     from amfs_core.upkeep.tend import TendReport
     from amfs_core.watch import Callback, Watch
 
@@ -33,6 +37,10 @@ class AgentMemory(Writing, Reading):
     processes of this machine share; without it each process has its own catalog, in memory.
     `max_value_bytes` is how large a version may be as JSON (default: 16 MiB); larger versions are
     still read.
+
+    To what a method says that it costs, the first operation adds 1 request, and so does a write
+    when the last look was over a minute ago: for the namespace's manifest, where there is none.
+    Any method may raise `UnknownFeatureError` (see `docs/design/manifest.md`).
     """
 
     def commit_outcome(
@@ -66,15 +74,67 @@ class AgentMemory(Writing, Reading):
         Cost: 1 request, and 1 per memory that this process knows, else a read more; about 2 log2(n)
         more for a memory that got n versions meanwhile.
         """
+        reads = self._reads.newest()
+        provisional = self._reads.provisional()
+        if provisional and entries is None:
+            for address, write_id in provisional.items():
+                landed = self._landed(address.entity_path, address.key, write_id)
+                reads[address] = max(landed.version, reads.get(address, 0))
+        elif isinstance(entries, list | tuple):
+            entries = [
+                self._landed(one.entity_path, one.key, one.provenance.write_id)
+                if isinstance(one, MemoryEntry) and one.provisional
+                else one
+                for one in entries
+            ]
         return self._engine.outcomes.commit(
             outcome_ref,
             outcome_type,
             entries,
             agent_id=self.agent_id,
             session_id=self.session_id,
-            reads=self._reads.newest(),
+            reads=reads,
             threads=THREADS,
         )
+
+    def _landed(self, entity_path: str, key: str, write_id: str) -> MemoryEntry:
+        """Return what a version has become that was provisional when it was read."""
+        address = self._layout.address(entity_path, key)
+        self._versions.whole(address)
+        for entry in reversed(self._engine.stored.history(address)):
+            if entry.provenance.write_id == write_id:
+                return entry
+        raise InvalidValueError(
+            f"the version of {address} that was used was never in the primary store",
+            hint="leave it out of entries: it was a conflict, and somebody has discarded it",
+            entity_path=entity_path,
+            key=key,
+        )
+
+    def conflicts(self) -> builtins.list[Conflict]:
+        """Return the writes that were kept while the primary store was down and could not be
+        replayed, oldest first; none for a store without a fallback.
+
+        1 request to the fallback for each, and 1 per 1,000.
+        """
+        versions = self._versions
+        return versions.conflicts() if isinstance(versions, DegradableLog) else []
+
+    def reconcile(self, decide: Decide | None = None) -> ReconcileReport:
+        """Replay the writes that wait in the fallback store, and decide about conflicts; report
+        what was done. What waits is replayed by itself when the primary is back: this is for who
+        wants to see it done, or has conflicts to decide.
+
+        `decide` is called with each conflict, and returns a `Decision` or a `Merge`; None keeps
+        them all. It should have no other effects. About 4 requests for each operation. Raises what
+        `decide` does; a primary that does not answer is said in the report.
+        """
+        if decide is not None:
+            arguments.function(decide, "decide")
+        versions = self._versions
+        if not isinstance(versions, DegradableLog):
+            return ReconcileReport()
+        return versions.reconcile(decide)
 
     @one_call
     def read_outcome(self, outcome_ref: str) -> Outcome | None:
@@ -119,7 +179,7 @@ class AgentMemory(Writing, Reading):
         """
         from amfs_core.watch import Watch
 
-        watch = Watch(self._versions, entity_path, callback, interval=interval, since=since)
+        watch = Watch(self._engine.stored, entity_path, callback, interval=interval, since=since)
         if self._watches is None:
             self._watches = weakref.WeakSet()
         self._watches.add(watch)
@@ -127,7 +187,7 @@ class AgentMemory(Writing, Reading):
 
     def stats(self, entity_path: str | None = None) -> stats.Stats:
         """Count memories, versions and bytes. 1 request per 1,000 objects."""
-        return stats.stats(self._versions, entity_path)
+        return stats.stats(self._engine.stored, entity_path, self._engine.degraded())
 
     def verify(
         self,
@@ -145,7 +205,7 @@ class AgentMemory(Writing, Reading):
         """
         if progress is not None:
             arguments.function(progress, "progress")
-        return verify.verify(self._versions, entity_path, progress, repair=repair)
+        return verify.verify(self._engine.stored, entity_path, progress, repair=repair)
 
     def tend(
         self,
@@ -159,9 +219,10 @@ class AgentMemory(Writing, Reading):
 
         A round finishes outcomes that were recorded and not fully counted: those of the last 7 days
         in the first round of this process, then those since the last round (`verify` with `repair`
-        looks at all). With `backup`, it makes a backup of this namespace if one is due and nobody
-        else is making one, and removes old backups and interrupted attempts. Several processes may
-        do this at the same time.
+        looks at all). Mirrors of the store (`Layered`) get what they lack; one that fails is named
+        in the report. Change logs that nobody can follow any more are removed. With `backup`, it
+        makes a backup of this namespace if one is due, by one of all processes that tend it, and
+        removes old backups and interrupted attempts. Several may do this at the same time.
 
         Args:
             backup: the store to keep backups in; None: make none.
@@ -173,8 +234,9 @@ class AgentMemory(Writing, Reading):
 
         Raises what the stores and `Backups` raise; what was done until then stays.
 
-        Cost: 1 request per 1,000 outcomes, 1 for each recent one, and 1 for each version after
-        those that it is about; and what `Backups.create` and `Backups.prune` cost.
+        Cost: 1 request, 1 per 1,000 outcomes, 1 for each recent one, and 1 for each version after
+        those that it is about; for each mirror 1 per 1,000 objects of the namespace in either
+        store, and what it lacks; and what `Backups.create` and `Backups.prune` cost.
         """
         from amfs_core.upkeep import tend
 
@@ -182,9 +244,9 @@ class AgentMemory(Writing, Reading):
             None if backup is None else tend.Schedule.checked(backup, backup_every, keep, keep_for)
         )
         engine = self._engine
-        report, engine.tended = tend.tend(self._versions, engine.tended, schedule)
+        report, engine.tended = tend.tend(self._engine.stored, engine.tended, schedule)
         return report
 
     def health(self) -> health.Health:
         """Say whether the store can be read now, and how quickly. 1 request; never raises."""
-        return health.check(self._versions)
+        return health.check(self._engine.stored, self._engine.degraded)

@@ -76,6 +76,8 @@ class AsyncAgentMemory:
     write_many = _awaitable(AgentMemory.write_many)
     delete = _awaitable(AgentMemory.delete)
     purge = _awaitable(AgentMemory.purge)
+    conflicts = _awaitable(AgentMemory.conflicts)
+    reconcile = _awaitable(AgentMemory.reconcile)
     read = _awaitable(AgentMemory.read)
     history = _awaitable(AgentMemory.history)
     read_many = _awaitable(AgentMemory.read_many)

@@ -8,24 +8,17 @@ from typing import Any
 
 from amfs_core import arguments
 from amfs_core.errors import InvalidValueError
-from amfs_core.format import MEMORY_TYPES, Draft, values
+from amfs_core.format import MEMORY_TYPES, Draft, MemoryEntry, Provenance, named, values
 from amfs_core.spelling import did_you_mean
 from amfs_core.versions import new_write_id
 
-WRITE_PARAMETERS = (
-    "entity_path",
-    "key",
-    "value",
-    "confidence",
-    "tags",
-    "memory_type",
-    "ttl",
-    "expires_at",
-    "pattern_refs",
-    "index",
-    "expected_version",
-    "write_id",
+GIVEN = (
+    *named(MemoryEntry, lambda field: field.given),
+    *named(Provenance, lambda field: field.given),
 )
+"""The fields of an entry that a write takes."""
+
+WRITE_PARAMETERS = (*GIVEN, "ttl", "expected_version")
 
 
 def draft(

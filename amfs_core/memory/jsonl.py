@@ -6,12 +6,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import IO, Any
 
 from amfs_core import arguments
 from amfs_core.errors import AMFSError, InvalidValueError, WriteManyError
-from amfs_core.format import MemoryEntry, strict_json, time_text
+from amfs_core.format import MemoryEntry, Provenance, described, is_over, strict_json, time_text
 from amfs_core.memory import drafts
 from amfs_core.memory.agent_memory import AgentMemory
 from amfs_core.spelling import did_you_mean
@@ -19,7 +19,16 @@ from amfs_core.spelling import did_you_mean
 BATCH = 500
 """Lines written at a time."""
 
-_IGNORED = ("version", "agent_id", "written_at")
+_OF_MEMORY = [one for one in described(MemoryEntry) if one.field.exported]
+_OF_WRITE = [one for one in described(Provenance) if one.field.exported]
+_EXPORTED = sorted(
+    [*((MemoryEntry, one) for one in _OF_MEMORY), *((Provenance, one) for one in _OF_WRITE)],
+    key=lambda one: (not one[1].field.given, one[1].is_optional),
+)
+"""The fields of a line in their order: those that a write takes, then those that say where they
+come from."""
+
+_IGNORED = tuple(one.name for _, one in _EXPORTED if not one.field.given)
 _FIELDS = (*drafts.WRITE_PARAMETERS, *_IGNORED)
 
 Progress = Callable[[int, int], None]
@@ -57,20 +66,15 @@ def export_entries(
 
 
 def _exported(entry: MemoryEntry) -> dict[str, Any]:
-    return {
-        "entity_path": entry.entity_path,
-        "key": entry.key,
-        "value": entry.value,
-        "confidence": entry.confidence,
-        "tags": list(entry.tags),
-        "memory_type": entry.memory_type,
-        "expires_at": entry.expires_at and time_text(entry.expires_at),
-        "pattern_refs": list(entry.provenance.pattern_refs),
-        **({} if entry.index else {"index": False}),
-        "version": entry.version,
-        "agent_id": entry.provenance.agent_id,
-        "written_at": time_text(entry.provenance.written_at),
-    }
+    line: dict[str, Any] = {}
+    for kind, one in _EXPORTED:
+        value = getattr(entry if kind is MemoryEntry else entry.provenance, one.name)
+        if one.is_optional and value == one.default:
+            continue
+        if isinstance(value, datetime):
+            value = time_text(value)
+        line[one.name] = list(value) if isinstance(value, tuple) else value
+    return line
 
 
 # -- in --------------------------------------------------------------------------------------
@@ -168,7 +172,7 @@ def _item(fields: dict[str, Any]) -> dict[str, Any] | None:
     if fields.get("expires_at") is None:
         return item
     item["expires_at"] = _time(fields["expires_at"])
-    return item if item["expires_at"] > datetime.now(UTC) else None
+    return None if is_over(item["expires_at"]) else item
 
 
 def _time(given: object) -> datetime:

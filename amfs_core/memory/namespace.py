@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amfs_core import arguments, fork
+from amfs_core.degraded import DegradableLog, log_of
 from amfs_core.errors import InvalidValueError
 from amfs_core.format import Layout
 from amfs_core.outcomes import Outcomes
 from amfs_core.parallel import mapped
 from amfs_core.storage import (
     DEFAULT_PATIENCE,
+    Degraded,
     Metrics,
     StorageAdapter,
     StoreClient,
     check_adapter,
 )
-from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, VersionLog
+from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, GuardedClient, VersionLog
 
 if TYPE_CHECKING:
     from amfs_core.catalog import Embedder, Search
@@ -58,13 +60,16 @@ class Namespace:
         self.owns_adapter = owns_adapter
         self.name = name
         self.layout = Layout(name)
-        self.versions = VersionLog(
-            StoreClient(adapter, arguments.seconds(patience, "patience")),
+        client = StoreClient(adapter, arguments.seconds(patience, "patience"))
+        self.stored = VersionLog(
+            GuardedClient(client, self.layout),
             self.layout,
             arguments.count(max_value_bytes, "max_value_bytes"),
         )
-        self.patience = self.versions.store.patience
-        self.outcomes = Outcomes(self.versions)
+        # With what waits in a fallback, where the store has one; `stored` is what the store has.
+        self.versions = log_of(self.stored)
+        self.patience = self.stored.store.patience
+        self.outcomes = Outcomes(self.stored)
         if embedder is not None and not callable(embedder):
             raise InvalidValueError(
                 "embedder must be callable: from a list of texts to a list of vectors"
@@ -87,8 +92,16 @@ class Namespace:
     @property
     def metrics(self) -> Metrics:
         """Requests by kind, bytes, retries, lost races and cache hits so far, of all handles."""
-        store = self.versions.store
-        return dataclasses.replace(store.meter.snapshot(), mirrors=tuple(store.mirror_lags()))
+        store = self.stored.store
+        mirrors = tuple(store.mirror_lags())
+        return dataclasses.replace(
+            store.meter.snapshot(), mirrors=mirrors, degraded=self.degraded()
+        )
+
+    def degraded(self) -> Degraded | None:
+        """Return what waits in a fallback store, None where the store has none. 2 requests to the
+        fallback."""
+        return self.versions.degraded() if isinstance(self.versions, DegradableLog) else None
 
     @property
     def keeps_catalog(self) -> bool:
@@ -116,18 +129,27 @@ class Namespace:
             search, self._search = self._search, None
         if search is not None:
             search.close()
+        if isinstance(self.versions, DegradableLog):
+            self.versions.close()
         if self.owns_adapter:
             self.adapter.close()
 
     def search(self) -> Search:
-        """Return the catalog's search, which is made at the first call."""
+        """Return the catalog's search, made when it is first asked for: while something waits in a
+        fallback, one that has that too."""
+        view = self.versions.view() if isinstance(self.versions, DegradableLog) else None
+        if view is not None:
+            from amfs_core.catalog import Search
+
+            # Thrown away with the call: what waits changes its number when it lands.
+            return Search(view[1], None, self.embedder, is_for_one_call=True)
         search = self._search
         if search is not None and search.is_at_work_here():
             # A signal handler came in the middle of a search of this very thread, which cannot go
             # on before the handler has ended. It gets a catalog of its own.
             from amfs_core.catalog import Search
 
-            return Search(self.versions, None, self.embedder, is_for_one_call=True)
+            return Search(self.stored, None, self.embedder, is_for_one_call=True)
         if search is None:
             # By another thread: a signal handler that interrupts an import of its own thread gets
             # half of the module, but it can wait for the import of another.
@@ -136,7 +158,7 @@ class Namespace:
             if self._search is None:
                 from amfs_core.catalog import Search  # SQLite: not before it is needed
 
-                made = Search(self.versions, self.cache_dir, self.embedder)
+                made = Search(self.stored, self.cache_dir, self.embedder)
                 if self._search is None:  # a signal handler may have been quicker
                     self._search = made
             return self._search

@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from contextlib import suppress
 
 from amfs_core import fork
-from amfs_core.format import Address
+from amfs_core.format import Address, MemoryEntry
 
 MAX_MEMORIES = 10_000
 """How many memories are remembered; the ones not read for longest are forgotten first."""
@@ -30,14 +30,26 @@ class SessionReads:
         """Start empty: the parent may have been changing it at the moment of the fork."""
         self._lock = threading.RLock()
         self._waiting: deque[tuple[Address, int]] = deque()
+        self._provisional: dict[Address, str] = {}
         self._versions: OrderedDict[str, tuple[Address, int]] = OrderedDict()
 
-    def note(self, address: Address, version: int) -> None:
-        """Remember that a version was read."""
-        self._waiting.append((address, version))
+    def note(self, address: Address, entry: MemoryEntry) -> None:
+        """Remember that a version was read: a provisional one, whose number may change, by what
+        it is found by when it has landed."""
+        if entry.provisional:
+            self._provisional[address] = entry.provenance.write_id
+            return
+        if self._provisional:
+            self._provisional.pop(address, None)
+        self._waiting.append((address, entry.version))
         if len(self._waiting) > _MOST_WAITING:
             with self._lock:
                 self._take_in()
+
+    def provisional(self) -> dict[Address, str]:
+        """Return the `write_id` of each memory's version that was read last, where that was not in
+        the primary store yet."""
+        return self._provisional.copy()
 
     def newest(self) -> dict[Address, int]:
         """Return the newest version read of each memory."""

@@ -65,7 +65,7 @@ class Reading(Session):
             raise
         if entry is None or entry.confidence < least:
             return None
-        self._reads.note(address, entry.version)
+        self._reads.note(address, entry)
         return entry
 
     @one_call
@@ -88,7 +88,7 @@ class Reading(Session):
             entry = self._versions.as_of(address, moment)
         if entry is None or not entry.is_live(moment) or entry.confidence < least:
             return None
-        self._reads.note(address, entry.version)
+        self._reads.note(address, entry)
         return entry
 
     def history(self, entity_path: str, key: str) -> list[MemoryEntry]:

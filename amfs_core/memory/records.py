@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -24,7 +24,7 @@ from amfs_core.errors import (
     VersionConflictError,
     WriteManyError,
 )
-from amfs_core.format import Address, Draft, MemoryEntry, time_text
+from amfs_core.format import Address, Draft, MemoryEntry, is_over, time_text
 from amfs_core.memory import drafts
 from amfs_core.memory.agent_memory import AgentMemory
 from amfs_core.memory.session import THREADS
@@ -198,7 +198,7 @@ class _Run:
             )
         except AMFSError as error:
             return _became(record, "refused", error.reason)
-        if draft.expires_at is not None and draft.expires_at <= datetime.now(UTC):
+        if draft.expires_at is not None and is_over(draft.expires_at):
             return _became(record, "expired")
         return _Candidate(record, address, draft, _content(draft))
 
@@ -230,7 +230,7 @@ class _Run:
         record, address = candidate.record, candidate.address
         try:
             newest = self._newest(record.entity_path, record.key, address)
-            if newest is not None and not newest.deleted and _content(newest) == candidate.content:
+            if newest is not None and newest.has_content and _content(newest) == candidate.content:
                 return candidate.became("unchanged")
             kept = None if self._overwrite else self._kept_for(address, newest)
         except CorruptEntryError as error:
@@ -261,7 +261,7 @@ class _Run:
         if newest is None:
             return None
         by = newest.provenance.agent_id
-        if newest.deleted:
+        if not newest.has_content:
             return f"{by} deleted it (version {newest.version})"
         claim = newest
         if newest.claim is not None:  # an outcome or an update carries an earlier version on

@@ -10,10 +10,9 @@ from msgspec.structs import replace
 
 from amfs_core import arguments
 from amfs_core.errors import AMFSError, InvalidValueError, VersionConflictError
-from amfs_core.format import Address, Draft, MemoryEntry, values
+from amfs_core.format import Address, Draft, MemoryEntry, carried_on, values
 from amfs_core.memory import drafts
 from amfs_core.memory.session import THREADS, Session
-from amfs_core.outcomes import claim_of
 from amfs_core.storage import named, one_call
 from amfs_core.versions import NONE_KNOWN, Head, batch, new_write_id, purge
 
@@ -155,7 +154,7 @@ class Writing(Session):
                 value = fn(None if live is None else live.value)
             return self._changed(live, value, lifetime, write_id)
 
-        head = self._versions.cache.head(address) or self._head(address)
+        head = self._versions.known_head(address) or self._versions.look(address)
         return self._versions.append(address, make, head=head)
 
     @one_call
@@ -165,7 +164,7 @@ class Writing(Session):
         For `AsyncAgentMemory`, so that no thread waits for a coroutine. A read at most.
         """
         address = self._layout.address(entity_path, key)
-        head = self._versions.cache.head(address) or self._head(address)
+        head = self._versions.known_head(address) or self._versions.look(address)
         return Updating(address, head, self._live(address, head), new_write_id())
 
     @one_call
@@ -183,7 +182,7 @@ class Writing(Session):
         draft = self._changed(updating.live, value, lifetime, updating.write_id)
 
         def make(head: Head) -> Draft:
-            if head.version != updating.head.version:
+            if (head.version, head.sha256) != (updating.head.version, updating.head.sha256):
                 raise _Overtaken(head)
             return draft
 
@@ -193,39 +192,22 @@ class Writing(Session):
             head = overtaken.head
         if updating.losses:  # losing twice means being behind, not just late
             self._versions.climb(address, head.version)
-            head = self._versions.cache.head(address) or head
+            head = self._versions.known_head(address) or head
         live = self._live(address, head)
         return Updating(address, head, live, updating.write_id, updating.losses + 1)
 
     def _live(self, address: Address, head: Head) -> MemoryEntry | None:
-        current = self._versions.get(address, head.version) if head.version else None
+        current = self._versions.at_head(address, head)
         return current if current is not None and current.is_live() else None
 
     def _changed(
         self, live: MemoryEntry | None, value: Any, lifetime: timedelta | None, write_id: str
     ) -> Draft:
         """Return the draft of a version that gives a new value to the claim of a live one."""
-        draft = drafts.draft(
-            self.agent_id,
-            self.session_id,
-            value,
-            confidence=1.0 if live is None else live.confidence,
-            tags=() if live is None else live.tags,
-            memory_type="fact" if live is None else live.memory_type,
-            ttl=lifetime,
-            pattern_refs=() if live is None else live.provenance.pattern_refs,
-            write_id=write_id,
-        )
+        draft = drafts.draft(self.agent_id, self.session_id, value, ttl=lifetime, write_id=write_id)
         if live is None:
             return draft
-        return replace(
-            draft,
-            expires_at=live.expires_at,
-            evidence=live.evidence,
-            claim=claim_of(live),
-            index=live.index,
-            extra=live.extra,
-        )
+        return replace(draft, **(carried_on(live) | {"value": draft.value}))
 
     @one_call
     def delete(self, entity_path: str, key: str) -> MemoryEntry | None:
@@ -237,10 +219,10 @@ class Writing(Session):
         tombstone = replace(self._nothing(), deleted=True)
 
         def make(head: Head) -> Draft | None:
-            current = self._versions.get(address, head.version) if head.version else None
+            current = self._versions.at_head(address, head)
             return tombstone if current is not None and current.is_live() else None
 
-        return self._versions.append(address, make, head=self._head(address))
+        return self._versions.append(address, make, head=self._versions.look(address))
 
     def purge(self, entity_path: str, key: str, *, expected_version: int | None = None) -> int:
         """Erase the contents of all versions forever; return how many were erased.
@@ -260,7 +242,7 @@ class Writing(Session):
                 raise _conflict(address, expected_version or 0, head)
             return tombstone
 
-        erased = purge.purge(self._versions, address, order)
+        erased = purge.purge(self._versions.whole(address), address, order)
         if self._engine.keeps_catalog:
             purged = (self._versions.cache.head(address) or NONE_KNOWN).purged
             self._searching().forget(address, purged)
@@ -316,19 +298,14 @@ class Writing(Session):
             if head.version == expected:
                 return draft
             # The winner of a race may be followed by others.
-            raise _conflict(address, expected, self._head(address))
+            raise _conflict(address, expected, self._versions.look(address))
 
-        head = self._versions.cache.head(address)
+        head = self._versions.known_head(address)
         if (head or NONE_KNOWN).version != expected:
-            head = self._head(address)
+            head = self._versions.look(address)
             if head.version != expected:
                 raise _conflict(address, expected, head)
         return self._versions.append(address, make, head=head, moment=moment)
-
-    def _head(self, address: Address) -> Head:
-        """Look for the newest version now, and return what the next one builds on."""
-        self._versions.newest(address)
-        return self._versions.cache.head(address) or NONE_KNOWN
 
 
 def _conflict(address: Address, expected: int, newest: Head) -> VersionConflictError:

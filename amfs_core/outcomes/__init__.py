@@ -1,7 +1,6 @@
 """What came of using memories, and its effect on confidence."""
 
 from amfs_core.outcomes import apply, evidence
-from amfs_core.outcomes.evidence import claim_of
 from amfs_core.outcomes.records import Outcomes
 
-__all__ = ["Outcomes", "apply", "claim_of", "evidence"]
+__all__ = ["Outcomes", "apply", "evidence"]

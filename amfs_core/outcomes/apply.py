@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Mapping
 
 from amfs_core.errors import AMFSError, OutcomePendingError
-from amfs_core.format import Address, Draft, Layout, MemoryEntry, Outcome
+from amfs_core.format import Address, Draft, Layout, MemoryEntry, Outcome, carried_on
 from amfs_core.outcomes import evidence
 from amfs_core.parallel import mapped
 from amfs_core.versions import NONE_KNOWN, Head, VersionLog
@@ -79,21 +79,13 @@ def settle(
             return None
         looked = head.version
         confidence, counted = evidence.counted(newest, outcome.type)
+        said = carried_on(newest) | {"confidence": confidence, "evidence": counted}
         return Draft(
             write_id=its_id,
             agent_id=outcome.agent_id,
             session_id=outcome.session_id,
-            value=newest.value,
-            confidence=confidence,
-            tags=newest.tags,
-            memory_type=newest.memory_type,
-            expires_at=newest.expires_at,
-            pattern_refs=newest.provenance.pattern_refs,
-            evidence=counted,
             outcome_ref=outcome.ref,
-            claim=evidence.claim_of(newest),
-            index=newest.index,
-            extra=newest.extra,
+            **said,
         )
 
     # Not before the record, whatever this clock says: `_since` relies on it.

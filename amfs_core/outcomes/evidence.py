@@ -29,18 +29,13 @@ def confidence(prior: float, successes: float, failures: float) -> float:
     return (PRIOR_STRENGTH * prior + successes) / (PRIOR_STRENGTH + successes + failures)
 
 
-def claim_of(entry: MemoryEntry) -> int:
-    """Return the version whose write made the claim that an entry carries."""
-    return entry.claim or entry.version
-
-
 def can_count(entry: MemoryEntry, used: int) -> bool:
     """True if an outcome about version `used` says something about the claim of `entry`.
 
     False if the memory was deleted, has expired, or was written again since: blame does not pass to
     a claim that was not used. Once this is False, it stays False for every later version.
     """
-    return entry.is_live() and claim_of(entry) <= used
+    return entry.is_live() and entry.claimed_in <= used
 
 
 def counted(entry: MemoryEntry, outcome_type: OutcomeType) -> tuple[float, Evidence]:

@@ -1,7 +1,14 @@
 """The adapter contract, and the client that makes an adapter patient, metered and safe to ask."""
 
 from amfs_core.storage import refusals
-from amfs_core.storage.adapter import ChangeLog, Doorbell, Lag, ObjectInfo, StorageAdapter
+from amfs_core.storage.adapter import (
+    ChangeLog,
+    Degraded,
+    Doorbell,
+    Lag,
+    ObjectInfo,
+    StorageAdapter,
+)
 from amfs_core.storage.admission import adopted, check_adapter
 from amfs_core.storage.breaker import Breaker
 from amfs_core.storage.capabilities import Capabilities
@@ -24,6 +31,7 @@ __all__ = [
     "Breaker",
     "Capabilities",
     "ChangeLog",
+    "Degraded",
     "Doorbell",
     "Lag",
     "ListeningDoorbell",

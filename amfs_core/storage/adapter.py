@@ -80,6 +80,27 @@ class Lag(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
+class Degraded(msgspec.Struct, frozen=True):
+    """What waits in a fallback store for one namespace, until the primary store has it.
+
+    `is_down` is whether the primary is known to be down now. `since` is since when that is so, or
+    when the oldest operation was kept that waits; None when neither is. `waiting` operations are to
+    be replayed, and `conflicts` to be decided. `error` is why that cannot be told, or why the
+    last replay stopped.
+    """
+
+    is_down: bool
+    since: datetime | None
+    waiting: int
+    conflicts: int
+    error: str | None = None
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether the primary is down, or something is not in it yet."""
+        return self.is_down or bool(self.waiting or self.conflicts)
+
+
 class StorageAdapter(ABC):
     """What a store must do. Derive from this class and write its six abstract methods.
 
@@ -184,4 +205,8 @@ class StorageAdapter(ABC):
 
     def mirror_lags(self) -> Sequence[Lag]:
         """Return how far each mirror of this store is behind. No request."""
+        return ()
+
+    def fallback_of(self, prefix: str) -> Sequence[Any]:  # of `layers.FallbackStore`, likewise
+        """Return the stores in which writes of keys with this prefix may wait. No request."""
         return ()

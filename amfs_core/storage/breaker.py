@@ -51,6 +51,11 @@ class Breaker:
         """Whether the store is known to be down."""
         return self._probe_at is not None
 
+    @property
+    def seconds(self) -> float:
+        """For how long the store has not answered."""
+        return time.monotonic() - self._since if self.failures else 0.0
+
     def admit(self) -> None:
         """Return when a request may be sent; raise `CircuitOpenError` when it may not."""
         if self._probe_at is None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from amfs_core import fork
-from amfs_core.storage.adapter import Lag
+from amfs_core.storage.adapter import Degraded, Lag
 
 _REQUESTS = ("create", "get", "list", "replace", "delete")
 _EVENTS = ("retry", "conflict", "cache_hit", "refused", "outage")
@@ -24,7 +24,8 @@ class Metrics:
     `conflicts` creates that lost against another writer, `cache_hits` objects that needed no
     request. Bytes are bytes of bodies. `outages` counts how often the store was found to be down,
     and `refused` the requests that were not sent because the store was known to be down. `mirrors`
-    says how far each mirror is behind now, where the store has mirrors.
+    says how far each mirror is behind now, where the store has mirrors, and `degraded` what waits
+    in its fallback, where it has one.
     """
 
     requests: Mapping[str, int]
@@ -36,6 +37,7 @@ class Metrics:
     outages: int
     refused: int
     mirrors: tuple[Lag, ...] = ()
+    degraded: Degraded | None = None
 
 
 class Meter:

@@ -87,6 +87,10 @@ class WrappedAdapter(StorageAdapter):
         """Return how far the inner adapter's mirrors are behind."""
         return self.inner.mirror_lags()
 
+    def fallback_of(self, prefix: str) -> Sequence[Any]:
+        """Return the inner adapter's fallbacks."""
+        return self.inner.fallback_of(prefix)
+
     def close(self) -> None:
         """Close the inner adapter."""
         self.inner.close()

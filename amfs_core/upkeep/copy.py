@@ -7,6 +7,7 @@ at every moment, and to resume a copy that was killed, run it again.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,14 +16,24 @@ from itertools import groupby, islice
 from amfs_core.errors import CorruptEntryError
 from amfs_core.format import Layout
 from amfs_core.parallel import each
-from amfs_core.storage import DEFAULT_PATIENCE, StorageAdapter, StoreClient
-from amfs_core.upkeep.listing import Listed, ListedForeign, ListedMemory, ListedOutcome, listed
+from amfs_core.storage import DEFAULT_PATIENCE, ObjectInfo, StorageAdapter, StoreClient
+from amfs_core.upkeep.listing import (
+    Listed,
+    ListedForeign,
+    ListedManifest,
+    ListedMemory,
+    ListedOutcome,
+    listed,
+)
+from amfs_core.upkeep.manifests import BothManifests
 from amfs_core.upkeep.placing import different, place, refuse_nested, stays
 from amfs_core.versions import absence
 
 _COPIERS = 16  # memories copied at the same time
 _TOGETHER = 500  # memories whose versions are created together
 _WINDOW = 8  # versions of one memory read ahead; with the copiers, the bodies held at a time
+
+_VERSION = re.compile(r"v[1-9][0-9]*\.json")
 
 Progress = Callable[[int, int], None]
 """Told `(done, total)` objects, from any thread but by one at a time."""
@@ -67,6 +78,9 @@ def copy(
 ) -> CopyReport:
     """Copy every version and outcome of one namespace, or of all, from one store to another.
 
+    The manifest of a namespace comes first, whatever else it has. A feature in it, or in that of
+    the target, that this release does not know is refused with `UnknownFeatureError`.
+
     An object that the target already has, with the same bytes, is skipped: run it again to continue
     after a crash, or to bring a copy up to date. An object with different bytes is never
     overwritten: `AMFSError` names it, and what was copied until then stays. Only erasure passes
@@ -79,7 +93,8 @@ def copy(
     what is copied.
 
     `progress(done, total)` is called from several threads, one at a time, and costs a listing.
-    Per object 1 get and 1 create, or 2 gets when it is there already, and 1 list per 1,000 objects.
+    Per object 1 get and 1 create, or 2 gets when it is there already, and 1 list per 1,000 objects;
+    per namespace 1 get from each of the two for the manifest, and again each minute.
     """
     copier = _Copier(StoreClient(source, patience).origin, StoreClient(target, patience))
     refuse_nested(copier.source, copier.target)
@@ -89,6 +104,43 @@ def copy(
         total = sum(one.last if isinstance(one, ListedMemory) else 1 for one in objects)
         copier.report_to(progress, total)
     return copier.run(listed(copier.source.list(prefix)))
+
+
+def catch_up(
+    source: StorageAdapter, target: StorageAdapter, namespace: str, *, patience: float
+) -> CopyReport:
+    """Copy what the target lacks of a namespace, or has in another size, as `copy` does.
+
+    Only the listings are compared, so that nothing is read of what both have: an object with other
+    bytes and the same size is for `copy` to find. 1 request per 1,000 objects of either store, and
+    what `copy` takes for each memory that something is lacking of.
+    """
+    copier = _Copier(StoreClient(source, patience).origin, StoreClient(target, patience))
+    refuse_nested(copier.source, copier.target)
+    root = Layout(namespace).root
+    lacking = _lacking(copier.source.list(root), copier.target.list(root))
+    return copier.run(listed(lacking))
+
+
+def _lacking(source: Iterator[ObjectInfo], target: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
+    """Yield the objects of the source that are not in the target as large as there, with all other
+    versions of their memories. Both are in the byte order of their keys."""
+    there = next(target, None)
+    for _, group in groupby(source, key=_whole):
+        infos, lacks = list(group), False
+        for info in infos:
+            key = info.key.encode()
+            while there is not None and there.key.encode() < key:
+                there = next(target, None)
+            lacks |= there is None or there.key != info.key or there.size != info.size
+        if lacks:
+            yield from infos
+
+
+def _whole(info: ObjectInfo) -> str:
+    """Return what an object is copied together with: its memory, or only itself."""
+    directory, _, name = info.key.rpartition("/")
+    return directory if _VERSION.fullmatch(name) else info.key
 
 
 # -- copying ---------------------------------------------------------------------------------
@@ -105,6 +157,7 @@ class _Copier:
         self._stopped = threading.Event()
         self._counts = dict.fromkeys(("copied", "already_there", "erased", "foreign", "bytes"), 0)
         self._missing: list[CorruptEntryError] = []
+        self._manifests: dict[str, BothManifests] = {}
         self._progress: Progress | None = None
         self._done = self._total = 0
 
@@ -137,8 +190,19 @@ class _Copier:
         for one in objects:
             if isinstance(one, ListedForeign):
                 self._count("foreign")
-            else:
+                continue
+            self._bring_manifest(one.layout)
+            if not isinstance(one, ListedManifest):
                 yield _Task(one)
+
+    def _bring_manifest(self, layout: Layout) -> None:
+        """Have the target know what a namespace asks of its writers before anything else of it is
+        there, and see that this release knows it: at the beginning, and again each minute."""
+        both = self._manifests.get(layout.root)
+        if both is None:
+            both = self._manifests[layout.root] = BothManifests(self.source, self.target, layout)
+        for size, created in both.bring():
+            self._count("copied" if created else "already_there", size if created else 0)
 
     def _after_together(self, tasks: Iterable[_Task]) -> Iterator[_Task]:
         """Create what the target can create together, and yield the tasks that are left."""
@@ -175,6 +239,7 @@ class _Copier:
 
     def _do(self, task: _Task) -> None:
         try:
+            self._bring_manifest(task.listed.layout)
             if isinstance(task.listed, ListedMemory):
                 self._copy_memory(task, task.listed)
             elif not self._stopped.is_set():

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from amfs_core.errors import AMFSError
-from amfs_core.storage import Lag
+from amfs_core.storage import Degraded, Lag
 from amfs_core.versions import VersionLog
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """Whether the store can be read now. `latency` is in seconds; `error` says why not. `mirrors`
-    says how far each mirror is behind, where the store has some."""
+    says how far each mirror is behind, where the store has some, and `degraded` what waits in its
+    fallback, where it has one."""
 
     ok: bool
     backend_type: str
     latency: float
     error: AMFSError | None = None
     mirrors: tuple[Lag, ...] = ()
+    degraded: Degraded | None = None
 
 
-def check(versions: VersionLog) -> Health:
-    """Ask the store for the first object of the namespace. 1 request; never raises."""
+def check(versions: VersionLog, degraded: Callable[[], Degraded | None]) -> Health:
+    """Ask the store for the first object of the namespace, whatever its manifest says. `degraded`
+    says what waits. 1 request; never raises."""
     started = time.monotonic()
     error: AMFSError | None = None
     try:
-        next(versions.store.list(versions.layout.root), None)
+        next(versions.unguarded().store.list(versions.layout.root), None)
     except AMFSError as problem:
         error = problem
     except Exception as problem:  # an adapter that breaks the contract, or was closed
@@ -37,4 +41,5 @@ def check(versions: VersionLog) -> Health:
         error.__cause__ = problem
     latency = time.monotonic() - started
     store = versions.store
-    return Health(error is None, store.backend_type, latency, error, tuple(store.mirror_lags()))
+    lags = tuple(store.mirror_lags())
+    return Health(error is None, store.backend_type, latency, error, lags, degraded())

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from amfs_core.format import Address, Layout, unescape
+from amfs_core.format import MANIFEST, OUTCOME, VERSION, Address, Layout, unescape
 from amfs_core.storage import ObjectInfo
 
 
@@ -36,7 +36,14 @@ class ListedForeign:
     object_key: str
 
 
-Listed = ListedMemory | ListedOutcome | ListedForeign
+@dataclass(frozen=True, slots=True)
+class ListedManifest:
+    """A version of a namespace's manifest that was listed."""
+
+    layout: Layout
+
+
+Listed = ListedMemory | ListedOutcome | ListedManifest | ListedForeign
 
 
 @lru_cache(maxsize=256)
@@ -58,15 +65,19 @@ def listed(infos: Iterable[ObjectInfo], *, with_infos: bool = False) -> Iterator
         while unfinished and not info.key.startswith(unfinished[-1].address.prefix):
             yield unfinished.pop()
         layout = _layout(info.key.partition("/")[0])
-        parsed = layout.parse(info.key) if layout else None
+        parsed = layout.parse_any(info.key) if layout else None
         if layout is None or parsed is None:
-            ref = layout.parse_outcome(info.key) if layout else None
-            if layout is None or ref is None:
-                yield ListedForeign(info.key)
-            else:
-                yield ListedOutcome(layout, ref, info)
+            yield ListedForeign(info.key)
             continue
-        address, version = parsed
+        if parsed.kind is OUTCOME:
+            yield ListedOutcome(layout, parsed.reference or "", info)
+            continue
+        if parsed.kind is MANIFEST:
+            yield ListedManifest(layout)
+            continue
+        assert parsed.kind is VERSION, "a kind that this does not list"
+        assert parsed.address is not None
+        address, version = parsed.address, parsed.number
         if unfinished and unfinished[-1].address.prefix == address.prefix:
             memory = unfinished[-1]
             memory.last = max(memory.last, version)

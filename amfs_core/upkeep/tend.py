@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +13,7 @@ from amfs_core.format import Address, MemoryEntry
 from amfs_core.parallel import mapped
 from amfs_core.storage import StorageAdapter
 from amfs_core.upkeep.backup import Backup, Backups, PruneReport
+from amfs_core.upkeep.mirrors import CaughtUp, catch_up_mirrors
 from amfs_core.upkeep.outcome_audit import Ledger
 from amfs_core.versions import VersionLog
 
@@ -55,12 +57,13 @@ class Schedule:
 class TendReport:
     """What a round did, in `took` seconds.
 
-    `outcomes` is how often the round counted an interrupted outcome into a memory. `backup` is the
-    backup that it made, None if none was due; `pruned` is what `Backups.prune` removed, None where
-    no backups are kept.
+    `outcomes` is how often the round counted an interrupted outcome into a memory. `mirrors` is
+    what each mirror of the store got that it lacked. `backup` is the backup that it made, None if
+    none was due; `pruned` is what `Backups.prune` removed, None where no backups are kept.
     """
 
     outcomes: int
+    mirrors: tuple[CaughtUp, ...]
     backup: Backup | None
     pruned: PruneReport | None
     took: float
@@ -72,14 +75,17 @@ def tend(
     """Do one round, and say since when the next one has to look at outcomes."""
     started, next_since = time.monotonic(), datetime.now(UTC) - _OVERLAP
     outcomes = _finish_outcomes(versions, since or datetime.now(UTC) - LOOK_BACK)
+    store, namespace = versions.store, versions.layout.namespace
+    # What the mirrors lack is found after what this round writes.
+    mirrors = catch_up_mirrors(store.inner, namespace, store.patience.seconds)
+    if (log := store.changes()) is not None:
+        log.position(make=False)  # removes what is left of logs that nobody can follow any more
     made, pruned = None, None
     if schedule is not None:
-        backups = Backups(
-            schedule.place, versions.layout.namespace, patience=versions.store.patience.seconds
-        )
-        made = _back_up(backups, versions.store.inner, schedule)
+        backups = Backups(schedule.place, namespace, patience=store.patience.seconds)
+        made = _back_up(backups, store.inner, schedule)
         pruned = backups.prune(keep=schedule.keep, keep_for=schedule.keep_for)
-    return TendReport(outcomes, made, pruned, time.monotonic() - started), next_since
+    return TendReport(outcomes, mirrors, made, pruned, time.monotonic() - started), next_since
 
 
 def _finish_outcomes(versions: VersionLog, since: datetime) -> int:
@@ -110,18 +116,26 @@ def _finish_outcomes(versions: VersionLog, since: datetime) -> int:
 
 
 def _back_up(backups: Backups, source: StorageAdapter, schedule: Schedule) -> Backup | None:
-    """Make a backup if one is due and nobody else is making one."""
+    """Make a backup if one is due and it is this process that has to make it."""
     there = {one.name: one for one in backups.list()}
     newest = next(reversed(there.values()), None)
-    if newest is None:
-        return None if backups.is_being_made(_BEING_MADE) else backups.create(source)
-    if datetime.now(UTC) - newest.as_of < schedule.every or backups.is_being_made(_BEING_MADE):
+    if newest is not None and datetime.now(UTC) - newest.as_of < schedule.every:
         return None
+    if backups.is_being_made(_BEING_MADE):
+        return None
+    return backups.create_in_turn(
+        source, newest, _BEING_MADE, full=_ends_chain(newest, there, schedule)
+    )
+
+
+def _ends_chain(newest: Backup | None, there: Mapping[str, Backup], schedule: Schedule) -> bool:
+    """Whether the chain of a backup has to end with it: a chain goes as a whole, so one that is
+    long enough or old enough must end."""
+    if newest is None:
+        return False
     chain = [newest]
     while (base := chain[-1].base) is not None:
         chain.append(there[base])
-    # A chain goes as a whole, so one that is long enough must end.
     is_long = schedule.keep is not None and len(chain) >= schedule.keep
     age = datetime.now(UTC) - chain[-1].as_of
-    is_old = schedule.keep_for is not None and age > schedule.keep_for
-    return backups.create(source, full=is_long or is_old)
+    return is_long or (schedule.keep_for is not None and age > schedule.keep_for)

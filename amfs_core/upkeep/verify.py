@@ -1,7 +1,8 @@
 """Verifying: every version and outcome is read and checked, every chain is followed from v1 to its
 end, and every outcome is looked for in the memories that it names.
 
-Objects of the namespace outside of `entries/` and `outcomes/` are not looked at.
+What is in the namespace but in no folder of the table of kinds (`amfs_core.format.kinds`) is not
+looked at.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from amfs_core.changes import Stored, stored
 from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 from amfs_core.format import Address, MemoryEntry
 from amfs_core.storage import refusals
+from amfs_core.upkeep import manifests
 from amfs_core.upkeep.finding import Finding
 from amfs_core.upkeep.outcome_audit import Ledger
 from amfs_core.versions import AHEAD, VersionLog, absence, reached
@@ -67,14 +69,18 @@ def verify(
     An object that may not be read is a finding; if none may, `PermissionDeniedError` is raised.
     `repair` counts outcomes into the memories where that is still to be done. `progress(done,
     total)` is told how many versions were read. 1 request per 1,000 objects, 1 per version and 1
-    per outcome; and a read for each outcome that seems not to be counted into a memory.
+    per outcome; 2 for the manifest; and a read for each outcome that seems not to be counted into
+    a memory. Where the manifest is damaged or may not be read, that is a finding, and nothing is
+    repaired; `UnknownFeatureError` is raised for a feature that whoever reads must know.
 
     A version that is listed, and absent when it is read, does not count if no later version is
     there: a store may list an object that it is still creating, and take it back when its client
     was killed. It is a finding if it stays listed.
     """
+    findings, is_usable = manifests.check(versions)
+    if not is_usable:  # all the rest is checked, and nothing is changed
+        versions, repair = versions.unguarded(), False
     ledger = Ledger(versions)
-    findings: list[Finding] = []
     memories = _listed(versions, entity_path, findings)
     ledger.charge(memories, entity_path)
     total = sum(len(numbers) for numbers in memories.values())

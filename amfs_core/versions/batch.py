@@ -77,7 +77,7 @@ class Batch:
             return False
         self._tried.update(indexes[-1] for indexes in self._together)
         self._together = []
-        created = self._versions.store.create_many(bodies)
+        created = self._versions.create_many(bodies)
         for object_key in created:
             indexes = tried[object_key]
             index = indexes.pop()

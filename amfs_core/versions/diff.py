@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from amfs_core.format import MemoryEntry
+from amfs_core.format import MemoryEntry, named
 
-_COMPARED = ("value", "confidence", "tags", "memory_type", "expires_at", "deleted", "evidence")
+_COMPARED = named(MemoryEntry, lambda field: field.compared)
 
 
 @dataclass(frozen=True, slots=True)

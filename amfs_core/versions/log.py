@@ -11,10 +11,11 @@ follow, and everything here rests on them:
 
 from __future__ import annotations
 
+import copy
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import NoReturn, overload
@@ -41,6 +42,7 @@ from amfs_core.versions.absence import LOOKS, missing
 from amfs_core.versions.cache import NONE_KNOWN, Cache, Head
 from amfs_core.versions.clock import AHEAD, Clock
 from amfs_core.versions.foreign import reached
+from amfs_core.versions.guarded import GuardedClient
 
 DEFAULT_MAX_VALUE_BYTES = 16 * 1024 * 1024
 """The largest body that is written. A body is one request, which must end within its timeout, and
@@ -65,14 +67,23 @@ class VersionLog:
     """All versions of all memories of one namespace, as they are in the store."""
 
     def __init__(
-        self, store: StoreClient, layout: Layout, max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
+        self, store: GuardedClient, layout: Layout, max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
     ) -> None:
-        self.store = store
+        self.store: StoreClient = store
+        self.manifests = store.manifests
+        self._bare = store.unguarded
         self.max_value_bytes = max_value_bytes
         self.layout = layout
         self.cache = Cache()
         self.clock = Clock()
         self._warned: set[Address] = set()
+
+    def unguarded(self) -> VersionLog:
+        """Return the same log for whoever looks at the store and does not rely on what is there:
+        whatever its manifest says, it is read."""
+        bare = copy.copy(self)
+        bare.store = self._bare
+        return bare
 
     # -- appending ---------------------------------------------------------------------------
 
@@ -173,6 +184,23 @@ class VersionLog:
             self._refuse(address, size)
         return entry, body
 
+    def made(self, address: Address, draft: Draft, head: Head, moment: datetime) -> Prepared:
+        """Return what a draft makes of the version after a head, and its body; sends nothing.
+        Raises `InvalidValueError` when it is too large."""
+        entry = self._next(address, draft, head, moment)
+        body = seal_entry(entry)
+        if len(body) > self.max_value_bytes:
+            self._refuse(address, len(body))
+        return entry, body
+
+    def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+        """Create versions together, where the store can; see `StoreClient.create_many`."""
+        return self.store.create_many(objects)
+
+    def whole(self, address: Address) -> VersionLog:
+        """Return the log that has all versions of a memory, for who is to change them: this one."""
+        return self
+
     def _warn(self, address: Address, head: Head) -> None:
         """Warn once about each memory whose time stands still until a time in the future."""
         if address not in self._warned and len(self._warned) < _MOST_WARNINGS:
@@ -243,6 +271,19 @@ class VersionLog:
         )
 
     # -- finding -----------------------------------------------------------------------------
+
+    def known_head(self, address: Address) -> Head | None:
+        """Return what the next version builds on, as far as this process knows. No request."""
+        return self.cache.head(address)
+
+    def look(self, address: Address) -> Head:
+        """Look for the newest version now, and return what the next one builds on."""
+        self.newest(address)
+        return self.cache.head(address) or NONE_KNOWN
+
+    def at_head(self, address: Address, head: Head) -> MemoryEntry | None:
+        """Return the version that a head stands for, None for a head of none."""
+        return self.get(address, head.version) if head.version else None
 
     def newest(self, address: Address, max_age: float | None = None) -> MemoryEntry | None:
         """Return the newest version, tombstones included, or None when there is none.

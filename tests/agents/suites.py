@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -61,6 +61,7 @@ def run(
     plugin: str,
     left_out: Iterable[str],
     options: Iterable[str] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> Counter[str]:
     """Run test files with a plugin; how many tests passed, failed and were skipped.
 
@@ -78,6 +79,7 @@ def run(
                 "PYTHONPATH": f"{_PLUGINS}{os.pathsep}{REPOSITORY}",
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "TMPDIR": directory,
+                **(variables or {}),
             },
             capture_output=True,
             text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import time
 from collections.abc import Callable
@@ -28,7 +29,13 @@ from langgraph.store.base import (
 from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite import SqliteStore
 
-from amfs import AgentMemory, AsyncAgentMemory, ConfigurationError, InvalidValueError
+from amfs import (
+    AgentMemory,
+    AsyncAgentMemory,
+    BackendUnavailableError,
+    ConfigurationError,
+    InvalidValueError,
+)
 from amfs.importers import import_from
 from amfs_agents.labels import label, unlabel
 from amfs_agents.langgraph import AMFSStore
@@ -292,6 +299,26 @@ def test_labels_are_any_text(namespace: tuple[str, ...], amfs_store: AMFSStore) 
     assert namespace in amfs_store.list_namespaces()
 
 
+@pytest.mark.parametrize(
+    "op",
+    [
+        GetOp(("a", 1), "k"),  # type: ignore[arg-type]
+        PutOp(("a", 1), "k", {}),  # type: ignore[arg-type]
+        PutOp(("a", 1), "k", None),  # type: ignore[arg-type]
+        SearchOp(("a", 1)),  # type: ignore[arg-type]
+        ListNamespacesOp((MatchCondition("prefix", ("a", 1)),)),  # type: ignore[arg-type]
+        ListNamespacesOp((MatchCondition("suffix", ("a", 1)),)),  # type: ignore[arg-type]
+    ],
+    ids=lambda op: f"{type(op).__name__}",
+)
+def test_a_batch_with_a_label_that_is_not_text_does_nothing(
+    op: GetOp | PutOp | SearchOp | ListNamespacesOp, amfs_store: AMFSStore
+) -> None:
+    with pytest.raises(InvalidValueError, match="namespace label must be text"):
+        amfs_store.batch([PutOp(("good",), "k", {}), op])
+    assert amfs_store.list_namespaces() == []
+
+
 @given(first=st.text(max_size=120), second=st.text(max_size=120))
 def test_two_names_never_have_one_label(first: str, second: str) -> None:
     labels = label(first, "name"), label(second, "name")
@@ -329,6 +356,46 @@ def test_an_item_ends_and_a_sweep_erases_it(memory: AgentMemory) -> None:
     assert store.sweep_ttl() == 1
     assert store.sweep_ttl() == 0
     assert [entry.value for entry in memory.history(*store.address(("a",), "ends"))] == [None] * 2
+
+
+def test_a_sweeper_erases_what_ends_until_it_is_stopped(memory: AgentMemory) -> None:
+    store = AMFSStore(memory, ttl={"default_ttl": 0.002})
+    running = store.start_ttl_sweeper(0.0005)
+    assert store.start_ttl_sweeper(1) is running
+    store.put(("a",), "k", {"secret": 1})
+    place = store.address(("a",), "k")
+    until(lambda: memory.history(*place)[0].value is None)
+    assert store.stop_ttl_sweeper()
+    assert running.done()
+    again = store.start_ttl_sweeper(60)
+    again.cancel()
+    assert store.stop_ttl_sweeper(30)
+    assert AMFSStore(memory).start_ttl_sweeper().done()  # nothing ends there by itself
+
+
+def test_a_sweeper_goes_on_after_a_failure(memory: AgentMemory) -> None:
+    failures = iter([BackendUnavailableError("down")])
+
+    class Failing(AMFSStore):
+        def sweep_ttl(self) -> int:
+            for failure in failures:
+                raise failure
+            return super().sweep_ttl()
+
+    store = Failing(memory, ttl={"default_ttl": 0.002})
+    store.start_ttl_sweeper(0.0005)
+    store.put(("a",), "k", {"secret": 1})
+    place = store.address(("a",), "k")
+    until(lambda: memory.history(*place)[0].value is None)
+    assert store.stop_ttl_sweeper()
+
+
+def test_a_sweeper_ends_with_its_store(memory: AgentMemory) -> None:
+    store = AMFSStore(memory, ttl={"default_ttl": 1})
+    running = store.start_ttl_sweeper(0.0005)
+    del store
+    gc.collect()
+    running.result(timeout=30)
 
 
 def test_a_sweep_finishes_what_a_crash_left_of_an_erasure(tmp_path: Path) -> None:

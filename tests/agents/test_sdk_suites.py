@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.agents import suites
 
 SESSIONS = "tests/memory/test_session.py"
@@ -64,6 +66,31 @@ OF_SQLITE = [
     "tests/test_async_store.py::test_large_batches_async",
 ]
 
+# 6,000 and 60,000 operations: minutes.
+LARGE = [
+    "tests/test_async_store.py::test_large_batches",
+    "tests/test_async_store.py::test_large_batches_async",
+]
+OF_POSTGRES = [
+    # The tables, statements and connections of LangGraph's own; what its two classes do not share.
+    "tests/test_store.py::test_escape_like_literal",
+    "tests/test_store.py::test_namespace_match_pattern",
+    "tests/test_store.py::test_nonnull_migrations",
+    "tests/test_async_store.py::test_no_running_loop",
+    "tests/test_async_store.py::test_abatch_uses_single_pool_checkout",
+    # Where labels are joined with dots a batch refuses those with dots. Here they are not joined.
+    "tests/test_store.py::test_batch_rejects_invalid_namespace_labels",
+    "tests/test_async_store.py::test_abatch_rejects_invalid_namespace_labels",
+    "tests/test_async_store.py::test_sync_methods_reject_invalid_namespace_labels",
+    # Rows whose time is over are returned there until they are swept, unless told otherwise. Here
+    # they never are.
+    "tests/test_store.py::test_omit_expired_disabled_preserves_expired_rows",
+    "tests/test_async_store.py::test_omit_expired_disabled_preserves_expired_rows",
+]
+ASLEEP = [
+    f"tests/test_{name}.py::test_store_ttl" for name in ("store", "async_store")
+]  # 17 seconds each
+
 
 def test_the_session_tests_of_the_openai_agents_sdk_pass() -> None:
     counts = suites.run(
@@ -115,4 +142,27 @@ def test_the_tests_of_langgraphs_savers_and_stores_pass(tmp_path: Path) -> None:
         options=["-o", "asyncio_mode=auto"],
     )
     assert counts["passed"] >= 114
+    assert counts["skipped"] == 0
+
+
+@pytest.mark.parametrize("kind", ["local", "sqlite", "postgres"])
+def test_the_tests_of_langgraphs_store_in_postgresql_pass(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    shutil.copytree(suites.sources("langgraph-checkpoint-postgres") / "tests", tmp_path / "tests")
+    variables = {"AMFS_TEST_STORE": kind}
+    if kind == "postgres":
+        variables["AMFS_TEST_DSN"] = request.getfixturevalue("postgres").dsn
+    asleep = [] if kind == "sqlite" else ASLEEP
+    counts = suites.run(
+        tmp_path,
+        ["tests/test_store.py", "tests/test_async_store.py"],
+        plugin="amfs_langgraph_postgres",
+        left_out=[*OF_POSTGRES, *LARGE, *asleep],
+        # pipe, pool: how the store holds its connections to a server. halfvec: how pgvector keeps
+        # vectors, and (in the tests of scores) a distance that is not the angle.
+        options=["-o", "asyncio_mode=auto", "-k", "not pipe and not pool and not halfvec"],
+        variables=variables,
+    )
+    assert counts["passed"] == (89 if kind == "sqlite" else 87)
     assert counts["skipped"] == 0

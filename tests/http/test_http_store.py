@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,12 @@ from amfs_core.errors import (
     ConfigurationError,
     OutcomeUnknownError,
     PermissionDeniedError,
+    UnknownFeatureError,
 )
+from amfs_core.format import Feature, Layout
 from amfs_core.memory import AgentMemory
+from amfs_core.storage import StoreClient
+from amfs_core.versions import Manifests
 from amfs_http import HttpAdapter
 from amfs_local import LocalAdapter
 from amfs_server import keys
@@ -286,6 +291,35 @@ def test_a_memory_of_a_key_for_one_path_is_whole_there(place: Place) -> None:
             memory.write("other", "k", 1)
         with pytest.raises(PermissionDeniedError):
             memory.read("other", SECRET)
+
+
+@pytest.mark.parametrize("key", ["mine", "signs", "writer"])
+def test_every_key_reads_the_manifest_and_who_has_limits_does_not_write_it(
+    key: str, tmp_path: Path
+) -> None:
+    file, root = tmp_path / "keys.json", LocalAdapter(tmp_path / "s")
+    limits: dict[str, Any] = {
+        "mine": {"entity_paths": ["mine"], "agent_id": "ann"},
+        "signs": {"agent_id": "ann"},
+        "writer": {},
+    }
+    token = keys.add(file, key, "writer", **limits[key])
+    layout = Layout("team")
+    features = {"notices": Feature("writers", "9.1")}
+    with serving_here(root, file) as url:
+        store = HttpAdapter(url, api_key=token)
+        with AgentMemory("ann", adapter=store, namespace="team") as memory:
+            memory.write("mine", "k", 1)
+        if limits[key]:
+            with pytest.raises(PermissionDeniedError):
+                Manifests(StoreClient(store), layout).change(lambda _: features)
+        Manifests(StoreClient(root), layout).change(lambda _: features)
+        assert store.get(layout.manifest_key(1)) == root.get(layout.manifest_key(1))
+        assert [info.key for info in store.list(layout.manifests)] == [layout.manifest_key(1)]
+        with AgentMemory("ann", adapter=store, namespace="team") as memory:
+            assert memory.read("mine", "k") is not None
+            with pytest.raises(UnknownFeatureError, match="'notices'"):
+                memory.write("mine", "k", 2)
 
 
 @pytest.mark.parametrize("key", ["writes mine", "signs"])

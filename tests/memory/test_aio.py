@@ -101,6 +101,7 @@ def test_a_cancelled_write_is_absent_or_whole_and_can_be_asked_about() -> None:
                 arrived.set()
                 assert go_on.wait(30)
 
+            assert await memory.read("e", "k") is None
             store.before(hold)
             writing = asyncio.create_task(memory.write("e", "k", "value", write_id="my-own-id"))
             await asyncio.to_thread(arrived.wait, 30)

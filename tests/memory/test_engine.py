@@ -60,8 +60,8 @@ def test_what_one_agent_fetched_costs_the_others_nothing() -> None:
     adapter.gets = 0
     found = together([lambda agent=agent: agent.search("pelican", limit=3) for agent in agents])
     assert all(len(hits) == 3 for hits in found)
-    assert adapter.gets == MEMORIES
-    assert agents[0].metrics.requests["get"] == MEMORIES
+    assert adapter.gets == MEMORIES + 1  # and the manifest
+    assert agents[0].metrics.requests["get"] == MEMORIES + 1
     for agent in agents:
         agent.close()
 
@@ -72,7 +72,7 @@ def test_it_is_so_on_a_bucket(minio: Server) -> None:
     agents = [AgentMemory(f"agent-{n}", adapter=adapter) for n in range(AGENTS)]
     for agent in agents:
         assert agent.search("pelican", limit=1)
-    assert agents[0].metrics.requests["get"] == 50
+    assert agents[0].metrics.requests["get"] == 50 + 1  # and the manifest
     for agent in agents:
         agent.close()
 

@@ -27,6 +27,8 @@ class TimesOut(ModelAdapter):
     timeout = 0.1
     asked = 0
     def get(self, key):
+        if "entries" not in key:
+            return super().get(key)
         self.asked += 1
         if self.asked > 1:
             return super().get(key)

@@ -34,6 +34,7 @@ from amfs_core.outcomes import apply, evidence
 from amfs_core.testing import Crash, Fault, FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import in_forked_child, together
 from amfs_core.upkeep import copy
+from tests.support.known import known
 
 HASTY = 0.0  # gives up at the first fault
 PATIENT = 60.0  # gets through all that these tests inject
@@ -48,19 +49,22 @@ def faulty() -> FaultyAdapter:
 
 @pytest.fixture
 def mem(faulty: FaultyAdapter) -> Iterator[AgentMemory]:
-    with AgentMemory("a", adapter=faulty, patience=PATIENT) as memory:
+    with known(AgentMemory("a", adapter=faulty, patience=PATIENT)) as memory:
+        faulty.calls.clear()
         yield memory
 
 
 @pytest.fixture
 def hasty(faulty: FaultyAdapter) -> Iterator[AgentMemory]:
-    with AgentMemory("hasty", adapter=faulty, patience=HASTY) as memory:
+    with known(AgentMemory("hasty", adapter=faulty, patience=HASTY)) as memory:
+        faulty.calls.clear()
         yield memory
 
 
 @pytest.fixture
 def other(faulty: FaultyAdapter) -> Iterator[AgentMemory]:
-    with AgentMemory("other", adapter=faulty) as memory:
+    with known(AgentMemory("other", adapter=faulty)) as memory:
+        faulty.calls.clear()
         yield memory
 
 
@@ -931,7 +935,8 @@ class TestVerify:
         self, mem: AgentMemory, other: AgentMemory, faulty: FaultyAdapter
     ) -> None:
         entry = mem.write("e", "k", 1)
-        faulty.before(lambda: mem.commit_outcome("r", "success", entries=[entry]), skip=1)
+        # after the manifest (a get and a list) and the list of outcomes
+        faulty.before(lambda: mem.commit_outcome("r", "success", entries=[entry]), skip=3)
         report = other.verify()
         assert (report.ok, report.outcomes, report.versions) == (True, 0, 2)
 
@@ -956,9 +961,9 @@ class TestVerify:
         faulty.inject(Fault.CRASH_AFTER)
         with pytest.raises(Crash):
             mem.commit_outcome("r", "failure", entries=[entry])
-        # after verify has read the versions, and before it looks again: outcomes (a list and a
-        # get), versions (a list and a get)
-        faulty.before(lambda: mem.commit_outcome("r", "failure"), skip=4)
+        # after verify has read the versions, and before it looks again: the manifest (a get and a
+        # list), outcomes (a list and a get), versions (a list and a get)
+        faulty.before(lambda: mem.commit_outcome("r", "failure"), skip=6)
         assert other.verify().ok
         assert moved(faulty) == ["r"]
 
@@ -971,7 +976,7 @@ class TestVerify:
         faulty.calls.clear()
         assert fresh(faulty).verify().ok
         assert AgentMemory("b", adapter=faulty).verify().ok
-        assert faulty.requests() == {"list": 2, "get": 15}
+        assert faulty.requests() == {"list": 2 + 1, "get": 15 + 1}  # and the manifest
 
     def test_erasing_a_memory_that_an_outcome_names_leaves_the_record_and_nothing_to_do(
         self, mem: AgentMemory, faulty: FaultyAdapter

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from amfs_core.memory import AgentMemory
+from amfs_core.versions import LEASE
+from amfs_core.versions import manifest as manifest_module
+from tests.support.known import known
 from tests.support.proxy import FaultProxy
 from tests.support.s3_store import Place, chain, keys_of, load
 from tests.support.servers import Server
@@ -38,13 +41,14 @@ def place(s3_server: Server, bucket: str, wire: FaultProxy) -> Place:
 
 @pytest.fixture
 def new_memory(place: Place) -> Iterator[Callable[[], AgentMemory]]:
-    """Makes memories that know nothing, on a bucket whose conditional writes are proved."""
+    """Makes memories that know nothing but that the namespace has no manifest, on a bucket whose
+    conditional writes are proved."""
     with place.memory("prover") as prover:
         prover.write("proof", "made", None)
     opened: list[AgentMemory] = []
 
     def make() -> AgentMemory:
-        opened.append(place.memory())
+        opened.append(known(place.memory()))
         return opened[-1]
 
     yield make
@@ -55,7 +59,58 @@ def new_memory(place: Place) -> Iterator[Callable[[], AgentMemory]]:
 @pytest.fixture
 def deep_memory(s3_server: Server, deep_bucket: str, wire: FaultProxy) -> Iterator[AgentMemory]:
     with Place.on(s3_server, deep_bucket, wire.endpoint_url).memory() as memory:
+        yield known(memory)
+
+
+@pytest.fixture
+def first_memory(new_memory: Callable[[], AgentMemory], place: Place) -> Iterator[AgentMemory]:
+    """A memory that has asked for nothing yet, on a bucket with e/k."""
+    new_memory().write("e", "k", 1)
+    with place.memory() as memory:
         yield memory
+
+
+# --- the manifest --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        (lambda memory: memory.write("e", "new", 1), {"create": 1, "get": 1}),
+        (lambda memory: memory.read("e", "k", version=1), {"get": 1 + 1}),
+        (lambda memory: memory.read("e", "k"), {"list": 1, "get": 2 + 1}),
+        (lambda memory: memory.list("e"), {"list": 1, "get": 1 + 1}),
+        (lambda memory: memory.list_outcomes(), {"list": 1, "get": 1}),
+        (lambda memory: memory.stats(), {"list": 1, "get": 1}),
+    ],
+    ids=["write", "read of a version", "read", "list", "outcomes", "stats"],
+)
+def test_the_first_operation_of_a_process_is_a_get_more(
+    first_memory: AgentMemory,
+    wire: FaultProxy,
+    first: Callable[[AgentMemory], object],
+    expected: dict[str, int],
+) -> None:
+    with wire.counting() as counted:
+        first(first_memory)
+    assert counted == expected
+
+
+def test_a_write_is_a_get_more_once_a_minute_and_a_read_never(
+    first_memory: AgentMemory, wire: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(manifest_module, "running", lambda: now)
+    first_memory.write("e", "k", 1)
+    for _ in range(3):
+        now += LEASE
+        with wire.counting() as counted:
+            first_memory.read("e", "k")
+        assert counted == {"get": 1}
+        for get in ({"get": 1}, {}):
+            with wire.counting() as counted:
+                first_memory.write("e", "k", 1)
+            assert counted == {"create": 1, **get}
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -286,7 +341,7 @@ def test_a_listing_is_a_list_per_1000_objects_and_a_get_per_memory_not_seen(
     for number in range(memories):
         load(s3_server, place.bucket, chain(f"k{number}", versions, "listed"))
     lists = math.ceil(memories * versions / 1_000)
-    memory = place.memory()
+    memory = known(place.memory())
     with wire.counting() as counted:
         found = memory.list("listed")
     assert [entry.version for entry in found] == [versions] * memories
@@ -323,13 +378,15 @@ def test_the_metrics_say_what_the_wire_says(
 ) -> None:
     memory = new_memory()
     new_memory().write("e", "k", 1)
+    before = memory.metrics.requests
     with wire.counting() as counted:
         memory.write("e", "k", 2)
         memory.read("e", "k")
         memory.read("e", "other")
         memory.history("e", "k")
         memory.list()
-    said = {kind: number for kind, number in memory.metrics.requests.items() if number}
+    now = memory.metrics.requests
+    said = {kind: now[kind] - before[kind] for kind in now if now[kind] > before[kind]}
     assert said == counted
 
 
@@ -346,14 +403,18 @@ def test_the_proof_of_conditional_writes_is_five_requests_once_per_endpoint_and_
     s3_server: Server, bucket: str, wire: FaultProxy
 ) -> None:
     place = Place.on(s3_server, bucket, wire.endpoint_url)
-    for expected in ({"create": 3, "list": 1, "get": 1, "delete": 1}, {"create": 1}):
+    # And each time a look at the manifest.
+    for expected in (
+        {"create": 3, "list": 1, "get": 1 + 1, "delete": 1},
+        {"create": 1, "get": 1},
+    ):
         with place.memory() as memory, wire.counting() as counted:
             memory.write("e", f"k{expected['create']}", 1)
         assert counted == expected
     other = Place.on(s3_server, s3_server.new_bucket(), wire.endpoint_url)
     with other.memory() as memory, wire.counting() as counted:
         memory.write("e", "k", 1)
-    assert counted == {"create": 3, "list": 1, "get": 1, "delete": 1}
+    assert counted == {"create": 3, "list": 1, "get": 1 + 1, "delete": 1}
 
 
 @pytest.mark.usefixtures("empty_cache")
@@ -365,7 +426,7 @@ def test_reading_needs_no_proof_of_conditional_writes(
         wire.counting() as counted,
     ):
         assert memory.read("e", "k") is None
-    assert counted == {"list": 1, "get": 1}
+    assert counted == {"list": 1, "get": 1 + 1}
 
 
 @pytest.mark.usefixtures("empty_cache")
@@ -395,7 +456,7 @@ def test_the_proof_is_made_again_where_there_is_no_cache_to_remember_it(
             wire.counting() as counted,
         ):
             memory.write("e", key, 1)
-        assert counted == {"create": 3, "list": 1, "get": 1, "delete": 1}
+        assert counted == {"create": 3, "list": 1, "get": 1 + 1, "delete": 1}
 
 
 def test_nothing_is_requested_before_the_first_operation(

@@ -304,9 +304,9 @@ def test_a_server_error_is_unavailable_after_patience_and_not_absent() -> None:
 
 
 def test_a_server_that_does_not_implement_the_condition_is_refused() -> None:
-    answer = s3_error(501, "NotImplemented")
+    absent, answer = s3_error(404, "NoSuchKey"), s3_error(501, "NotImplemented")
     with (
-        answering(lambda _: answer) as url,
+        answering(lambda request: absent if request.command == "GET" else answer) as url,
         Place("a-bucket", url, "AKIDFORTESTS", SECRET).memory() as memory,
         pytest.raises(ConditionalWritesUnsupportedError, match="If-None-Match"),
     ):

@@ -21,6 +21,7 @@ from amfs_core.errors import (
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory
 from amfs_s3 import S3Adapter
+from tests.support.known import known
 from tests.support.proxy import Fault, FaultProxy, Request
 from tests.support.s3_store import Place, chain, keys_of, load
 from tests.support.servers import Server
@@ -290,7 +291,7 @@ def test_a_listing_that_fails_in_the_middle_goes_on_where_it_was(
         return request.kind == "list" and "continuation-token" in request.query
 
     wire.inject(fault, later_page, times=2)
-    with place.memory(patience=30) as memory, wire.counting() as counted:
+    with known(place.memory(patience=30)) as memory, wire.counting() as counted:
         assert memory.stats("deep").versions == 2_100
     assert counted == {"list": 5}  # three pages, and the second and the third twice
 

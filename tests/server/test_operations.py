@@ -78,7 +78,7 @@ def test_all_requests_share_one_engine(tmp_path: Path) -> None:
         for _ in range(10):
             assert len(client.get("/v1/default/memories").json()["entries"]) == 100
         text = client.get("/metrics").text
-    assert 'amfs_store_requests_total{kind="get",namespace="default"} 100.0' in text
+    assert 'amfs_store_requests_total{kind="get",namespace="default"} 101.0' in text
 
 
 def test_an_acknowledged_write_survives_the_end_of_the_server(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from amfs_core.memory import AgentMemory
 from amfs_core.testing.model import ModelAdapter
+from amfs_core.versions import manifest as manifest_module
 from tests.docs.test_docs import DOCS, Block, sections_of
+from tests.support.known import known
 
 PAGE = DOCS / "cost.md"
 KINDS = {"list": "LIST", "get": "GET", "create": "PUT"}
@@ -47,8 +49,20 @@ def filled(adapter: ModelAdapter, objects: int) -> AgentMemory:
 
 
 def stranger(adapter: ModelAdapter) -> AgentMemory:
-    """A memory that has seen nothing yet."""
+    """A memory that has seen nothing yet but that there is no manifest."""
+    return known(beginner(adapter))
+
+
+def beginner(adapter: ModelAdapter) -> AgentMemory:
+    """A memory that has asked for nothing yet."""
     return AgentMemory("reader", adapter=adapter)
+
+
+def idle(adapter: ModelAdapter) -> AgentMemory:
+    """A memory that looked at the manifest a minute ago."""
+    memory = acquainted(adapter)
+    memory.engine.versions.manifests.writes_until = manifest_module.running()
+    return memory
 
 
 def acquainted(adapter: ModelAdapter) -> AgentMemory:
@@ -81,6 +95,8 @@ NUMBERS = {
 @pytest.mark.parametrize(
     ("row", "who", "work"),
     [
+        ("the first operation of a process, besides its own row", beginner, known),
+        ("a write over a minute after the last look, besides its own row", idle, known),
         (
             "write, memory known to this process, or new",
             acquainted,

@@ -10,15 +10,21 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from amfs_core.errors import AMFSError, InvalidValueError
+from amfs_core.errors import AMFSError, InvalidValueError, StorageFullError
+from amfs_core.layers import Layered, Routed
 from amfs_core.memory import AgentMemory
+from amfs_core.storage import ObjectInfo, WrappedAdapter
 from amfs_core.testing import Crash
 from amfs_core.upkeep.backup import Backups
+from amfs_core.upkeep.copy import copy
+from amfs_core.upkeep.mirrors import CaughtUp
 from tests.support.backups import local, objects
 from tests.torture.mortal import Life, MortalAdapter
 
@@ -51,7 +57,7 @@ def test_a_round_finishes_outcomes_that_were_interrupted(tmp_path: Path) -> None
         writer.write("e", "a", 1)
         writer.write("e", "b", 1)
         writer.commit_outcome("whole", "success", entries=[("e", "a"), ("e", "b")])
-        unfinished(tmp_path / "a", "cut", 7)
+        unfinished(tmp_path / "a", "cut", 8)
         assert local(tmp_path / "a").get("default/outcomes/cut.json") is not None
         before = counted(tmp_path / "a").count("cut")
         assert before < 2
@@ -81,7 +87,7 @@ def test_a_damaged_memory_is_in_no_other_ones_way(tmp_path: Path) -> None:
     with memory(tmp_path / "a") as writer:
         writer.write("e", "a", 1)
         writer.write("e", "b", 1)
-    unfinished(tmp_path / "a", "cut", 6)
+    unfinished(tmp_path / "a", "cut", 7)
     broken = tmp_path / "a/default/entries/e/a/v1.json"
     broken.write_bytes(broken.read_bytes()[:-5])
     with memory(tmp_path / "a") as writer:
@@ -222,3 +228,141 @@ def test_a_round_by_itself_ends_with_an_error_of_one_line(tmp_path: Path) -> Non
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+# --- mirrors --------------------------------------------------------------------------------------
+
+
+def test_a_mirror_gets_what_it_lacks_and_what_was_erased(tmp_path: Path) -> None:
+    mirror = tmp_path / "mirror"
+    with memory(tmp_path / "a") as writer:
+        for number in range(4):
+            writer.write("e", "a", "x" * 1000)
+            writer.write("e", f"k{number}", number)
+        writer.commit_outcome("o", "success", entries=[("e", "a")])
+        copy(writer.adapter, local(mirror))
+        (mirror / "default/entries/e/a/v2.json").unlink()
+        (mirror / "default/outcomes/o.json").unlink()
+        writer.write("e", "k0", "new")
+        writer.purge("e", "k1")
+        writer.write("other", "k", 1)
+    layered = Layered(local(tmp_path / "a"), mirrors=[local(mirror)])
+    with AgentMemory("tester", adapter=layered) as tended:
+        report = tended.tend()
+        assert [(one.mirror, one.copied, one.erased, one.error) for one in report.mirrors] == [
+            ("mirror 1", 5, 1, None)
+        ]
+        assert objects(mirror) == objects(tmp_path / "a")
+        assert tended.tend().mirrors == (CaughtUp("mirror 1"),)
+    with memory(mirror) as reader:
+        assert reader.verify().ok
+
+
+def test_nothing_is_read_of_what_a_mirror_has(tmp_path: Path) -> None:
+    with memory(tmp_path / "a") as writer:
+        for number in range(20):
+            writer.write("e", f"k{number}", number)
+        copy(writer.adapter, local(tmp_path / "mirror"))
+
+    class Counting(WrappedAdapter):
+        asked: ClassVar[list[str]] = []
+
+        def get(self, key: str) -> bytes | None:
+            self.asked.append(key)
+            return super().get(key)
+
+        def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+            keys = list(keys)
+            self.asked.extend(keys)
+            return super().get_many(keys)
+
+    mirror = Counting(local(tmp_path / "mirror"))
+    layered = Layered(Counting(local(tmp_path / "a")), mirrors=[mirror])
+    with AgentMemory("tester", adapter=layered) as tended:
+        assert tended.tend().mirrors == (CaughtUp("mirror 1"),)
+        assert Counting.asked == []
+
+
+def test_a_mirror_that_fails_is_named_and_in_no_other_ones_way(tmp_path: Path) -> None:
+    with memory(tmp_path / "a") as writer:
+        writer.write("e", "k", 1)
+        writer.write("scratch", "k", 1)
+    (tmp_path / "broken").write_text("no directory")
+    store = Routed(
+        {"routed": Layered(local(tmp_path / "r"), mirrors=[local(tmp_path / "of routed")])},
+        Layered(
+            local(tmp_path / "a"), mirrors=[local(tmp_path / "broken"), local(tmp_path / "good")]
+        ),
+    )
+    with AgentMemory("tester", adapter=store, patience=0.1) as tended:
+        tended.write("routed", "k", 1)
+        mirrors = {one.mirror: one for one in tended.tend(backup=local(tmp_path / "kept")).mirrors}
+        assert mirrors.keys() == {"mirror 1", "mirror 2", "routed: mirror 1"}
+        assert "broken" in str(mirrors["mirror 1"].error)
+        assert (mirrors["mirror 2"].copied, mirrors["mirror 2"].error) == (2, None)
+    for name, of in (("good", "a"), ("of routed", "r")):
+        assert objects(tmp_path / name) == objects(tmp_path / of)
+
+
+# --- turns ----------------------------------------------------------------------------------------
+
+
+def test_a_turn_is_one_ones_and_is_lost_with_its_time(tmp_path: Path) -> None:
+    kept = Backups(local(tmp_path / "kept"))
+    within = timedelta(minutes=15)
+    turns = tmp_path / "kept/default/backups/turns"
+    with memory(tmp_path / "a") as writer:
+        writer.write("e", "a", 1)
+        first = kept.create_in_turn(writer.adapter, None, within, full=False)
+        assert first is not None
+        # By somebody who looked before: there is a newer one by now.
+        assert kept.create_in_turn(writer.adapter, None, within, full=False) is None
+        mortal = Backups(MortalAdapter(local(tmp_path / "kept"), Life(4, after=True)))
+        with pytest.raises(Crash):
+            mortal.create_in_turn(writer.adapter, first, within, full=False)
+        assert [path.parent.name for path in turns.rglob("*.json")] == [first.name]
+        assert kept.create_in_turn(writer.adapter, first, within, full=False) is None
+        for path in turns.rglob("*.json"):
+            os.utime(path, (path.stat().st_mtime - 1000, path.stat().st_mtime - 1000))
+        second = kept.create_in_turn(writer.adapter, first, within, full=False)
+        assert second is not None
+        assert kept.list() == [first, second]
+
+
+def test_a_backup_that_fails_is_tried_again_in_the_next_round(tmp_path: Path) -> None:
+    class Failing(WrappedAdapter):
+        fails = True
+
+        def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+            if self.fails and not prefix.endswith("outcomes/"):
+                raise StorageFullError("it is full")
+            return super().list(prefix, start_after)
+
+    adapter = Failing(local(tmp_path / "a"))
+    with AgentMemory("tester", adapter=adapter) as writer:
+        writer.write("e", "a", 1)
+        with pytest.raises(StorageFullError):
+            writer.tend(backup=local(tmp_path / "kept"))
+        adapter.fails = False
+        assert writer.tend(backup=local(tmp_path / "kept")).backup is not None
+
+
+# --- change logs ----------------------------------------------------------------------------------
+
+
+def test_logs_of_earlier_starts_of_the_machine_go(tmp_path: Path) -> None:
+    with memory(tmp_path / "a") as writer:
+        writer.write("e", "a", 1)
+        for _ in range(2):
+            writer.list()  # the second look makes a log
+        logs = tmp_path / "a/.amfs-changes"
+        now = [path.name for path in logs.iterdir()]
+        assert len(now) == 1
+        (logs / "0b1c7a52-5b0c-4d3e-9f43-5f2a7b1f8a11").write_bytes(b"of an earlier start")
+        (logs / "new-0123").write_bytes(b"left by a process that was killed")
+        os.utime(logs / "new-0123", (1, 1))
+        (logs / "new-4567").write_bytes(b"being made")
+        writer.tend()
+        assert {path.name for path in logs.iterdir()} == {*now, "new-4567"}
+        writer.write("e", "b", 1)
+        assert len(writer.list()) == 2

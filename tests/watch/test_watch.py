@@ -33,6 +33,7 @@ from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import in_forked_child
 from amfs_core.watch import Watch
 from amfs_local import LocalAdapter
+from tests.support.known import known
 from tests.support.s3_store import chain, sealed
 
 SECONDS = 30.0
@@ -189,7 +190,7 @@ def test_a_poll_costs_a_listing_and_what_is_new() -> None:
     writer = AgentMemory("writer", adapter=adapter)
     for number in range(50):
         writer.write("e", f"k{number}", None)
-    reader = AgentMemory("reader", adapter=adapter)
+    reader = known(AgentMemory("reader", adapter=adapter))
     adapter.calls.clear()
     watch = reader.watch(interval=QUICK)
     assert adapter.requests() == {"list": 1}

@@ -15,6 +15,7 @@ Condition = tuple[str, tuple[Any, ...]]
 def condition(filters: Filters) -> Condition:
     """Return the condition on the table `memory`, and its parameters."""
     now = time_text(datetime.now(UTC))
+    # What `MemoryEntry.is_live` says, of columns.
     parts = ["memory.deleted = 0", "(memory.expires_at IS NULL OR memory.expires_at > ?)"]
     given: list[Any] = [now]
     if filters.entity_path is not None:

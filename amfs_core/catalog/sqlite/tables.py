@@ -74,9 +74,9 @@ def row(address: Address, entry: MemoryEntry, size: int, modified: float | None)
         entry.confidence,
         json.dumps(entry.tags) if entry.tags else "[]",
         entry.expires_at and time_text(entry.expires_at),
-        entry.deleted,
+        not entry.has_content,
         size,
         modified,
-        entry.index and not entry.deleted,
-        not entry.index or entry.deleted,  # there is nothing that it is to be found by
+        entry.index and entry.has_content,
+        not entry.index or not entry.has_content,  # there is nothing that it is to be found by
     )

@@ -27,13 +27,14 @@ from amfs_core.upkeep.backup.manifest import Backup, Run
 from amfs_core.upkeep.backup.shelf import Shelf
 from amfs_core.upkeep.listing import (
     ListedForeign,
+    ListedManifest,
     ListedMemory,
     ListedOutcome,
     listed,
     position,
 )
 from amfs_core.upkeep.placing import decoded
-from amfs_core.versions import absence
+from amfs_core.versions import Manifests, absence
 
 LONGEST_CHAIN = 30
 """Backups that build on one another, the full one included."""
@@ -79,6 +80,8 @@ def _attempt(
 ) -> Backup | None:
     as_of, started = datetime.now(UTC), time.monotonic()
     base = chain[-1] if chain else None
+    manifests = Manifests(source, shelf.layout)
+    manifests.for_reading()
     name = shelf.start(as_of, base)
     if name is None:
         return None
@@ -87,6 +90,9 @@ def _attempt(
         if progress:
             making.report_to(progress)
         making.run()
+        # After all else: what was read by then stands on nothing later.
+        manifests.look()
+        manifests.for_reading()
     except OutcomeUnknownError:  # something may land yet: `prune` removes it when it has
         raise
     except (AMFSError, _AnotherSourceError):
@@ -107,6 +113,7 @@ def _attempt(
         size=making.writer.size,
         runs=tuple(making.writer.runs),
         left_out=tuple(making.left_out),
+        manifest=manifests.texts(),
     )
     shelf.finish(backup)
     return backup
@@ -199,8 +206,8 @@ class _Making:
         known = _Known(self._layout, self._lines())
         before = b""
         for one in listed(self._source.list(self._layout.root), with_infos=True):
-            if isinstance(one, ListedForeign):
-                self._tell(1)
+            if isinstance(one, ListedForeign | ListedManifest):
+                self._tell(1)  # the manifest is in the record of the backup
             elif isinstance(one, ListedMemory):
                 yield from self._new_of(one, known.take(position(one.address.prefix)))
                 self._tell(len(one.infos))

@@ -41,7 +41,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def place_of(layout: Layout, object_key: str) -> Place:
     """Return where an object of the namespace stands in the order."""
-    version = None if object_key.startswith(layout.outcomes) else layout.split(object_key)
+    version = layout.split(object_key) if object_key.startswith(layout.entries) else None
     if version is None:
         return b"\xff" + object_key.encode(), 0  # after every memory, as no UTF-8 has this byte
     return position(version[0]), version[1]

@@ -34,7 +34,8 @@ class Backup(msgspec.Struct, frozen=True):
     It has the content of the namespace at the time `as_of`: `memories`, `versions` and `outcomes`
     count it, and `bytes` is its size. `added` is how many objects the backup has itself, `size` its
     own size in bytes. `base` is the backup that it builds on, None for a full one. `left_out` are
-    versions that the namespace had lost, up to 100: nothing after them is in the backup.
+    versions that the namespace had lost, up to 100: nothing after them is in the backup. `manifest`
+    has the bodies of all versions of the namespace's manifest.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Backup(msgspec.Struct, frozen=True):
     size: int
     runs: tuple[Run, ...]
     left_out: tuple[str, ...] = ()
+    manifest: tuple[str, ...] = ()
 
     @property
     def is_full(self) -> bool:
@@ -59,7 +61,7 @@ class Backup(msgspec.Struct, frozen=True):
     def to_dict(self) -> dict[str, Any]:
         """Return its description as plain JSON, without its parts."""
         fields: dict[str, Any] = msgspec.to_builtins(self)
-        del fields["runs"]
+        del fields["runs"], fields["manifest"]
         return fields
 
 
@@ -76,6 +78,8 @@ class Started(msgspec.Struct, frozen=True):
 def encode(backup: Backup) -> bytes:
     """Return the bytes of a manifest, sealed."""
     fields = msgspec.to_builtins(backup)
+    if not backup.manifest:
+        del fields["manifest"]
     return seal.sealed({"format": seal.FORMAT, "kind": "backup", **fields})
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from amfs_core.format import Address, Layout
+from amfs_core.format import Address, Layout, decode_manifest
 from amfs_core.parallel import mapped
 from amfs_core.storage import StoreClient
 from amfs_core.upkeep.backup.archive import objects_of, require_parts
@@ -14,8 +14,9 @@ from amfs_core.upkeep.backup.index import Line, Place, merged
 from amfs_core.upkeep.backup.manifest import Backup
 from amfs_core.upkeep.backup.shelf import Shelf
 from amfs_core.upkeep.listing import ListedMemory, listed, position
+from amfs_core.upkeep.manifests import bring
 from amfs_core.upkeep.placing import decoded, different, place, stays
-from amfs_core.versions import purge
+from amfs_core.versions import Manifests, purge
 
 _THREADS = 16
 _TOGETHER = 1000  # objects that are restored together …
@@ -63,12 +64,25 @@ def restore(
     """Restore the last backup of a chain; without a target, read and check it only."""
     for backup in chain:
         require_parts(shelf, backup)
+    _put_manifest(shelf.layout, chain[-1], target)
     runs = [(backup, run) for backup in chain for run in backup.runs]
     objects = merged(shelf.layout, [objects_of(shelf, one.name, run) for one, run in runs])
     restoring = _Restoring(shelf.layout, target, chain[-1], progress)
     for batch in _batches(objects):
         restoring.put(batch)
     return restoring.end()
+
+
+def _put_manifest(layout: Layout, backup: Backup, target: StoreClient | None) -> None:
+    """Restore the manifest before the first object that may need it, and refuse what it, or that of
+    the target, asks for and this release does not know."""
+    bodies = [body.encode() for body in backup.manifest]
+    if bodies:
+        newest = decode_manifest(bodies[-1], layout, len(bodies))
+        newest.require_known(layout.manifest_key(len(bodies)), writes=target is not None)
+    if target is not None:
+        bring(bodies, target, layout)
+        Manifests(target, layout).for_writing()
 
 
 def _batches(

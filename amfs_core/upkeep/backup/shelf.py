@@ -17,7 +17,7 @@ from datetime import datetime
 import msgspec
 
 from amfs_core.errors import AMFSError, CorruptEntryError, InvalidValueError
-from amfs_core.format import Layout
+from amfs_core.format import ARCHIVE, BACKUP, Layout
 from amfs_core.storage import ObjectInfo, Omissions, StoreClient
 from amfs_core.upkeep.backup import manifest
 from amfs_core.upkeep.backup.manifest import ABANDONED, Backup, Started
@@ -60,12 +60,12 @@ class Shelf:
     def __init__(self, store: StoreClient, namespace: str) -> None:
         self.store = store
         self.layout = Layout(namespace)
-        self._prefix = f"{self.layout.root}backups/"
+        self._prefix = f"{self.layout.root}{BACKUP.folder}/"
         self._omissions = Omissions()
 
     def part_key(self, name: str, part: str) -> str:
         """Return the object key of a part of a backup."""
-        return f"{self.layout.root}archives/{name}/{part}"
+        return f"{self.layout.root}{ARCHIVE.folder}/{name}/{part}"
 
     def inventory(self) -> Inventory:
         """Look at everything. 1 request per 1,000 objects, and 1 for each backup.
@@ -154,6 +154,31 @@ class Shelf:
                 hint="make another",
                 object_key=key,
             )
+
+    def take_turn(self, after: str | None, lost_before: datetime) -> str | None:
+        """Be the one who makes the backup after another (None: the first), and return what to give
+        the turn back with; None when it is somebody else's.
+
+        A turn that was taken before `lost_before` is lost. Turns are objects that are created once,
+        so nobody shares one. Those after an earlier backup are removed: whoever takes a turn looks
+        afterwards which backup is the newest.
+        """
+        prefix = f"{self._prefix}turns/"
+        mine = f"{prefix}{after or '0'}/"
+        taken: list[ObjectInfo] = []
+        for info in list(self.store.list(prefix)):
+            if info.key.startswith(mine):
+                taken.append(info)
+            elif info.key < mine:
+                self.store.delete(info.key)
+        if taken and taken[-1].modified >= lost_before:
+            return None
+        key, token = f"{mine}{len(taken) + 1:06d}.json", secrets.token_hex(8).encode()
+        return key if self.store.settle(key, token) == token else None
+
+    def give_back(self, turn: str) -> None:
+        """Let somebody else have a turn at once."""
+        self.store.delete(turn)
 
     # -- pruning -----------------------------------------------------------------------------
 
