@@ -234,5 +234,5 @@ class Hubs:
 
 def _file_name(engine: Namespace, entity_path: str | None) -> str:
     """Return a name of its own for each store, namespace and path."""
-    place = getattr(engine.adapter, "location", ""), engine.name, entity_path
+    place = engine.versions.store.location, engine.name, entity_path
     return f"{hashlib.sha256(repr(place).encode()).hexdigest()[:32]}.events.sqlite"

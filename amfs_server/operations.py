@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from amfs_core import storage
-from amfs_core.storage import Degraded, lags_of
+from amfs_core.storage import Degraded
 from amfs_server.engines import Engines
 from amfs_server.hub import Hubs
 
@@ -121,7 +121,7 @@ class _Store(Collector):
         yield from totals.values()
         for name, text in _LAGS.items():
             gauge = GaugeMetricFamily(f"amfs_mirror_{name}", text, labels=("mirror",))
-            for lag in lags_of(self._engines.adapter):
+            for lag in self._engines.store.mirror_lags():
                 gauge.add_metric((lag.mirror,), getattr(lag, name))
             yield gauge
         yield from self._fallback(self._engines.metrics())

@@ -46,10 +46,10 @@ Examples:
 @click.option("--full", is_flag=True, help="Build on no other backup.")
 @click.pass_obj
 def create(session: Session, place: str, *, full: bool) -> int:
-    """Make a backup of the namespace in PLACE, while it is written.
+    """Make a backup of the namespace in PLACE, while agents write.
 
     It has what the backups before it do not have. Exit code 1 when the namespace has lost
-    versions: what came after them is not in the backup.
+    versions: later versions of those memories are not in the backup.
     """
     memory = session.memory()
     backups = _kept(session, place, memory.namespace, must_exist=False)
@@ -62,7 +62,7 @@ def create(session: Session, place: str, *, full: bool) -> int:
         new = output.counted(made.added, "new object", "new objects")
         output.line(f"made {made.name}: {new}, {made.size:,} bytes ({kind})")
     for key in made.left_out:
-        click.echo(f"amfs: {output.plain(key)} is lost, and what came after it is left", err=True)
+        click.echo(f"amfs: {output.plain(key)} is lost; later versions are left out", err=True)
     return 1 if made.left_out else 0
 
 
@@ -106,8 +106,8 @@ Examples:
 def restore(session: Session, place: str, name: str | None, *, dry_run: bool) -> None:
     """Restore a backup from PLACE, the newest unless NAME says which, into --store.
 
-    What is absent there is created, byte for byte, and nothing is overwritten. What was erased
-    there since stays erased. After an interruption run it again.
+    Absent objects are created, byte for byte, and nothing is overwritten. What was erased there
+    since stays erased. After an interruption, run it again.
     """
     memory = session.memory()
     backups = _kept(session, place, memory.namespace)
@@ -148,10 +148,10 @@ Examples:
 def prune(
     session: Session, place: str, *, keep: int | None, keep_for: str | None, dry_run: bool
 ) -> None:
-    """Remove old backups from PLACE, and what interrupted attempts left there.
+    """Remove old backups from PLACE, and the remains of interrupted attempts.
 
-    What either option keeps stays, with all that it builds on, and so does the newest.
-    Without both, no backup goes.
+    A backup that either option keeps stays, with all that it builds on, and so does the newest.
+    Without either option, no backup is removed.
     """
     report = _kept(session, place).prune(
         keep=keep,

@@ -31,7 +31,7 @@ Examples:
 )
 @click.pass_obj
 def doctor(session: Session) -> int:
-    """Look at the configuration, the way to the store, and all that AMFS needs of it.
+    """Look at the configuration, the way to the store, and everything that AMFS needs from it.
 
     Each finding is ok, a warning or a problem, with a hint, or skipped. Scratch objects are made
     and removed; nothing else is changed. Exit code 1 when something is a problem.

@@ -34,8 +34,9 @@ TYPE is success, minor_failure, failure or critical_failure.
 def outcome(session: Session, ref: str, type: str | None, entries: tuple[str, ...]) -> int:
     """Record what happened after memories were used, and move their confidence.
 
-    REF names it, once. Each --entry stands for the newest version of that memory; a slash in its
-    key is written %2F. Without TYPE, what was recorded is shown; exit code 1 when nothing was.
+    REF names the outcome, once. Each --entry stands for the newest version of that memory; write a
+    slash in its key as %2F. Without TYPE, the recorded outcome is shown; exit code 1 when there is
+    none.
     """
     if type is None and entries:
         raise InvalidValueError("say how it went: success, minor_failure, failure, …")

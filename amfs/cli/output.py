@@ -1,7 +1,7 @@
 """What is printed: tables and colour for a terminal, lines of text or JSON for programs.
 
-What agents wrote must not drive the terminal of whoever reads it, so control characters are shown
-as their escapes.
+What agents wrote must not control the reader's terminal, so control characters are shown as their
+escapes.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def faint(text: str) -> None:
 
 
 def hint(text: str) -> None:
-    """Tell a person on stderr how to fare better the next time; nothing where there is none."""
+    """Give a person a tip on stderr; print nothing where nobody is watching."""
     if sys.stderr.isatty():
         from rich.text import Text
 

@@ -208,7 +208,7 @@ Examples:
 def diff(session: Session, entity: str, key: str, old: int | None, new: int | None) -> int:
     """Show what changed from version OLD to NEW.
 
-    Without NEW it is the newest version, without OLD the one before NEW. Places are JSON pointers.
+    NEW is the newest version by default, OLD the version before NEW. Places are JSON pointers.
     Exit code 1 when there is no such memory.
     """
     memory = session.memory()

@@ -29,7 +29,7 @@ Examples:
   amfs tend --every 10m --backup s3://my-backups/amfs/ --metrics 9464
 """,
 )
-@click.option("--every", metavar="TIME", help="Again and again, such as every 10m.")
+@click.option("--every", metavar="TIME", help="Repeat, such as every 10m.")
 @click.option("--backup", "place", metavar="PLACE", help="Make backups there, and prune them.")
 @click.option(
     "--backup-every", default="1d", show_default=True, metavar="TIME", help="How often one is due."
@@ -51,8 +51,8 @@ def tend(
     """Look after the namespace: finish outcomes, bring to mirrors what they lack, make backups that
     are due, prune old ones, and bring the index up to date, if there is one.
 
-    A line on standard error says what a round did. Several may run at the same time. With --every a
-    round that fails is told, and the next one tries again.
+    A line on standard error says what a round did. Several processes may tend at the same time.
+    With --every a round that fails is reported, and the next one tries again.
     """
     if place is None and (keep is not None or keep_for is not None):
         raise click.UsageError("--keep and --keep-for need --backup: they are about backups")

@@ -50,8 +50,8 @@ def import_(session: Session, /, source: str, kind: str | None, **options: Any) 
 
     All lines are checked first: one bad line, and nothing is written.
 
-    With --from, import what is new or changed in another system's SOURCE. Exit code 1 when some of
-    it cannot be a memory.
+    With --from, import new and changed records from another system's SOURCE. Exit code 1 when some
+    of them cannot be memories.
     """
     if kind is not None:
         return _import_from(session, kind, source, **options)
@@ -121,7 +121,7 @@ Examples:
 def export(session: Session, entity: str | None, file: str | None) -> None:
     """Print the newest version of every memory under ENTITY, one JSON object per line.
 
-    What it prints, import reads. Histories are not in it: copy moves them.
+    import reads this output. Histories are not included: copy moves them.
     """
     count = 0
     with _output(file) as lines, output.progress("Exporting") as progress:
@@ -168,8 +168,8 @@ Examples:
 def copy(session: Session, src: str, dst: str) -> None:
     """Copy every version and outcome from store SRC to store DST, byte for byte.
 
-    Both are places, as --store takes them. All namespaces are copied unless one
-    is given. What is there already is skipped, so after an interruption run it again. Different
+    Both are places, as --store takes them. All namespaces are copied unless --namespace names one.
+    Objects that are there already are skipped, so run it again after an interruption. Different
     bytes are never overwritten.
     """
     source = session.open_existing(src, "to copy from")

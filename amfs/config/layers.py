@@ -75,10 +75,14 @@ class Layers:
         return repr([(one.adapter, sorted(one.options.items()), of) for one, of in self._all()])
 
     def opened(
-        self, primary: StorageAdapter, open_store: Callable[[NamedStore], StorageAdapter]
+        self,
+        primary: StorageAdapter,
+        open_store: Callable[[NamedStore], StorageAdapter],
+        patience: float,
     ) -> StorageAdapter:
-        """Return one store made of the primary and these. When one cannot be opened, none stays
-        open. Raises `ConfigurationError`."""
+        """Return one store made of the primary and these; a store behind a route counts as down
+        after `patience` seconds. When one cannot be opened, none stays open. Raises
+        `ConfigurationError`."""
         from amfs_core.layers import Layered, Mirror, Routed
 
         with ExitStack() as opened:
@@ -94,7 +98,8 @@ class Layers:
                 fallback = None if self.fallback is None else open_one(self.fallback)
                 made = Layered(primary, cache, mirrors, fallback)
             if self.routes:
-                made = Routed({under: open_one(store) for under, store in self.routes}, made)
+                routes = {under: open_one(store) for under, store in self.routes}
+                made = Routed(routes, made, patience=patience)
             opened.pop_all()
         return made
 

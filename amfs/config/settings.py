@@ -82,6 +82,7 @@ class Config:
             lambda store: file.open_store(
                 store, self._timed(store.adapter, _placed(store.adapter, store.options, file))
             ),
+            self.patience,
         )
 
     def open_index(self) -> Index | None:

@@ -10,7 +10,7 @@ from amfs_core.degraded.reconcile import ReconcileReport
 from amfs_core.degraded.view import ViewLog
 from amfs_core.errors import BackendUnavailableError, DegradedError, OutcomeUnknownError
 from amfs_core.format import Address, Draft, MemoryEntry
-from amfs_core.layers import Conflict, Decision, FallbackStore, Merge, fallbacks_of
+from amfs_core.layers import Conflict, Decision, FallbackStore, Merge
 from amfs_core.storage import Degraded
 from amfs_core.versions import Head, Prepared, VersionLog
 
@@ -27,12 +27,12 @@ class DegradableLog(VersionLog):
         self.stored = stored
         self._keepers: dict[int, Keeper] = {}
         self._view: tuple[int, ViewLog] | None = None
-        for fallback in fallbacks_of(stored.store.adapter, stored.layout.root):
+        for fallback in stored.store.fallback_of(stored.layout.root):
             self._keeper_of(fallback)
 
     def _keeper(self, address: Address) -> Keeper | None:
         """Return what keeps the writes of a memory, once it has looked whether something waits."""
-        fallbacks = fallbacks_of(self.store.adapter, address.object_key(1))
+        fallbacks = self.store.fallback_of(address.object_key(1))
         keeper = self._keeper_of(fallbacks[0]) if fallbacks else None
         if keeper is not None:
             keeper.look()
@@ -247,6 +247,6 @@ def _head(entry: MemoryEntry) -> Head:
 
 def log_of(stored: VersionLog) -> VersionLog:
     """Return the log to work with: `stored` itself where its store has no fallback."""
-    if fallbacks_of(stored.store.adapter, stored.layout.root):
+    if stored.store.fallback_of(stored.layout.root):
         return DegradableLog(stored)
     return stored

@@ -8,7 +8,13 @@ from collections.abc import Iterable, Iterator
 from amfs_core.degraded.keeper import Keeper
 from amfs_core.format import Address, MemoryEntry, as_provisional
 from amfs_core.layers import Operation
-from amfs_core.storage import ObjectInfo, StorageAdapter, StoreClient, WrappedAdapter
+from amfs_core.storage import (
+    Capabilities,
+    ObjectInfo,
+    StorageAdapter,
+    StoreClient,
+    WrappedAdapter,
+)
 from amfs_core.versions import GuardedClient, VersionLog
 
 
@@ -20,8 +26,10 @@ class _View(WrappedAdapter):
         self._keepers = list(keepers)
         self.waiting: dict[str, Operation] = {}  # as the last listing showed it
 
-    def _has(self, name: str) -> bool:
-        return False  # a change log does not tell of what waits
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        # A change log does not tell of what waits.
+        return Capabilities(paged=self.inner.capabilities.paged)
 
     def _operations(self) -> dict[str, Operation]:
         """Return what waits by the key of the version that it would make; of several the last."""
@@ -64,7 +72,7 @@ class ViewLog(VersionLog):
     """The versions of such a view. Thrown away when something of it has landed."""
 
     def __init__(self, stored: VersionLog, keepers: Iterable[Keeper]) -> None:
-        self._view = _View(stored.store.adapter, keepers)
+        self._view = _View(stored.store.inner, keepers)
         client = GuardedClient(
             StoreClient(self._view, stored.store.patience.seconds), stored.layout
         )

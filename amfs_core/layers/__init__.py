@@ -7,7 +7,6 @@ from amfs_core.layers.fallback import (
     Fallback,
     FallbackStore,
     Merge,
-    fallbacks_of,
 )
 from amfs_core.layers.layered import Layered
 from amfs_core.layers.mirror import Mirror
@@ -27,6 +26,5 @@ __all__ = [
     "Operation",
     "Routed",
     "Waiting",
-    "fallbacks_of",
     "new_name",
 ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Protocol, cast
+from typing import Any
 
 import msgspec
 
@@ -89,17 +89,3 @@ class FallbackStore:
         if stamps:
             times.append(_EPOCH + timedelta(microseconds=min(stamps)))
         return Degraded(is_down, min(times, default=None), len(waiting), conflicts, error)
-
-
-class FallbackAdapter(StorageAdapter, Protocol):
-    """A store of which writes may wait in others. The rest has no such method."""
-
-    def fallback_of(self, prefix: str) -> Sequence[FallbackStore]:
-        """Return the fallbacks of what has keys with this prefix. No request."""
-
-
-def fallbacks_of(adapter: StorageAdapter, prefix: str) -> Sequence[FallbackStore]:
-    """Return the fallbacks of what has keys with a prefix; none for a store without any."""
-    if not hasattr(adapter, "fallback_of"):
-        return ()
-    return cast("FallbackAdapter", adapter).fallback_of(prefix)

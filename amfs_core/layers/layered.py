@@ -7,6 +7,8 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import msgspec
+
 from amfs_core.doctor import Check, Diagnosis, checks_of, labelled, ok, problem, warning
 from amfs_core.errors import (
     AMFSError,
@@ -16,20 +18,20 @@ from amfs_core.errors import (
 )
 from amfs_core.layers.backlog import Backlog, Verb
 from amfs_core.layers.failover import Failover, FailoverLog
-from amfs_core.layers.fallback import Fallback, FallbackStore, fallbacks_of
+from amfs_core.layers.fallback import Fallback, FallbackStore
 from amfs_core.layers.mirror import Mirror, MirrorStore, WaitedMirror
 from amfs_core.layers.version_cache import VersionCache
 from amfs_core.layers.waiting import CONFLICTS, WAITING
 from amfs_core.storage import (
     PAGE,
+    Capabilities,
     ChangeLog,
     Lag,
     ObjectInfo,
     StorageAdapter,
     WrappedAdapter,
+    adopted,
     check_adapter,
-    lags_of,
-    origin_of,
 )
 
 
@@ -101,15 +103,14 @@ class Layered(WrappedAdapter):
 
     def _set_timeout(self, primary: StorageAdapter, mirrors: Sequence[StorageAdapter]) -> None:
         """Have the time that a call can take be that of all requests which it may wait for."""
-        self.__dict__.pop("timeout", None)
-        timeouts = [getattr(store, "timeout", None) for store in (primary, *mirrors)]
-        if None not in timeouts:
-            self.timeout = sum(one for one in timeouts if one is not None)
+        timeouts = [adopted(store).timeout for store in (primary, *mirrors)]
+        known = [one for one in timeouts if one is not None]
+        self.timeout = sum(known) if len(known) == len(timeouts) else None
 
     @property
     def origin(self) -> StorageAdapter:
         """The primary store without its cache, and without answers of mirrors."""
-        return origin_of(self.inner)
+        return self.inner.origin
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -248,14 +249,13 @@ class Layered(WrappedAdapter):
 
     # -- what not every store has ------------------------------------------------------------
 
-    def _has(self, name: str) -> bool:
-        if name == "checks" or (name == "mirror_lags" and self.mirrors):
-            return True
-        if name == "fallback_of" and self._fallback is not None:
-            return True
-        return super()._has(name)
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        """The primary's; and it is examined store by store."""
+        return msgspec.structs.replace(self.inner.capabilities, checks=True)
 
-    def _create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+    def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+        """Create together in the primary, and then in the mirrors."""
         try:
             for mirror in self._waited:
                 mirror.require(next(iter(objects), ""))
@@ -263,17 +263,19 @@ class Layered(WrappedAdapter):
             return ()
         if self._fallback is not None and self._fallback.is_down:
             return ()
-        created = super()._create_many(objects)
+        created = self.inner.create_many(objects)
         self._bring_later(Verb.CREATED, created)
         for mirror in self._waited:
             created = mirror.create_many({key: objects[key] for key in created}, self.inner)
         return created
 
-    def _changes(self) -> ChangeLog:
-        log = super()._changes()
-        return log if self._failover is None else FailoverLog(log, self._failover)
+    def changes(self) -> ChangeLog | None:
+        """Return the primary's log, which is followed as long as no mirror has to answer."""
+        log = self.inner.changes()
+        return log if log is None or self._failover is None else FailoverLog(log, self._failover)
 
-    def _mirror_lags(self) -> Sequence[Lag]:
+    def mirror_lags(self) -> Sequence[Lag]:
+        """Return how far each mirror is behind, and the primary's own mirrors."""
         waited = [
             Lag(one.name, differing=one.differing, error=_text(one.error)) for one in self._waited
         ]
@@ -289,13 +291,15 @@ class Layered(WrappedAdapter):
             for one, backlog in self._later
         ]
         lags = sorted((*waited, *later), key=lambda lag: int(lag.mirror.rpartition(" ")[2]))
-        return [*lags, *lags_of(self.inner)]
+        return [*lags, *self.inner.mirror_lags()]
 
-    def _fallback_of(self, prefix: str) -> Sequence[FallbackStore]:
-        inner = fallbacks_of(self.inner, prefix)
+    def fallback_of(self, prefix: str) -> Sequence[FallbackStore]:
+        """Return this store's fallback, and the primary's own."""
+        inner = self.inner.fallback_of(prefix)
         return inner if self._fallback is None else (self._fallback, *inner)
 
-    def _checks(self) -> Iterator[Check]:
+    def checks(self) -> Iterator[Check]:
+        """Yield the checks of every store, and how many objects each mirror lacks."""
         yield from checks_of(self.inner)
         if self._cache is not None:
             yield from labelled("cache", checks_of(self._cache.store))
@@ -363,7 +367,7 @@ def _text(error: AMFSError | None) -> str | None:
 def _require_apart(primary: StorageAdapter, other: StorageAdapter, name: str) -> None:
     """Refuse a store in another one: their objects would be taken for those of the other. Where a
     bucket is takes requests for credentials to find out; that is left to `amfs doctor`."""
-    if any(getattr(store, "paged", True) for store in (primary, other)):
+    if any(adopted(store).capabilities.paged for store in (primary, other)):
         return
     if _is_within(primary, other) or _is_within(other, primary):
         raise ConfigurationError(
@@ -376,7 +380,7 @@ def _require_apart(primary: StorageAdapter, other: StorageAdapter, name: str) ->
 def _is_within(inner: StorageAdapter, outer: StorageAdapter) -> bool:
     """True when all objects of one store are in another one as well, as far as both say where they
     are."""
-    places = [getattr(one, "location", None) for one in (inner, outer)]
+    places = [adopted(one).location for one in (inner, outer)]
     if None in places:
         return False
     within, around = (f"{str(one).rstrip('/')}/" for one in places)

@@ -25,7 +25,6 @@ from amfs_core.storage import (
     StorageAdapter,
     StoreClient,
     check_adapter,
-    lags_of,
 )
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, GuardedClient, VersionLog
 
@@ -34,12 +33,12 @@ if TYPE_CHECKING:
 
 
 class Namespace:
-    """What a process knows of one namespace, and what it reaches it with.
+    """What a process knows about one namespace, and the means to reach it.
 
-    It has the client of the store, the log of versions with its cache, the catalog that lists and
-    searches run on, and the records of outcomes. `AgentMemory` is a handle on it: a thousand agents
-    in one process are a thousand handles on one engine, so what one of them has read costs the
-    others nothing.
+    It has the client of the store, the log of versions with its cache, the catalog for lists and
+    searches, and the records of outcomes. `AgentMemory` is a handle on it: a thousand agents in one
+    process are a thousand handles on one engine, so what one of them has read costs the others
+    nothing.
 
     Safe to share between threads, and usable after a fork. It closes when the last handle on it
     does; an adapter or index that it owns closes with it. The arguments are those of `AgentMemory`.
@@ -91,17 +90,17 @@ class Namespace:
     def after_fork(self) -> None:
         """Take a new lock in a forked child."""
         # Re-entrant, as all locks here: a signal handler that uses the memory may interrupt the
-        # thread that has it.
+        # thread that holds it.
         self._lock = threading.RLock()
 
     @property
     def metrics(self) -> Metrics:
         """Requests by kind, bytes, retries, lost races and cache hits so far, of all handles."""
-        counted = self.stored.store.meter.snapshot()
+        store = self.stored.store
         queries = 0 if self.index is None else self.index.queries()
         return dataclasses.replace(
-            counted,
-            mirrors=lags_of(self.adapter),
+            store.meter.snapshot(),
+            mirrors=tuple(store.mirror_lags()),
             degraded=self.degraded(),
             index_queries=queries,
         )
@@ -118,7 +117,7 @@ class Namespace:
         return self._search is not None or self.cache_dir is not None or self.index is not None
 
     def join(self, handle: Hashable) -> bool:
-        """Count a handle; False, and nothing done, when the last one has closed this engine."""
+        """Count a handle; False, with nothing done, once the last handle has closed this engine."""
         with self._lock:
             if self.is_closed:
                 return False
@@ -126,9 +125,9 @@ class Namespace:
             return True
 
     def leave(self, handle: Hashable) -> None:
-        """Count a handle no more; with the last one the engine closes. Twice is fine.
+        """Stop counting a handle; the engine closes with the last one. Twice is fine.
 
-        A handle that is used after that still works: what it needs is opened again.
+        A handle that is used afterwards still works: what it needs is opened again.
         """
         with self._lock:
             self._handles.discard(handle)

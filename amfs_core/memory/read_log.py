@@ -1,4 +1,4 @@
-"""What a session has read: the versions that an outcome without `entries` is about."""
+"""The versions that a session has read: an outcome without `entries` is about them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from amfs_core import fork
 from amfs_core.format import Address
 
 MAX_MEMORIES = 10_000
-"""Memories that are remembered; of more, those not read for longest are forgotten."""
+"""How many memories are remembered; the ones not read for longest are forgotten first."""
 
 _MOST_WAITING = 1_000
 

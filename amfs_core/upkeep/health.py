@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from amfs_core.catalog import Index, IndexHealth
 from amfs_core.errors import AMFSError
-from amfs_core.storage import Degraded, Lag, lags_of
+from amfs_core.storage import Degraded, Lag
 from amfs_core.versions import VersionLog
 
 
@@ -44,7 +44,7 @@ def check(
         )
         error.__cause__ = problem
     latency = time.monotonic() - started
-    adapter = versions.store.adapter
-    kind = getattr(adapter, "backend_type", "")
+    store = versions.store
+    lags = tuple(store.mirror_lags())
     found = None if index is None else index.health()
-    return Health(error is None, kind, latency, error, lags_of(adapter), degraded(), found)
+    return Health(error is None, store.backend_type, latency, error, lags, degraded(), found)

@@ -1,6 +1,6 @@
 """Append, find, batch, purge: one namespace's log of versions."""
 
-from amfs_core.versions import batch, purge
+from amfs_core.versions import absence, batch, purge
 from amfs_core.versions.cache import NONE_KNOWN, Cache, Head
 from amfs_core.versions.clock import AHEAD, Clock
 from amfs_core.versions.diff import Change, Diff, diff
@@ -24,6 +24,7 @@ __all__ = [
     "Manifests",
     "Prepared",
     "VersionLog",
+    "absence",
     "batch",
     "diff",
     "is_foreign",

@@ -9,7 +9,6 @@ from amfs_core.errors import BackendUnavailableError, OutcomeUnknownError
 from amfs_core.storage import (
     ChangeLog,
     Doorbell,
-    LoggedAdapter,
     ObjectInfo,
     StorageAdapter,
     WrappedAdapter,
@@ -46,12 +45,13 @@ class Beneath(WrappedAdapter):
     def doorbell(self, prefix: str) -> Doorbell | None:
         return self.inner.doorbell(ENTRIES + prefix)
 
-    def _create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+    def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
         moved = {ENTRIES + key: data for key, data in objects.items()}
-        return [_cut(key) for key in super()._create_many(moved)]
+        return [_cut(key) for key in super().create_many(moved)]
 
-    def _changes(self) -> ChangeLog:
-        return _Beneath(cast("LoggedAdapter", self.inner).changes())
+    def changes(self) -> ChangeLog | None:
+        log = self.inner.changes()
+        return None if log is None else _Beneath(log)
 
 
 class _Beneath:

@@ -124,7 +124,7 @@ def free(versions: VersionLog, address: Address, tombstone: Draft) -> int:
     """A purge that deletes the objects, so that their numbers are free again."""
     numbers = list(versions.listed(address))
     for number in numbers:
-        versions.store.adapter.delete(address.object_key(number))
+        versions.store.inner.delete(address.object_key(number))
     versions.cache.after_fork()
     return len(numbers)
 
