@@ -1,4 +1,4 @@
-"""The commands for what was written while the primary store was down: conflicts, reconcile."""
+"""The commands about writes made while the primary store was down: conflicts, reconcile."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ Examples:
 def conflicts(session: Session) -> None:
     """List the writes of an outage that could not be replayed, oldest first.
 
-    `amfs reconcile --append ID` or `--discard ID` decides about one.
+    `amfs reconcile --append ID` or `amfs reconcile --discard ID` resolves a conflict.
     """
-    found = session.memory().conflicts()
+    listed = session.memory().conflicts()
     if session.json:
-        for one in found:
-            output.document(documents.conflict(one))
-    elif found:
-        _table(found)
+        for conflict in listed:
+            output.document(documents.conflict(conflict))
+    elif listed:
+        _table(listed)
     else:
         output.line("no conflicts")
 
@@ -52,17 +52,19 @@ Examples:
   amfs reconcile --discard all
 """,
 )
-@click.option("--append", metavar="ID", multiple=True, help="Write this one all the same; or all.")
-@click.option("--discard", metavar="ID", multiple=True, help="Remove this one for good; or all.")
-@click.option("--dry-run", is_flag=True, help="Only say what waits, and change nothing.")
+@click.option(
+    "--append", metavar="ID", multiple=True, help="Write this conflict, or `all`, anyway."
+)
+@click.option("--discard", metavar="ID", multiple=True, help="Remove this conflict, or `all`.")
+@click.option("--dry-run", is_flag=True, help="Show what waits, but change nothing.")
 @click.pass_obj
 def reconcile(
     session: Session, append: tuple[str, ...], discard: tuple[str, ...], *, dry_run: bool
 ) -> int:
-    """Replay what was written while the primary store was down, and decide about conflicts.
+    """Replay the writes made while the primary store was down, and resolve conflicts.
 
-    Each conflict stays as it is unless --append writes it after the newest version, or --discard
-    removes it. Exit code 1 while something waits or is to be decided.
+    Each conflict stays unless --append writes it after the newest version, or --discard removes it.
+    Exit code 1 while writes wait or conflicts remain.
     """
     memory = session.memory()
     if dry_run:
@@ -83,28 +85,28 @@ def reconcile(
         for entry in report.landed:
             name = output.plain(f"{entry.entity_path}/{entry.key}")
             output.line(f"{name} is version {entry.version} now")
-        for one in report.discarded:
-            output.line(f"{one.id} is discarded")
+        for conflict in report.discarded:
+            output.line(f"discarded {conflict.id}")
         _say(report.waiting, report.conflicts, report.error)
     return 1 if report.waiting or report.conflicts else 0
 
 
 def _decided(
-    append: tuple[str, ...], discard: tuple[str, ...], there: Iterable[Conflict]
+    append: tuple[str, ...], discard: tuple[str, ...], conflicts: Iterable[Conflict]
 ) -> Callable[[Conflict], Decision]:
     from amfs_core.layers import Decision
 
-    known = {one.id for one in there}
+    known = {conflict.id for conflict in conflicts}
     for name in (*append, *discard):
         if name != "all" and name not in known:
             raise InvalidValueError(
                 f"there is no conflict {name!r}", hint="amfs conflicts lists them"
             )
     if both := set(append) & set(discard):
-        raise InvalidValueError(f"{min(both)} is to be appended and discarded: choose one")
+        raise InvalidValueError(f"{min(both)} cannot be both appended and discarded: choose one")
 
     def decide(conflict: Conflict) -> Decision:
-        # One that is named counts more than `all`.
+        # A conflict's own id takes precedence over `all`.
         for name in (conflict.id, "all"):
             if name in append:
                 return Decision.APPEND
@@ -123,15 +125,15 @@ def _say(waiting: int, left: list[Conflict], error: str | None) -> None:
     output.line(f"{writes}, {output.counted(len(left), 'conflict', 'conflicts')}{problem}")
 
 
-def _table(found: list[Conflict]) -> None:
+def _table(listed: list[Conflict]) -> None:
     rows = (
         (
-            one.id,
-            f"{one.entry.entity_path}/{one.entry.key}",
-            one.entry.provenance.agent_id,
-            time_text(one.entry.provenance.written_at),
-            one.reason,
+            conflict.id,
+            f"{conflict.entry.entity_path}/{conflict.entry.key}",
+            conflict.entry.provenance.agent_id,
+            time_text(conflict.entry.provenance.written_at),
+            conflict.reason,
         )
-        for one in found
+        for conflict in listed
     )
     output.table(("conflict", "memory", "agent", "written at", "reason"), rows)
