@@ -99,7 +99,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what takes long to import, and not every program uses, when it is asked for."""
+    """Import a name on first use if its module is slow to import and not every program needs it."""
     if name == "AsyncAgentMemory":
         from amfs.async_memory import AsyncAgentMemory
 
