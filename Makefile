@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types quick coverage pytest test-model fuzz servers network peers bench bench-quick bench-load bench-compare portability torture backup-torture frameworks format clean
+.PHONY: help demo test lint types quick coverage pytest test-model fuzz servers network peers bench bench-quick bench-load bench-compare portability torture backup-torture degraded frameworks format clean
 
 help:
 	@echo "make demo         import real text, race two agents, look around"
@@ -21,6 +21,7 @@ help:
 	@echo "make portability  the conformance kit and a short torture per server; writes docs/servers.md"
 	@echo "make torture      16 processes x 1000 operations per store, faults, kills, crashes"
 	@echo "make backup-torture  50 kills of each kind while backups are made and restored"
+	@echo "make degraded     a server killed 20 times for a minute under 8 writers with a fallback"
 	@echo "make frameworks   the page of each framework, with its extra alone"
 	@echo "make test-model   search by meaning, with a real model (large to install)"
 	@echo "make format       rewrite the sources in the house style"
@@ -78,6 +79,14 @@ torture: $(VENV)/dev servers
 BACKUP_KILLS ?= 50
 backup-torture: $(VENV)/dev servers
 	BACKUP_KILLS=$(BACKUP_KILLS) $(BIN)/python -m pytest tests/upkeep/test_backup_kills.py
+
+# A server that is killed under writers and comes back, and a writer that is killed too.
+DEGRADED_OUTAGES ?= 20
+DEGRADED_WRITERS ?= 8
+DEGRADED_SECONDS ?= 60
+degraded: $(VENV)/dev servers
+	DEGRADED_OUTAGES=$(DEGRADED_OUTAGES) DEGRADED_WRITERS=$(DEGRADED_WRITERS) \
+		DEGRADED_SECONDS=$(DEGRADED_SECONDS) $(BIN)/python -m pytest -s tests/degraded/test_outages.py
 
 # A real embedding model, in an environment of its own: its deep-learning stack is large.
 test-model: $(VENV)-model/done

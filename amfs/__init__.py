@@ -20,6 +20,7 @@ from amfs_core.errors import (
     ConditionalWritesUnsupportedError,
     ConfigurationError,
     CorruptEntryError,
+    DegradedError,
     InvalidKeyError,
     InvalidValueError,
     OutcomeConflictError,
@@ -40,7 +41,7 @@ from amfs_core.versions import Change, Diff
 if TYPE_CHECKING:
     from amfs.async_memory import AsyncAgentMemory
     from amfs.config import open_store
-    from amfs_core.layers import Layered, Mirror, Routed
+    from amfs_core.layers import Decision, Fallback, Layered, Merge, Mirror, Routed
     from amfs_core.upkeep.backup import Backup, Backups
     from amfs_core.watch import Watch
 
@@ -61,14 +62,18 @@ __all__ = [
     "ConditionalWritesUnsupportedError",
     "ConfigurationError",
     "CorruptEntryError",
+    "Decision",
+    "DegradedError",
     "Diff",
     "Evidence",
+    "Fallback",
     "Finding",
     "Health",
     "InvalidKeyError",
     "InvalidValueError",
     "Layered",
     "MemoryEntry",
+    "Merge",
     "Metrics",
     "Mirror",
     "Outcome",
@@ -94,7 +99,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what takes long to import, and not every program uses, when it is asked for."""
+    """Import a name on first use if its module is slow to import and not every program needs it."""
     if name == "AsyncAgentMemory":
         from amfs.async_memory import AsyncAgentMemory
 
@@ -107,7 +112,7 @@ def __getattr__(name: str) -> Any:
         from amfs_core.watch import Watch
 
         return Watch
-    if name in ("Layered", "Mirror", "Routed"):
+    if name in ("Decision", "Fallback", "Layered", "Merge", "Mirror", "Routed"):
         from amfs_core import layers
 
         return getattr(layers, name)

@@ -1,4 +1,4 @@
-"""`AgentMemory` as users make it: what is not given comes from the configuration."""
+"""`AgentMemory` as users create it: arguments that are left out come from the configuration."""
 
 from __future__ import annotations
 
@@ -18,23 +18,35 @@ if TYPE_CHECKING:
 class AgentMemory(memory.AgentMemory):
     """The memory of a namespace, as one agent reads and writes it.
 
-    Memories with the same adapter (or the same configuration), namespace and settings share one
-    engine in a process: connections, caches, the catalog and `metrics`. So one for each agent, or
-    for each request of a server, costs next to nothing.
+    Within a process, memories with the same adapter (or the same configuration), namespace and
+    settings share one engine: connections, caches, the catalog and `metrics`. One memory for each
+    agent, or for each request of a server, therefore costs next to nothing.
 
-    Every argument may be left out: then it comes from the `AMFS_*` variables, then from
-    `amfs.yaml`, then from the defaults (namespace "default", user@host as the agent, the directory
-    `.amfs`). `config` names a configuration file, or is a `Config` made in Python, which is taken
-    as it is. An `adapter` that was given stays open when the memory is closed; one that was opened
-    from the configuration is closed with the last memory that works on it. `embedder` turns texts
-    into vectors, for `semantic_search` (docs/search.md). `cache_dir` is a directory where the
-    catalog that lists and searches run on is kept between processes; without it each process makes
-    its own, in memory. `index` is where lists and searches look instead, for all agents at once,
-    such as `PostgresIndex(dsn)`; it stays open when the memory is closed. `max_value_bytes` is how
-    large a version may be as JSON. `patience` is for how many seconds a call goes on while the
-    store does not answer (docs/design/patience.md).
+    Every argument may be left out. Its value then comes from the `AMFS_*` variables, from
+    `amfs.yaml`, or from the defaults, in this order.
 
-    Sends nothing. Raises `ConfigurationError` for a setting that is missing, misspelt or wrong.
+    Args:
+        agent_id: The agent that signs writes. Default: user@host.
+        adapter: The store; it stays open when the memory is closed. Default: the configured store
+            or the directory `.amfs`, closed together with the last memory that uses it.
+        namespace: The namespace. Default: "default".
+        session_id: Names the session in what is written. Default: a new random name.
+        config: A configuration file, or a `Config` made in Python, which replaces variables and
+            file.
+        embedder: Turns texts into vectors, for `semantic_search` (docs/search.md).
+        cache_dir: A directory that keeps the catalog for lists and searches between processes.
+            Default: each process makes its own catalog in memory.
+        max_value_bytes: The largest size of a version as JSON, in bytes.
+        patience: For how many seconds a call goes on trying while the store does not answer, 0 or
+            more (docs/design/patience.md).
+        index: Where lists and searches look, in place of the catalog, for all agents at once, such
+            as `PostgresIndex(dsn)`; it stays open when the memory is closed.
+
+    Raises:
+        ConfigurationError: A setting is missing, misspelt or invalid.
+
+    Cost:
+        No request.
     """
 
     def __init__(

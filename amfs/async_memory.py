@@ -1,4 +1,4 @@
-"""`AsyncAgentMemory` as users make it: what is not given comes from the configuration."""
+"""`AsyncAgentMemory` as users create it: arguments left out come from the configuration."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class AsyncAgentMemory(memory.AsyncAgentMemory):
-    """The methods of `AgentMemory`, awaitable. Takes the same arguments; an async context manager.
+    """The awaitable twin of `AgentMemory`, with the same arguments; an async context manager.
 
-    A task that is cancelled stops waiting, and the request that was under way runs to its end: a
-    cancelled write is either absent or whole. Give it a `write_id` and ask `find_write`.
+    A cancelled task stops waiting, but its current request runs to the end, so a cancelled write is
+    either absent or complete. To find out which, pass a `write_id` and call `find_write`.
     """
 
     def __init__(

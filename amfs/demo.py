@@ -1,4 +1,4 @@
-"""`make demo`: two agents, one store, and text that nobody here wrote.
+"""`make demo`: two agents, one store, and real text.
 
     python -m amfs.demo                       # a new directory, .amfs-demo
     python -m amfs.demo --store PLACE
@@ -46,7 +46,7 @@ ROUNDS = 12  # writes of each agent to each contested key
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the demo runs: a store as `--store` has it, or None for the configured bucket."""
+    """Where the demo runs: a store in the form of `--store`, or None for the configured bucket."""
 
     store: str | None
     namespace: str
@@ -60,14 +60,14 @@ class Place:
         return AgentMemory(agent, adapter=adapter, namespace=self.namespace)
 
     def shown(self, adapter: StorageAdapter) -> str:
-        """Return what the demo calls the store."""
+        """Return the demo's name for the store."""
         if self.store is None:
             return f"bucket {os.environ['AMFS_S3_BUCKET']}"
         return shown_place(self.store, adapter)
 
     @property
     def options(self) -> str:
-        """What `amfs` needs to be told to look at it. A DSN may have a password: it is left out."""
+        """The options that `amfs` needs for this store. A DSN may have a password: left out."""
         is_database = self.store is not None and read_place(self.store, {})[0] == "postgres"
         shown = "postgresql://…" if is_database else self.store
         store = "" if self.store is None else f" --store {shown}"
@@ -102,7 +102,7 @@ class Screen:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the demo; 1 when it finds something lost or wrong, 2 on an error."""
+    """Run the demo; return 1 when something is lost or wrong, 2 on an error."""
     parser = argparse.ArgumentParser(prog="python -m amfs.demo", description=__doc__.split("\n")[0])
     parser.add_argument("--store", metavar="PLACE", help="where to run")
     try:
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _place(store: str | None) -> Place:
-    # Everywhere but in a directory that is made for it, a namespace of its own keeps it apart.
+    # Unless the demo creates its own directory, a namespace of its own keeps its memories separate.
     own = f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
     if store is not None:
         return Place(store, own)
@@ -127,7 +127,7 @@ def _place(store: str | None) -> Place:
 
 
 def run(place: Place, screen: Screen) -> int:
-    """Do all steps; 1 when something was lost or is wrong."""
+    """Run all steps; return 1 when something is lost or wrong."""
     adapter = place.open()
     store = escape(place.shown(adapter))
     screen.console.print(f"[bold]AMFS demo[/]: {store}, namespace {place.namespace}\n")
@@ -167,7 +167,7 @@ def _import(screen: Screen, ada: AgentMemory, grace: AgentMemory) -> None:
 
 
 class _Start:
-    """What makes the agents' processes begin at the same moment."""
+    """Lets the agents' processes start at the same moment."""
 
     barrier: Barrier | None = None
 
@@ -184,7 +184,7 @@ def write_notes(place: Place, agent: str) -> tuple[dict[str, int], int]:
     acknowledged = dict.fromkeys(CONTESTED, 0)
     adapter = place.open()
     with place.memory(agent, adapter) as memory:
-        memory.health()  # connected by now, or the race would be won by who connects first
+        memory.health()  # connect first, or the process that connects faster would win the race
         if _Start.barrier:
             _Start.barrier.wait(timeout=60)
         for number in range(ROUNDS):
@@ -199,7 +199,7 @@ def write_notes(place: Place, agent: str) -> tuple[dict[str, int], int]:
 
 
 def _contend(screen: Screen, place: Place, memory: AgentMemory) -> bool:
-    screen.step("Both, each in a process of its own, write the same keys at the same time")
+    screen.step("Both agents, in separate processes, write the same keys at the same time")
     spawn = multiprocessing.get_context("spawn")
     barrier = spawn.Barrier(len(AGENTS))
     with ProcessPoolExecutor(len(AGENTS), spawn, _Start.set, (barrier,)) as processes:
@@ -213,26 +213,26 @@ def _contend(screen: Screen, place: Place, memory: AgentMemory) -> bool:
         rows.append((f"{NOTES}/{name}", *map(str, shown)))
     screen.table(("memory", *(f"by {agent}" for agent in AGENTS), "versions", "lost"), rows)
     collisions = sum(lost for _, lost in done)
-    screen.line(f"{collisions} times one came second for a version, and wrote the next one instead")
+    screen.line(f"{collisions} times an agent lost the race for a version, and wrote the next one")
     return kept
 
 
 def _read_back(screen: Screen, memory: AgentMemory) -> bool:
-    screen.step("Read back: what either wrote, the other has")
-    found = {entry.key: entry.value for entry in memory.list(REFERENCE)}
-    same = [found.get(name) == text for name, text in topics.items()].count(True)
-    screen.line(f"{same} of {len(topics)} topics are the same text, to the character")
-    return same == len(found) == len(topics)
+    screen.step("Read back: each agent sees what the other wrote")
+    values = {entry.key: entry.value for entry in memory.list(REFERENCE)}
+    same = [values.get(name) == text for name, text in topics.items()].count(True)
+    screen.line(f"{same} of {len(topics)} topics are identical to the original text")
+    return same == len(values) == len(topics)
 
 
 def _look_back(screen: Screen, memory: AgentMemory) -> None:
     name = CONTESTED[0]
     history = memory.history(NOTES, name)
-    screen.step(f"The history of {NOTES}/{name}, its first and last versions")
+    screen.step(f"The first and last versions in the history of {NOTES}/{name}")
     screen.table(("version", "written", "agent", "value"), map(_row, [*history[:3], *history[-2:]]))
-    found = memory.diff(NOTES, name, 1, len(history))
-    screen.step(f"The difference of v1 and v{len(history)}")
-    for change in found.changes:
+    difference = memory.diff(NOTES, name, 1, len(history))
+    screen.step(f"The difference between v1 and v{len(history)}")
+    for change in difference.changes:
         shown = f"{change.path}: {compact(change.old)} → {compact(change.new)}"
         screen.line(shown if len(shown) <= 96 else shown[:95] + "…")
 
@@ -265,7 +265,7 @@ def _show_objects(screen: Screen, place: Place, adapter: StorageAdapter) -> None
 
 
 def _program() -> str:
-    """Return how to call `amfs` from here, the environment activated or not."""
+    """Return how to call `amfs` from here, whether or not the environment is activated."""
     beside = Path(sys.executable).with_name("amfs")
     if shutil.which("amfs") or not beside.exists():
         return "amfs"
@@ -285,9 +285,7 @@ def _say_next(screen: Screen, place: Place) -> None:
         f"export {REFERENCE} -o reference.jsonl",
     ):
         screen.line(f"  {command} {arguments}")
-    screen.line(
-        "The same program on a bucket of AWS, R2, MinIO or any S3-compatible service:", "bold"
-    )
+    screen.line("The same demo on a bucket of AWS, R2, MinIO or any S3-compatible service:", "bold")
     screen.line("  export AMFS_S3_BUCKET=my-bucket AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…")
     screen.line("  export AMFS_S3_ENDPOINT=http://localhost:9000    # leave it out for AWS")
     screen.line("  make demo")

@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from amfs_core.format import time_text
+
 if TYPE_CHECKING:
     from amfs_core.catalog import SearchHit
+    from amfs_core.degraded import ReconcileReport
     from amfs_core.doctor import Diagnosis
     from amfs_core.errors import AMFSError
     from amfs_core.format import MemoryEntry, Outcome
+    from amfs_core.layers import Conflict
+    from amfs_core.storage import Degraded
     from amfs_core.upkeep import Health, Stats, VerifyReport
     from amfs_core.upkeep.backup import Backup, PruneReport, RestoreReport
     from amfs_core.upkeep.tend import TendReport
@@ -26,13 +31,14 @@ Document = dict[str, Any]
 
 
 def entry(of: MemoryEntry) -> Document:
-    """Return a version as it is stored."""
-    return of.to_dict()
+    """Return a version as it is stored; `provisional` where it is not in the primary store yet."""
+    fields = of.to_dict()
+    return {**fields, "provisional": True} if of.provisional else fields
 
 
 def hit(of: SearchHit) -> Document:
     """Return the version that was found, and its `score`."""
-    return {**of.entry.to_dict(), "score": of.score}
+    return {**entry(of.entry), "score": of.score}
 
 
 def outcome(of: Outcome) -> Document:
@@ -103,7 +109,8 @@ def tended(of: TendReport) -> Document:
 
 def health(of: Health) -> Document:
     """Return whether the store answers, and how quickly (`latency`, in seconds); how far its
-    mirrors are behind; and the same of the index, if there is one."""
+    mirrors are behind, and what waits in its fallback (null without one); and the same of the
+    index, if there is one."""
     index = of.index
     return {
         "ok": of.ok,
@@ -111,6 +118,7 @@ def health(of: Health) -> Document:
         "latency": of.latency,
         "error": None if of.error is None else str(of.error),
         "mirrors": [msgspec.structs.asdict(lag) for lag in of.mirrors],
+        "degraded": None if of.degraded is None else degraded(of.degraded),
         "index": None
         if index is None
         else {
@@ -119,6 +127,29 @@ def health(of: Health) -> Document:
             "latency": index.latency,
             "error": None if index.error is None else str(index.error),
         },
+    }
+
+
+def degraded(of: Degraded) -> Document:
+    """Return what waits in a fallback, and since when the primary is down."""
+    since = None if of.since is None else time_text(of.since)
+    return {**msgspec.structs.asdict(of), "since": since}
+
+
+def conflict(of: Conflict) -> Document:
+    """Return a write that could not be replayed: its `id`, `reason`, the `newest` version then, and
+    the version as it was kept."""
+    return {"id": of.id, "reason": of.reason, "newest": of.newest, "entry": entry(of.entry)}
+
+
+def reconciled(of: ReconcileReport) -> Document:
+    """Return what a replay did, and what is left."""
+    return {
+        "landed": [entry(one) for one in of.landed],
+        "discarded": [conflict(one) for one in of.discarded],
+        "conflicts": [conflict(one) for one in of.conflicts],
+        "waiting": of.waiting,
+        "error": of.error,
     }
 
 

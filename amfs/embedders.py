@@ -1,6 +1,6 @@
-"""Ready embedders: a local model by sentence-transformers, and any OpenAI-compatible endpoint.
+"""Ready-made embedders: a local model by sentence-transformers, and OpenAI-compatible endpoints.
 
-Any callable from a list of texts to a list of vectors will do as well; see docs/search.md.
+Any callable from a list of texts to a list of vectors works as well; see docs/search.md.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ _TRANSIENT = frozenset({408, 409, 429, 500, 502, 503, 504})
 class SentenceTransformerEmbedder:
     """A model that runs in this process: `SentenceTransformerEmbedder("all-MiniLM-L6-v2")`.
 
-    `model` is a name or a directory that sentence-transformers loads, or a `SentenceTransformer`.
-    `device` is such as "cpu" or "cuda", by default what it finds. Needs the extra
+    `model` is a name or a directory for sentence-transformers to load, or a `SentenceTransformer`.
+    `name` is what the vectors are stored under, by default the name of the model. `device` is a
+    device such as "cpu" or "cuda"; sentence-transformers chooses the default. Needs the extra
     `sentence-transformers`.
     """
 
@@ -43,10 +44,19 @@ class SentenceTransformerEmbedder:
 class OpenAIEmbedder:
     """A model behind an OpenAI-compatible endpoint (`POST <base_url>/embeddings`).
 
-    `base_url` is that of OpenAI by default, or `OPENAI_BASE_URL`; `api_key` is `OPENAI_API_KEY` by
-    default and may be missing where a server asks for none. `dimensions` asks for shorter vectors
-    where the model can. One request per call, up to 256 texts in it; requests that fail in passing
-    are tried again for up to `patience` seconds. Needs the extra `openai`.
+    Args:
+        model: The name of the model.
+        base_url: The endpoint. Default: `OPENAI_BASE_URL`, or else OpenAI's.
+        api_key: The key, if the server requires one. Default: `OPENAI_API_KEY`.
+        dimensions: The length of the vectors, for models that can shorten them.
+        timeout: Seconds to wait for one answer.
+        patience: For how many seconds to repeat a request that fails temporarily.
+
+    Raises:
+        ConfigurationError: The extra `openai` is not installed.
+
+    Cost:
+        One request for each call, with up to 256 texts.
     """
 
     def __init__(
@@ -77,8 +87,8 @@ class OpenAIEmbedder:
     def __call__(self, texts: list[str]) -> list[list[float]]:
         """Return the vectors of texts.
 
-        Raises `PermissionDeniedError`, `ConfigurationError` or, when patience ends,
-        `BackendUnavailableError`. None of them has the key or the texts in it.
+        Raises `PermissionDeniedError`, `ConfigurationError` or, when the patience ends,
+        `BackendUnavailableError`. The errors never contain the key or the texts.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(BackendUnavailableError),
@@ -86,9 +96,9 @@ class OpenAIEmbedder:
             stop=tenacity.stop_after_delay(self._patience),
             reraise=True,
         )
-        # Some servers refuse an empty text; a space means as little.
-        found: list[list[float]] = retrying(self._request, [text or " " for text in texts])
-        return found
+        # Some servers refuse an empty text; a space carries no more meaning.
+        vectors: list[list[float]] = retrying(self._request, [text or " " for text in texts])
+        return vectors
 
     def _request(self, texts: list[str]) -> list[list[float]]:
         import httpx
@@ -112,8 +122,8 @@ class OpenAIEmbedder:
                 hint=f"check base_url and the model {self.name!r}",
             )
         try:
-            data = sorted(answer.json()["data"], key=lambda one: one["index"])
-            return [one["embedding"] for one in data]
+            data = sorted(answer.json()["data"], key=lambda item: item["index"])
+            return [item["embedding"] for item in data]
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(f"{where} does not speak the embeddings API") from error
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Engines:
-    """The engines of this process, for as long as anybody works on them."""
+    """The engines of this process; each lives as long as a memory uses it."""
 
     def __init__(self) -> None:
         self.known: WeakValueDictionary[Hashable, Namespace] = WeakValueDictionary()
@@ -26,7 +26,7 @@ class _Engines:
         fork.register(self)
 
     def after_fork(self) -> None:
-        """Take a new lock in a forked child."""
+        """Create a new lock in a forked child."""
         self.lock = threading.RLock()  # re-entrant: a signal handler may make a memory
 
 
@@ -44,12 +44,11 @@ def join(
     index: Index | None,
     max_value_bytes: int,
 ) -> Namespace:
-    """Return the engine that a memory works on, which counts it from now on.
+    """Return the engine for a memory, and register the memory as one of its users.
 
-    Two memories share one when they were given the same adapter, or one is opened for them from the
-    same configuration, and all settings of the engine are equal. Without an adapter the engine owns
-    the one that it opens; so it is with the index. Raises `ConfigurationError` when that cannot be
-    opened.
+    Two memories share an engine when all settings are equal and they have the same adapter, or
+    adapters opened from the same configuration. The engine owns, and later closes, an adapter or
+    index that it opens itself. Raises `ConfigurationError` when one cannot be opened.
     """
     key: Hashable = (
         _configured(settings) if adapter is None else id(adapter),
@@ -88,7 +87,7 @@ def join(
                 opened.close()
             raise
         made.join(memory)
-        # The engine keeps the objects alive that the key has the ids of.
+        # The engine keeps the objects alive whose ids are in the key.
         _engines.known[key] = made
         return made
 
@@ -98,8 +97,8 @@ def _configured_index(settings: Config) -> Hashable:
 
 
 def _configured(settings: Config) -> Hashable:
-    """Return what tells one configured store from another: the settings, the working directory, and
-    all variables, because a store's library may read any of them."""
+    """Return the identity of a configured store: its settings, the working directory, and all
+    variables, because a store's library may read any of them."""
     try:
         here = os.getcwd()
     except FileNotFoundError:  # it was removed

@@ -1,4 +1,4 @@
-"""A picture of what is stored: its growth, who wrote it, of what type, and how certain it is.
+"""A picture of the memories: growth over time, agents, types and confidence.
 
 Needs the extra `plot`. The same memories give the same bytes, and text in an SVG stays text.
 """
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 FORMATS = ("svg", "png", "pdf")
 MOST_BARS = 12
-"""Agents that have a bar of their own; the others share one."""
+"""The number of agents with a bar of their own; the others share one."""
 
-# Okabe and Ito's colours, which people who confuse colours can tell apart.
+# The palette of Okabe and Ito, which colour-blind people can tell apart.
 _BLUE, _ORANGE, _GREEN, _PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 _GREY = "#5f5f5f"
-_LONGEST = 26  # cells of a name
+_LONGEST = 26  # cells for a name
 _FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans", "Noto Emoji")
 _STYLE = {
     "font.size": 10,
@@ -42,8 +42,8 @@ _STYLE = {
     "axes.axisbelow": True,
     "grid.color": "#e3e3e3",
     "grid.linewidth": 0.8,
-    "svg.fonttype": "none",  # text as text: to be searched, read aloud and copied
-    "svg.hashsalt": "amfs",  # else the ids differ in every run
+    "svg.fonttype": "none",  # keep text as text, so that it can be searched, read aloud and copied
+    "svg.hashsalt": "amfs",  # without it, the ids differ in every run
     "pdf.fonttype": 42,
     "text.parse_math": False,  # an agent may be called $x$
     "timezone": "UTC",
@@ -52,8 +52,8 @@ _STYLE = {
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What is drawn. `memories` and `versions` are the times at which the store got the first
-    version of each memory, and each version; the rest is about the newest live versions."""
+    """The data to draw. `memories` has the time at which the store received the first version of
+    each memory, `versions` that of every version; the rest is about the newest live versions."""
 
     title: str
     memories: Sequence[datetime]
@@ -64,14 +64,14 @@ class Picture:
 
 
 def picture(memory: AgentMemory, entity_path: str | None = None) -> Picture:
-    """Collect what is to be drawn: a `list`, and 1 request per 1,000 objects."""
+    """Collect the data to draw. Costs a `list`, and 1 request per 1,000 objects."""
     first: dict[object, datetime] = {}
     times = []
     versions = memory.engine.versions
-    for one in stored(versions.store, versions.layout, entity_path):
-        if isinstance(one, Stored):
-            times.append(one.modified)
-            first[one.address] = min(one.modified, first.get(one.address, one.modified))
+    for item in stored(versions.store, versions.layout, entity_path):
+        if isinstance(item, Stored):
+            times.append(item.modified)
+            first[item.address] = min(item.modified, first.get(item.address, item.modified))
     entries = memory.list(entity_path)
     types = Counter(entry.memory_type for entry in entries)
     return Picture(
@@ -85,7 +85,7 @@ def picture(memory: AgentMemory, entity_path: str | None = None) -> Picture:
 
 
 def require() -> None:
-    """Raise `ConfigurationError` unless pictures can be drawn here."""
+    """Raise `ConfigurationError` if pictures cannot be drawn here."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
@@ -94,7 +94,7 @@ def require() -> None:
         ) from error
 
 
-def draw(found: Picture, kind: str) -> bytes:
+def draw(picture: Picture, kind: str) -> bytes:
     """Return the picture as a file of this kind, one of `FORMATS`."""
     require()
     import warnings
@@ -104,47 +104,47 @@ def draw(found: Picture, kind: str) -> bytes:
     from matplotlib.font_manager import fontManager
 
     installed = set(fontManager.get_font_names())
-    fonts = [one for one in _FONTS if one in installed]
+    fonts = [font for font in _FONTS if font in installed]
     style: dict[Any, Any] = {**_STYLE, "font.family": [*fonts, "sans-serif"]}
     metadata: dict[str, Any] = {
-        "svg": {"Date": None, "Title": _heading(found)},
-        "pdf": {"CreationDate": None, "Title": _heading(found)},
+        "svg": {"Date": None, "Title": _heading(picture)},
+        "pdf": {"CreationDate": None, "Title": _heading(picture)},
     }.get(kind, {})
     data = io.BytesIO()
     with matplotlib.rc_context(style), warnings.catch_warnings():
-        # A script that no font here has is drawn as boxes; in an SVG the viewer has the fonts.
+        # Scripts without a font here are drawn as boxes; for an SVG, the viewer brings the fonts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(12, 8), dpi=120, layout="constrained")
-        _fill(figure, found)
+        _fill(figure, picture)
         figure.savefig(data, format=kind, metadata=metadata)
     return data.getvalue()
 
 
-def _fill(figure: Figure, found: Picture) -> None:
+def _fill(figure: Figure, picture: Picture) -> None:
     figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)  # type: ignore[union-attr, call-arg]
-    figure.suptitle(_heading(found), fontsize=14)
+    figure.suptitle(_heading(picture), fontsize=14)
     (growth, agents), (confidence, types) = figure.subplots(2, 2)
-    _growth(growth, found)
-    _bars(agents, "Memories by agent", found.agents, _ORANGE)
-    _confidence(confidence, found.confidences)
-    _bars(types, "Memories by type", found.types, _GREEN)
+    _growth(growth, picture)
+    _bars(agents, "Memories by agent", picture.agents, _ORANGE)
+    _confidence(confidence, picture.confidences)
+    _bars(types, "Memories by type", picture.types, _GREEN)
 
 
-def _heading(found: Picture) -> str:
-    live = len(found.confidences)
-    return f"{_shown(found.title, 60)} · {_count(live, 'live memory', 'live memories')}"
+def _heading(picture: Picture) -> str:
+    live = len(picture.confidences)
+    return f"{_shown(picture.title, 60)} · {_count(live, 'live memory', 'live memories')}"
 
 
-def _growth(axes: Axes, found: Picture) -> None:
-    """Draw how many memories and versions there were at each time."""
+def _growth(axes: Axes, picture: Picture) -> None:
+    """Draw the number of memories and versions over time."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     axes.set_title("Growth")
-    begin, end = found.versions[0], found.versions[-1]
+    begin, end = picture.versions[0], picture.versions[-1]
     spare = max((end - begin) * 0.02, timedelta(minutes=5))
     for times, nouns, colour, line in (
-        (found.versions, ("version", "versions"), _BLUE, "-"),
-        (found.memories, ("memory", "memories"), _PURPLE, "--"),
+        (picture.versions, ("version", "versions"), _BLUE, "-"),
+        (picture.memories, ("memory", "memories"), _PURPLE, "--"),
     ):
         moments = [begin - spare, *times, end + spare]
         counts = [0, *range(1, len(times) + 1), len(times)]
@@ -163,14 +163,14 @@ def _growth(axes: Axes, found: Picture) -> None:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     axes.set_xlabel("time in the store (UTC)")
     axes.set_ylabel("number so far")
-    _whole_numbers(axes, "y", len(found.versions))
+    _whole_numbers(axes, "y", len(picture.versions))
     axes.legend(loc="upper left", frameon=False)
     axes.grid(True)
 
 
 def _bars(axes: Axes, title: str, counts: Mapping[str, int], colour: str) -> None:
-    """Draw a bar for each name, the largest on top, and one for all that are too many."""
-    ranked = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    """Draw a bar for each name, the largest on top, and one bar for the rest beyond `MOST_BARS`."""
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     labels = _labels([name for name, _ in ranked[:MOST_BARS]])
     shown = [(label, count) for label, (_, count) in zip(labels, ranked, strict=False)]
     if others := ranked[MOST_BARS:]:
@@ -190,11 +190,12 @@ def _bars(axes: Axes, title: str, counts: Mapping[str, int], colour: str) -> Non
 
 
 def _confidence(axes: Axes, confidences: Sequence[float]) -> None:
-    """Draw how many memories have which confidence, in ten steps; 1 counts in the last."""
+    """Draw the number of memories by confidence, in ten steps; 1 counts in the last step."""
     counts = steps(confidences)
     places = [step / 10 for step in range(10)]
     bars = axes.bar(places, counts, 0.1, align="edge", color=_BLUE, edgecolor="white")
-    axes.bar_label(bars, [f"{one:,}" if one else "" for one in counts], padding=3, color="#333333")
+    labels = [f"{count:,}" if count else "" for count in counts]
+    axes.bar_label(bars, labels, padding=3, color="#333333")
     axes.set_title("Confidence")
     axes.set_xlim(0, 1)
     axes.set_xticks([tenth / 10 for tenth in range(11)])
@@ -205,14 +206,14 @@ def _confidence(axes: Axes, confidences: Sequence[float]) -> None:
 
 
 def steps(confidences: Iterable[float]) -> list[int]:
-    """Return how many are in each tenth, from its beginning on; 1 is in the last."""
-    # Rounded first: 0.7 is less than 7 tenths in binary.
-    counts = Counter(min(int(round(one * 10, 6)), 9) for one in confidences)
+    """Return the number of confidences in each tenth, lower bound included; 1 is in the last."""
+    # Round first: in binary, 0.7 is less than 7 tenths.
+    counts = Counter(min(int(round(confidence * 10, 6)), 9) for confidence in confidences)
     return [counts[step] for step in range(10)]
 
 
 def _whole_numbers(axes: Axes, side: str, most: int) -> None:
-    """Have an axis count things: from 0, with room for a label, and no halves."""
+    """Make an axis count in whole numbers from 0, with room for a label."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     axis = axes.xaxis if side == "x" else axes.yaxis
@@ -227,7 +228,7 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _labels(names: Sequence[str]) -> list[str]:
-    """Return names short enough for an axis, and different where the names are."""
+    """Return names shortened for an axis; different names stay different."""
     short = {name: _shown(name, _LONGEST) for name in names}
     for label, count in Counter(short.values()).items():
         if count > 1:
@@ -239,17 +240,19 @@ def _labels(names: Sequence[str]) -> list[str]:
 
 
 def _common(first: str, last: str) -> int:
-    """Return how many characters the first and the last of sorted texts begin with alike."""
+    """Return the length of the common prefix of the first and last of sorted texts."""
     pairs = zip(first, last, strict=False)
     return next((at for at, (one, other) in enumerate(pairs) if one != other), len(first))
 
 
 def _printable(name: str) -> str:
-    return "".join(one if one.isprintable() else _escaped(one) for one in name)
+    return "".join(
+        character if character.isprintable() else _escaped(character) for character in name
+    )
 
 
 def _shown(name: str, most: int) -> str:
-    """Return a name of at most `most` cells, cut in the middle: names differ at both ends."""
+    """Return a name of at most `most` cells, cut in the middle: both ends tell names apart."""
     text = _printable(name)
     if _cells(text) <= most:
         return text
@@ -266,4 +269,4 @@ def _fitting(text: str, most: int) -> str:
 
 
 def _cells(text: Iterable[str]) -> int:
-    return sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

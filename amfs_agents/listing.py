@@ -9,10 +9,10 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from amfs_core.changes import Followed, Source
+from amfs_core.changes import Followed, Listing, Source
 from amfs_core.format import Address, Layout
 from amfs_core.memory import AgentMemory
-from amfs_core.versions import reached
+from amfs_core.versions import is_foreign, reached
 
 _MOST_PATHS = 128
 
@@ -78,19 +78,22 @@ class Names:
 def newest_versions(memory: AgentMemory, entity_path: str) -> dict[Address, int]:
     """Return the memories under an entity path, those of deeper paths too, by a listing of all.
     1 request per 1,000 objects; no contents are read."""
-    engine = memory.engine
-    layout = engine.layout
-    numbers: dict[str, list[int]] = {}
-    for info in engine.versions.store.list(layout.entity_prefix(entity_path)):
-        place = layout.split(info.key)
-        if place is not None:
-            numbers.setdefault(place[0], []).append(place[1])
-    newest = {}
-    for prefix, versions in numbers.items():
-        address = _address(layout, prefix)
-        if address is not None and address.is_under(entity_path) and (last := reached(versions)):
-            newest[address] = last
-    return newest
+    versions = memory.engine.versions
+    listing = Listing(versions.store, versions.layout, entity_path)
+    newest: dict[str, int] = {}
+    for page in listing.pages():
+        for prefix, (version, *_) in page.items():
+            newest[prefix] = max(version, newest.get(prefix, 0))
+    found = {}
+    for prefix, version in newest.items():
+        address = _address(versions.layout, prefix)
+        if address is None:
+            continue
+        if is_foreign(version, listing.counts.get(prefix, 1)):
+            version = reached(versions.listed(address))  # noqa: PLW2901 - another tool's number
+        if version:
+            found[address] = version
+    return found
 
 
 @lru_cache(maxsize=16_384)  # who looks at a thread once does so again, with one checkpoint more

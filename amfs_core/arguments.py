@@ -27,8 +27,7 @@ def text(given: object, what: str) -> str:
 
 
 def segment(given: object, what: str) -> str:
-    """Return the one segment of an entity path that stands for a text, in which a slash does not
-    part anything."""
+    """Return a text as one segment of an entity path: its slashes separate nothing."""
     return text(given, what).replace("%", "%25").replace("/", "%2F")
 
 
@@ -38,8 +37,8 @@ def unsegment(segment: str) -> str:
 
 
 def query(given: object, what: str) -> str:
-    """Return any text. What UTF-8 cannot carry (lone surrogates) stands in no memory: it becomes
-    question marks, which are not words."""
+    """Return any text. Characters that UTF-8 cannot carry (lone surrogates) are in no memory: they
+    become question marks, which are not words."""
     if type(given) is not str:
         raise InvalidValueError(f"{what} must be text, not {type(given).__name__}")
     return given.encode(errors="replace").decode()
@@ -107,7 +106,7 @@ def function(given: object, what: str) -> None:
 
 
 def flag(given: object, what: str) -> bool:
-    """Return True or False, and nothing that merely counts as one."""
+    """Return True or False; values that merely count as one of them are refused."""
     if type(given) is not bool:
         raise InvalidValueError(f"{what} must be True or False, not {values.shown(given)}")
     return given

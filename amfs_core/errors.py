@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal, Self
 
 Written = Literal["nothing", "unknown", "some"]
-"""What a call that failed has written: nothing, nobody knows, or a part of it."""
+"""What a failed call has written: nothing, unknown, or a part of it."""
 
 Origin = Literal["store", "layer", "process"]
 """Whose failure an error was."""
@@ -18,11 +18,12 @@ Origin = Literal["store", "layer", "process"]
 class AMFSError(Exception):
     """Base of every error here; catch it to catch them all.
 
-    `problem` says what is wrong, `hint` what to do about it, and the error's text is both. `code`
-    names the kind of error for programs and never changes; `written` says what the call that failed
-    has written. `retry_after` is how many seconds the store asked to be left alone, when it did.
+    `problem` says what is wrong, `hint` what to do about it, and the error's text has both. `code`
+    names the kind of error for programs and never changes; `written` says what the failed call has
+    written. `retry_after` is for how many seconds the store asked not to be called, if it did.
     `origin` says whose failure it was: the store's, that of another store behind it ("layer"), or
-    this process's own, which says nothing of any store. Attributes that do not apply are None.
+    this process's own, which says nothing about any store. Attributes that do not apply are
+    None.
     """
 
     code: ClassVar[str] = "error"
@@ -120,7 +121,7 @@ class OutcomeUnknownError(AMFSError):
 class WriteOutcomeUnknownError(OutcomeUnknownError):
     """A write ran out of patience while its outcome was unknown: it may have landed, or still land.
 
-    `write_id` and `version` say what to ask for: `AgentMemory.find_write` tells whether it landed.
+    `AgentMemory.find_write` takes `write_id` and `version`, and says whether it landed.
     """
 
     code = "write_outcome_unknown"
@@ -281,15 +282,23 @@ class BackendUnavailableError(AMFSError):
 class CircuitOpenError(BackendUnavailableError):
     """The storage has been down for a while, so this request was not even sent.
 
-    It carries the last failure as its cause. `retry_after` is in how many seconds a request will
-    be sent again, to find out.
+    It has the last failure as its cause. After `retry_after` seconds a request will be sent again,
+    to find out.
     """
 
     code = "circuit_open"
 
 
+class DegradedError(BackendUnavailableError):
+    """Something that cannot be done while writes wait in a fallback store: the primary is down, or
+    they have not been replayed yet, or a conflict among them is to be decided. Nothing was done.
+    """
+
+    code = "degraded"
+
+
 class StorageFullError(AMFSError):
-    """The storage has no space left, or none that is this user's. Nothing was written."""
+    """The storage has no space left, or none for this user. Nothing was written."""
 
     code = "storage_full"
 

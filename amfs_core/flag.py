@@ -6,11 +6,11 @@ from queue import Empty, SimpleQueue
 
 
 class Flag:
-    """What `threading.Event` is, without its lock.
+    """The same as `threading.Event`, without its lock.
 
     An `Event` takes a plain lock to be set and to be waited for: a signal handler that sets it
-    while the thread that it interrupted does one or the other waits for itself. A `SimpleQueue` is
-    re-entrant, and keeps what was put before anybody waits.
+    while the interrupted thread does either waits for itself. A `SimpleQueue` is re-entrant, and
+    keeps what was put into it before anybody waits.
     """
 
     def __init__(self) -> None:
@@ -22,12 +22,12 @@ class Flag:
         return self._is_set
 
     def set(self) -> None:
-        """Set it; whoever waits goes on."""
+        """Set it; waiting threads continue."""
         self._is_set = True
         self._woken.put(None)
 
     def clear(self) -> None:
-        """Take it down again."""
+        """Unset it."""
         self._is_set = False
         try:
             while True:

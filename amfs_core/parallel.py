@@ -17,14 +17,12 @@ from itertools import islice, repeat
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from amfs_core.errors import AMFSError
-
 A = TypeVar("A")
 B = TypeVar("B")
 
 
 class Done(Generic[A, B]):
-    """An item and what came of it: `result` returns that, or raises what the work raised."""
+    """An item and its result: `result` returns what the work returned, or raises its error."""
 
     __slots__ = ("_error", "_value", "index", "item")
 
@@ -41,7 +39,7 @@ class Done(Generic[A, B]):
         return self._value  # type: ignore[return-value]
 
     def do(self, work: Callable[[A], B]) -> None:
-        """Do the work for the item, and keep what comes of it."""
+        """Do the work for the item, and keep the result."""
         try:
             self._value = work(self.item)
         except BaseException as error:
@@ -49,10 +47,10 @@ class Done(Generic[A, B]):
 
 
 def each(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[Done[A, B]]:
-    """Yield items with what came of `work(item)`, in their order, up to `threads` at a time.
+    """Yield items with the result of `work(item)`, in their order, up to `threads` at a time.
 
     Items are taken as they are needed: at most twice as many as there are threads are waiting or
-    done. When the caller stops iterating, what is under way is finished and nothing more is begun.
+    done. If the caller stops iterating, work under way is finished and no more is begun.
     """
     remaining = enumerate(items)
     waiting: SimpleQueue[Done[A, B] | None] = SimpleQueue()
@@ -95,15 +93,18 @@ def each(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[D
 def mapped(work: Callable[[A], B], items: Iterable[A], threads: int) -> list[B]:
     """Return `work(item)` for every item, in their order, up to `threads` at a time.
 
-    All are done, whatever becomes of the others; then the first error is raised, if there was one.
+    All are done, even if some fail; then the first error is raised, if there was one.
     """
     return [task.result() for task in list(each(work, items, threads))]
 
 
-def until_failure(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[Done[A, B]]:
-    """Yield what was done without an error, until there is one: then no more items are taken, what
-    is under way is yielded all the same, and the first error of AMFS is raised at the end."""
-    failure: AMFSError | None = None
+def until_failure(
+    work: Callable[[A], B], items: Iterable[A], threads: int, failures: type[Exception]
+) -> Iterator[Done[A, B]]:
+    """Yield what was done without an error, until one of these `failures` comes: then no more items
+    are taken, what is under way is yielded all the same, and the first failure is raised at the
+    end. Any other error is raised at once."""
+    failure: Exception | None = None
 
     def wanted() -> Iterator[A]:
         for item in items:
@@ -114,7 +115,7 @@ def until_failure(work: Callable[[A], B], items: Iterable[A], threads: int) -> I
     for done in each(work, wanted(), threads):
         try:
             done.result()
-        except AMFSError as error:
+        except failures as error:
             failure = failure or error
         else:
             yield done
@@ -160,7 +161,7 @@ def ahead(items: Iterator[A]) -> Iterator[A]:
 def _can_start(serve: Callable[[], None]) -> bool:
     # Not `threading.Thread`: its own locks are of the kind that this module does without.
     try:
-        # What the caller's context says, a trace for example, holds for the work too.
+        # The caller's context, such as a trace, holds for the work too.
         _thread.start_new_thread(contextvars.copy_context().run, (serve,))
     except RuntimeError:  # the interpreter ends, or the system has no more threads
         return False

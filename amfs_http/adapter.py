@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from amfs_core import arguments, fork
-from amfs_core.errors import ConfigurationError
+from amfs_core.errors import AMFSError, ConfigurationError
 from amfs_core.parallel import until_failure
-from amfs_core.storage import ObjectInfo, StorageAdapter
+from amfs_core.storage import Capabilities, ObjectInfo, StorageAdapter
 from amfs_curl import fault, shown
 from amfs_http.client import Client
 
@@ -40,6 +40,8 @@ class HttpAdapter(StorageAdapter):
     """
 
     backend_type = "http"
+    capabilities = Capabilities(location=True, checks=True)
+    timeout: float
 
     def __init__(
         self,
@@ -85,7 +87,7 @@ class HttpAdapter(StorageAdapter):
             return
         wanted = chain(first, remaining)
         batches = iter(lambda: list(islice(wanted, _AT_ONCE)), [])
-        for done in until_failure(self._get_all, batches, _THREADS):
+        for done in until_failure(self._get_all, batches, _THREADS, AMFSError):
             yield from done.result().items()
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:

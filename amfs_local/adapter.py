@@ -1,6 +1,7 @@
 """`LocalAdapter`: objects are files under a directory, made by `link(2)`, which never overwrites.
 
-The path of an object is `<root>/<prefix><key>`: copied to a bucket it is the same store.
+The path of an object is `<root>/<prefix><key>`, so a copy of the directory in a bucket is the same
+store.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from amfs_core.errors import (
     StorageFullError,
 )
 from amfs_core.format import checked_prefix
-from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
+from amfs_core.storage import (
+    Capabilities,
+    Doorbell,
+    ListeningDoorbell,
+    ObjectInfo,
+    StorageAdapter,
+)
 from amfs_local.changes import DIRECTORY, DirectoryLog, Notices, UnpostedError
 from amfs_local.directories import Directories
 from amfs_local.flush import FlushEach, flush_each
@@ -46,18 +53,20 @@ _Found = list[tuple[bytes, "os.DirEntry[str]"]]
 _log = logging.getLogger("amfs")
 
 
-class LocalAdapter:
+class LocalAdapter(StorageAdapter):
     """A directory as a store: on one machine, or on a file system that its machines share.
 
-    `root`, in which `~` is the user's home, is made by the first write. `prefix` is put before
-    every key. With `durability="fsync"` (the default) what was acknowledged survives a crash of the
-    machine; with "none" only one of the process, which is for tests and caches.
+    The first write makes `root`, in which `~` is the user's home. `prefix` is put before every key.
+    With `durability="fsync"` (the default) an acknowledged write survives a crash of the machine;
+    with "none", which is for tests and caches, only a crash of the process.
 
     Needs hard links and `flock`: ext4, XFS, Btrfs, tmpfs, overlayfs, APFS and NFSv4 have them.
     """
 
     backend_type = "local"
-    paged = False
+    capabilities = Capabilities(
+        paged=False, batch=True, location=True, doorbell=True, checks=True, changes=True
+    )
 
     def __init__(
         self,
@@ -93,7 +102,7 @@ class LocalAdapter:
         try:
             self._directories.make(directory)
             notice = self._notices.post((key,))
-            # Who was late may be again: to look is cheaper than to write and flush in vain.
+            # A writer that was late may be late again: looking is cheaper than a write in vain.
             if not (self._late and os.access(path, os.F_OK)):
                 try:
                     self._name(self._scratch.link, data, path, directory)
@@ -101,7 +110,7 @@ class LocalAdapter:
                 except FileExistsError:
                     pass
             self._late = not created
-            # Also when it was there: its writer may have crashed before it flushed the entry.
+            # Even if it was there: its writer may have crashed before it flushed the entry.
             self._directories.flush(directory)
             self._notices.confirm(notice, (key,))
         except OSError as error:
@@ -118,7 +127,7 @@ class LocalAdapter:
 
     def create_many(self, objects: Mapping[str, bytes]) -> list[str]:
         """Create files together, so that they share their flushes, and return the keys of those
-        that are there and durable now: all others are for `create`, which says why."""
+        that are created and durable now. `create` says why another was not."""
         created: list[str] = []
         remaining = iter(objects)
         flush: FlushEach = flush_each if self.durability == "fsync" else set
@@ -147,9 +156,9 @@ class LocalAdapter:
     def get(self, key: str) -> bytes | None:
         """Return the file's bytes, or None when there is no such file.
 
-        What is there and no file (a link, a pipe, a directory) has no bytes: no object is empty, so
-        whoever reads it finds that it is broken, and nobody waits for it. A file that a link to a
-        directory led to, below the root, is refused.
+        A link, a pipe or a directory in the place of a file reads as no bytes: no object is empty,
+        so the reader sees that it is broken, and nobody waits for it. A file that is reached
+        through a link to a directory, below the root, is refused.
         """
         path = self._path(key)
         try:
@@ -181,14 +190,14 @@ class LocalAdapter:
             os.close(fd)
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-        """Yield `(key, bytes or None)`. One after the other: a local read waits for nothing."""
+        """Yield `(key, bytes or None)`, one after the other: a local read waits for nothing."""
         for key in keys:
             yield key, self.get(key)
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         """Yield the files under a prefix in byte order of their keys.
 
-        Links are not followed: they, pipes and the like are yielded as they are, so that `verify`
+        Links are not followed. Links, pipes and the like are yielded as they are, so that `verify`
         can name them. Names that begin with a dot are not objects. A directory is read whole before
         its first file is yielded.
         """
@@ -258,7 +267,7 @@ class LocalAdapter:
     def _name(
         self, give: Callable[[bytes, str], None], data: bytes, path: str, directory: str
     ) -> None:
-        """Have a file written and given its name, again while what it needs is removed."""
+        """Write a file and give it its name; try again while others remove what it needs."""
         for _ in range(_ATTEMPTS):
             try:
                 return give(data, path)
@@ -289,7 +298,7 @@ class LocalAdapter:
             yield ObjectInfo(key, status.st_size, modified)
 
     def _warn_of_link(self, key: str) -> None:
-        """Say once of each link to a directory that what it leads to is not listed."""
+        """Warn once about each link to a directory: what it leads to is not listed."""
         path = self._path(key)
         if key in self._links or len(self._links) >= _MOST_WARNINGS or not os.path.isdir(path):
             return
@@ -301,7 +310,7 @@ class LocalAdapter:
         )
 
     def _directory(self, prefix: str, after: bytes) -> _Found:
-        """Return what is in a directory and can come after a key, in falling order."""
+        """Return the names in a directory that can come after a key, in falling order."""
         found: _Found = []
         try:
             with os.scandir(self._path(prefix)) as entries:
@@ -331,7 +340,7 @@ class LocalAdapter:
         return f"{self._base}{key}"
 
     def _translated(self, error: OSError, key: str, verb: str) -> AMFSError:
-        """Return the error of the contract for one of the operating system's."""
+        """Translate an error of the operating system into an error of the contract."""
         what = f"cannot {verb} {self._path(key)!r}: {error.strerror or error}"
         if isinstance(error, UnpostedError):
             return PermissionDeniedError(

@@ -22,13 +22,13 @@ DIRECTORY = ".amfs-changes"
 """Beside the objects of a store. No escaped name begins with a dot, so no object is ever in it."""
 
 LANDING_SECONDS = 10.0
-"""A line counts for a version that is there at most this long after it; later, another is added."""
+"""A line counts for a version that lands at most this long after it; else another is added."""
 
 WINDOW_SECONDS = 60.0
-"""For so long a reader looks again for the version of a line."""
+"""For this long a reader looks again for the version of a line."""
 
 MOST_BYTES = 32 * 1024 * 1024
-"""A log that is longer is removed by its writer, and everybody lists once."""
+"""A writer removes a log that is longer than this, and everybody lists once."""
 
 _LOCAL = frozenset(
     ("ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "ramfs", "overlay", "zfs", "f2fs", "bcachefs")
@@ -68,7 +68,7 @@ class Notice:
         self.inode = _inode(os.fstat(fd))
 
     def close(self) -> None:
-        """Let go of the log."""
+        """Close the log."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
@@ -83,8 +83,8 @@ class Notices:
     def post(self, keys: Iterable[str]) -> Notice | None:
         """Append a line for each key that may soon be created; None when nobody follows a log.
 
-        A log that cannot be appended to is removed, so that nobody relies on it. `OSError` when
-        that is not possible either.
+        A log that cannot be appended to is removed, so that nobody relies on it. `OSError` if that
+        is not possible either.
         """
         path = self._path
         if path is None:
@@ -117,7 +117,7 @@ class Notices:
         return notice
 
     def confirm(self, notice: Notice | None, keys: Iterable[str]) -> None:
-        """Have the lines of keys that were created be in the log that readers follow now, and not
+        """Make sure that the lines of created keys are in the log that readers follow now, and not
         older than they may be. Closes the notice."""
         path = self._path
         if path is None:
@@ -305,7 +305,7 @@ def _path(base: str) -> str | None:
 
 @cache
 def _boot() -> str | None:
-    """Return what names this start of the machine (random(4)); None where nothing does."""
+    """Return the name of this start of the machine (random(4)); None where there is none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", "rb") as file:
             return file.read().decode().strip() or None
@@ -329,7 +329,7 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
 
 
 def _share(path: str, store: os.stat_result, bits: int) -> None:
-    """Let those who may write to the store write here too; `OSError` when that cannot be."""
+    """Let the writers of the store write here too; `OSError` if that is not possible."""
     status = os.stat(path)
     if store.st_mode & stat.S_IWGRP and status.st_gid != store.st_gid:
         os.chown(path, -1, store.st_gid)
@@ -339,7 +339,7 @@ def _share(path: str, store: os.stat_result, bits: int) -> None:
 
 
 def _line(stamp: int, key: str) -> bytes:
-    """Return a line, in lines of its own whatever was cut off before it."""
+    """Return a line with line ends around it, whatever was cut off before it."""
     text = b"%d %b" % (stamp, key.encode())
     return b"\n%08x %b\n" % (zlib.crc32(text), text)
 
@@ -388,7 +388,7 @@ def _end(fd: int, header: _Header) -> int:
 
 
 def _header(fd: int) -> _Header | None:
-    """Return what the first line says; None unless it is that of a log in this very file."""
+    """Return the content of the first line; None unless it is the line of a log in this file."""
     first, newline, _ = os.pread(fd, _HEADER_BYTES, 0).partition(b"\n")
     device, inode = _inode(os.fstat(fd))
     words = first.split(b" ")
@@ -400,7 +400,7 @@ def _header(fd: int) -> _Header | None:
 
 
 def _check(fd: int, header: _Header, end: int) -> str:
-    """Return a checksum of what is before an offset; of nothing when the log is not that long."""
+    """Return a checksum of the bytes before an offset; of nothing if the log is shorter."""
     start = max(0, end - _CHECKED_BYTES)
     data = os.pread(fd, end - start, start)
     return f"{zlib.crc32(data):08x}" if len(data) == end - start else ""

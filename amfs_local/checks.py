@@ -1,7 +1,7 @@
-"""What `amfs doctor` looks at in a directory. Nothing but a scratch directory is made, and removed.
+"""What `amfs doctor` looks at in a directory. It makes only a scratch directory, and removes it.
 
-That is in the root, or where the root would be made: so on the same file system, with the same
-permissions. Its name begins with a dot, so nobody lists or watches it.
+The scratch directory is in the root, or where the root would be made: on the same file system, with
+the same permissions. Its name begins with a dot, so nobody lists or watches it.
 """
 
 from __future__ import annotations

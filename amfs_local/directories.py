@@ -30,7 +30,7 @@ class Directories:
             self.make_many([path])
 
     def make_many(self, paths: Iterable[str]) -> None:
-        """Do so for many at once: those with the same parent share its flush."""
+        """Do the same for many: directories with the same parent share its flush."""
         missing = [path for path in dict.fromkeys(paths) if path not in self._known]
         if not missing:
             return
@@ -38,7 +38,7 @@ class Directories:
         # Parents first: nothing is made beyond a link.
         self.make_many(parents[path] for path in missing if path.startswith(self._inside))
         made = [path for path in missing if self._made(path)]
-        # Also of one that was there already: its maker may not have flushed its entry yet.
+        # Even if the directory was there already: its maker may not have flushed its entry yet.
         for parent in {parents[path] for path in made}:
             self.flush(parent)
         if len(self._known) >= _MAX_KNOWN:
@@ -46,8 +46,7 @@ class Directories:
         self._known.update(path for path in missing if f"{path}{os.sep}".startswith(self._inside))
 
     def _made(self, path: str) -> bool:
-        """Make a directory, its parents first where they are absent; False for one that was there
-        before there was a store in it."""
+        """Make a directory, its absent parents first; False if it was there before the store."""
         for _ in range(_ATTEMPTS):
             try:
                 os.mkdir(path)
@@ -67,7 +66,7 @@ class Directories:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
     def flush(self, path: str) -> None:
-        """Make durable every entry that is in the directory now."""
+        """Make every entry that is in the directory now durable."""
         if not self._durable:
             return
         fd = _opened(path)
@@ -77,8 +76,8 @@ class Directories:
             os.close(fd)
 
     def flush_many(self, paths: Iterable[str], flush_each: FlushEach) -> set[str]:
-        """Make durable what is in many directories, several at a time; return those of which it
-        is."""
+        """Make the entries of many directories durable, several at a time; return the directories
+        for which that worked."""
         if not self._durable:
             return set(paths)
         opened: dict[int, str] = {}

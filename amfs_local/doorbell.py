@@ -17,8 +17,8 @@ from amfs_core.flag import Flag
 from amfs_core.storage import NoDoorbell
 
 _STEP_MS = 20
-"""How often watchfiles looks whether the system said something. A change rings after one or two
-steps; without any, 20 ms cost about 0.3% of a core."""
+"""How often watchfiles looks whether the system reported a change. A change rings after one or two
+steps; without changes, 20 ms cost about 0.3% of a core."""
 
 _LOOK_SECONDS = 1.0
 """How often to look whether the directory is still the one that is watched."""

@@ -1,7 +1,7 @@
 """Flushing several files or directories at a time.
 
-Disks and journals take what waits for them in one go: flushes that twelve threads ask for, and
-do nothing else, take a third of the time of as many in turn (`docs/design/local-durability.md`).
+Disks and journals take waiting flushes together: flushes from twelve threads that do nothing else
+take a third of the time of as many flushes in turn (`docs/design/local-durability.md`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _THREADS = 12
 
 
 def flush_each(fds: Sequence[int]) -> set[int]:
-    """Flush descriptors, several at a time, and return those that could be."""
+    """Flush descriptors, several at a time, and return those that could be flushed."""
 
     def flush(first: int) -> set[int]:
         flushed: set[int] = set()

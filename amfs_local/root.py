@@ -1,4 +1,4 @@
-"""The root of a store. It may be a symbolic link, or lie below one; what is in it may not."""
+"""The root of a store. It may be a symbolic link, or lie below one; nothing inside it may."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 class Root:
     """Tells whether a file or directory is where its path says, or a link led out of the root.
 
-    The kernel knows by which way it opened a file (`/proc/self/fd`, 1 µs). Where it does not say
-    so, or says something else, because the root was moved or a file was replaced meanwhile, the
-    path is walked.
+    The kernel knows the path by which it opened a file (`/proc/self/fd`, 1 µs). If it does not say
+    so, or says something else because the root was moved or a file was replaced meanwhile, this
+    walks the path.
     """
 
     def __init__(self, path: str) -> None:
@@ -32,8 +32,8 @@ class Root:
             self._walk(directory)
 
     def require_directory(self, path: str) -> None:
-        """Raise ELOOP if a link below the root is on the way to a directory, also to one that is
-        not there."""
+        """Raise ELOOP if a link below the root is on the way to a directory, even to an absent
+        one."""
         path = path.rstrip(os.sep) or os.sep
         try:
             fd = os.open(path, _DIRECTORY)

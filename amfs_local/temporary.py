@@ -38,8 +38,8 @@ _NOT_LINKED = (
     *(errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EILSEQ),
 )
-"""After these the file has no name. After others, as EIO and ETIMEDOUT of a network file system or
-EINTR of one that can be interrupted, it may have: the request may have been carried out."""
+"""After these errors the file has no name. After others, such as EIO and ETIMEDOUT of a network
+file system or EINTR of an interruptible one, it may have: the request may have succeeded."""
 
 _ATTEMPTS = 100
 _SELDOM = 1.0
@@ -52,7 +52,7 @@ class NoHardLinksError(OSError):
 
 
 class UnknownLinkError(OSError):
-    """The file may have its name, or not: what another machine or a broken disk did is unknown."""
+    """The file may or may not have its name: another machine or a broken disk does not say."""
 
 
 class Scratch:
@@ -87,7 +87,7 @@ class Scratch:
                 finally:
                     os.close(fd)
             except OSError as error:
-                # A sandbox may refuse to link by way of /proc what it lets link by its name.
+                # A sandbox may refuse a link through /proc and allow the same link by its name.
                 if error.errno not in (*_NO_UNNAMED_FILES, *_NO_LINKS):
                     raise
                 failed = error
@@ -103,8 +103,8 @@ class Scratch:
             self._unnamed = False
 
     def link_many(self, files: Mapping[str, bytes], flush_each: FlushEach) -> list[str]:
-        """Do so for many at once, and return the paths of those that were made: all others are for
-        `link`, whatever hindered them here."""
+        """Do the same for many, and return the paths of those that were made. `link` is for the
+        others, whatever hindered them here."""
         if not self._unnamed:
             return []
         self._remove_leftovers()
@@ -128,7 +128,7 @@ class Scratch:
                 os.close(fd)
 
     def rename(self, data: bytes, path: str) -> None:
-        """Make `path` a file that holds `data`, in place of one that is there."""
+        """Make `path` a file that holds `data`, in place of an existing one."""
         self._remove_leftovers()
         with self._named(data) as temporary:
             self._root.require_directory(os.path.dirname(path))
@@ -177,7 +177,7 @@ class Scratch:
         raise FileNotFoundError(errno.ENOENT, "it is removed again and again", self._directory)
 
     def _remove_leftovers(self) -> None:
-        """Remove the files of processes that are gone. Costs one look when there are none."""
+        """Remove the files of dead processes. Costs one look when there are none."""
         self._looked = time.monotonic()
         if not os.access(self._directory, os.F_OK):  # raising is dearer, and nearly always it is so
             return

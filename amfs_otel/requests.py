@@ -73,12 +73,13 @@ class RecordedAdapter(WrappedAdapter):
         with self._recorder.span(*self._about("delete", key)):
             self.inner.delete(key)
 
-    def _create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+    def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+        """Create objects together: one span for all of them."""
         size = sum(map(len, objects.values()))
         with self._recorder.span(
             *self._about("create_many", next(iter(objects), ""), size)
         ) as span:
-            created = super()._create_many(objects)
+            created = self.inner.create_many(objects)
             span.set_attribute("amfs.store.objects", len(created))
         return created
 

@@ -17,7 +17,13 @@ import psycopg
 from amfs_core import arguments
 from amfs_core.errors import AMFSError, BackendUnavailableError, ConfigurationError
 from amfs_core.format import checked_prefix
-from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
+from amfs_core.storage import (
+    Capabilities,
+    Doorbell,
+    ListeningDoorbell,
+    ObjectInfo,
+    StorageAdapter,
+)
 from amfs_postgres.changes import SnapshotLog
 from amfs_postgres.connections import Connections, Link
 from amfs_postgres.doorbell import Bell, ChannelListener
@@ -40,7 +46,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _log = logging.getLogger("amfs")
 
 
-class PostgresAdapter:
+class PostgresAdapter(StorageAdapter):
     """One schema of a PostgreSQL database (13 or newer, in UTF-8) as a store for many machines.
 
     `dsn` is a connection string as libpq takes it, `postgresql://USER@HOST/DATABASE` or `host=…
@@ -57,7 +63,8 @@ class PostgresAdapter:
     """
 
     backend_type = "postgres"
-    paged = True
+    capabilities = Capabilities(batch=True, location=True, doorbell=True, checks=True, changes=True)
+    timeout: float
 
     def __init__(
         self,

@@ -13,7 +13,13 @@ from amfs_core import fork
 from amfs_core.errors import AMFSError
 from amfs_core.format import checked_prefix
 from amfs_core.parallel import until_failure
-from amfs_core.storage import Doorbell, ListeningDoorbell, ObjectInfo
+from amfs_core.storage import (
+    Capabilities,
+    Doorbell,
+    ListeningDoorbell,
+    ObjectInfo,
+    StorageAdapter,
+)
 from amfs_s3.client_options import checked
 from amfs_s3.connection import Connection, Connector
 from amfs_s3.failures import RequestFailed, redacted, redacted_cause, translate
@@ -28,25 +34,26 @@ T = TypeVar("T")
 _log = logging.getLogger("amfs")
 
 
-class S3Adapter:
+class S3Adapter(StorageAdapter):
     """A bucket of AWS S3, or of any service with its API and conditional writes, as a store.
 
-    `prefix` is put before every object key. What is not given is resolved as by boto3: endpoint
+    `prefix` is put before every object key. Missing arguments are resolved as boto3 does: endpoint
     (`AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, the profile's), region, profile and credentials,
-    which are refreshed when they expire. No request is made before the first operation.
+    which are refreshed when they expire. The first operation sends the first request.
 
     `timeout` and `connect_timeout` are seconds per request. `max_concurrency` is how many requests
-    `get_many` has under way. `server_side_encryption` is "AES256" or "aws:kms", with
-    `sse_kms_key_id` for a key of your own. `addressing_style` "auto" puts the bucket in the host
-    name on AWS and in the path elsewhere. `content_checksum` sends a `Content-MD5` with each
-    object, which buckets with a default retention ask for; None: on AWS only. `client_options` are
-    those of the HTTP client, such as proxies and certificates (`docs/configuration.md`).
+    `get_many` sends at a time. `server_side_encryption` is "AES256" or "aws:kms", with
+    `sse_kms_key_id` for your own key. `addressing_style` "auto" puts the bucket in the host name on
+    AWS and in the path elsewhere. `content_checksum` sends a `Content-MD5` with each object, which
+    buckets with a default retention require; None: on AWS only. `client_options` are options of the
+    HTTP client, such as proxies and certificates (`docs/configuration.md`).
 
     Safe to share between threads, and usable after a fork (see `docs/design/fork.md`).
     """
 
     backend_type = "s3"
-    paged = True
+    capabilities = Capabilities(location=True, doorbell=True, checks=True)
+    timeout: float
 
     def __init__(
         self,
@@ -102,8 +109,8 @@ class S3Adapter:
         return f"{self._connection().endpoint.place}/{self.bucket}/{self.prefix}"
 
     def create(self, key: str, data: bytes) -> bool:
-        """Create the object if there is none. 1 request, and before the first one the proof that
-        the endpoint can do that (5 requests at most once a day; none for AWS)."""
+        """Create the object if there is none. 1 request; before the first one, the proof that the
+        endpoint supports conditional creates (5 requests, at most once a day; none for AWS)."""
         connector = self._connector
         connection = connector.current or connector.connection()
         if not connector.is_proved:
@@ -133,7 +140,7 @@ class S3Adapter:
             yield first[0], self.get(first[0])
             return
         wanted = chain(first, remaining)
-        for done in until_failure(self.get, wanted, self._settings.max_concurrency):
+        for done in until_failure(self.get, wanted, self._settings.max_concurrency, AMFSError):
             yield done.item, done.result()
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
@@ -169,9 +176,9 @@ class S3Adapter:
         self._request("delete", key, lambda to: to.delete(self.prefix + key))
 
     def doorbell(self, prefix: str) -> Doorbell | None:
-        """Return what rings for creations under a prefix where the server is a MinIO.
+        """Return a doorbell that rings for creations under a prefix if the server is a MinIO.
 
-        A server that is none is found out by 1 request; it never rings. None for AWS, which is
+        1 request finds out; for another server the doorbell never rings. None for AWS, which is
         never asked, behind a proxy of `client_options`, and without the library minio (the extra
         `watch`).
         """
@@ -200,8 +207,8 @@ class S3Adapter:
         self._connector.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # With the keys that were given as arguments, or it could not work elsewhere; those that
-        # come from the environment, a profile or a role are looked for there again.
+        # With keys that were passed as arguments, or it could not work elsewhere. Keys from the
+        # environment, a profile or a role are looked for there again.
         options = {field.name: getattr(self._settings, field.name) for field in fields(Settings)}
         options |= {"prefix": self.prefix, "client_options": self._client_options}
         return partial(S3Adapter, **options), ()
@@ -219,7 +226,7 @@ class S3Adapter:
             failed = error
         else:
             return
-        # The scratch object is not the caller's: its failure leaves nothing unknown.
+        # The scratch object is not the caller's: a failure with it leaves nothing unknown.
         self._again(failed, connection, "write", key, lambda _: self._connector.prove())
 
     def _request(self, verb: str, key: str, request: Callable[[Transport], T]) -> T:
@@ -238,8 +245,8 @@ class S3Adapter:
         key: str,
         request: Callable[[Transport], T],
     ) -> T:
-        """Send a request once more if other credentials can be had than those that were refused;
-        raise the error of AMFS if not. What was refused for its credentials was not applied."""
+        """Send a request once more if there are other credentials than the refused ones; otherwise
+        raise the error of AMFS. A request that was refused for its credentials was not applied."""
         renewed = self._renewed(failed, connection, verb, key)
         try:
             return request(renewed.transport)
@@ -260,8 +267,8 @@ class S3Adapter:
     def _error(
         self, failed: RequestFailed, connection: Connection, verb: str, key: str
     ) -> AMFSError:
-        """Return the error to raise, outside of any handler: what a client's own exception repeats
-        of a request must not hang on it as its context."""
+        """Return the error to raise, outside of any handler: the client's own exception repeats
+        parts of the request, so it must not be attached as the context."""
         endpoint = connection.endpoint
         failure = redacted(failed.failure, endpoint)
         error = translate(failure, verb, endpoint.where, self.prefix + key)

@@ -1,7 +1,7 @@
-"""What S3 answers to each request, and how to tell it from what anything else answers.
+"""What S3 answers to each request, and how to tell that from any other server's answer.
 
-A redirect, a sign-in page of a network, a proxy or a server of another kind may answer in the place
-of S3, and often with status 200. So an answer counts only if it has the form that the API reference
+A redirect, a sign-in page of a network, a proxy or a server of another kind may answer in place of
+S3, often with status 200. So an answer counts only if it has the form that the API reference
 of Amazon S3 gives for that request: a PUT that was applied has an ETag and no body, an object comes
 with its ETag and the time of its last change, a listing is a `ListBucketResult` of this bucket and
 prefix. Anything else is `NotFromS3`: it proves nothing about what the bucket holds.
@@ -31,7 +31,7 @@ _SHOWN = 60
 
 
 class NotFromS3(Exception):  # never leaves the adapter
-    """An answer that S3 does not give; its text says what came instead."""
+    """An answer that S3 does not give; the text says what came instead."""
 
 
 def error_in(answer: Answer) -> Mapping[str, str] | None:
@@ -102,7 +102,7 @@ def page_in(answer: Answer, bucket: str, prefix: str, after: str) -> Page:
 
 
 class _Wrong(ValueError):
-    """A listing that says something that cannot be."""
+    """A listing that says something impossible."""
 
 
 def _page(root: ElementTree.Element, bucket: str, prefix: str, after: str) -> Page:

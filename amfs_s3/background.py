@@ -1,10 +1,9 @@
-"""Slow work done once, in a thread of its own, while everybody who needs it waits.
+"""Slow work done once, in a thread of its own, while every caller that needs it waits.
 
-To find credentials may take minutes (a process that asks for a code, a service that does not
-answer), and imports libraries. Callers wait for it with a limit, and may be interrupted: by Ctrl-C,
-and by a signal handler that itself needs the work. So nobody holds a lock while waiting, and no
-lock is shared by those who wait: a handler that came back to one held by the frame below it would
-never get it.
+Finding credentials may take minutes (a process that asks for a code, a service that does not
+answer), and imports libraries. Callers wait with a limit, and may be interrupted: by Ctrl-C, and by
+a signal handler that itself needs the work. So nobody holds a lock while waiting, and waiting
+callers share no lock: a handler could never get a lock that the frame below it holds.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ T = TypeVar("T")
 
 
 class StillAtWork(Exception):
-    """The work goes on, but the time to wait for it is over."""
+    """The work continues, but the time to wait for it is over."""
 
 
 class Background(Generic[T]):
-    """Does `work` for everybody who asks while it is under way. A failure is not remembered."""
+    """Does `work` once for all callers that ask while it is under way. Forgets failures."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
@@ -32,12 +31,12 @@ class Background(Generic[T]):
 
     @property
     def is_late(self) -> bool:
-        """True while work is under way that somebody has waited for as long as they would."""
+        """True while work is under way and a caller has given up waiting for it."""
         attempt = self._under_way.get("now")
         return attempt is not None and attempt.is_late and not attempt.is_done
 
     def result(self, seconds: float) -> T:
-        """Return what the work gives, or raise what it raises; `StillAtWork` after so long."""
+        """Return what the work returns, or raise what it raises; `StillAtWork` after the limit."""
         until = time.monotonic() + seconds
         attempt = self._under_way.setdefault("now", _Attempt(self._work))
         if attempt.is_done:  # before anybody asked: what it found may be old by now

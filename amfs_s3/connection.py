@@ -1,4 +1,4 @@
-"""How an adapter comes to its endpoint, credentials and transport, and to others when they end."""
+"""How an adapter gets its endpoint, credentials and transport, and new ones when they expire."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class Connector:
         self._sources: object = None
 
     def connection(self, seconds: float | None = None) -> Connection:
-        """Return the connection, made when it is first asked for.
+        """Return the connection, which the first call makes.
 
-        Raises `BackendUnavailableError` when that takes longer than so many seconds, without them
-        `connect_timeout`; it goes on in the background, and the next call waits for it again.
+        Raises `BackendUnavailableError` if that takes longer than this many seconds, by default
+        `connect_timeout`; the work continues in the background, and the next call waits again.
         """
         return self.current or self._wait(
             self._connecting, seconds or self._settings.connect_timeout, "finding its credentials"
@@ -64,8 +64,8 @@ class Connector:
         )
 
     def renew(self, refused: Connection) -> Connection | None:
-        """Return a connection with other credentials than those that the server refused, if there
-        are some by now: a tool may have renewed the shared file."""
+        """Return a connection with other credentials than the ones that the server refused, if
+        there are some by now: a tool may have renewed the shared file."""
         if self.current is refused:
             sources = _state_of_shared_files()
             looked_just_now = time.monotonic() - self._resolved_at < _LOOK_AGAIN_SECONDS

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from botocore.credentials import Credentials as BotoCredentials
 
 _SILENCE_SECONDS = 3.0
-"""Without a byte for so long the connection is taken as dead: a live one has two every second."""
+"""A connection without a byte for this long counts as dead: a live one has two every second."""
 
 _CHUNK = 64 * 1024
 _STREAM = "text/event-stream"
@@ -110,12 +110,12 @@ class _Pool(urllib3.PoolManager):
         self.pool_classes_by_scheme = {"http": self._http_pool(), "https": self._https_pool()}
 
     def begin(self, ring: Callable[[], None]) -> None:
-        """Allow one request, whose answer rings when it begins."""
+        """Allow one request; its answer rings when it begins."""
         self._ring = ring
         self._asked = False
 
     def stop(self) -> None:
-        """Shut down the connection there is, and let no other be made."""
+        """Shut down the connection, and prevent another."""
         self._stopped.set()
         connected = self._socket
         if connected is not None:

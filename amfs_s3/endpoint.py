@@ -1,4 +1,4 @@
-"""Where a bucket is and with which credentials, resolved by boto3 exactly as AWS users expect."""
+"""The place of a bucket and its credentials, resolved by boto3 exactly as AWS users expect."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Endpoint:
         return frozen
 
     def secrets(self) -> list[str]:
-        """Return what no message may show, without asking anybody."""
+        """Return the secrets that no message may show, without a request."""
         found = [secret for known in self.known for secret in (known.secret_key, known.token)]
         found.append(urlsplit(self.url).password)
         return [secret for secret in found if secret]
@@ -71,7 +71,7 @@ class Endpoint:
 
     @property
     def place(self) -> str:
-        """The URL without a user and password, which some put into it."""
+        """The URL without a user and password, which some people put into it."""
         parts = urlsplit(self.url)
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
@@ -93,7 +93,7 @@ def resolve(settings: Settings) -> Endpoint:
         refused = _refused_url(error)
         if refused is None:
             raise _translated(error, settings) from error
-    # Raised here, as boto3's own error repeats the whole URL of a variable or a profile.
+    # Raised here because boto3's own error repeats the whole URL of a variable or a profile.
     _check(refused, settings)
     raise ConfigurationError(f"endpoint_url {shown(refused)!r} is not one that boto3 accepts")
 
@@ -142,7 +142,7 @@ def _resolved(settings: Settings) -> Endpoint:
 def _credentials(
     session: boto3.Session, settings: Settings
 ) -> tuple[Credentials, ReadOnlyCredentials]:
-    """Return boto3's credentials, and what they are now."""
+    """Return boto3's credentials, and their present values."""
     from botocore.exceptions import BotoCoreError
 
     try:
@@ -177,7 +177,7 @@ def _no_credentials(error: Exception, settings: Settings) -> AMFSError:
 
 
 def _check(url: str, settings: Settings) -> None:
-    """Raise `ConfigurationError` for a URL that is not an endpoint's."""
+    """Raise `ConfigurationError` for a URL that is not the URL of an endpoint."""
     if problem := fault(url):
         raise ConfigurationError(f"endpoint_url {shown(url)!r} {problem}")
     parts = urlsplit(url)
@@ -206,7 +206,7 @@ def _client(
     *,
     virtual_hosted: bool,
 ) -> S3Client:
-    """Make boto3's client. Left to itself it may put the bucket in the name of any host."""
+    """Make boto3's client. By default it may put the bucket in the name of any host."""
     from botocore.config import Config
 
     s3: _S3Dict = {"addressing_style": "virtual" if virtual_hosted else "path"}
@@ -246,7 +246,7 @@ def _is_aws(url: str) -> bool:
 
 
 def _refused_url(error: Exception) -> str | None:
-    """Return the URL that boto3 says is none, from a variable or a profile."""
+    """Return the URL that boto3 does not accept, from a variable or a profile."""
     before, sign, url = str(error).partition("Invalid endpoint: ")
     return url if sign and not before else None
 
@@ -258,7 +258,7 @@ def _translated(error: Exception, settings: Settings) -> AMFSError:
     if isinstance(error, botocore.ConfigParseError):
         return ConfigurationError(
             str(error),
-            hint="see what `aws configure list` says of that file",
+            hint="see what `aws configure list` says about that file",
         )
     if isinstance(error, botocore.ProfileNotFound):
         return ConfigurationError(

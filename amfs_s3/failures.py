@@ -1,7 +1,7 @@
-"""From a request that failed to the error of AMFS, with a hint.
+"""Turns a request that failed into an error of AMFS, with a hint.
 
-A `Failure` says how far the request got, and what was answered: the HTTP status and S3's error code
-("Error responses", Amazon S3 API reference). One table then says what it means.
+A `Failure` says how far the request got, and what the answer was: the HTTP status and S3's error
+code ("Error responses", Amazon S3 API reference). One table then says what it means.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ _MOST_WORDS = 300
 class Failure:
     """A request that did not succeed: how far it got, and what the server said if it answered.
 
-    `text` is the server's own words, or why there is no answer. `region` is where S3 says that the
-    bucket is. `retry_after` is in how many seconds the server wants to be asked again.
+    `text` is the server's own words, or why there is no answer. `region` is where the bucket is,
+    as S3 says. The server wants to be asked again after `retry_after` seconds.
     """
 
     stage: Stage
@@ -85,7 +85,7 @@ class Failure:
 
     @property
     def is_about_credentials(self) -> bool:
-        """True when the server refused the credentials themselves, which others may be had for."""
+        """True when the server refused the credentials themselves: others may be accepted."""
         return self.code in _CREDENTIAL_CODES or self.stage == "credentials"
 
     @property
@@ -95,7 +95,7 @@ class Failure:
 
 
 class RequestFailed(Exception):
-    """A request failed; `failure` says how. Outside of the adapter it is only ever a cause."""
+    """A request failed; `failure` says how. Leaves the adapter only as the cause of an error."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure)
@@ -108,10 +108,10 @@ class RequestFailed(Exception):
 
 
 def answered(answer: Answer) -> Failure | None:
-    """Read an answer that is not a success; None when it is not one that S3 gives.
+    """Read an answer that is not a success; None if it is not an answer that S3 gives.
 
     S3's own errors have an `<Error>` document. Without one, a refusal counts only if it has no body
-    at all, as some servers send it; that a server is overloaded or broken may be said by anything.
+    at all, as some servers send it. Any answer may say that a server is overloaded or broken.
     """
     fields = error_in(answer)
     if answer.status < _REDIRECTION or (answer.status < _CLIENT_ERROR and fields is None):
@@ -127,7 +127,7 @@ def answered(answer: Answer) -> Failure | None:
         fields.get("Code") or None,
         " ".join(fields.get("Message", "").split())[:_MOST_WORDS],
         fields.get("Region") or None,
-        # The other form, a date (RFC 9110, section 10.2.3), no S3 server is known to use.
+        # No S3 server is known to use the other form, a date (RFC 9110, section 10.2.3).
         float(asked) if asked.isascii() and asked.isdigit() else None,
     )
 
@@ -138,7 +138,7 @@ def not_from_s3(description: str, answer: Answer) -> Failure:
 
 
 def translate(failure: Failure, verb: str, where: str, object_key: str) -> AMFSError:
-    """Return the error for a request that failed; `verb` is what it was to do, "create" say.
+    """Return the error for a request that failed; `verb` is what it should do, like "create".
 
     A create that was sent and not clearly refused may have been applied: its outcome is unknown.
     """
@@ -171,13 +171,13 @@ def translate(failure: Failure, verb: str, where: str, object_key: str) -> AMFSE
             f"{what}: something that is not S3 answered ({failure.text})",
             verb,
             object_key,
-            hint="check endpoint_url, and what is in between: a proxy, or a network's sign-in page",
+            hint="check endpoint_url, and for a proxy or a network's sign-in page in between",
         )
     return _answered(failure, what, verb, where, object_key)
 
 
 def redacted(failure: Failure, endpoint: Endpoint) -> Failure:
-    """Return a failure whose words have no credentials: servers echo what they were sent."""
+    """Return a failure without credentials in its text: servers echo what they were sent."""
     clean = failure.text
     for secret in endpoint.secrets():
         clean = clean.replace(secret, "[redacted]")
@@ -251,7 +251,7 @@ def _answered(failure: Failure, what: str, verb: str, where: str, object_key: st
     if status == 404:
         return BackendUnavailableError(
             f"{what}: the server answered {said} without saying that the object is absent",
-            hint="is endpoint_url that of an S3 service?",
+            hint="is endpoint_url the URL of an S3 service?",
             object_key=object_key,
         )
     words = f": {failure.text}" if failure.text else ""

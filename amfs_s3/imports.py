@@ -1,7 +1,7 @@
-"""Imports in the background, which a fork waits for.
+"""Imports in the background, for which a fork waits.
 
-A child would inherit modules that are imported by half, and no thread that finishes them: whatever
-it imports of them later fails, for as long as it lives.
+A child would inherit half-imported modules, and no thread that finishes them: every later import
+from them would fail, for as long as the child lives.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _threads: deque[int] = deque()  # that import; no lock, as a signal handler may 
 
 @contextmanager
 def under_way() -> Iterator[None]:
-    """Have forks of other threads wait until the block ends."""
+    """Make forks of other threads wait until the block ends."""
     own = threading.get_ident()
     _threads.append(own)
     try:

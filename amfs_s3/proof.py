@@ -1,9 +1,9 @@
 """Proof that an endpoint honours `If-None-Match: *`, before anything is written to it.
 
-A server that accepts the header and ignores it would let two writers both succeed. A scratch object
-that is created twice shows it: the second create must be refused. The object must then be in a
-listing and be read back, which it is not where the endpoint's URL already contains the bucket. What
-was proved is remembered for a day in the user's cache directory, where there is one.
+A server that accepts the header and ignores it would let two writers both succeed. The proof
+creates a scratch object twice: the server must refuse the second create. The object must then be in
+a listing and be read back, which fails if the endpoint's URL already contains the bucket. A proof
+is remembered for a day in the user's cache directory, where there is one.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix:
 
 
 def _remove(transport: Transport, scratch: str, started: float) -> None:
-    """Remove the scratch object, asking again until a few seconds after `started`: not for long a
-    server that is silent."""
+    """Remove the scratch object, and ask again until a few seconds after `started`, so as not to
+    wait long for a silent server."""
     code: str | None = "no answer"
     while time.monotonic() - started < _REMOVE_SECONDS:
         try:
@@ -104,7 +104,7 @@ def _remove(transport: Transport, scratch: str, started: float) -> None:
 
 
 def _is_found(transport: Transport, scratch: str) -> bool:
-    """True when the scratch object is listed under its name, and read back as it was created."""
+    """True if the scratch object is listed under its name and reads back as it was created."""
     try:
         page = next(transport.list(scratch.removesuffix("object"), ""), [])
     except RequestFailed as error:
@@ -115,7 +115,7 @@ def _is_found(transport: Transport, scratch: str) -> bool:
 
 
 def _mark(endpoint: Endpoint) -> Path | None:
-    """Return the file that says that it was proved; None where there is no place for it."""
+    """Return the file that records the proof; None where there is no place for it."""
     # "listed": earlier releases left marks of a proof that did not list.
     identity = f"listed\n{endpoint.url}\n{endpoint.settings.bucket}".encode()
     name = hashlib.sha256(identity).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What the user said about a bucket, checked before anything is made of it."""
+"""The user's settings of a bucket, checked before they are used."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A bucket and how to use it; what is None is left to boto3's own sources.
+    """A bucket and how to use it; None leaves a setting to boto3's own sources.
 
-    Raises `ConfigurationError`, which begins with the name of the option. Values of options that
-    may be secrets are not in it.
+    Raises `ConfigurationError`, which begins with the name of the option and never has a value that
+    may be secret.
     """
 
     bucket: str
@@ -73,7 +73,7 @@ class Settings:
 
 
 def require_text(given: object, name: str) -> None:
-    """Raise `ConfigurationError` for what is neither None nor text on one line."""
+    """Raise `ConfigurationError` unless this is None or text on one line."""
     if given is None:
         return
     if type(given) is not str:
@@ -86,11 +86,11 @@ def require_text(given: object, name: str) -> None:
 
 
 def require_header(given: object, name: str) -> None:
-    """Raise `ConfigurationError` for what is neither None nor text that a header can carry."""
+    """Raise `ConfigurationError` unless this is None or text that a header can carry."""
     require_text(given, name)
     if given is not None and not str(given).isascii():
         raise ConfigurationError(
-            f"{name} has a character that is not ASCII, which no such setting has",
+            f"{name} has a character that is not ASCII, which such a setting never has",
             hint="copy it again",
         )
 

@@ -50,8 +50,8 @@ _MILLISECONDS = 1000
 class Transport:
     """One request per call, to one bucket. Keys are whole object keys. All raise `RequestFailed`.
 
-    Safe to share between threads. A forked child must make a new one and leave this one alone: to
-    close its connections would end them for the parent.
+    Safe to share between threads. A forked child must make a new one and leave this one alone:
+    closing its connections would end them for the parent.
     """
 
     def __init__(self, endpoint: Endpoint, client_options: Mapping[str, Any]) -> None:
@@ -84,8 +84,8 @@ class Transport:
     def create(self, key: str, data: bytes) -> bool:
         """PUT with `If-None-Match: *`; False for 412 and 409.
 
-        A refusal of a request that was perhaps sent twice may be the work of its first sending: the
-        outcome is unknown then, as if the first answer had been lost.
+        If a request was perhaps sent twice, a refusal may be the effect of its first sending: then
+        the outcome is unknown, as if the first answer had been lost.
         """
         answer = self._send("PUT", self._path(key), data, "If-None-Match: *")
         if answer.status in _REFUSED and (error_in(answer) is not None or not answer.body):
@@ -155,7 +155,7 @@ class Transport:
 
     @staticmethod
     def _failure(answer: Answer, error: NotFromS3) -> Failure:
-        """Return what an answer means that is not the one that was asked for."""
+        """Return the meaning of an answer other than the expected one."""
         return answered(answer) or not_from_s3(str(error), answer)
 
     def _send(
@@ -214,7 +214,7 @@ class Transport:
 
     @staticmethod
     def _listing(prefix: str, start_after: str, token: str) -> str:
-        # In the order of their names, as a signature wants them.
+        # In the order of their names, as a signature requires.
         parameters = {
             "continuation-token": token,
             "encoding-type": "url",  # a key may have characters that XML cannot carry
@@ -227,7 +227,7 @@ class Transport:
         return "?" + "&".join(named)
 
     def _set_options(self, handle: pycurl.Curl) -> None:
-        """Set what is the same for every request."""
+        """Set the options that are the same for every request."""
         settings, options = self._endpoint.settings, self._client_options
         timeout = seconds(options, "timeout", settings.timeout)
         connect_timeout = seconds(options, "connect_timeout", settings.connect_timeout)

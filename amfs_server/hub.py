@@ -44,12 +44,12 @@ class Hub:
         self.log = EventLog(path)
         since = self.log.cursor
         try:
-            self._watch = Watch(engine.versions, entity_path, interval=interval, since=since)
+            self._watch = Watch(engine.stored, entity_path, interval=interval, since=since)
         except InvalidValueError as error:  # clients that come back begin again
             _log.error("the log of events %s is rebuilt: %s", path, error)
             self.log.reset()
             since = None
-            self._watch = Watch(engine.versions, entity_path, interval=interval)
+            self._watch = Watch(engine.stored, entity_path, interval=interval)
         self._kept_at = time.monotonic()
         self._over = threading.Event()
         self._loop = loop
@@ -102,13 +102,13 @@ class Hub:
     def _is_erased(self, event: Event) -> bool:
         """Whether a purge of the version is known: what was made of it before is not sent again."""
         address = self.engine.layout.address(event.entity_path, event.key)
-        head = self.engine.versions.cache.head(address)
+        head = self.engine.stored.cache.head(address)
         return head is not None and event.version < head.purged
 
     def _read(self, event: Event) -> bytes | None:
         address = self.engine.layout.address(event.entity_path, event.key)
         try:
-            entry = self.engine.versions.get(address, event.version)
+            entry = self.engine.stored.get(address, event.version)
         except CorruptEntryError as damage:
             _log.warning("an event is left out: %s", damage)
             return None
@@ -234,5 +234,5 @@ class Hubs:
 
 def _file_name(engine: Namespace, entity_path: str | None) -> str:
     """Return a name of its own for each store, namespace and path."""
-    place = getattr(engine.adapter, "location", ""), engine.name, entity_path
+    place = engine.versions.store.location, engine.name, entity_path
     return f"{hashlib.sha256(repr(place).encode()).hexdigest()[:32]}.events.sqlite"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -13,11 +13,23 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
-from amfs_core.storage import lags_of
+from amfs_core import storage
+from amfs_core.storage import Degraded
 from amfs_server.engines import Engines
 from amfs_server.hub import Hubs
 
 _READY_SECONDS = 2.0  # an answer counts for so long: probes must not become a load
+_DEGRADED: tuple[tuple[str, str, Callable[[Degraded], float]], ...] = (
+    ("down", "1 while the primary store is known to be down.", lambda one: float(one.is_down)),
+    ("waiting", "Writes that wait for the primary store.", lambda one: one.waiting),
+    ("conflicts", "Writes that could not be replayed: amfs conflicts.", lambda one: one.conflicts),
+    (
+        "since_seconds",
+        "Since when something waits, as seconds since 1970; 0 when nothing does.",
+        lambda one: 0.0 if one.since is None else one.since.timestamp(),
+    ),
+)
+
 _LAGS = {
     "waiting": "Objects that wait to be brought to a mirror.",
     "left_out": "Objects that a mirror did not get: amfs copy brings them.",
@@ -109,15 +121,26 @@ class _Store(Collector):
         yield from totals.values()
         for name, text in _LAGS.items():
             gauge = GaugeMetricFamily(f"amfs_mirror_{name}", text, labels=("mirror",))
-            for lag in lags_of(self._engines.adapter):
+            for lag in self._engines.store.mirror_lags():
                 gauge.add_metric((lag.mirror,), getattr(lag, name))
             yield gauge
+        yield from self._fallback(self._engines.metrics())
         yield GaugeMetricFamily(
             "amfs_event_clients", "Clients that follow events now.", self._hubs.clients
         )
         yield GaugeMetricFamily(
             "amfs_watchers", "Paths that are watched for them.", len(self._hubs)
         )
+
+    @staticmethod
+    def _fallback(metrics: Mapping[str, storage.Metrics]) -> Iterator[Metric]:
+        """Yield what waits while the primary is down."""
+        for name, text, value in _DEGRADED:
+            gauge = GaugeMetricFamily(f"amfs_fallback_{name}", text, labels=("namespace",))
+            for namespace, counted in metrics.items():
+                if counted.degraded is not None:
+                    gauge.add_metric((namespace,), value(counted.degraded))
+            yield gauge
 
 
 class Readiness:

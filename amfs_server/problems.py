@@ -28,6 +28,7 @@ STATUSES: dict[type[AMFSError], int] = {
     errors.ConditionalWritesUnsupportedError: 500,
     errors.BackendUnavailableError: 503,
     errors.CircuitOpenError: 503,
+    errors.DegradedError: 503,
     errors.StorageFullError: 507,
     errors.PermissionDeniedError: 502,
     errors.BucketNotFoundError: 502,

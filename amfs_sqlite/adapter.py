@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from amfs_core.arguments import expanded
 from amfs_core.errors import AMFSError, ConfigurationError, OutcomeUnknownError
 from amfs_core.format import checked_prefix
-from amfs_core.storage import Doorbell, ObjectInfo
+from amfs_core.storage import Capabilities, Doorbell, ObjectInfo, StorageAdapter
 from amfs_sqlite.changes import TableLog
 from amfs_sqlite.checkpoints import Checkpoints
 from amfs_sqlite.connections import Connections, FileReplacedError
@@ -53,23 +53,25 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _log = logging.getLogger("amfs")
 
 
-class SqliteAdapter:
+class SqliteAdapter(StorageAdapter):
     """One SQLite file as a store, for the processes of one machine.
 
-    `path`, in which `~` is the user's home, is made by the first write; its directory must be
-    there. `prefix` is put before every key. With `durability="fsync"` (the default) what was
-    acknowledged survives a crash of the machine; with "none" only one of the process, which is for
-    tests and caches.
+    The first write makes `path`, in which `~` is the user's home; its directory must exist.
+    `prefix` is put before every key. With `durability="fsync"` (the default) an acknowledged write
+    survives a crash of the machine; with "none", which is for tests and caches, only a crash of the
+    process.
 
-    The file must be on a disk of this machine: SQLite's write-ahead log is in memory that its
-    processes share. While anybody has the file open there are two more beside it, `-wal` and
-    `-shm`; they belong to it, and a copy of the file alone lacks what is in them.
+    The file must be on a disk of this machine: SQLite's write-ahead log uses memory that its
+    processes share. While a process has the file open there are two more files, `-wal` and `-shm`;
+    they belong to it, and a copy of the file alone lacks their content.
     """
 
     backend_type = "sqlite"
-    paged = False
+    capabilities = Capabilities(
+        paged=False, batch=True, location=True, doorbell=True, checks=True, changes=True
+    )
 
-    timeout = 2.0
+    timeout: float = 2.0
     """Seconds that a call waits for the lock of another process, and a write for its turn."""
 
     def __init__(
@@ -103,8 +105,8 @@ class SqliteAdapter:
         return bool(created)
 
     def create_many(self, objects: Mapping[str, bytes]) -> list[str]:
-        """Insert rows in one transaction, and return the keys of those that are there and durable
-        now: all others are for `create`, which says why."""
+        """Insert rows in one transaction, and return the keys of those that are created and durable
+        now. `create` says why another was not."""
         now = _now()
         first = self._first
         values = [(first + key.encode(), now, data) for key, data in objects.items()]
@@ -146,8 +148,8 @@ class SqliteAdapter:
             after = page[-1][0]
 
     def replace(self, key: str, data: bytes) -> None:
-        """Write the row, over one that is there too, in one step. What was there is erased: from
-        the file, and from its write-ahead log as soon as nobody reads it."""
+        """Write the row, over an existing one too, in one step. Its old content is erased: from the
+        file, and from the write-ahead log as soon as nobody reads it."""
         values = self._row(key, data)
         self._write(lambda connection: changed(connection, _REPLACE, values), key)
         self._checkpoints.erase()
@@ -158,11 +160,11 @@ class SqliteAdapter:
         self._write(lambda connection: changed(connection, _DELETE, (name,)), key, make=False)
 
     def doorbell(self, prefix: str) -> Doorbell:
-        """Return what rings for every change of the file, whoever makes it on this machine."""
+        """Return a doorbell for every change of the file, by any process of this machine."""
         return FileDoorbell(self.path)
 
     def changes(self) -> TableLog:
-        """Return the log of what is written, whoever writes it."""
+        """Return the log of all writes, by any process."""
         return TableLog(lambda sql, values: self._read(sql, values, "", "list"), self._first)
 
     def checks(self) -> Iterator[Check]:
@@ -178,7 +180,7 @@ class SqliteAdapter:
         self._read("SELECT seq FROM objects LIMIT 1", (), "", "open")
 
     def close(self) -> None:
-        """Close the connections. SQLite removes `-wal` and `-shm` with the last one of all."""
+        """Close the connections. SQLite removes `-wal` and `-shm` with the very last one."""
         self._connections.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -208,11 +210,11 @@ class SqliteAdapter:
         creates: bool = False,
         make: bool = True,
     ) -> T | None:
-        """Return `work(connection)`; None when there is no store and none is to be made."""
+        """Return `work(connection)`; None if there is no store and `make` is false."""
         attempt = partial(self._connections.run, work, make=make, write=True)
         until = time.monotonic() + self.timeout
         try:
-            # Threads of one process take turns: SQLite would have them sleep and try again.
+            # Threads of one process take turns: SQLite would make them sleep and try again.
             with self._connections.turn:
                 return self._patiently(attempt, until)
         except (sqlite3.Error, OSError) as error:
@@ -223,7 +225,7 @@ class SqliteAdapter:
             ) from error
 
     def _patiently(self, attempt: Callable[[], T], until: float | None = None) -> T:
-        """Return `attempt()`, again while another process has the lock and there is time."""
+        """Return `attempt()`, repeated while another process has the lock and time is left."""
         while True:
             try:
                 return attempt()
@@ -261,7 +263,7 @@ def _path(given: object) -> str:
 
 
 def _inserted(connection: sqlite3.Connection, values: list[_Row]) -> list[bool]:
-    """Insert rows in one transaction, and return of each whether it was: False when its key is
+    """Insert rows in one transaction, and say of each whether it was created: False if its key is
     taken."""
     try:
         in_one_go(connection, [partial(connection.executemany, _INSERT, values)])

@@ -1,4 +1,4 @@
-"""The change log of a SQLite store: the numbers that the table gives its rows."""
+"""The change log of a SQLite store: the numbers of the rows in its table."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class TableLog:
         self._prefix = prefix
 
     def position(self, *, make: bool) -> str | None:
-        """Return the number of the last row, and what tells that row from others."""
+        """Return the number of the last row, and marks that tell this row from others."""
         del make  # the table is the log
         for row in self._read(_LAST, ()):
             return _text(*row)
         return None
 
     def since(self, position: str) -> tuple[str, list[str]] | None:
-        """Return the keys of the rows after a position; None unless its row is the same still."""
+        """Return the keys of the rows after a position; None unless its row is still the same."""
         number, _, rest = position.partition(".")
         if not (number.isascii() and number.isdigit() and rest):
             return None

@@ -1,9 +1,9 @@
-"""When what is in the write-ahead log goes into the file.
+"""When the content of the write-ahead log goes into the file.
 
-SQLite does that by itself, after a commit and while others write. In that way of doing it there was
-a race until 3.51.3 which could lose commits (https://sqlite.org/wal.html, "The WAL-Reset Bug"), and
-most machines have an older one. Here the lock of writers is held meanwhile, so nobody can begin the
-log again at that moment.
+SQLite moves it by itself, after a commit and while others write. Until 3.51.3 that had a race which
+could lose commits (https://sqlite.org/wal.html, "The WAL-Reset Bug"), and most machines have an
+older SQLite. Here this process holds the lock of writers meanwhile, so nobody can restart the log
+at that moment.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from amfs_sqlite.connections import Connections, FileReplacedError
 from amfs_sqlite.database import rows
 
 _BYTES = 4 * 1024 * 1024
-"""Of log after which there is a checkpoint, about. The log is used again from its beginning then:
-to write over a file costs half of what it costs to make it longer."""
+"""About how long the log gets before a checkpoint. SQLite then uses the log from its beginning
+again: to write over a file costs half of what it costs to make it longer."""
 
 _ROW_BYTES = 200  # beside the body: the key, twice
 _COMMIT_BYTES = 16 * 1024  # the pages that every commit changes: of the table and its index
@@ -30,7 +30,7 @@ _log = logging.getLogger("amfs")
 
 
 class Checkpoints:
-    """The checkpoints that one adapter makes: each process after so much of what it wrote."""
+    """The checkpoints of one adapter: each process makes one after so many bytes of its own."""
 
     def __init__(self, connections: Connections, path: str) -> None:
         self._connections = connections
@@ -38,8 +38,8 @@ class Checkpoints:
         self._bytes = 0
 
     def wrote(self, size: int, objects: int) -> None:
-        """Count what was committed, and make a checkpoint when it is enough. Raises nothing: the
-        commit is safe in the log, and the next one tries again."""
+        """Count the bytes of a commit, and make a checkpoint when there are enough. Raises nothing:
+        the commit is safe in the log, and the next one tries again."""
         self._bytes += size + objects * _ROW_BYTES + _COMMIT_BYTES
         if self._bytes < _BYTES:
             return
@@ -48,8 +48,8 @@ class Checkpoints:
             self._bytes = _BYTES // 2  # soon again
 
     def erase(self) -> None:
-        """Empty the log, in which what was written over still is. Others that read at this moment
-        are waited for; whoever reads on and on keeps it there until the next checkpoint."""
+        """Empty the log, which still has the old content of rows. Waits for others that read at
+        this moment; a process that never stops reading keeps it until the next checkpoint."""
         until = time.monotonic() + _ERASE_SECONDS
         while not self._done("TRUNCATE"):
             if time.monotonic() > until:

@@ -1,7 +1,7 @@
 """What `amfs doctor` looks at in a file.
 
-The store is only read. What is tried is tried in a scratch store beside it, in a directory that is
-removed: so on the same disk, with the same permissions.
+The store is only read. Everything else is tried in a scratch store beside it, in a directory that
+is removed: on the same disk, with the same permissions.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class SqliteChecks:
             yield Check("space", self._measure_space, ("root",))
             yield Check("SQLite", _find_library)
             yield Check("writing", self._make_scratch, ("root", "file"))
-            # Without a scratch store only reading can be tried, and the store itself can be read.
+            # Without a scratch store only reading can be tried, and that on the store itself.
             yield from Trial(self._readable(tried), "", ("root", "file"), ("writing",)).checks()
         finally:
             tried.close()
@@ -79,7 +79,7 @@ class SqliteChecks:
         if status.st_nlink > 1:
             return warning(
                 f"{found}, with {status.st_nlink} names (hard links): SQLite keeps a log for each, "
-                "and what is written by way of one is lost for the others",
+                "and what is written through one name is lost for the others",
                 "leave it one name; for a second one use a symbolic link",
             )
         for name in _BESIDE:

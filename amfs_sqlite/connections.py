@@ -1,6 +1,6 @@
-"""The connections of one adapter: each used by one thread at a time, and none across a fork.
+"""The connections of one adapter: one thread at a time uses each, and none crosses a fork.
 
-`docs/design/sqlite.md` says what a connection does that crosses one.
+`docs/design/sqlite.md` says what a connection does that crosses a fork.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PAUSE_SECONDS = 0.001
 _ATTEMPTS = 10
 
 _abandoned: list[Connection] = []
-"""Connections of a parent process that a thread was within when it forked."""
+"""Connections of a parent process that a thread was using when it forked."""
 
 
 class _Use:
@@ -46,8 +46,8 @@ class _Use:
 
 
 class Connections:
-    """Lends connections to threads. Nothing here waits for a lock: a signal handler may come back
-    at any moment, and gets a connection of its own."""
+    """Lends connections to threads. Nothing here waits for a lock: a signal handler may call it at
+    any moment, and gets its own connection."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -61,9 +61,9 @@ class Connections:
     def run(
         self, work: Callable[[sqlite3.Connection], T], *, make: bool = False, write: bool = False
     ) -> T | None:
-        """Return `work(connection)`; None when there is no store and none is to be made.
+        """Return `work(connection)`; None if there is no store and `make` is false.
 
-        Raises `FileReplacedError` when what was written is not in the file that everybody uses.
+        Raises `FileReplacedError` if the write went to a file that is no longer in use.
         """
         for _ in range(_ATTEMPTS):
             use, begun = _Use(threading.get_ident()), self._round
@@ -96,7 +96,7 @@ class Connections:
         raise BackendUnavailableError(f"{self._database.path!r} changes again and again")
 
     def close(self) -> None:
-        """Close those that nobody uses now; the others are closed when they come back."""
+        """Close the connections that nobody uses; the others are closed when they come back."""
         self._round += 1
         if self._spoilt:
             return
@@ -116,7 +116,7 @@ class Connections:
         number = id(use)
         while True:
             self._uses[number] = weakref.ref(use)
-            # Whoever forks says so first, and then looks who is using one: one of both sees it.
+            # A forking thread says so first, and then looks for users: one of the two sees it.
             if not _forking or all(thread == use.thread for thread in list(_forking)):
                 return
             del self._uses[number]
@@ -149,7 +149,7 @@ class Connections:
     # -- forks -------------------------------------------------------------------------------
 
     def before_fork(self, until: float) -> None:
-        """Wait until no other thread is within SQLite, and close what nobody uses."""
+        """Wait until no other thread is inside SQLite, and close unused connections."""
         while not self.is_quiet():
             if time.monotonic() > until:
                 return
@@ -161,7 +161,7 @@ class Connections:
         return [use for use in found if use is not None]
 
     def is_quiet(self) -> bool:
-        """Whether no other thread is within SQLite."""
+        """Whether no other thread is inside SQLite."""
         own = threading.get_ident()
         return all(use.thread == own for use in self._current())
 

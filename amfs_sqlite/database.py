@@ -1,4 +1,4 @@
-"""The file of a store: told from other files, made by the first write, and opened."""
+"""The file of a store: recognised, made by the first write, and opened."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ made some since we looked."""
 _BEGIN = "BEGIN IMMEDIATE"
 
 _LOCK_SECONDS = 0.05
-"""SQLite waits for a lock in one piece, deaf to Ctrl-C: so long, and then it is asked again."""
+"""SQLite waits for a lock without noticing Ctrl-C: for this long, and then it is asked again."""
 
 _ATTEMPTS = 10
 
@@ -66,7 +66,7 @@ _MANY = 64
 
 
 def every_connection() -> list[Connection]:
-    """Return the connections of this process, among them some that are closed."""
+    """Return the connections of this process, including some that are closed."""
     found = (reference() for reference in list(_connections.values()))
     return [connection for connection in found if connection is not None]
 
@@ -74,8 +74,8 @@ def every_connection() -> list[Connection]:
 class Link:
     """One connection, and the file that it leads to.
 
-    A `frozen` one is good for one read: it takes no locks, as it may not make the files that they
-    would be in.
+    A `frozen` one is good for one read: it takes no locks, as it may not make the files that would
+    hold them.
     """
 
     __slots__ = ("broken", "connection", "file", "frozen")
@@ -87,14 +87,14 @@ class Link:
         self.broken = False
 
     def close(self) -> None:
-        """Close it, whatever state it is in."""
+        """Close it, whatever its state."""
         self.broken = True
         with contextlib.suppress(sqlite3.Error):
             self.connection.close()
 
 
 class Database:
-    """The file at a path, which need not be there yet."""
+    """The file at a path, which need not exist yet."""
 
     def __init__(self, path: str, *, durable: bool) -> None:
         self.path = path
@@ -112,17 +112,17 @@ class Database:
         return status.st_dev, status.st_ino
 
     def frozen_state(self) -> tuple[object, ...] | None:
-        """Return what changes when anybody writes; None while somebody has it open."""
+        """Return marks that change when anybody writes; None while somebody has it open."""
         if os.path.lexists(f"{self.path}-wal"):
             return None
         status = os.stat(self.path)
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def open(self, *, make: bool) -> Link | None:
-        """Return a connection; None when there is no store yet and none is to be made.
+        """Return a connection; None if there is no store yet and `make` is false.
 
-        Raises `ConfigurationError` for what is not a store of this or an older version, or is in a
-        directory that is not there, and what sqlite3 raises.
+        Raises `ConfigurationError` for a file that is not a store of this or an older version, or
+        whose directory is absent, and what sqlite3 raises.
         """
         for _ in range(_ATTEMPTS):
             file = self.inode()
@@ -185,9 +185,9 @@ class Database:
         )
 
     def _touch(self) -> None:
-        """Make an empty file, as others may use it too: SQLite gives a group no right to write.
+        """Make an empty file that others may use too: SQLite gives a group no right to write.
 
-        It is not opened: to close it would end the locks that SQLite has in this process.
+        The file is not opened: closing it would end the locks that SQLite has in this process.
         """
         try:  # less the umask; not by way of a link, which leads nowhere yet
             os.mknod(os.path.realpath(self.path), stat.S_IFREG | 0o666)
@@ -198,8 +198,8 @@ class Database:
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
         """Whether the file has our table; False when it is empty."""
-        # In this order: who makes a store meanwhile makes all of it in one step, so whoever sees
-        # any of it here sees whose it is, too.
+        # In this order: another process makes a whole store in one step, so a process that sees a
+        # part of it here also sees whose it is.
         ((tables,),) = rows(connection, "SELECT count(*) FROM sqlite_master")
         ((version,),) = rows(connection, "PRAGMA user_version")
         ((application,),) = rows(connection, "PRAGMA application_id")

@@ -15,9 +15,9 @@ Examples:
   amfs copy .amfs s3://my-bucket/amfs/
 
 \b
-Without --store the store comes from AMFS_STORE, AMFS_S3_BUCKET or amfs.yaml, or
-is the directory .amfs. Exit codes: 0 done, 1 nothing there (or, for verify, health and
-doctor, something is wrong), 2 an error.
+Without --store, the store comes from AMFS_STORE, AMFS_S3_BUCKET or amfs.yaml;
+the default is the directory .amfs. Exit codes: 0 success, 1 nothing found (or a
+problem reported by verify, health or doctor), 2 an error.
 """
 
 
@@ -25,14 +25,14 @@ doctor, something is wrong), 2 an error.
 @click.option(
     "--store",
     metavar="PLACE",
-    help="Where the memories are: a directory, sqlite:///FILE, postgresql://…, s3://BUCKET/PREFIX, "
+    help="The store to use: a directory, sqlite:///FILE, postgresql://…, s3://BUCKET/PREFIX or "
     "http://HOST:PORT.",
 )
-@click.option("--namespace", metavar="N", help="The namespace.  [default: default]")
-@click.option("--agent", metavar="A", help="Who signs what is written.  [default: user@host]")
-@click.option("--config", metavar="F", help="Configuration file, instead of amfs.yaml.")
+@click.option("--namespace", metavar="N", help="The namespace to use.  [default: default]")
+@click.option("--agent", metavar="A", help="The agent that signs writes.  [default: user@host]")
+@click.option("--config", metavar="F", help="The configuration file to use, not amfs.yaml.")
 @click.option("--no-cache", is_flag=True, help="Use no index, and keep no catalog.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document per line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document per line.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=Program.tell)
 @click.pass_context
 def amfs(
@@ -45,6 +45,6 @@ def amfs(
     no_cache: bool,
     as_json: bool,
 ) -> None:
-    """Shared, versioned memory for agents whose only server is a bucket."""
+    """Shared, versioned memory for AI agents whose only server is a bucket."""
     context.obj = Session(store, namespace, agent, config, as_json, no_cache)
     context.call_on_close(context.obj.close)

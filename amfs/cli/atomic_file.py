@@ -8,7 +8,7 @@ import uuid
 
 
 def put(file: str, data: bytes) -> None:
-    """Write a file in place of the one that may be there; a crash leaves the one or the other."""
+    """Create or replace a file; a crash leaves either the old content or the new."""
     temporary = f"{file}.{uuid.uuid4().hex[:8]}.part"
     try:
         with open(temporary, "xb") as part:

@@ -30,7 +30,7 @@ Examples:
 def backup() -> None:
     """Make, list, restore and prune backups of a namespace.
 
-    PLACE is where they are kept: a store of any kind, as --store takes it.
+    PLACE is the store that keeps the backups; it takes the same forms as --store.
     """
 
 
@@ -43,13 +43,13 @@ Examples:
 """,
 )
 @click.argument("place")
-@click.option("--full", is_flag=True, help="Build on no other backup.")
+@click.option("--full", is_flag=True, help="Save everything; do not build on an earlier backup.")
 @click.pass_obj
 def create(session: Session, place: str, *, full: bool) -> int:
-    """Make a backup of the namespace in PLACE, while it is written.
+    """Back up the namespace to PLACE; agents may go on writing meanwhile.
 
-    It has what the backups before it do not have. Exit code 1 when the namespace has lost
-    versions: what came after them is not in the backup.
+    The backup saves only what earlier backups do not have. Exit code 1 when the namespace has lost
+    versions: later versions of those memories are not in the backup.
     """
     memory = session.memory()
     backups = _kept(session, place, memory.namespace, must_exist=False)
@@ -62,7 +62,7 @@ def create(session: Session, place: str, *, full: bool) -> int:
         new = output.counted(made.added, "new object", "new objects")
         output.line(f"made {made.name}: {new}, {made.size:,} bytes ({kind})")
     for key in made.left_out:
-        click.echo(f"amfs: {output.plain(key)} is lost, and what came after it is left", err=True)
+        click.echo(f"amfs: {output.plain(key)} is lost; later versions are left out", err=True)
     return 1 if made.left_out else 0
 
 
@@ -71,19 +71,19 @@ def create(session: Session, place: str, *, full: bool) -> int:
 @click.pass_obj
 def list_(session: Session, place: str) -> None:
     """List the backups in PLACE that can be restored, oldest first."""
-    found = _kept(session, place).list()
+    backups = _kept(session, place).list()
     if session.json:
-        for one in found:
-            output.document(documents.backup(one))
+        for entry in backups:
+            output.document(documents.backup(entry))
         return
     columns = ("name", "as of", "memories", "versions", "outcomes", "new", "bytes", "kind")
-    output.table(columns, map(_row, found))
+    output.table(columns, map(_row, backups))
 
 
-def _row(one: Backup) -> tuple[str, ...]:
-    counts = (one.memories, one.versions, one.outcomes, one.added, one.size)
-    kind = "full" if one.base is None else f"on {one.base}"
-    return one.name, _when(one.as_of), *map(str, counts), kind
+def _row(entry: Backup) -> tuple[str, ...]:
+    counts = (entry.memories, entry.versions, entry.outcomes, entry.added, entry.size)
+    kind = "full" if entry.base is None else f"on {entry.base}"
+    return entry.name, _when(entry.as_of), *map(str, counts), kind
 
 
 def _when(moment: datetime) -> str:
@@ -101,13 +101,13 @@ Examples:
 )
 @click.argument("place")
 @click.argument("name", required=False)
-@click.option("--dry-run", is_flag=True, help="Read and check everything, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Read and check everything, but write nothing.")
 @click.pass_obj
 def restore(session: Session, place: str, name: str | None, *, dry_run: bool) -> None:
-    """Restore a backup from PLACE, the newest unless NAME says which, into --store.
+    """Restore the backup NAME from PLACE, by default the newest, into --store.
 
-    What is absent there is created, byte for byte, and nothing is overwritten. What was erased
-    there since stays erased. After an interruption run it again.
+    Missing objects are created, byte for byte; nothing is overwritten. Memories erased there since
+    the backup stay erased. After an interruption, run the command again.
     """
     memory = session.memory()
     backups = _kept(session, place, memory.namespace)
@@ -128,7 +128,7 @@ def restore(session: Session, place: str, name: str | None, *, dry_run: bool) ->
         f"{report.already_there} were there already",
     ]
     if report.erased:
-        parts.append(f"{report.erased} are erased, and stay so")
+        parts.append(f"{report.erased} stay erased")
     output.line(", ".join(parts))
 
 
@@ -141,17 +141,17 @@ Examples:
 """,
 )
 @click.argument("place")
-@click.option("--keep", type=click.IntRange(min=1), metavar="N", help="The newest so many stay.")
-@click.option("--keep-for", metavar="TIME", help="What is younger stays, such as 30d.")
-@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@click.option("--keep", type=click.IntRange(min=1), metavar="N", help="Keep the newest N backups.")
+@click.option("--keep-for", metavar="TIME", help="Keep backups younger than this, such as 30d.")
+@click.option("--dry-run", is_flag=True, help="List what would be removed, but remove nothing.")
 @click.pass_obj
 def prune(
     session: Session, place: str, *, keep: int | None, keep_for: str | None, dry_run: bool
 ) -> None:
-    """Remove old backups from PLACE, and what interrupted attempts left there.
+    """Remove old backups from PLACE, and the remains of interrupted attempts.
 
-    What either option keeps stays, with all that it builds on, and so does the newest.
-    Without both, no backup goes.
+    A backup stays if either option keeps it or a kept backup builds on it; the newest always stays.
+    Without either option, no backup is removed.
     """
     report = _kept(session, place).prune(
         keep=keep,
@@ -161,12 +161,11 @@ def prune(
     if session.json:
         output.document(documents.pruned(report))
         return
-    for one in report.removed:
-        output.line(f"{'would remove' if dry_run else 'removed'} {one.name}")
+    for removed in report.removed:
+        output.line(f"{'would remove' if dry_run else 'removed'} {removed.name}")
     if report.attempts:
-        output.line(
-            f"{output.counted(report.attempts, 'attempt', 'attempts')} had been interrupted"
-        )
+        attempts = output.counted(report.attempts, "interrupted attempt", "interrupted attempts")
+        output.line(f"{'would remove' if dry_run else 'removed'} {attempts}")
     output.line(f"{output.counted(len(report.kept), 'backup stays', 'backups stay')}")
 
 

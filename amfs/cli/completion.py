@@ -22,7 +22,7 @@ Examples:
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
     """Print the script that completes amfs commands in SHELL."""
-    found = get_completion_class(shell)
-    assert found is not None  # the choices above are click's own
-    script = found(context.find_root().command, {}, "amfs", "_AMFS_COMPLETE").source()
+    completer = get_completion_class(shell)
+    assert completer is not None  # the choices above are click's own
+    script = completer(context.find_root().command, {}, "amfs", "_AMFS_COMPLETE").source()
     output.line(script)

@@ -1,4 +1,4 @@
-"""The command that finds out what is wrong: doctor."""
+"""The command that diagnoses problems: doctor."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ Examples:
 )
 @click.pass_obj
 def doctor(session: Session) -> int:
-    """Look at the configuration, the way to the store, and all that AMFS needs of it.
+    """Check the configuration, the connection to the store, and everything AMFS needs from it.
 
-    Each finding is ok, a warning or a problem, with a hint, or skipped. Scratch objects are made
-    and removed; nothing else is changed. Exit code 1 when something is a problem.
+    Each check is ok, a warning or a problem, with a hint, or it is skipped. Doctor creates and
+    removes scratch objects; it changes nothing else. Exit code 1 when there is a problem.
     """
     from amfs.doctor import diagnose
 
@@ -58,13 +58,13 @@ def _show(session: Session, finding: Diagnosis) -> None:
     else:
         output.line(
             "\t".join(
-                output.plain(one) for one in (finding.name, verdict, finding.found, finding.hint)
+                output.plain(text) for text in (finding.name, verdict, finding.found, finding.hint)
             ).rstrip("\t")
         )
 
 
 def _paint(finding: Diagnosis) -> None:
-    """Print a row of a table as soon as it is known; what is long goes on in its own column."""
+    """Print a table row as soon as the finding is known; long text wraps within its column."""
     from rich.table import Table
     from rich.text import Text
 
@@ -72,11 +72,11 @@ def _paint(finding: Diagnosis) -> None:
     row.add_column(width=_NAME_WIDTH)
     row.add_column(width=_VERDICT_WIDTH)
     row.add_column(overflow="fold")
-    found = Text(output.plain(finding.found))
+    text = Text(output.plain(finding.found))
     if finding.hint:
-        found.append(f"\n→ {output.plain(finding.hint)}", style="cyan")
+        text.append(f"\n→ {output.plain(finding.hint)}", style="cyan")
     verdict = str(finding.verdict)
-    row.add_row(finding.name, Text(verdict, style=_STYLES[verdict]), found)
+    row.add_row(finding.name, Text(verdict, style=_STYLES[verdict]), text)
     output.console().print(row)
 
 

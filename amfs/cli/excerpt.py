@@ -1,4 +1,4 @@
-"""The part of a value that a search found, on one line."""
+"""A one-line excerpt of a value, around the words that a search matched."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from amfs_core.ranking import terms
 
 _LENGTH = 200
 _BEFORE = 24
-"""Characters that may stand before the first match: few, as what does not fit is cut behind it."""
+"""Most characters shown before the first match: few, because an excerpt that is too long loses its
+end."""
 
 _WORD = re.compile(r"[^\s!-&(-,/:-@\[-^`{-~]+")
 _JSON_SPACE = re.compile(r"(?<!\\)((?:\\\\)*)\\[nrt]")
 
 
 class Matches:
-    """The words of a query, as the search compares them."""
+    """The words of a query, normalized as the search normalizes them."""
 
     def __init__(self, query: str) -> None:
         self._wanted = frozenset(terms.query_terms(query))
 
     def spans(self, line: str) -> Iterator[tuple[int, int]]:
-        """Yield where a line has words that the query asks for."""
+        """Yield the start and end of each word in the line that matches the query."""
         if not self._wanted:
             return
-        for found in _WORD.finditer(line):
-            word = found[0].strip(".-'’")
-            start = found.start() + found[0].find(word)
+        for match in _WORD.finditer(line):
+            word = match[0].strip(".-'’")
+            start = match.start() + match[0].find(word)
             hits = self._wanted.intersection(terms.terms(word))
-            # In scripts without spaces a word of the query stands inside a longer run.
-            inside = [one for one in hits if not one.isascii() and one in word.lower()]
+            # In scripts without spaces, a word of the query is part of a longer run of characters.
+            inside = [term for term in hits if not term.isascii() and term in word.lower()]
             if inside:
                 for part in re.finditer("|".join(map(re.escape, inside)), word, re.IGNORECASE):
                     yield start + part.start(), start + part.end()
@@ -40,7 +41,7 @@ class Matches:
                 yield start, start + len(word)
 
     def excerpt(self, value: Any) -> str:
-        """Return the value around its first matching word, safe on a terminal; else its start."""
+        """Return the text around the first match, or the start without one; safe on a terminal."""
         line = _on_one_line(value)
         start = next((first for first, _ in self.spans(line)), 0) - _BEFORE
         if start <= 0:

@@ -1,4 +1,4 @@
-"""Figures of the rounds of `amfs tend`, served in the text format of Prometheus."""
+"""Metrics about the rounds of `amfs tend`, served in the Prometheus text format."""
 
 from __future__ import annotations
 
@@ -15,34 +15,36 @@ if TYPE_CHECKING:
 
 
 class Figures:
-    """Counts rounds, and serves what it counted for as long as the process runs.
+    """Counts rounds and serves the counts for as long as the process runs.
 
-    `address` is `[HOST:]PORT`; without a host only this machine is answered.
+    `address` is `[HOST:]PORT`; without a host, only this machine can connect.
     """
 
     def __init__(self, namespace: str, address: str) -> None:
         host, _, port = address.rpartition(":")
         if not port.isdecimal() or not 0 < int(port) < 65_536:
-            raise click.BadParameter(f"--metrics {address!r} is not [HOST:]PORT")
+            raise click.BadParameter(f"--metrics must be [HOST:]PORT, not {address!r}")
         self._registry = CollectorRegistry()
         self._namespace = namespace
-        self._rounds = self._counter("rounds", "Rounds that were done.")
+        self._rounds = self._counter("rounds", "Rounds that succeeded.")
         self._failures = self._counter("failures", "Rounds that failed.")
-        self._outcomes = self._counter("outcomes", "Outcomes that were finished.")
-        self._mirrored = self._counter("mirrored", "Objects that mirrors lacked and got.")
-        self._mirror_failures = self._counter("mirror_failures", "Mirrors that still lack some.")
+        self._outcomes = self._counter("outcomes", "Interrupted outcomes that were finished.")
+        self._mirrored = self._counter("mirrored", "Objects copied to or erased from mirrors.")
+        self._mirror_failures = self._counter(
+            "mirror_failures", "Times a mirror could not be completed."
+        )
         self._backups = self._counter("backups", "Backups that were made.")
         self._pruned = self._counter("pruned", "Backups that were removed.")
-        self._last = self._gauge("tend_last_seconds", "When a round was last done, as Unix time.")
-        self._took = self._gauge("tend_took_seconds", "How long the last round took.")
-        self._as_of = self._gauge("backup_as_of_seconds", "What the newest backup is as of.")
+        self._last = self._gauge("tend_last_seconds", "Unix time of the last successful round.")
+        self._took = self._gauge("tend_took_seconds", "Duration of the last round.")
+        self._as_of = self._gauge("backup_as_of_seconds", "Unix time of the newest backup's state.")
         self._kept = self._gauge("backup_kept", "Backups that can be restored.")
         try:
             start_http_server(int(port), host or "127.0.0.1", self._registry)
         except OSError as error:
             raise ConfigurationError(
-                f"metrics cannot be served at {address}: {error.strerror or error}",
-                hint="name another port, or end what listens there",
+                f"cannot serve metrics at {address}: {error.strerror or error}",
+                hint="choose another port, or stop the program that listens there",
             ) from error
 
     def _counter(self, name: str, text: str) -> Counter:
@@ -54,11 +56,11 @@ class Figures:
         return made.labels(self._namespace)
 
     def count(self, report: TendReport) -> None:
-        """Count a round that was done."""
+        """Count a round that succeeded."""
         self._rounds.inc()
         self._outcomes.inc(report.outcomes)
-        self._mirrored.inc(sum(one.copied + one.erased for one in report.mirrors))
-        self._mirror_failures.inc(sum(one.error is not None for one in report.mirrors))
+        self._mirrored.inc(sum(mirror.copied + mirror.erased for mirror in report.mirrors))
+        self._mirror_failures.inc(sum(mirror.error is not None for mirror in report.mirrors))
         self._backups.inc(report.backup is not None)
         self._last.set(time.time())
         self._took.set(report.took)

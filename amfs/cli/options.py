@@ -1,4 +1,4 @@
-"""What the options before the command say, and the memory that they open."""
+"""The options before the command, and the memory that they open."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from amfs_core.storage import StorageAdapter
 
 MANY = 500
-"""Objects that take so long to fetch that a person wants to know why."""
+"""From this many objects on, fetching takes long enough that a person wants to know why."""
 
 
 @dataclass(slots=True)
@@ -54,8 +54,8 @@ class Session:
         return adapter
 
     def open_existing(self, place: str, purpose: str) -> StorageAdapter:
-        """Open the store at a place; `ConfigurationError` when that is a directory or a file, and
-        is not there. `purpose` ends the sentence "there is no directory 'x' …"."""
+        """Open the store at a place; raises `ConfigurationError` when the place is a directory or a
+        file that does not exist. `purpose` completes the sentence "there is no directory 'x' …"."""
         from amfs_core.errors import ConfigurationError
 
         store = self.open(place)
@@ -66,12 +66,12 @@ class Session:
         return store
 
     def suggest_catalog(self, memory: AgentMemory) -> None:
-        """Tell a person who waited for many objects how the next run gets only the new ones."""
+        """After a fetch of many objects, tell the user how to fetch only new ones next time."""
         fetched = memory.metrics.requests["get"]
         if fetched > MANY and self.settings().cache_dir is None:
             output.hint(
-                f"{fetched:,} objects were fetched; without --no-cache, or with AMFS_CACHE_DIR set "
-                "to a directory, the next run fetches only what is new"
+                f"fetched {fetched:,} objects; without --no-cache, or with AMFS_CACHE_DIR set to a "
+                "directory, the next run fetches only new ones"
             )
 
     def settings(self) -> Config:

@@ -18,9 +18,9 @@ from amfs_core.format import Outcome, unescape
 Examples:
   amfs outcome deploy-42 success --entry checkout-service/retry-pattern
   amfs outcome incident-7 critical_failure --entry a/b --entry a/c
-  amfs outcome deploy-42 success             # again: finishes what was interrupted
+  amfs outcome deploy-42 success             # again: finish after an interruption
   amfs outcome deploy-43 failure --entry hosts/eu%2Fweb1    # the key eu/web1 of hosts
-  amfs outcome deploy-42                     # what was recorded
+  amfs outcome deploy-42                     # show the recorded outcome
 \b
 TYPE is success, minor_failure, failure or critical_failure.
 """,
@@ -32,28 +32,31 @@ TYPE is success, minor_failure, failure or critical_failure.
 )
 @click.pass_obj
 def outcome(session: Session, ref: str, type: str | None, entries: tuple[str, ...]) -> int:
-    """Record what happened after memories were used, and move their confidence.
+    """Record what came of using memories, and adjust their confidence.
 
-    REF names it, once. Each --entry stands for the newest version of that memory; a slash in its
-    key is written %2F. Without TYPE, what was recorded is shown; exit code 1 when nothing was.
+    REF is the unique name of the outcome. Each --entry stands for the newest version of that
+    memory; write a slash in its key as %2F. Without TYPE, show the recorded outcome; exit code 1
+    when there is none.
     """
     if type is None and entries:
-        raise InvalidValueError("say how it went: success, minor_failure, failure, …")
+        raise InvalidValueError(
+            "--entry needs a TYPE: success, minor_failure, failure or critical_failure"
+        )
     if type is None:
-        found = session.memory().read_outcome(ref)
+        recorded = session.memory().read_outcome(ref)
     else:
         named = [_pair(entry) for entry in entries] or None
-        found = session.memory().commit_outcome(ref, type, entries=named)
+        recorded = session.memory().commit_outcome(ref, type, entries=named)
     if session.json:
-        output.document(found and documents.outcome(found))
-    elif found is None:
+        output.document(recorded and documents.outcome(recorded))
+    elif recorded is None:
         click.echo(f"amfs: there is no outcome {output.plain(ref)}", err=True)
     elif type is None:
-        _print([found])
+        _print([recorded])
     else:
-        about = output.counted(len(found.memories()), "memory", "memories")
-        output.line(f"recorded {output.plain(ref)}: {found.type} of {about}")
-    return 0 if found else 1
+        about = output.counted(len(recorded.memories()), "memory", "memories")
+        output.line(f"recorded {output.plain(ref)}: {recorded.type} of {about}")
+    return 0 if recorded else 1
 
 
 @click.command(
@@ -68,26 +71,26 @@ Examples:
 @click.argument("entity", required=False)
 @click.pass_obj
 def outcomes(session: Session, entity: str | None) -> None:
-    """List outcomes, oldest first: of those about memories under ENTITY, if it is given."""
-    found = session.memory().list_outcomes(entity)
+    """List outcomes, oldest first; with ENTITY, only those about memories under it."""
+    listed = session.memory().list_outcomes(entity)
     if session.json:
-        for one in found:
-            output.document(documents.outcome(one))
+        for recorded in listed:
+            output.document(documents.outcome(recorded))
         return
-    _print(found)
-    output.faint(output.counted(len(found), "outcome", "outcomes"))
+    _print(listed)
+    output.faint(output.counted(len(listed), "outcome", "outcomes"))
 
 
-def _print(found: list[Outcome]) -> None:
+def _print(listed: list[Outcome]) -> None:
     rows = (
         (
-            one.ref,
-            one.type.value,
-            f"{one.committed_at:%Y-%m-%d %H:%M:%SZ}",
-            one.agent_id,
-            ", ".join(map(str, one.causes)),
+            recorded.ref,
+            recorded.type.value,
+            f"{recorded.committed_at:%Y-%m-%d %H:%M:%SZ}",
+            recorded.agent_id,
+            ", ".join(map(str, recorded.causes)),
         )
-        for one in found
+        for recorded in listed
     )
     output.table(("ref", "type", "committed", "agent", "memories"), rows)
 
@@ -96,5 +99,5 @@ def _pair(entry: str) -> tuple[str, str]:
     entity_path, slash, key = entry.rpartition("/")
     if not slash:
         raise InvalidValueError(f"--entry must be ENTITY/KEY, not {entry!r}")
-    # As object keys have it; a name that is none of theirs is meant as it is.
+    # The key is escaped as in object keys; text that is not a valid escaped name is taken as it is.
     return entity_path, unescape(key) or key

@@ -1,7 +1,7 @@
-"""What is printed: tables and colour for a terminal, lines of text or JSON for programs.
+"""Printing: tables and colour on a terminal, lines of text or JSON for programs.
 
-What agents wrote must not drive the terminal of whoever reads it, so control characters are shown
-as their escapes.
+Text from agents must not control the reader's terminal, so control characters are printed as
+escapes.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
     from amfs_core.format import MemoryEntry
 
-# C0, DEL and C1 drive terminals; the rest reorders or hides the text around it (Unicode TR 36).
+# C0, DEL and C1 control terminals; the others reorder or hide surrounding text (Unicode TR 36).
 _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 
 def plain(text: str, keep: str = "") -> str:
-    """Return text with its control characters as visible escapes, but for those in `keep`."""
-    return _CONTROL.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
+    """Return text with its control characters, except those in `keep`, as visible escapes."""
+    return _CONTROL.sub(lambda match: match[0] if match[0] in keep else _escape(match[0]), text)
 
 
 def _escape(character: str) -> str:
@@ -37,12 +37,12 @@ def _escape(character: str) -> str:
 
 def compact(value: Any) -> str:
     """Return a value as JSON on one line, safe on a terminal."""
-    # The escapes of `plain` are JSON's own, and control characters occur inside strings only.
+    # `plain` escapes as JSON does, and control characters occur only inside JSON strings.
     return plain(json.dumps(value, ensure_ascii=False))
 
 
 def is_terminal() -> bool:
-    """True when a person sees what is printed."""
+    """True when standard output is a terminal."""
     return sys.stdout.isatty()
 
 
@@ -62,9 +62,9 @@ def say_absent(entity: str, key: str) -> None:
 
 
 def value_text(value: Any) -> None:
-    """Print a memory's value: text as it is, anything else as indented JSON.
+    """Print a memory's value: text unchanged, anything else as indented JSON.
 
-    On a terminal control characters are escaped; elsewhere text is exact.
+    Control characters are escaped on a terminal only.
     """
     if not isinstance(value, str):
         line(plain(json.dumps(value, ensure_ascii=False, indent=2), keep="\n"))
@@ -74,7 +74,7 @@ def value_text(value: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows: a table on a terminal, else lines with tabs between the fields."""
+    """Print rows: as a table on a terminal, otherwise as tab-separated lines."""
     if not is_terminal():
         for row in rows:
             line("\t".join(plain(field) for field in row))
@@ -84,9 +84,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def grid(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], width: int) -> Table:
-    """Return a table of at most `width` cells: what does not fit is cut from the last column.
+    """Return a table at most `width` cells wide; the last column is cut to make it fit.
 
-    A field that is styled already is made of `plain` text.
+    Fields that are `Text` must already consist of `plain` text.
     """
     from rich.cells import cell_len
     from rich.table import Table
@@ -102,7 +102,7 @@ def grid(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], width: in
         widest = max(cell_len(column), *(row[index].cell_len for row in shown), 0)
         taken += widest + 2
         table.add_column(column)
-    # rich would rather squeeze the other columns away than cut this one
+    # without a maximum, rich shrinks the other columns instead of cutting this one
     table.add_column(last, no_wrap=True, overflow="ellipsis", max_width=max(12, width - taken))
     for row in shown:
         table.add_row(*row)
@@ -110,7 +110,7 @@ def grid(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], width: in
 
 
 def faint(text: str) -> None:
-    """Print a line that a person may want to know and a program does not; nothing elsewhere."""
+    """Print a faint line on a terminal; print nothing for a program."""
     if is_terminal():
         from rich.text import Text
 
@@ -118,7 +118,7 @@ def faint(text: str) -> None:
 
 
 def hint(text: str) -> None:
-    """Tell a person on stderr how to fare better the next time; nothing where there is none."""
+    """Print a tip on stderr if that is a terminal."""
     if sys.stderr.isatty():
         from rich.text import Text
 
@@ -126,19 +126,19 @@ def hint(text: str) -> None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return the terminal."""
+    """Return a rich console for the terminal."""
     from rich.console import Console
 
     return Console(highlight=False, stderr=stderr)
 
 
 def counted(number: int, one: str, many: str) -> str:
-    """Return a number and its noun."""
+    """Return a number with its noun, singular or plural."""
     return f"{number:,} {one if number == 1 else many}"
 
 
 def summary(entry: MemoryEntry) -> str:
-    """Return what a version holds, on one line: its value, or what became of it."""
+    """Return a version on one line: its value, or "(deleted)" or "(erased)"."""
     if not entry.has_content:
         if entry.visibility() == "purged":
             return "(erased)"
@@ -154,10 +154,11 @@ def when(entry: MemoryEntry) -> str:
 
 @contextlib.contextmanager
 def progress(label: str, least: int = 0) -> Iterator[Callable[[int, int | None], None] | None]:
-    """Give a callback `(done, total)` that moves a bar on stderr; None when that is not a terminal.
+    """Yield a callback `(done, total)` that moves a progress bar on stderr, or None when stderr is
+    not a terminal.
 
-    With `least` the bar appears only once there is so much to do. `total` is None while nobody
-    knows it. What is printed meanwhile appears above the bar.
+    With `least`, the bar appears only when the total is at least that. `total` is None while it is
+    unknown. Lines printed meanwhile appear above the bar.
     """
     if not sys.stderr.isatty():
         yield None
@@ -170,7 +171,7 @@ def progress(label: str, least: int = 0) -> Iterator[Callable[[int, int | None],
         *columns,
         console=console(stderr=True),
         transient=True,
-        redirect_stdout=is_terminal(),  # else it would go to the terminal instead of its file
+        redirect_stdout=is_terminal(),  # otherwise output to a file would go to the terminal
     )
     task = bar.add_task(label, total=None)
 

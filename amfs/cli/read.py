@@ -1,4 +1,4 @@
-"""The commands that look around: read, ls, log, diff."""
+"""The commands that read: read, ls, namespaces, log, diff."""
 
 from __future__ import annotations
 
@@ -32,11 +32,19 @@ Examples:
 )
 @click.argument("entity")
 @click.argument("key")
-@click.option("--version", type=int, metavar="N", help="That version instead of the newest.")
+@click.option("--version", type=int, metavar="N", help="Read version N, not the newest.")
 @click.option(
-    "--at", type=values.moment, metavar="TIME", help="What was newest then: ISO 8601, or 7d (ago)."
+    "--at",
+    type=values.moment,
+    metavar="TIME",
+    help="Read the version that was newest at TIME: ISO 8601, or 7d for a week ago.",
 )
-@click.option("--min-confidence", type=float, default=0.0, help="Absent below it.  [default: 0]")
+@click.option(
+    "--min-confidence",
+    type=float,
+    default=0.0,
+    help="Treat a memory with less confidence as absent.  [default: 0]",
+)
 @click.pass_obj
 def read(
     session: Session,
@@ -49,7 +57,7 @@ def read(
 ) -> int:
     """Print the newest version of a memory.
 
-    Text is printed as it is, anything else as JSON. Exit code 1 when there is none.
+    Text is printed unchanged, anything else as JSON. Exit code 1 when there is no such memory.
     """
     entry = session.memory().read(
         entity, key, version=version, at=at, min_confidence=min_confidence
@@ -68,7 +76,7 @@ def read(
 
 
 def _absent(session: Session, entity: str, key: str) -> int:
-    """Say that there is no such memory, where there would be one document; return the exit code."""
+    """Report that there is no such memory, as JSON `null` with --json; return the exit code."""
     if session.json:
         output.document(None)
     else:
@@ -96,11 +104,11 @@ Examples:
   amfs ls
   amfs ls checkout-service
   amfs ls --json | jq -r .key
-  amfs ls --paths                            # only where there are memories
+  amfs ls --paths                            # only the entity paths
 """,
 )
 @click.argument("entity", required=False)
-@click.option("--paths", is_flag=True, help="List the entity paths instead of the memories.")
+@click.option("--paths", is_flag=True, help="List entity paths, not memories.")
 @click.pass_obj
 def ls(session: Session, entity: str | None, paths: bool) -> None:
     """List the newest version of every memory under ENTITY, at any depth."""
@@ -166,9 +174,9 @@ Examples:
 @click.argument("key")
 @click.pass_obj
 def log(session: Session, entity: str, key: str) -> int:
-    """Show all versions of a memory, oldest first, deleted and erased ones too.
+    """Show all versions of a memory, oldest first, including deleted and erased ones.
 
-    Exit code 1 when there is none; with --json no line is printed then.
+    Exit code 1 when there is no such memory; --json then prints nothing.
     """
     entries = session.memory().history(entity, key)
     if session.json:
@@ -206,27 +214,27 @@ Examples:
 @click.argument("new", type=int, required=False)
 @click.pass_obj
 def diff(session: Session, entity: str, key: str, old: int | None, new: int | None) -> int:
-    """Show what changed from version OLD to NEW.
+    """Show the changes from version OLD to version NEW.
 
-    Without NEW it is the newest version, without OLD the one before NEW. Places are JSON pointers.
-    Exit code 1 when there is no such memory.
+    By default NEW is the newest version and OLD the one before NEW. The places of changes are JSON
+    pointers. Exit code 1 when there is no such memory.
     """
     memory = session.memory()
     try:
-        found = memory.diff(entity, key, old, new)
-    except InvalidValueError:  # a version that is not there, or none at all
+        difference = memory.diff(entity, key, old, new)
+    except InvalidValueError:  # the memory lacks one of the versions, or does not exist
         if memory.history(entity, key):
             raise
         return _absent(session, entity, key)
     if session.json:
-        output.document(documents.difference(found))
+        output.document(documents.difference(difference))
         return 0
-    before = found.old.version if found.old else 0
-    output.faint(f"{entity}/{key} v{before} → v{found.new.version}")
-    for change in found.changes:
+    before = difference.old.version if difference.old else 0
+    output.faint(f"{entity}/{key} v{before} → v{difference.new.version}")
+    for change in difference.changes:
         for text in _lines(change):
             _print(change, text)
-    if not found:
+    if not difference:
         output.faint("nothing changed")
     return 0
 

@@ -1,4 +1,4 @@
-"""The program: which commands there are, and how every one of them ends."""
+"""The program: its commands, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -22,30 +22,32 @@ COMMANDS = {
     "ls": ("read", "List memories."),
     "namespaces": ("read", "List the namespaces of the store."),
     "search": ("search", "Find memories by their words."),
-    "watch": ("watch", "Show new versions as they come."),
+    "watch": ("watch", "Show new versions as they arrive."),
     "log": ("read", "Show the history of a memory."),
     "diff": ("read", "Show what changed between two versions."),
     "rm": ("write", "Delete a memory; its history stays."),
-    "purge": ("write", "Erase the contents of a memory for good."),
-    "outcome": ("outcome", "Record what happened after memories were used."),
+    "purge": ("write", "Erase the contents of a memory permanently."),
+    "outcome": ("outcome", "Record what came of using memories."),
     "outcomes": ("outcome", "List outcomes."),
-    "import": ("transfer", "Write memories from lines of JSON, or from another system."),
+    "import": ("transfer", "Import memories from lines of JSON or from another system."),
     "export": ("transfer", "Print memories as lines of JSON."),
     "copy": ("transfer", "Copy a store to another one, byte for byte."),
     "backup": ("backup", "Make, list, restore and prune backups."),
-    "tend": ("tend", "Look after a namespace, once or for as long as it runs."),
+    "tend": ("tend", "Maintain a namespace, once or repeatedly."),
     "stats": ("upkeep", "Count memories, versions and bytes."),
     "verify": ("upkeep", "Check every version, chain and outcome."),
-    "health": ("upkeep", "Say whether the store can be read now."),
-    "doctor": ("doctor", "Say what is wrong with a store, and what to do."),
+    "conflicts": ("reconcile", "List the writes of an outage that could not be replayed."),
+    "reconcile": ("reconcile", "Replay the writes of an outage, and decide about conflicts."),
+    "health": ("upkeep", "Check whether the store can be read now."),
+    "doctor": ("doctor", "Diagnose problems with a store and suggest fixes."),
     "serve": ("amfs_server.commands", "Serve the store over HTTP."),
-    "key": ("amfs_server.commands", "Make and remove keys of the server."),
-    "mcp": ("amfs_server.mcp_command", "Serve the memory to a model, over stdio."),
+    "key": ("amfs_server.commands", "Create and remove keys for the server."),
+    "mcp": ("amfs_server.mcp_command", "Serve the memory to a model over stdio."),
     "mount": ("amfs_agents.mount.command", "Show the memories as files in a directory."),
     "completion": ("completion", "Print the script for shell completion."),
 }
-"""Command: its module, in `amfs.cli` unless it has a dot, and its line of help, here so that
-`--help` imports none."""
+"""Each command's module and its line of help. The module is in `amfs.cli` unless its name has a
+dot. The help is here so that `--help` need not import the modules."""
 
 _EXTRAS = {"serve": "server", "key": "server", "mcp": "mcp", "mount": "mount", "tend": "server"}
 
@@ -54,7 +56,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 class Command(click.Command):
-    """A command that takes `--json` too, as it reads better at the end of a line."""
+    """A command that also accepts `--json` after its name, where it reads better."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -64,21 +66,21 @@ class Command(click.Command):
                 is_flag=True,
                 expose_value=False,
                 callback=_want_json,
-                help="One JSON document per line.",
+                help="Print one JSON document per line.",
             )
         )
 
 
-def _want_json(context: click.Context, _: click.Parameter, given: bool) -> None:
-    if given:
+def _want_json(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
         context.ensure_object(Session).json = True
 
 
 class Program(click.Group):
-    """Finds commands, and turns what goes wrong into one line and an exit code."""
+    """Finds commands, and turns errors into one line and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order of the help."""
+        """Return the commands in the order in which the help lists them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -97,7 +99,7 @@ class Program(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the first argument names, or say which was meant."""
+        """Find the command that the first argument names, or suggest a similar one."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -114,16 +116,16 @@ class Program(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
     @staticmethod
-    def tell(context: click.Context, _: click.Parameter, given: bool) -> None:
-        """Print the version and end."""
-        if given:
+    def tell(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+        """Print the version and exit."""
+        if wanted:
             from amfs import __version__
 
             click.echo(f"amfs {__version__}")
             context.exit()
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, to the last byte of its output."""
+        """Run the command and flush its output."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -144,11 +146,11 @@ class Program(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> NoReturn:
-        """Run and exit: 0 done, 1 nothing there, 2 an error, which is one line on stderr."""
+        """Run and exit: 0 success, 1 nothing found, 2 an error (printed as one line on stderr)."""
         streams.prepare()
         if sys.stdout is None:
-            # Not silence: an export would be lost, and a write be done that nobody was told of.
-            sys.exit(_fail("standard output is closed; send it to /dev/null if nobody reads it"))
+            # Going on silently would lose an export, or write without confirming the write.
+            sys.exit(_fail("standard output is closed; to discard it, send it to /dev/null"))
         sys.exit(self._run(args, prog_name or "amfs", complete_var, extra))
 
     def _run(
@@ -191,7 +193,7 @@ def _failed(error: Exception) -> int:
 
     if not isinstance(error, AMFSError):
         traceback.print_exc()
-        return _fail(f"this is a fault of amfs, please report it: {type(error).__name__}: {error}")
+        return _fail(f"this is a bug in amfs, please report it: {type(error).__name__}: {error}")
     return _fail(str(error))
 
 
@@ -201,7 +203,7 @@ def _fail(problem: str) -> int:
 
 
 def _discard_output() -> None:
-    """Have the interpreter's last flush go nowhere instead of failing again."""
+    """Discard the interpreter's final flush, which would fail again."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):  # not a real file

@@ -1,4 +1,4 @@
-"""The command that finds: search."""
+"""The command that finds memories: search."""
 
 from __future__ import annotations
 
@@ -27,25 +27,42 @@ _AGES = ((86_400, "d"), (3_600, "h"), (60, "min"))
     epilog="""\b
 Examples:
   amfs search retry pattern
-  amfs search                                # the newest first
+  amfs search                                # all memories, newest first
   amfs search timeout --entity checkout-service --since 7d
   amfs search --tag http --tag slow --min-confidence 0.5 -n 50
   amfs search retry --json | jq -r '[.score, .entity_path, .key] | @tsv'
 """,
 )
 @click.argument("query", nargs=-1)
-@click.option("--entity", metavar="ENTITY", help="Only there and below.")
-@click.option("--tag", "tags", multiple=True, help="With that tag; several: with all of them.")
-@click.option("--type", "memory_type", type=click.Choice(MEMORY_TYPES), help="Only of that type.")
-@click.option("--by", "agent_id", metavar="AGENT", help="Whose newest version is that agent's.")
+@click.option("--entity", metavar="ENTITY", help="Only memories under ENTITY, at any depth.")
 @click.option(
-    "--since", type=values.moment, metavar="TIME", help="Written then or later: ISO 8601, or 7d."
+    "--tag", "tags", multiple=True, help="Only memories with this tag; repeat to require several."
 )
 @click.option(
-    "--until", type=values.moment, metavar="TIME", help="Written before: ISO 8601, or 12h (ago)."
+    "--type", "memory_type", type=click.Choice(MEMORY_TYPES), help="Only memories of this type."
 )
-@click.option("--min-confidence", type=float, default=0.0, help="At least that.  [default: 0]")
-@click.option("-n", "--limit", type=int, default=10, help="How many at most.  [default: 10]")
+@click.option(
+    "--by", "agent_id", metavar="AGENT", help="Only memories whose newest version AGENT wrote."
+)
+@click.option(
+    "--since",
+    type=values.moment,
+    metavar="TIME",
+    help="Only memories written at TIME or later: ISO 8601, or 7d for a week ago.",
+)
+@click.option(
+    "--until",
+    type=values.moment,
+    metavar="TIME",
+    help="Only memories written before TIME: ISO 8601, or 12h for twelve hours ago.",
+)
+@click.option(
+    "--min-confidence",
+    type=float,
+    default=0.0,
+    help="Only memories with at least this confidence.  [default: 0]",
+)
+@click.option("-n", "--limit", type=int, default=10, help="The most hits to return.  [default: 10]")
 @click.pass_obj
 def search(
     session: Session,
@@ -60,10 +77,10 @@ def search(
     min_confidence: float,
     limit: int,
 ) -> int:
-    """Find memories by their words, best first; without QUERY, newest first.
+    """Find memories by their words, best match first; without QUERY, newest first.
 
-    Words of values, keys, entity paths and tags count, in any language; there is no query syntax.
-    Exit code 1 when nothing is found.
+    The search covers words of values, keys, entity paths and tags, in any language. There is no
+    query syntax. Exit code 1 when nothing is found.
     """
     words = " ".join(query)
     memory = session.memory()
@@ -95,7 +112,7 @@ def search(
 
 
 def _show(hits: list[SearchHit], matches: Matches) -> None:
-    """Print a table with the matches in colour."""
+    """Print a table with the matching words highlighted."""
     now = datetime.now(UTC)
     rows = (
         (

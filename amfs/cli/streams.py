@@ -1,4 +1,4 @@
-"""The three standard streams; a shell may have closed each of them (`amfs ls >&-`)."""
+"""The three standard streams; a shell may have closed any of them (`amfs ls >&-`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from amfs_core.errors import ConfigurationError
 
 
 def prepare() -> None:
-    """Make stdout and stderr fit for all that is printed. A closed stderr wants to hear nothing."""
+    """Make stdout and stderr able to print any text. Messages for a closed stderr are discarded."""
     if sys.stderr is None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
@@ -19,12 +19,11 @@ def prepare() -> None:
 
 
 def standard_input() -> IO[bytes]:
-    """Return standard input; `ConfigurationError` when it is closed, which is not the same as
-    empty."""
+    """Return standard input; raises `ConfigurationError` when it is closed (not merely empty)."""
     if sys.stdin is None:
         raise ConfigurationError(
             "standard input is closed",
-            hint="name a file, or send something into it",
+            hint="name a file, or pipe data into the command",
         )
     return sys.stdin.buffer
 

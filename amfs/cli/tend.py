@@ -1,4 +1,4 @@
-"""The command that looks after a namespace, once or for as long as it runs."""
+"""The command that maintains a namespace, once or repeatedly: tend."""
 
 from __future__ import annotations
 
@@ -29,14 +29,18 @@ Examples:
   amfs tend --every 10m --backup s3://my-backups/amfs/ --metrics 9464
 """,
 )
-@click.option("--every", metavar="TIME", help="Again and again, such as every 10m.")
-@click.option("--backup", "place", metavar="PLACE", help="Make backups there, and prune them.")
+@click.option("--every", metavar="TIME", help="Start a round this often, such as 10m.")
+@click.option("--backup", "place", metavar="PLACE", help="Make backups in PLACE, and prune them.")
 @click.option(
-    "--backup-every", default="1d", show_default=True, metavar="TIME", help="How often one is due."
+    "--backup-every",
+    default="1d",
+    show_default=True,
+    metavar="TIME",
+    help="How often to make a backup.",
 )
-@click.option("--keep", type=click.IntRange(min=1), metavar="N", help="The newest so many stay.")
-@click.option("--keep-for", metavar="TIME", help="What is younger stays, such as 30d.")
-@click.option("--metrics", metavar="[HOST:]PORT", help="Serve figures for Prometheus there.")
+@click.option("--keep", type=click.IntRange(min=1), metavar="N", help="Keep the newest N backups.")
+@click.option("--keep-for", metavar="TIME", help="Keep backups younger than this, such as 30d.")
+@click.option("--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics at this address.")
 @click.pass_obj
 def tend(
     session: Session,
@@ -48,14 +52,15 @@ def tend(
     keep_for: str | None,
     metrics: str | None,
 ) -> None:
-    """Look after the namespace: finish outcomes, bring to mirrors what they lack, make backups that
-    are due, prune old ones, and bring the index up to date, if there is one.
+    """Maintain the namespace: finish interrupted outcomes, complete mirrors, make due backups,
+    prune old backups, and update the index, if there is one.
 
-    A line on standard error says what a round did. Several may run at the same time. With --every a
-    round that fails is told, and the next one tries again.
+    Each round prints a line on standard error about what it did. Several processes may tend a
+    namespace at the same time. With --every, a failed round is reported and the next one tries
+    again.
     """
     if place is None and (keep is not None or keep_for is not None):
-        raise click.UsageError("--keep and --keep-for need --backup: they are about backups")
+        raise click.UsageError("--keep and --keep-for apply to backups, so they need --backup")
     pause = None if every is None else values.length(every).total_seconds()
     if pause == 0:
         raise click.BadParameter("--every must be more than 0 seconds")
@@ -103,11 +108,11 @@ def _summary(report: TendReport) -> str:
         parts.append("brought the index up to date")
     if report.outcomes:
         parts.append(f"finished {output.counted(report.outcomes, 'outcome', 'outcomes')}")
-    for one in report.mirrors:
-        if brought := one.copied + one.erased:
-            parts.append(f"{one.mirror} got {output.counted(brought, 'object', 'objects')}")
-        if one.error is not None:
-            parts.append(f"{one.mirror} still lacks some: {one.error}")
+    for mirror in report.mirrors:
+        if changed := mirror.copied + mirror.erased:
+            parts.append(f"{mirror.mirror} got {output.counted(changed, 'object', 'objects')}")
+        if mirror.error is not None:
+            parts.append(f"{mirror.mirror} is still incomplete: {mirror.error}")
     if report.backup is not None:
         made = report.backup
         new = output.counted(made.added, "new object", "new objects")

@@ -35,28 +35,28 @@ Examples:
 \b
 A line:
   {"entity_path": "checkout-service", "key": "retry-pattern", "value": {"max_retries": 3}}
-and, if you like, confidence, tags, memory_type, ttl or expires_at, pattern_refs.
+and optionally confidence, tags, memory_type, ttl or expires_at, pattern_refs.
 """,
 )
 @click.argument("source", metavar="SOURCE")
-@click.option("--from", "kind", metavar="KIND", help=f"What SOURCE is: {', '.join(KINDS)}.")
-@click.option("--into", metavar="ENTITY", help="Put the memories under that path.")
-@click.option("--dry-run", is_flag=True, help="Write nothing; show what would be written.")
-@click.option("--overwrite", is_flag=True, help="Write also what somebody changed here since.")
-@click.option("--origin", metavar="NAME", help="What names SOURCE wherever it is.")
+@click.option("--from", "kind", metavar="KIND", help=f"The kind of SOURCE: {', '.join(KINDS)}.")
+@click.option("--into", metavar="ENTITY", help="Put the memories under ENTITY.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written, but write nothing.")
+@click.option("--overwrite", is_flag=True, help="Overwrite memories changed here since.")
+@click.option("--origin", metavar="NAME", help="A name for SOURCE that stays when it is moved.")
 @click.pass_obj
 def import_(session: Session, /, source: str, kind: str | None, **options: Any) -> int:
     """Write a new version for every line of SOURCE, a file of JSON lines (- for standard input).
 
-    All lines are checked first: one bad line, and nothing is written.
+    All lines are checked first; if any line is bad, nothing is written.
 
-    With --from, import what is new or changed in another system's SOURCE. Exit code 1 when some of
-    it cannot be a memory.
+    With --from, import new and changed records from another system's SOURCE. Exit code 1 when some
+    records cannot become memories.
     """
     if kind is not None:
         return _import_from(session, kind, source, **options)
-    if given := [name for name, value in options.items() if value]:
-        raise click.UsageError(f"--{given[0].replace('_', '-')} goes with --from")
+    if used := [name for name, value in options.items() if value]:
+        raise click.UsageError(f"--{used[0].replace('_', '-')} needs --from")
     with _input(source) as lines, output.progress("Importing") as progress:
         report = jsonl.import_lines(session.memory(), lines, progress)
     if session.json:
@@ -72,11 +72,11 @@ def _import_from(session: Session, kind: str, source: str, *, dry_run: bool, **o
     done = itertools.count(1)
     with output.progress("Importing") as progress:
 
-        def show(one: Imported) -> None:
+        def show(record: Imported) -> None:
             if progress:
                 progress(next(done), None)
-            if one.state in shown:
-                _show(one, as_json=session.json)
+            if record.state in shown:
+                _show(record, as_json=session.json)
 
         report = import_from(
             session.memory(), kind, source, dry_run=dry_run, on_record=show, **options
@@ -89,12 +89,12 @@ def _import_from(session: Session, kind: str, source: str, *, dry_run: bool, **o
     return 1 if report.refused else 0
 
 
-def _show(one: Imported, *, as_json: bool) -> None:
+def _show(record: Imported, *, as_json: bool) -> None:
     if as_json:
-        output.document(asdict(one))
+        output.document(asdict(record))
         return
-    name = "" if one.key is None else f"{one.entity_path}/{one.key}"
-    fields = [one.state, one.place, name, one.reason or ""]
+    name = "" if record.key is None else f"{record.entity_path}/{record.key}"
+    fields = [record.state, record.place, name, record.reason or ""]
     output.line("\t".join(output.plain(field) for field in fields).rstrip("\t"))
 
 
@@ -116,17 +116,17 @@ Examples:
 """,
 )
 @click.argument("entity", required=False)
-@click.option("-o", "--output", "file", metavar="FILE", help="Write there instead of printing.")
+@click.option("-o", "--output", "file", metavar="FILE", help="Write to FILE, not standard output.")
 @click.pass_obj
 def export(session: Session, entity: str | None, file: str | None) -> None:
     """Print the newest version of every memory under ENTITY, one JSON object per line.
 
-    What it prints, import reads. Histories are not in it: copy moves them.
+    `amfs import` reads this output. It does not include histories; `amfs copy` copies them.
     """
     count = 0
     with _output(file) as lines, output.progress("Exporting") as progress:
-        for one in jsonl.export_entries(session.memory(), entity, progress):
-            text = json.dumps(one, ensure_ascii=False)
+        for entry in jsonl.export_entries(session.memory(), entity, progress):
+            text = json.dumps(entry, ensure_ascii=False)
             lines.write((output.plain(text) + "\n").encode())
             count += 1
     click.echo(f"exported {output.counted(count, 'memory', 'memories')}", err=True)
@@ -134,7 +134,7 @@ def export(session: Session, entity: str | None, file: str | None) -> None:
 
 @contextlib.contextmanager
 def _output(file: str | None) -> Iterator[IO[bytes]]:
-    """Give the file to write; one with a name appears whole or not at all."""
+    """Yield the file to write; a named file appears whole or not at all."""
     if file is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -168,9 +168,9 @@ Examples:
 def copy(session: Session, src: str, dst: str) -> None:
     """Copy every version and outcome from store SRC to store DST, byte for byte.
 
-    Both are places, as --store takes them. All namespaces are copied unless one
-    is given. What is there already is skipped, so after an interruption run it again. Different
-    bytes are never overwritten.
+    SRC and DST take the same forms as --store. All namespaces are copied unless --namespace names
+    one. Objects that DST already has are skipped, so after an interruption run the command again.
+    An object in DST with different bytes is never overwritten.
     """
     source = session.open_existing(src, "to copy from")
     target = session.open(dst)
@@ -186,5 +186,5 @@ def copy(session: Session, src: str, dst: str) -> None:
     if report.erased:
         parts.append(f"{report.erased} were erased, as in the source")
     if report.foreign:
-        parts.append(f"{report.foreign} are not AMFS's and were left out")
+        parts.append(f"{report.foreign} do not belong to AMFS and were left out")
     output.line(", ".join(parts))

@@ -1,4 +1,4 @@
-"""The commands that look after a store: stats, verify, health."""
+"""The commands that inspect a store: stats, verify, health."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from amfs_core.format import time_text
 
 if TYPE_CHECKING:
     from amfs import AgentMemory
+    from amfs_core.storage import Degraded
 
 
 @click.command(
@@ -29,24 +30,24 @@ Examples:
 """,
 )
 @click.argument("entity", required=False)
-@click.option("--plot", metavar="FILE", help="Draw it too: FILE.svg, FILE.png or FILE.pdf.")
+@click.option("--plot", metavar="FILE", help="Draw a picture: FILE.svg, FILE.png or FILE.pdf.")
 @click.pass_obj
 def stats(session: Session, entity: str | None, plot: str | None) -> None:
-    """Count memories, versions and bytes under ENTITY or in the namespace.
+    """Count memories, versions and bytes under ENTITY or in the whole namespace.
 
-    The picture has the growth over time, memories by agent and by type, and their confidence.
+    The picture of --plot shows growth over time, memories by agent and by type, and confidence.
     """
     memory = session.memory()
     if plot is not None:
         _draw(memory, entity, plot)
-    found = documents.stats(memory.stats(entity))
     shown = {
-        name: time_text(one) if isinstance(one, datetime) else one for name, one in found.items()
+        name: time_text(value) if isinstance(value, datetime) else value
+        for name, value in documents.stats(memory.stats(entity)).items()
     }
     if session.json:
         output.document(shown)
         return
-    rows = ((name, "" if one is None else str(one)) for name, one in shown.items())
+    rows = ((name, "" if value is None else str(value)) for name, value in shown.items())
     output.table(("what", "count"), rows)
 
 
@@ -57,7 +58,7 @@ def _draw(memory: AgentMemory, entity: str | None, file: str) -> None:
     kind = os.path.splitext(file)[1].removeprefix(".").lower()
     if kind not in plot.FORMATS:
         raise InvalidValueError(
-            f"--plot {file!r}: end the name with .{', .'.join(plot.FORMATS)}, for that kind of file"
+            f"--plot {file!r}: the name must end with .{', .'.join(plot.FORMATS)}"
         )
     plot.require()
     picture = plot.picture(memory, entity)
@@ -81,7 +82,7 @@ Examples:
 def verify(session: Session, entity: str | None, repair: bool) -> int:
     """Check the bytes, place and chain of every version under ENTITY, and every outcome.
 
-    Exit code 1 when something is wrong.
+    Exit code 1 when there is a finding.
     """
     with output.progress("Verifying") as progress:
         report = session.memory().verify(entity, repair=repair, progress=progress)
@@ -89,8 +90,8 @@ def verify(session: Session, entity: str | None, repair: bool) -> int:
         output.document(documents.verify(report))
         return 0 if report.ok else 1
     rows = [
-        *((one.object_key, one.problem, "repaired") for one in report.repaired),
-        *((one.object_key, one.problem, one.hint) for one in report.findings),
+        *((finding.object_key, finding.problem, "repaired") for finding in report.repaired),
+        *((finding.object_key, finding.problem, finding.hint) for finding in report.findings),
     ]
     if rows:
         output.table(("object", "problem", "hint"), rows)
@@ -115,28 +116,41 @@ Examples:
 )
 @click.pass_obj
 def health(session: Session) -> int:
-    """Say whether the store can be read now, and how quickly; and the index, if there is one.
+    """Check whether the store and its index, if it has one, can be read now, and how quickly.
 
-    Exit code 1 when one of them can't.
+    Exit code 1 when one of them cannot.
     """
-    found = session.memory().health()
+    state = session.memory().health()
     if session.json:
-        output.document(documents.health(found))
-    elif found.ok:
-        output.line(f"the {found.backend_type} store answers in {found.latency * 1000:.0f} ms")
-        for lag in found.mirrors:
+        output.document(documents.health(state))
+    elif state.ok:
+        output.line(f"the {state.backend_type} store answers in {state.latency * 1000:.0f} ms")
+        for lag in state.mirrors:
             problem = "" if lag.error is None else f"; {output.plain(lag.error)}"
             output.line(
                 f"{lag.mirror}: {lag.waiting} objects wait, {lag.left_out} were left out, "
                 f"{lag.differing} differ{problem}"
             )
     else:
-        click.echo(f"amfs: the store cannot be used: {output.plain(str(found.error))}", err=True)
-    index = found.index
+        click.echo(f"amfs: the store cannot be used: {output.plain(str(state.error))}", err=True)
+    if not session.json and state.degraded is not None and state.degraded.is_degraded:
+        output.line(f"degraded{_since(state.degraded)}: {_counted(state.degraded)}")
+    index = state.index
     if index is None or session.json:
-        return 0 if found.ok and (index is None or index.error is None) else 1
+        return 0 if state.ok and (index is None or index.error is None) else 1
     if index.error is not None:
         click.echo(f"amfs: the index cannot be used: {output.plain(str(index.error))}", err=True)
         return 1
     output.line(f"the index at {index.location} answers in {index.latency * 1000:.0f} ms")
-    return 0 if found.ok else 1
+    return 0 if state.ok else 1
+
+
+def _since(degraded: Degraded) -> str:
+    return "" if degraded.since is None else f" since {time_text(degraded.since)}"
+
+
+def _counted(degraded: Degraded) -> str:
+    writes = output.counted(degraded.waiting, "write waits", "writes wait")
+    conflicts = output.counted(degraded.conflicts, "conflict", "conflicts")
+    problem = "" if degraded.error is None else f"; {output.plain(degraded.error)}"
+    return f"{writes} for the primary store, {conflicts}{problem}"

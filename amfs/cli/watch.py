@@ -1,4 +1,4 @@
-"""The command that follows: watch."""
+"""The command that follows new versions: watch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("written", "name", "version", "agent", "value")
 _TICK = 0.25
-"""Seconds between two looks at what was delivered: to show it, and to save the cursor."""
+"""Seconds between updates of the table and of the cursor file."""
 
 _MOST_ROWS = 500
 
@@ -45,12 +45,19 @@ Examples:
 """,
 )
 @click.argument("entity", required=False)
-@click.option("--since", metavar="CURSOR|beginning", help="Go on from there.  [default: now]")
-@click.option("--cursor-file", metavar="FILE", help="Go on from FILE if it exists; keep it up.")
+@click.option("--since", metavar="CURSOR|beginning", help="Start from there.  [default: now]")
 @click.option(
-    "--interval", type=values.length, metavar="TIME", help="Look that often.  [default: 5 seconds]"
+    "--cursor-file",
+    metavar="FILE",
+    help="Start from the cursor in FILE if it exists; save the cursor there.",
 )
-@click.option("--count", type=click.IntRange(1), metavar="N", help="End after N versions.")
+@click.option(
+    "--interval",
+    type=values.length,
+    metavar="TIME",
+    help="How often to look.  [default: 5 seconds]",
+)
+@click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after N versions.")
 @click.pass_obj
 def watch(
     session: Session,
@@ -61,11 +68,11 @@ def watch(
     interval: timedelta | None,
     count: int | None,
 ) -> None:
-    """Show every new version under ENTITY as it comes, of every process, until Ctrl-C.
+    """Show every new version under ENTITY as any process writes it, until Ctrl-C.
 
-    Each comes once, those of a memory in order; deleted and erased ones too. With --cursor-file
-    the next run goes on where this one ended, whatever ended it; after a crash the last lines may
-    come again, none is missing.
+    Each version is shown once, and those of a memory in order, including deleted and erased ones.
+    With --cursor-file, the next run continues where this one ended, however it ended. After a
+    crash, the last lines may be repeated, but none is missing.
     """
     with contextlib.ExitStack() as ending:
         show: Callable[[MemoryEntry], None] = _print_line
@@ -94,8 +101,8 @@ def watch(
 
 
 class _Following:
-    """A watch from its first to its last version. The watch's own thread delivers them; the main
-    thread, which Ctrl-C reaches, looks on."""
+    """One run of a watch. The watch's own thread delivers versions; the main thread, which receives
+    Ctrl-C, waits."""
 
     def __init__(self, show: Callable[[MemoryEntry], None], count: int | None) -> None:
         self._show = show
@@ -108,15 +115,15 @@ class _Following:
         self._ended = threading.Event()
 
     def deliver(self, entry: MemoryEntry) -> None:
-        """Show a version: what the watch calls."""
+        """Show a version; the watch calls this."""
         self._begun.wait()
         try:
             self._show(entry)
-            sys.stdout.flush()  # whoever reads along waits for it
+            sys.stdout.flush()  # a reader of the pipe waits for it
         except Exception as error:  # such as a closed pipe
             self._failure = error
             self._over.set()
-            self._ended.wait()  # not shown: once this returns, the watch takes it for delivered
+            self._ended.wait()  # the version was not shown, but a return would mark it delivered
             return
         self._delivered += 1
         if self._delivered == self._count:
@@ -127,7 +134,7 @@ class _Following:
     def follow(
         self, watch: Watch, cursor_file: str | None, ticks: list[Callable[[], None]]
     ) -> None:
-        """Look on until as many as wanted are delivered, or something goes wrong."""
+        """Wait until the wanted number of versions is delivered, or an error occurs."""
         self._watch = watch
         cursor = _Cursor(watch, cursor_file)
         cursor.save()
@@ -150,7 +157,7 @@ class _Following:
 
 
 class _Cursor:
-    """The file that says where the next run goes on."""
+    """The file that says where the next run continues."""
 
     def __init__(self, watch: Watch, file: str | None) -> None:
         self._watch = watch
@@ -160,16 +167,16 @@ class _Cursor:
         self._looks = 0
 
     def tick(self, delivered: int) -> None:
-        """Save where the watch stands if it may have moved: to ask it costs time."""
+        """Save the watch's position if it may have moved; asking for it takes time."""
         if delivered != self._delivered:
-            # A version counts only after the callback: the second look is sure to have it.
+            # The cursor includes a version only after the callback; the second look surely does.
             self._delivered, self._looks = delivered, 2
         if self._looks:
             self._looks -= 1
             self.save()
 
     def save(self) -> None:
-        """Save where the watch stands."""
+        """Save the watch's position if it has moved."""
         if self._file is None:
             return
         text = self._watch.cursor
@@ -187,7 +194,7 @@ def _saved(file: str | None) -> str | None:
 
 @contextlib.contextmanager
 def _termination_as_interrupt() -> Iterator[None]:
-    """Have `timeout` and service managers end it as Ctrl-C does, with the cursor saved."""
+    """Treat SIGTERM, as sent by `timeout` and service managers, like Ctrl-C: save the cursor."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -225,12 +232,12 @@ class _Table:
         self._live = Live(console=self._terminal, auto_refresh=False)
 
     def add(self, entry: MemoryEntry) -> None:
-        """Take a version, to be shown by the next refresh."""
+        """Add a version for the next refresh to show."""
         self._rows.append(_fields(entry))
         self._changed = True
 
     def refresh(self) -> None:
-        """Show what has come, as much of it as there is room for."""
+        """Show new versions, as many as there is room for."""
         if self._changed:
             self._changed = False
             self._live.update(self._shown(), refresh=True)
@@ -248,7 +255,7 @@ class _Table:
         from rich.text import Text
 
         width, height = self._terminal.size
-        limits = (width, width // 4, width, width // 8, width)  # a row that wraps takes the room
+        limits = (width, width // 4, width, width // 8, width)  # a wrapped row would need more room
         rows = []
         for row in list(self._rows.copy())[-max(1, height - 2) :]:
             texts = [Text(output.plain(field)) for field in row]

@@ -30,16 +30,28 @@ Examples:
 @click.argument("key")
 @click.argument("value")
 @click.option("--confidence", type=float, default=1.0, help="From 0 to 1.  [default: 1]")
-@click.option("--tag", "tags", multiple=True, help="May be given several times.")
+@click.option("--tag", "tags", multiple=True, help="Add a tag; repeat for several.")
 @click.option(
-    "--type", "memory_type", type=click.Choice(MEMORY_TYPES), default="fact", help="What it is."
+    "--type",
+    "memory_type",
+    type=click.Choice(MEMORY_TYPES),
+    default="fact",
+    help="The type of the memory.  [default: fact]",
 )
 @click.option(
-    "--ttl", type=values.length, metavar="TIME", help="Forget it after: 90 (seconds), 15m, 2h, 7d."
+    "--ttl",
+    type=values.length,
+    metavar="TIME",
+    help="Let it expire after TIME: 90 (seconds), 15m, 2h, 7d.",
 )
-@click.option("--pattern-ref", "pattern_refs", multiple=True, help="May be given several times.")
-@click.option("--no-index", is_flag=True, help="Let no search find it by its words or meaning.")
-@click.option("--expect", type=int, metavar="N", help="Write only if N is the newest version.")
+@click.option(
+    "--pattern-ref",
+    "pattern_refs",
+    multiple=True,
+    help="Add a pattern reference; repeat for several.",
+)
+@click.option("--no-index", is_flag=True, help="Exclude it from searches by words and by meaning.")
+@click.option("--expect", type=int, metavar="N", help="Write only if version N is the newest.")
 @click.pass_obj
 def write(
     session: Session,
@@ -89,7 +101,7 @@ Examples:
 @click.argument("key")
 @click.pass_obj
 def rm(session: Session, entity: str, key: str) -> int:
-    """Delete a memory: reads no longer see it, its history stays.
+    """Delete a memory: reads no longer see it, but its history stays.
 
     Exit code 1 when there was nothing to delete.
     """
@@ -116,19 +128,19 @@ Examples:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def purge(session: Session, entity: str, key: str, yes: bool) -> int:
-    """Erase the contents of every version of a memory for good.
+    """Erase the contents of every version of a memory permanently.
 
-    Stubs stay, so that no version number is used again. Exit code 1 when there was nothing to
+    Stubs remain so that version numbers are never reused. Exit code 1 when there was nothing to
     erase.
     """
     name = output.plain(f"{entity}/{key}")
     if not yes:
         if not streams.somebody_types():
             raise ConfigurationError(
-                "purge erases for good",
+                "purge erases permanently",
                 hint="confirm with --yes",
             )
-        if not click.confirm(f"Erase every version of {name} for good?", err=True):
+        if not click.confirm(f"Erase every version of {name} permanently?", err=True):
             return 1
     erased = session.memory().purge(entity, key)
     if session.json:

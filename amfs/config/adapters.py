@@ -1,7 +1,7 @@
-"""Which adapters are installed, and making one by its name.
+"""The adapters that are installed, and how to make one by its name.
 
-An adapter is a class with a `backend_type`, announced by its package under the entry-point group
-`amfs.adapters`, so that a third party's is installed like any plugin:
+An adapter is a class with a `backend_type`. Its package announces it in the entry-point group
+`amfs.adapters`, so a third party's adapter is installed like any plugin:
 
     [project.entry-points."amfs.adapters"]
     tape = "amfs_tape:TapeAdapter"
@@ -28,22 +28,22 @@ _OWN = {
     "sqlite": "amfs_sqlite:SqliteAdapter",
     "http": "amfs_http:HttpAdapter",
 }
-"""This distribution's own. They need no entry point, so a checkout works without installing it,
-and no plugin can stand in for them."""
+"""The adapters of this distribution. They need no entry point, so they work in a checkout that is
+not installed, and no plugin can replace them."""
 
 _NEEDS = {
     "http": ("pycurl",),
     "postgres": ("psycopg",),
     "s3": ("boto3", "platformdirs", "pycurl"),
 }
-"""What an extra brings. The adapter imports it at its first request only, which is late to hear
-that it is missing."""
+"""The packages that come with an adapter's extra. The adapter imports them only at its first
+request, which would be late to report that one is missing."""
 
 AdapterClass = type[StorageAdapter]
 
 
 def installed() -> list[str]:
-    """Return the names of all adapters that are installed."""
+    """Return the names of all installed adapters, sorted."""
     from importlib.metadata import entry_points
 
     return sorted({*_OWN, *(point.name for point in entry_points(group=GROUP))})
@@ -52,30 +52,31 @@ def installed() -> list[str]:
 def find(name: str) -> AdapterClass:
     """Return the class of an adapter.
 
-    Raises `ConfigurationError` when there is none of that name (it lists those there are), when
-    its package or what that needs cannot be imported, or when it calls itself something else.
+    Raises `ConfigurationError` when no adapter has that name (the message lists those that are
+    installed), when its package or a dependency cannot be imported, or when its `backend_type` is
+    another name.
     """
     try:
-        found = _imported(name)
+        adapter_class = _imported(name)
     except ImportError as error:
         raise ConfigurationError(_missing(name, error)) from error
-    if found is None:
+    if adapter_class is None:
         names = installed()
         raise ConfigurationError(
             f"there is no adapter {name!r}{did_you_mean(name, names)} "
             f"(installed: {', '.join(names)})"
         )
-    if getattr(found, "backend_type", None) != name:
+    if getattr(adapter_class, "backend_type", None) != name:
         raise ConfigurationError(
-            f"the adapter {name!r} is a class whose backend_type is "
-            f"{getattr(found, 'backend_type', None)!r}",
-            hint="its package must make them the same",
+            f"the class of the adapter {name!r} has the backend_type "
+            f"{getattr(adapter_class, 'backend_type', None)!r}",
+            hint="its package must use the same name for both",
         )
-    return cast(AdapterClass, found)
+    return cast(AdapterClass, adapter_class)
 
 
 def make(name: str, options: Mapping[str, Any]) -> StorageAdapter:
-    """Open the adapter of that name. `ConfigurationError` when an option is unknown or missing."""
+    """Open the adapter of that name; raises `ConfigurationError` for unknown or missing options."""
     adapter_class = find(name)
     for option in options:
         if problem := unknown_option(adapter_class, option):
@@ -91,46 +92,48 @@ def parameters(adapter_class: type) -> dict[str, inspect.Parameter]:
 
 
 def unknown_option(adapter_class: type, option: str) -> str | None:
-    """Say what is wrong with the name of an option; None when the constructor takes it."""
+    """Return the problem with the name of an option, or None when the constructor accepts it."""
     known = parameters(adapter_class)
-    names = [name for name, one in known.items() if one.kind in _NAMED]
-    if option in names or any(one.kind is one.VAR_KEYWORD for one in known.values()):
+    names = [name for name, parameter in known.items() if parameter.kind in _NAMED]
+    if option in names or any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()
+    ):
         return None
     return f"unknown key {option!r}{meant(option, names)}"
 
 
 def missing_options(adapter_class: type, options: Mapping[str, Any]) -> list[str]:
-    """Return the names of the options that have no default and are not given."""
+    """Return the names of required options that are missing."""
     return [
         name
-        for name, one in parameters(adapter_class).items()
-        if one.kind in _NAMED and one.default is one.empty and name not in options
+        for name, parameter in parameters(adapter_class).items()
+        if parameter.kind in _NAMED and parameter.default is parameter.empty and name not in options
     ]
 
 
-def meant(given: str, names: list[str]) -> str:
-    """Return `; did you mean 'x'?`, or what there is when nothing is near."""
-    return did_you_mean(given, names) or f"; known are {', '.join(names)}"
+def meant(name: str, names: list[str]) -> str:
+    """Return `; did you mean 'x'?`, or the list of known names when none is similar."""
+    return did_you_mean(name, names) or f"; known are {', '.join(names)}"
 
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def _imported(name: str) -> object | None:
-    """Import the class of that name; None when nobody announces one."""
+    """Import the class of that name; return None when no package announces it."""
     if name in _OWN:
         for needed in _NEEDS.get(name, ()):
             if importlib.util.find_spec(needed) is None:
                 raise ImportError(f"{needed} is not installed")
         module, _, attribute = _OWN[name].partition(":")
-        found: object = getattr(importlib.import_module(module), attribute)
-        return found
+        adapter_class: object = getattr(importlib.import_module(module), attribute)
+        return adapter_class
     from importlib.metadata import entry_points
 
     points = list(entry_points(group=GROUP, name=name))
     if len({point.value for point in points}) > 1:
         places = ", ".join(sorted(point.value for point in points))
-        raise ConfigurationError(f"several packages bring an adapter {name!r}: {places}")
+        raise ConfigurationError(f"several packages provide an adapter {name!r}: {places}")
     if not points:
         return None
     try:

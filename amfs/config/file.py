@@ -1,7 +1,7 @@
-"""Reading `amfs.yaml`: every mistake is answered with its line and what was meant.
+"""Reading `amfs.yaml`: the error for a mistake names its line and suggests what was meant.
 
-YAML gives the lines, msgspec the types. Values are never repeated in a message: an option may be a
-secret.
+YAML provides the lines, msgspec checks the types. Messages never repeat a value, because an option
+may be a secret.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class _Layers(msgspec.Struct):
     primary: Layer
     cache: Layer | None = None
     mirrors: list[MirrorLayer] | None = None
+    fallback: Layer | None = None
 
 
 class _Settings(msgspec.Struct):
@@ -58,10 +59,10 @@ _PLAIN = tuple(name for name in _Settings.__struct_fields__ if name not in _OTHE
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """What a configuration file says, and on which lines.
+    """The content of a configuration file, with line numbers.
 
-    `adapter` is None when the file names none; `settings` holds all that is beside `layers` and
-    `routes`, which are the other stores, and the `index`.
+    `adapter` is None when the file does not name one. `settings` holds everything except the stores
+    (`layers` and `routes`) and the `index`.
     """
 
     path: Path
@@ -74,17 +75,19 @@ class ConfigFile:
 
     @property
     def directory(self) -> str:
-        """The directory that relative paths in the file start from."""
+        """The directory to which relative paths in the file refer."""
         return os.path.dirname(os.path.abspath(self.path))
 
     def path_of(self, path: str) -> str:
-        """Return a path that this file gives, from its own directory and with `~` expanded."""
+        """Return a path from this file, relative to the file's directory and with `~` expanded."""
         return os.path.join(self.directory, expanded(path, "the path"))
 
     def require_unreplaced(self, adapter: str, options: Mapping[str, Any]) -> None:
-        """Raise `ConfigurationError` when variables, which say what the adapter is and give some
-        `options`, replace the primary store of this file, and it names others beside it: those
-        would get what belongs elsewhere."""
+        """Raise `ConfigurationError` when variables replace the primary store of a file that names
+        more stores: those would receive data that belongs elsewhere.
+
+        `adapter` and `options` are what the variables select.
+        """
         if not self.layers:
             return
         other = self.adapter is not None and self.adapter != adapter
@@ -96,24 +99,24 @@ class ConfigFile:
             place = (*_PRIMARY, "adapter") if other else (*_PRIMARY, "options", str(replaced))
             self._refuse(
                 place,
-                "a variable replaces this, and the file has more stores beside it "
-                f"({self.layers}), which would get what belongs elsewhere; unset the variable, or "
-                "name the store with AMFS_STORE or --store, which count alone",
+                "a variable replaces this, but the file has more stores beside it "
+                f"({self.layers}), which would get data that belongs elsewhere; unset it, "
+                "or name the store with AMFS_STORE or --store, which replace all of them",
             )
 
     def open_adapter(self, name: str, options: Mapping[str, Any]) -> StorageAdapter:
-        """Open the primary store, once the options that this file gives it are checked."""
+        """Open the primary store after checking the options that this file gives it."""
         if self.adapter != name:
             return adapters.make(name, options)
         return self.open_store(NamedStore(_PRIMARY, name, self.options), options)
 
     def open_store(self, store: NamedStore, options: Mapping[str, Any]) -> StorageAdapter:
-        """Open a store of this file, once the options that the file gives it are checked; `options`
-        are all that count."""
+        """Open a store of this file after checking the options that the file gives it; `options`
+        are those of all sources."""
         return self._opened(adapters.find, store, options)
 
     def open_index(self, options: Mapping[str, Any]) -> Index:
-        """Open the index of this file, likewise."""
+        """Open the index of this file in the same way."""
         from amfs.config import indexes
 
         assert self.index is not None
@@ -143,8 +146,8 @@ class ConfigFile:
             self._refuse(named_at, str(error), error)
 
     def _place_of(self, options: Place, problem: str) -> Place | None:
-        """Return where this file has the option that a constructor's error begins with, as in
-        `timeout must be …` and `client_options.proxy_url names …`; None when it has it not."""
+        """Return the place in this file of the option with which a constructor's error begins, as
+        in `timeout must be …` and `client_options.proxy_url names …`; None when it is not there."""
         place: Place = (*options, *problem.partition(" ")[0].split("."))
         while len(place) > len(options):
             if place in self.lines:
@@ -155,24 +158,24 @@ class ConfigFile:
     def _checked(
         self, adapter_class: type, store: NamedStore, options: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Return this file's options as the types that the constructor's annotations ask for."""
+        """Return this file's options, converted to the types of the constructor's annotations."""
         types = _types(adapter_class)
-        found = {}
+        checked = {}
         for name in store.options:
             try:
-                found[name] = converted(options[name], types.get(name, Any))
+                checked[name] = converted(options[name], types.get(name, Any))
             except WrongTypeError as error:
                 place: Place = (*store.place, "options", name, *error.keys)
-                key = next(one for one in reversed(place) if isinstance(one, str))
+                key = next(part for part in reversed(place) if isinstance(part, str))
                 self._refuse(place, f"{key!r}: it must be {error}")
-        return found
+        return checked
 
     def _refuse(self, place: Place, problem: str, cause: Exception | None = None) -> NoReturn:
         raise _error(self.path, self.lines.get(place), problem) from cause
 
 
 def read(path: Path) -> ConfigFile:
-    """Read a configuration file; `ConfigurationError` names the file, the line and a hint."""
+    """Read a configuration file; raises `ConfigurationError` with the file, the line and a hint."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -181,25 +184,26 @@ def read(path: Path) -> ConfigFile:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
     document = _Document(path, text)
     if problems := list(_problems(document.data, _Settings, (), document.lines)):
-        _, line, problem = min(problems, key=lambda one: one[:2])
+        _, line, problem = min(problems, key=lambda candidate: candidate[:2])
         raise _error(path, line, problem)
-    found = msgspec.convert(document.data, _Settings)
-    primary = found.layers.primary if found.layers else None
+    settings = msgspec.convert(document.data, _Settings)
+    primary = settings.layers.primary if settings.layers else None
     return ConfigFile(
         path=path,
         adapter=primary.adapter if primary else None,
         options=(primary.options if primary else None) or {},
-        settings={name: getattr(found, name) for name in _PLAIN},
+        settings={name: getattr(settings, name) for name in _PLAIN},
         lines=document.lines,
         layers=named(
-            found.layers.cache if found.layers else None,
-            found.layers.mirrors if found.layers else None,
-            found.routes,
+            settings.layers.cache if settings.layers else None,
+            settings.layers.mirrors if settings.layers else None,
+            settings.routes,
+            settings.layers.fallback if settings.layers else None,
         ),
         index=(
             None
-            if found.index is None
-            else NamedStore(("index",), found.index.adapter, found.index.options or {})
+            if settings.index is None
+            else NamedStore(("index",), settings.index.adapter, settings.index.options or {})
         ),
     )
 
@@ -226,7 +230,7 @@ class _Document:
             problem = f"not YAML: {getattr(error, 'reason', 'it cannot be read')}"
             raise _error(path, line, problem) from error
         if not isinstance(self.data, dict):
-            raise _error(path, 1, "it must be settings such as 'namespace: production'")
+            raise _error(path, 1, "the file must hold settings such as 'namespace: production'")
 
     def _value(self, node: yaml.Node, place: Place) -> Any:
         line = node.start_mark.line + 1
@@ -238,7 +242,7 @@ class _Document:
             if isinstance(node, yaml.MappingNode):
                 return dict(self._pairs(node, place))
             if isinstance(node, yaml.SequenceNode):
-                return [self._value(one, (*place, i)) for i, one in enumerate(node.value)]
+                return [self._value(item, (*place, i)) for i, item in enumerate(node.value)]
             return self._scalars.construct_object(node)
         except ValueError as error:  # such as the date 2026-13-45
             raise _error(self.path, line, "this value is not valid; put it in quotes") from error
@@ -253,14 +257,14 @@ class _Document:
             if not isinstance(key_node, yaml.ScalarNode) or not isinstance(key, str):
                 raise _error(self.path, line, "a key must be plain text")
             if key in seen:
-                raise _error(self.path, line, f"{key!r} was given on line {seen[key]} already")
+                raise _error(self.path, line, f"{key!r} is already set on line {seen[key]}")
             seen[key] = line
             self.lines[(*place, key)] = line
             yield key, self._value(value_node, (*place, key))
 
 
 def _types(adapter_class: type) -> dict[str, Any]:
-    """Return the constructor's annotations; none where they cannot be resolved."""
+    """Return the constructor's annotations, or none of them if they cannot be resolved."""
     try:
         return typing.get_type_hints(adapter_class.__init__, include_extras=True)  # type: ignore[misc]
     except (NameError, TypeError):  # a name that only type checkers import
@@ -270,16 +274,16 @@ def _types(adapter_class: type) -> dict[str, Any]:
 def _problems(
     data: Any, struct: type[msgspec.Struct], place: Place, lines: Mapping[Place, int]
 ) -> Iterator[tuple[bool, int, str]]:
-    """Yield what is wrong with settings: whether a key is missing, the line, and a sentence.
+    """Yield the problems of settings: whether a key is missing, the line, and a sentence.
 
-    So the smallest is what to name: a misspelt key comes before the missing one that it was meant
-    to be.
+    The smallest is the one to report: a misspelt key then comes before the missing key that it was
+    meant to be.
     """
     line = lines.get(place, 1)
     if not isinstance(data, dict):
         yield False, line, f"{_name(place)} must hold keys of its own, indented below it"
         return
-    fields = {one.name: one for one in msgspec.structs.fields(struct)}
+    fields = {field.name: field for field in msgspec.structs.fields(struct)}
     for key, value in data.items():
         inside = (*place, key)
         if key not in fields:
@@ -288,20 +292,20 @@ def _problems(
         elif (part := _struct(fields[key].type)) and (fields[key].required or value is not None):
             yield from _problems(value, part, inside, lines)
         elif (part := _list_of(fields[key].type)) and isinstance(value, list):
-            for index, one in enumerate(value):
-                yield from _problems(one, part, (*inside, index), lines)
+            for index, item in enumerate(value):
+                yield from _problems(item, part, (*inside, index), lines)
         else:
             try:
                 converted(value, fields[key].type, strict=True)
             except WrongTypeError as error:
                 yield False, lines[inside], f"{key!r}: it must be {error}"
-    for name, one in fields.items():
-        if one.required and name not in data:
+    for name, wanted in fields.items():
+        if wanted.required and name not in data:
             yield True, line, f"{_name(place)} needs {name!r}"
 
 
 def _name(place: Place) -> str:
-    """Return what a part of the file is called: its key, or its number in a list."""
+    """Return the name of a part of the file: its key, or its number in a list."""
     last = place[-1]
     return repr(last) if isinstance(last, str) else f"number {last + 1} of {place[-2]!r}"
 

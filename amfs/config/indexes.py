@@ -1,4 +1,4 @@
-"""Where lists and searches look for all agents at once: the index that the configuration names."""
+"""The index that the configuration names: lists and searches of all agents look there."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _KINDS = {"postgres": "amfs_postgres.index:PostgresIndex"}
 
 
 def find(name: str) -> type[Index]:
-    """Return the class of an index. Raises `ConfigurationError` when there is none of that name, or
-    its extra is not installed."""
+    """Return the class of an index. Raises `ConfigurationError` when no index has that name or its
+    extra is not installed."""
     if name not in _KINDS:
         raise ConfigurationError(
             f"there is no index {name!r}{did_you_mean(name, list(_KINDS))} "
-            f"(there are: {', '.join(_KINDS)})"
+            f"(known: {', '.join(_KINDS)})"
         )
-    adapters.find(name)  # which says what is missing
+    adapters.find(name)  # its error says which package is missing
     module, _, attribute = _KINDS[name].partition(":")
-    found: type[Index] = getattr(importlib.import_module(module), attribute)
-    return found
+    kind: type[Index] = getattr(importlib.import_module(module), attribute)
+    return kind
 
 
 def make(name: str, options: Mapping[str, Any]) -> Index:
-    """Open the index of that name. Sends nothing. Raises `ConfigurationError`."""
+    """Open the index of that name; raises `ConfigurationError`. No request."""
     kind = find(name)
     for option in options:
         if problem := adapters.unknown_option(kind, option):
@@ -42,11 +42,12 @@ def make(name: str, options: Mapping[str, Any]) -> Index:
 
 
 def read_place(place: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and the options of the index at a place, as `AMFS_INDEX` has it: a database,
-    `postgresql://USER@HOST/DATABASE`, with `?schema=NAME` for another schema than `amfs_index`."""
+    """Return the name and the options of the index at a place, in the form of `AMFS_INDEX`: a
+    database, `postgresql://USER@HOST/DATABASE`, with `?schema=NAME` for a schema other than
+    `amfs_index`."""
     scheme, is_url, _ = place.partition("://")
     if not is_url or scheme.lower() not in ("postgresql", "postgres"):
         raise ConfigurationError(
-            "AMFS_INDEX names no index", hint="it is postgresql://USER@HOST/DATABASE"
+            "AMFS_INDEX does not name an index", hint="use postgresql://USER@HOST/DATABASE"
         )
     return places.read_place(place, {})

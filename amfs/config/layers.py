@@ -1,4 +1,4 @@
-"""The stores that `amfs.yaml` names beside the primary one: a cache, mirrors and routes."""
+"""The stores that `amfs.yaml` names beside the primary: cache, mirrors, fallback and routes."""
 
 from __future__ import annotations
 
@@ -55,9 +55,10 @@ class Layers:
     cache: NamedStore | None = None
     mirrors: tuple[tuple[NamedStore, bool], ...] = ()
     routes: tuple[tuple[str, NamedStore], ...] = ()
+    fallback: NamedStore | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.cache or self.mirrors or self.routes)
+        return bool(self.cache or self.mirrors or self.routes or self.fallback)
 
     def __str__(self) -> str:
         """What there is, in words."""
@@ -65,6 +66,8 @@ class Layers:
         for count, noun in ((len(self.mirrors), "mirror"), (len(self.routes), "route")):
             if count:
                 parts.append(f"{count} {noun}{'s' if count > 1 else ''}")
+        if self.fallback:
+            parts.append("a fallback")
         return ", ".join(parts)
 
     def identity(self) -> str:
@@ -72,10 +75,14 @@ class Layers:
         return repr([(one.adapter, sorted(one.options.items()), of) for one, of in self._all()])
 
     def opened(
-        self, primary: StorageAdapter, open_store: Callable[[NamedStore], StorageAdapter]
+        self,
+        primary: StorageAdapter,
+        open_store: Callable[[NamedStore], StorageAdapter],
+        patience: float,
     ) -> StorageAdapter:
-        """Return one store made of the primary and these. When one cannot be opened, none stays
-        open. Raises `ConfigurationError`."""
+        """Return one store made of the primary and these; a store behind a route counts as down
+        after `patience` seconds. When one cannot be opened, none stays open. Raises
+        `ConfigurationError`."""
         from amfs_core.layers import Layered, Mirror, Routed
 
         with ExitStack() as opened:
@@ -85,12 +92,14 @@ class Layers:
                 return opened.enter_context(closing(open_store(store)))
 
             made = primary
-            if self.cache or self.mirrors:
+            if self.cache or self.mirrors or self.fallback:
                 cache = None if self.cache is None else open_one(self.cache)
                 mirrors = [Mirror(open_one(store), wait) for store, wait in self.mirrors]
-                made = Layered(primary, cache, mirrors)
+                fallback = None if self.fallback is None else open_one(self.fallback)
+                made = Layered(primary, cache, mirrors, fallback)
             if self.routes:
-                made = Routed({under: open_one(store) for under, store in self.routes}, made)
+                routes = {under: open_one(store) for under, store in self.routes}
+                made = Routed(routes, made, patience=patience)
             opened.pop_all()
         return made
 
@@ -99,10 +108,15 @@ class Layers:
             yield self.cache, "cache"
         yield from self.mirrors
         yield from ((store, under) for under, store in self.routes)
+        if self.fallback is not None:
+            yield self.fallback, "fallback"
 
 
 def named(
-    cache: Layer | None, mirrors: list[MirrorLayer] | None, routes: list[RouteLayer] | None
+    cache: Layer | None,
+    mirrors: list[MirrorLayer] | None,
+    routes: list[RouteLayer] | None,
+    fallback: Layer | None,
 ) -> Layers:
     """Return the stores that the parts of a file name."""
 
@@ -116,4 +130,5 @@ def named(
             for index, one in enumerate(mirrors or ())
         ),
         tuple((one.under, store(one, "routes", index)) for index, one in enumerate(routes or ())),
+        None if fallback is None else store(fallback, "layers", "fallback"),
     )

@@ -1,6 +1,7 @@
-"""What the annotations of a constructor allow: values of a file checked by msgspec, types in words.
+"""Checking option values against a constructor's annotations, and describing types in words.
 
-No message repeats a value, because it may be a secret; that is why msgspec's own are not passed on.
+msgspec checks the values. No message repeats a value, because it may be a secret; msgspec's own
+messages do, so they are not passed on.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ _NOUNS: Mapping[type, str] = {
     Mapping: "keys of its own, indented below it",
     Iterable: "a list",
 }
-"""In this order: a bool is an int, a mapping can be iterated."""
+"""The order matters: a bool is an int, and a mapping is iterable."""
 
 
 class WrongTypeError(ValueError):
-    """A value that its annotation does not allow; `keys` lead to the part of it that is wrong."""
+    """A value that its annotation does not allow; `keys` lead to the invalid part of it."""
 
     def __init__(self, annotation: Any, keys: tuple[str | int, ...]) -> None:
         super().__init__(described(annotation))
@@ -36,17 +37,17 @@ class WrongTypeError(ValueError):
 
 
 def converted(value: Any, annotation: Any, *, strict: bool = False) -> Any:
-    """Return a value from YAML as the type that an annotation asks for, such as a `Path`.
+    """Return a value from YAML, converted to the type of an annotation, such as a `Path`.
 
-    Unless `strict`, text such as "5" is taken for a number. What msgspec knows nothing of (a type
-    variable, a class of the adapter's own) is checked with `isinstance` where that is possible.
+    Unless `strict`, text such as "5" is accepted as a number. Types that msgspec does not know (a
+    type variable, an adapter's own class) are checked with `isinstance` where that is possible.
     Raises `WrongTypeError`, whose text says what the value must be.
     """
     members = _members(annotation)
-    for as_given in (True,) if strict else (True, False):
+    for exactly in (True,) if strict else (True, False):
         for member in members:
             try:
-                return msgspec.convert(value, member, strict=as_given, dec_hook=_of_another_type)
+                return msgspec.convert(value, member, strict=exactly, dec_hook=_of_another_type)
             except msgspec.ValidationError:
                 continue
             except TypeError:  # an annotation that cannot be checked
@@ -55,25 +56,25 @@ def converted(value: Any, annotation: Any, *, strict: bool = False) -> Any:
 
 
 def described(annotation: Any) -> str:
-    """Say in words what an annotation allows: `text or a path`, `'a' or 'b'`."""
-    members = [one for one in _members(annotation) if one is not types.NoneType]
-    return " or ".join(dict.fromkeys(_noun(one) for one in members)) or "empty"
+    """Return what an annotation allows in words: `text or a path`, `'a' or 'b'`."""
+    members = [member for member in _members(annotation) if member is not types.NoneType]
+    return " or ".join(dict.fromkeys(_noun(member) for member in members)) or "empty"
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
-    """Return the members of a union: msgspec takes none with a class that it does not know."""
+    """Return the members of a union: msgspec rejects a union with a class that it does not know."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return typing.get_args(annotation)
     return (annotation,)
 
 
 def _of_another_type(wanted: type, value: Any) -> Any:
-    """Take what msgspec has no rule for: a path as text, and instances."""
+    """Convert types that msgspec does not know: a path from text, and instances as they are."""
     if isinstance(value, str) and issubclass(wanted, PurePath):
         return wanted(value)
     try:
         fits = isinstance(value, wanted)
-    except TypeError:  # a protocol that is checked by type checkers only
+    except TypeError:  # a protocol that only type checkers can check
         return value
     if not fits:
         raise TypeError
@@ -81,7 +82,7 @@ def _of_another_type(wanted: type, value: Any) -> Any:
 
 
 def _wrong_part(value: Any, annotation: Any, strict: bool) -> WrongTypeError:
-    """Return the error for the innermost part of a mapping or list that is wrong."""
+    """Return the error for the innermost invalid part of a mapping or list."""
     for member in _members(annotation):
         for key, part, wanted in _parts(value, member):
             try:
@@ -93,7 +94,7 @@ def _wrong_part(value: Any, annotation: Any, strict: bool) -> WrongTypeError:
 
 
 def _parts(value: Any, annotation: Any) -> Iterator[tuple[str | int, Any, Any]]:
-    """Yield key, value and annotation of what a mapping or a list holds."""
+    """Yield the key, value and annotation of each element of a mapping or list."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if not isinstance(origin, type):
         return
@@ -108,9 +109,9 @@ def _noun(annotation: Any) -> str:
     if origin is Literal:
         return " or ".join(repr(value) for value in arguments)
     if origin is Annotated:
-        metas = (one for one in arguments[1:] if isinstance(one, msgspec.Meta))
-        told = next((one.description for one in metas if one.description), None)
-        return told or described(arguments[0])
+        metas = (extra for extra in arguments[1:] if isinstance(extra, msgspec.Meta))
+        description = next((meta.description for meta in metas if meta.description), None)
+        return description or described(arguments[0])
     wanted = origin or annotation
     for base, noun in _NOUNS.items():
         if isinstance(wanted, type) and issubclass(wanted, base):

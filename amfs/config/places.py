@@ -1,4 +1,4 @@
-"""Places: a store in one word, as `--store`, `AMFS_STORE` and `open_store` take it."""
+"""Places: the name of a store in one word, for `--store`, `AMFS_STORE` and `open_store`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ API_KEY = "AMFS_API_KEY"
 
 _KINDS = "a directory, sqlite:///FILE, postgresql://…, s3://BUCKET/PREFIX or http://HOST:PORT"
 
-# s3:/bucket and the like. One letter before the colon is a drive of Windows.
+# Such as s3:/bucket. A single letter before the colon is a Windows drive.
 _LIKE_A_URL = re.compile(
     r"(s3|sqlite|postgres|postgresql|https?):|[a-z][a-z0-9+.-]+:/", re.IGNORECASE
 )
@@ -34,13 +34,22 @@ def open_store(
     """Open a store by its place: a directory, `sqlite:///FILE`, `postgresql://USER@HOST/DATABASE`,
     `s3://BUCKET/PREFIX`, or the URL of an AMFS server, `http://HOST:PORT`.
 
-    After `sqlite://` and a slash comes the path of a file: a relative one, or with one more slash
-    (`sqlite:////var/lib/memories.db`) an absolute one. A database is named as libpq takes it, and
-    `?schema=NAME` names a schema in it other than `amfs`. Without a prefix in a bucket
-    `AMFS_S3_PREFIX` counts, else `amfs/`; its endpoint is `AMFS_S3_ENDPOINT`, else what the
-    `AWS_*` variables and files say. `AMFS_API_KEY` is the key for a server. `environ` stands in for
-    the environment. The caller closes the store. Sends and makes nothing. Raises
-    `ConfigurationError`.
+    Args:
+        place: After `sqlite:///` comes the path of a file; one more slash makes it absolute, as in
+            `sqlite:////var/lib/memories.db`. PostgreSQL URLs have the form that libpq takes, and
+            `?schema=NAME` selects a schema other than `amfs`. The default prefix in a bucket is
+            `AMFS_S3_PREFIX`, or else `amfs/`; the endpoint is `AMFS_S3_ENDPOINT`, or else that of
+            the `AWS_*` variables and files. `AMFS_API_KEY` is the key for a server.
+        environ: The variables to use in place of the process's environment.
+
+    Returns:
+        The store, which the caller closes.
+
+    Raises:
+        ConfigurationError: The place is not a store, or its adapter is not installed.
+
+    Cost:
+        No request. Nothing is created.
     """
     name, options = read_place(place, os.environ if environ is None else environ)
     return adapters.make(name, options)
@@ -57,11 +66,11 @@ def read_place(
     scheme, is_url, rest = text.partition("://")
     if not is_url:
         if not text:
-            raise ConfigurationError("the store is empty", hint=f"name {_KINDS}")
+            raise ConfigurationError("the name of the store is empty", hint=f"use {_KINDS}")
         if _LIKE_A_URL.match(text):
             raise ConfigurationError(
                 f"{text.rpartition('@')[2]!r} is not a store",
-                hint=(f"name {_KINDS}, with ./ before a directory whose name has such a colon"),
+                hint=f"use {_KINDS}, with ./ before a directory whose name has such a colon",
             )
         return "local", {"root": text}
     match scheme.lower():
@@ -73,22 +82,22 @@ def read_place(
             return "s3", _bucket(rest, variables)
         case "http" | "https":
             return "http", {"url": text, **http_options(variables)}
-    raise ConfigurationError(f"a store cannot be at {scheme}://", hint=f"name {_KINDS}")
+    raise ConfigurationError(f"{scheme}:// is not a kind of store", hint=f"use {_KINDS}")
 
 
 def shown_place(place: str, adapter: StorageAdapter) -> str:
-    """Return a place as messages show it. A DSN can hold a password in many parts, so a database
-    is shown as its adapter names it."""
+    """Return a place as messages show it. Many parts of a DSN can hold a password, so a database
+    is shown under its adapter's `location`."""
     return str(adapter.location) if adapter.backend_type == "postgres" else place
 
 
 def s3_options(variables: Mapping[str, str]) -> dict[str, Any]:
-    """Return the options of a bucket that variables give."""
+    """Return the options for a bucket that variables set."""
     return {option: variables[name] for option, name in S3_VARIABLES.items() if variables.get(name)}
 
 
 def http_options(variables: Mapping[str, str]) -> dict[str, Any]:
-    """Return the options of a store behind a server that variables give."""
+    """Return the options for a store behind a server that variables set."""
     return {"api_key": variables[API_KEY]} if variables.get(API_KEY) else {}
 
 
@@ -96,19 +105,19 @@ def _file(rest: str) -> str:
     host, _, path = rest.partition("/")
     if host:
         raise ConfigurationError(
-            "a file is at sqlite:///FILE, with three slashes, or with four for an absolute path"
+            "a file needs three slashes, sqlite:///FILE, or four for an absolute path"
         )
     if not path.strip("/"):
-        raise ConfigurationError("sqlite:/// names no file", hint="it is sqlite:///FILE")
+        raise ConfigurationError("sqlite:/// does not name a file", hint="use sqlite:///FILE")
     if "?" in path:
         raise ConfigurationError(
-            "sqlite:///FILE takes no options after a question mark", hint="amfs.yaml has them"
+            "sqlite:///FILE takes no options after a question mark", hint="set them in amfs.yaml"
         )
     return path
 
 
 def _database(rest: str) -> dict[str, Any]:
-    """Return the connection string, and the schema, of which libpq knows nothing."""
+    """Return the connection string and the schema, which libpq does not know."""
     database, _, query = rest.partition("?")
     options: dict[str, Any] = {}
     parts = []
@@ -126,10 +135,10 @@ def _bucket(rest: str, variables: Mapping[str, str]) -> dict[str, Any]:
     bucket, _, prefix = rest.partition("/")
     if "@" in bucket:
         raise ConfigurationError(
-            "leave credentials out of s3://BUCKET/PREFIX", hint="AWS_* has them"
+            "s3://BUCKET/PREFIX must not contain credentials", hint="set the AWS_* variables"
         )
     if not bucket:
-        raise ConfigurationError("the store names no bucket", hint="it is s3://BUCKET/PREFIX")
+        raise ConfigurationError("the store does not name a bucket", hint="use s3://BUCKET/PREFIX")
     options = s3_options(variables)
     options["bucket"] = bucket
     if prefix:

@@ -1,7 +1,7 @@
 """Configuration: arguments over variables over `amfs.yaml` over the defaults.
 
-The file is found from the working directory upwards, or named by `AMFS_CONFIG`. Nothing here sends
-a request; opening an adapter imports it, and only that one.
+The file is searched for from the working directory upwards, or `AMFS_CONFIG` names it. Nothing here
+sends a request. Opening an adapter imports that adapter only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from amfs_core.errors import ConfigurationError
 from amfs_core.storage import DEFAULT_PATIENCE, StorageAdapter
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES
 
-if TYPE_CHECKING:  # a file is what needs yaml, so that waits until there is one
+if TYPE_CHECKING:  # the module imports yaml, which is needed only if there is a file
     from amfs.config.file import ConfigFile
     from amfs_core.catalog import Index
 
@@ -34,25 +34,26 @@ _VARIABLES = (
     *("AMFS_CONFIG", "AMFS_NAMESPACE", "AMFS_AGENT_ID", "AMFS_ROOT", "AMFS_CACHE_DIR"),
     *("AMFS_PATIENCE", "AMFS_MAX_VALUE_BYTES", "AMFS_INDEX"),
 )
-"""All that is read: to copy the whole environment would take most of the time of a handle."""
+"""All variables that are read. Copying the whole environment would take most of the time in which a
+handle is made."""
 
 _REMOTE = ("s3", "postgres", "http")
-_LONGEST_REQUEST = 10.0  # their adapters' own `timeout`, in seconds
-_SHORTEST_REQUEST = 1.0  # less would take a slow answer for none
+_LONGEST_REQUEST = 10.0  # the default `timeout` of these adapters, in seconds
+_SHORTEST_REQUEST = 1.0  # with less, a slow answer would count as none
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Settings of a memory, resolved.
+    """The resolved settings of a memory.
 
-    `adapter` names a kind of store, `options` are its constructor's arguments. `agent_id` None
-    means user@host. `patience` is for how many seconds a call goes on while the store does not
-    answer; unless it has a `timeout` of its own, a server is given no longer for one request, so
-    that a call about one memory ends after twice that at the latest. `cache_dir` is where the
-    catalog of the newest versions is kept, None: in memory. `max_value_bytes` is how large a
-    version may be as JSON. `index` names the kind of index that lists and searches look in, None:
-    a catalog of each process, and `index_options` are its constructor's arguments. `place` is what
-    `AMFS_STORE` says: then no option is the file's.
+    `adapter` names a kind of store; `options` are its constructor's arguments. An `agent_id` of
+    None means user@host. `patience` is for how many seconds a call goes on while the store does not
+    answer. It also limits a single request, unless the store's options have a `timeout`, so a call
+    about one memory ends after twice the patience at the latest. `cache_dir` is the directory that
+    keeps the catalog of the newest versions; None keeps it in memory. `max_value_bytes` is the
+    largest size of a version as JSON. `index` names the kind of index in which lists and searches
+    look, and `index_options` are its constructor's arguments; with None, each process uses its own
+    catalog. `place` is the value of `AMFS_STORE`; if it is set, no option comes from the file.
     """
 
     adapter: str = "local"
@@ -68,8 +69,8 @@ class Config:
     place: str | None = field(default=None, repr=False)  # a DSN may hold a password
 
     def open_adapter(self) -> StorageAdapter:
-        """Open the store. Raises `ConfigurationError` when no such adapter is installed or an
-        option is unknown, missing or of the wrong type; names the line when a file says it."""
+        """Open the store. Raises `ConfigurationError` when the adapter is not installed or an
+        option is unknown, missing or of the wrong type; the error names the line of the file."""
         options = self._timed(self.adapter, self.options)
         file = self.file
         if file is None or self.place is not None:
@@ -82,11 +83,12 @@ class Config:
             lambda store: file.open_store(
                 store, self._timed(store.adapter, _placed(store.adapter, store.options, file))
             ),
+            self.patience,
         )
 
     def open_index(self) -> Index | None:
-        """Open the index, None when there is none. Raises `ConfigurationError` as `open_adapter`
-        does."""
+        """Open the index, or return None when none is configured. Raises `ConfigurationError` as
+        `open_adapter` does."""
         if self.index is None:
             return None
         options = self._timed(self.index, self.index_options)
@@ -98,28 +100,34 @@ class Config:
         return indexes.make(self.index, options)
 
     def _timed(self, adapter: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the options of a store whose requests take no longer than the patience is."""
+        """Return the options with timeouts that keep each request within the patience."""
         if adapter not in _REMOTE or self.patience >= _LONGEST_REQUEST:
             return options
         longest = max(self.patience, _SHORTEST_REQUEST)
         return {"timeout": longest, "connect_timeout": min(longest, 3.0), **options}
 
     def signing_agent(self) -> str:
-        """Return the agent that signs what is written, user@host when none is set."""
+        """Return the agent that signs writes; user@host when none is set."""
         return self.agent_id or _user_at_host()
 
 
 def load(
     path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None
 ) -> Config:
-    """Return the settings that the variables and the file give.
+    """Return the settings from the variables and the file.
 
-    `path` names the file; by default `AMFS_CONFIG` does, else the nearest `amfs.yaml` from the
-    working directory upwards is read, if there is one. A variable that is empty counts as unset.
-    Raises `ConfigurationError`, which names the variable, or the file and the line.
+    Args:
+        path: The file. Default: the one that `AMFS_CONFIG` names, or else the nearest `amfs.yaml`
+            from the working directory upwards, if there is one.
+        environ: The variables to use in place of the process's environment. An empty variable
+            counts as unset.
+
+    Raises:
+        ConfigurationError: A setting is wrong. The error names the variable, or the file and the
+            line.
     """
-    given = os.environ if environ is None else environ
-    variables = {name: text for name in _VARIABLES if (text := given.get(name))}
+    environment = os.environ if environ is None else environ
+    variables = {name: text for name in _VARIABLES if (text := environment.get(name))}
     file = _file(path, variables)
     adapter, options = _store(variables, file)
     if file is not None and "AMFS_STORE" not in variables:
@@ -156,7 +164,7 @@ def _store(variables: Mapping[str, str], file: ConfigFile | None) -> tuple[str, 
     options = dict(file.options) if file and (file.adapter or "local") == adapter else {}
     if adapter == "s3":
         options.update(s3_options(variables))
-        if options.get("endpoint_url") == "":  # how a file says: AWS
+        if options.get("endpoint_url") == "":  # in a file, this stands for AWS
             options["endpoint_url"] = None
     elif adapter == "local":
         options["root"] = _root(options.get("root"), variables, file)
@@ -181,12 +189,12 @@ def _index(
 
 
 def _placed(adapter: str, options: Mapping[str, Any], file: ConfigFile) -> dict[str, Any]:
-    """Return the options of a store in the file, its paths from the file's directory."""
+    """Return the options of a store in the file, with paths relative to the file's directory."""
     placed = dict(options)
     for name in ("root", "path"):
         if adapter in ("local", "sqlite") and isinstance(placed.get(name), str) and placed[name]:
             placed[name] = file.path_of(placed[name])
-    if adapter == "s3" and placed.get("endpoint_url") == "":  # how a file says: AWS
+    if adapter == "s3" and placed.get("endpoint_url") == "":  # in a file, this stands for AWS
         placed["endpoint_url"] = None
     return placed
 
@@ -202,12 +210,12 @@ def _file(path: str | os.PathLike[str] | None, variables: Mapping[str, str]) -> 
             f"{by} names {named!r}, a directory",
             hint="name the file in it",
         )
-    found = _found_upwards() if named is None else Path(named)
-    if found is None:
+    nearest = _found_upwards() if named is None else Path(named)
+    if nearest is None:
         return None
     from amfs.config.file import read
 
-    return read(found)
+    return read(nearest)
 
 
 def _found_upwards() -> Path | None:
@@ -220,10 +228,10 @@ def _found_upwards() -> Path | None:
         if above == directory:
             return None
         directory = above
-    if not os.path.isfile(path):  # to pass over it would be to pass over settings
+    if not os.path.isfile(path):  # ignoring it could mean ignoring settings
         raise ConfigurationError(
-            f"{path!r} is not a file that can be read",
-            hint="put one in its place",
+            f"{path!r} is not a readable file",
+            hint="replace it with a file, or remove it",
         )
     return Path(path)
 
@@ -231,14 +239,14 @@ def _found_upwards() -> Path | None:
 def _root(given: object, variables: Mapping[str, str], file: ConfigFile | None) -> object:
     """Return the local adapter's root."""
     root = DEFAULT_ROOT if given is None else given
-    if not isinstance(root, str):  # it is refused when it is opened
+    if not isinstance(root, str):  # opening the adapter refuses it
         return root
     return _path(root, variables.get("AMFS_ROOT"), file)
 
 
 def _path(given: str | None, variable: str | None, file: ConfigFile | None) -> str | None:
-    """Return a path that a file gives or a variable. In a file it is relative to that file, so
-    that the same place is meant in every directory below it."""
+    """Return the path that a variable or the file sets. In a file, paths are relative to the file,
+    so that they mean the same in every directory below it."""
     if variable is not None:
         return expanded(variable, "the path")
     if file is None or given is None:
@@ -247,8 +255,8 @@ def _path(given: str | None, variable: str | None, file: ConfigFile | None) -> s
 
 
 def checked_path(given: object, what: str) -> str | None:
-    """Return a path as text with `~` expanded, None for None; `ConfigurationError` names what it
-    is for when it cannot be one."""
+    """Return a path as text with `~` expanded, or None for None. Raises `ConfigurationError`, which
+    names `what` the path is for, when it is not a valid path."""
     if given is None:
         return None
     if not isinstance(given, str | os.PathLike):
@@ -257,10 +265,10 @@ def checked_path(given: object, what: str) -> str | None:
     if not path:
         raise ConfigurationError(
             f"{what} is empty",
-            hint="name a path, or leave it out",
+            hint="name a path, or leave the setting out",
         )
     if "\0" in path:
-        raise ConfigurationError(f"{what} has a NUL character, which no path has")
+        raise ConfigurationError(f"{what} contains a NUL character, which a path cannot have")
     return expanded(path, what)
 
 
@@ -293,6 +301,6 @@ def _user_at_host() -> str:
 
     try:
         user = getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container's user id without a name
+    except (KeyError, OSError, ImportError):  # in a container, a user id may have no name
         user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
     return f"{user}@{platform.node() or 'localhost'}"

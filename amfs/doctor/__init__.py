@@ -1,7 +1,7 @@
-"""What is wrong with a store, from its configuration to a verdict, and what fixes it.
+"""Diagnosis of a store, from its configuration to its memories, with hints for every problem.
 
-The adapter says what there is to look at in its kind of store; what holds for all is here. Nothing
-is changed but scratch objects, which are removed.
+Each adapter brings the checks for its kind of store; the checks for all stores are here. Checks
+create and remove scratch objects; they change nothing else.
 """
 
 from amfs.doctor.diagnose import diagnose

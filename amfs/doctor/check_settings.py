@@ -1,4 +1,4 @@
-"""Which settings count, and where each comes from. Values that may be secrets are not shown."""
+"""The settings in effect, and the source of each. Values that may be secrets are not shown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VARIABLES = {
     "AMFS_MAX_VALUE_BYTES": "max_value_bytes",
     "AMFS_INDEX": "index",
 }
-"""The variables that `amfs.config` reads, and the setting that each gives."""
+"""The variables that `amfs.config` reads, and the setting that each sets."""
 
 _SHOWN = (
     "bucket",
@@ -55,37 +55,37 @@ _NEAR = 0.8
 
 
 def sources(config: Config, place: str | None) -> Diagnosis:
-    """Say which file and variables were read; warn of variables that change nothing.
+    """Name the file and variables that were read; warn of variables that have no effect.
 
-    `place` is what the option --store names.
+    `place` is the value of the option --store.
     """
     file = "no amfs.yaml" if config.file is None else str(config.file.path)
     names = ", ".join(_set()) or "no AMFS_* variables"
-    found = f"{file}; {names}"
+    read = f"{file}; {names}"
     for name in os.environ:
         if name.startswith("AMFS_") and name not in VARIABLES:
             near = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=_NEAR)
             if near:
-                return warning(f"{found}; nothing reads {name}", f"did you mean {near[0]}?")
+                return warning(f"{read}; AMFS does not read {name}", f"did you mean {near[0]}?")
     unused = set(_IDLE.get(config.adapter, ()))
     if config.place is not None:
         unused.update(_IDLE_BESIDE_A_PLACE)
     idle = [] if place else [name for name in _set() if name in unused]
     if idle and config.place is not None:
         return warning(
-            f"{found}; AMFS_STORE says what the store is, so {', '.join(idle)} changes nothing",
+            f"{read}; AMFS_STORE selects the store, so {', '.join(idle)} has no effect",
             f"unset either AMFS_STORE or {', '.join(idle)}",
         )
     if idle:
         return warning(
-            f"{found}; the store is {config.adapter}, where {', '.join(idle)} changes nothing",
-            "AMFS_STORE and AMFS_S3_BUCKET select a store; without them it is a directory",
+            f"{read}; the store is {config.adapter}, where {', '.join(idle)} has no effect",
+            "AMFS_STORE or AMFS_S3_BUCKET selects a store; without them it is a directory",
         )
-    return ok(found)
+    return ok(read)
 
 
 def origins(config: Config, namespace: str | None) -> str:
-    """Say what the store is, with what made it so."""
+    """Describe the configured store, with the source of each setting."""
     if config.place is not None:
         why = "AMFS_STORE"
     elif config.adapter == "s3" and "AMFS_S3_BUCKET" in _set():
@@ -103,7 +103,7 @@ def origins(config: Config, namespace: str | None) -> str:
 
 
 def named(place: str, adapter: StorageAdapter, config: Config, namespace: str | None) -> str:
-    """Say what the store is that the option --store names."""
+    """Describe the store that the option --store names."""
     parts = [f"{adapter.backend_type} at {shown_place(place, adapter)} (--store)"]
     if adapter.backend_type == "s3" and "AMFS_S3_ENDPOINT" in _set():
         parts.append("endpoint_url from AMFS_S3_ENDPOINT")
@@ -113,10 +113,10 @@ def named(place: str, adapter: StorageAdapter, config: Config, namespace: str | 
     return ", ".join(parts)
 
 
-def index(config: Config, found: Index) -> str:
-    """Say where lists and searches look, with what made it so."""
+def index(config: Config, opened: Index) -> str:
+    """Describe the index in which lists and searches look, with the source of the setting."""
     why = "AMFS_INDEX" if "AMFS_INDEX" in _set() else _line(config, ("index",))
-    return f"{found.location} ({why})"
+    return f"{opened.location} ({why})"
 
 
 def _set() -> list[str]:
@@ -141,15 +141,15 @@ def _options(config: Config) -> Iterator[str]:
 
 
 def _url(value: object) -> str:
-    """Return an endpoint without the secrets that some put into one."""
+    """Return an endpoint without the secrets that some users put into it."""
     from amfs_curl import shown
 
     return shown(str(value))
 
 
-def _namespace(config: Config, given: str | None) -> str:
-    if given is not None:
-        return f"namespace {given!r} (--namespace)"
+def _namespace(config: Config, option: str | None) -> str:
+    if option is not None:
+        return f"namespace {option!r} (--namespace)"
     if "AMFS_NAMESPACE" in _set():
         why = "AMFS_NAMESPACE"
     elif config.file is not None and config.file.settings.get("namespace"):

@@ -15,14 +15,14 @@ from amfs_core.storage import StorageAdapter
 def diagnose(
     store: str | None = None, namespace: str | None = None, config: str | None = None
 ) -> Generator[Diagnosis, None, None]:
-    """Look at the store that these and the configuration name; yield each finding as it is known.
+    """Examine the store that the arguments or the configuration select; yield findings one by one.
 
-    `store` is a place, as `amfs.open_store` takes it, `config` a configuration file.
-    About 20 requests for a bucket. Never raises `AMFSError`: that is a finding.
+    `store` is a place as for `amfs.open_store`, `config` a configuration file. About 20 requests
+    for a bucket. Never raises `AMFSError`; such an error becomes a finding.
     """
     with contextlib.closing(_Examination(store, namespace, config)) as examination:
         checks = examination.checks()
-        with contextlib.closing(checks):  # also when nobody wants the rest: it removes the scratch
+        with contextlib.closing(checks):  # also if the caller stops early: removes scratch objects
             yield from examine(checks)
 
 
@@ -38,7 +38,7 @@ class _Examination:
     def checks(self) -> Generator[Check, None, None]:
         yield Check("configuration", self._read_settings)
         yield Check("store", self._open, ("configuration",))
-        # An iterator goes on when it is asked for the next check: what was to be opened is by then.
+        # The iterator resumes after the check has run, so the store has been opened by now.
         if self._adapter is not None:
             yield from checks_of(self._adapter)
         if self._adapter is not None and self._config is not None:

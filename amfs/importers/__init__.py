@@ -1,4 +1,4 @@
-"""Importers: what other systems remember, as memories (docs/import.md). One module per source."""
+"""Importers of other systems' memories (docs/import.md). One module per kind of source."""
 
 from amfs.importers.importing import KINDS, ImportReport, import_from
 

@@ -1,9 +1,8 @@
 """The YAML at the beginning of a note, between two lines of three dashes.
 
-It is read as YAML 1.2's schema for JSON has it: `true`, `null` and JSON's numbers are what they
-say, and any other scalar is the text that stands there, so that a date, `12:30` or `0042` stays as
-it is. What would be lost, or could grow beyond all bounds, is refused: a name that is there twice,
-aliases, and tags.
+Scalars follow the JSON schema of YAML 1.2: `true`, `null` and JSON's numbers have their meaning,
+and any other scalar is text, so a date, `12:30` or `0042` stays as it is. Content that would be
+lost or could grow without bounds is refused: duplicate names, aliases and tags.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _FENCED = re.compile(
     r"---[ \t]*\r?\n(?P<yaml>(?:[^\n]*\n)*?)(?:---|\.\.\.)[ \t]*(?:\r?\n(?P<text>.*))?\Z", re.DOTALL
 )
 MAX_CHARACTERS = 65_536
-"""Longest front matter that is read: its parser takes a second for so much."""
+"""The longest front matter that is read; parsing this much takes about a second."""
 
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
@@ -28,11 +27,11 @@ _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")}
 
 
 def split(note: str) -> tuple[dict[str, Any] | None, str]:
-    """Return the front matter of a note, and the text that follows it.
+    """Return the front matter of a note and the text that follows it.
 
-    A note without one, or whose dashes enclose no names, is text as a whole, and its front matter
-    None. Raises `InvalidValueError`, which names the line, for YAML that is wrong or cannot be kept
-    exactly.
+    If a note has no front matter, or the part between the dashes is not a mapping, returns None and
+    the whole note. Raises `InvalidValueError`, which names the line, for invalid YAML or YAML that
+    cannot be stored exactly.
     """
     fenced = _FENCED.match(note)
     if fenced is None:
@@ -56,36 +55,36 @@ def split(note: str) -> tuple[dict[str, Any] | None, str]:
 
 
 class _Reader:
-    """Makes plain data of nodes."""
+    """Converts nodes to plain data."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
 
     def mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for name, value in node.value:
             if not isinstance(name, yaml.ScalarNode):
                 _refuse(name, "a name must be plain text")
-            if name.value in found:
+            if name.value in values:
                 _refuse(name, f"the name {name.value!r:.80} is there twice, and one would be lost")
-            found[name.value] = self._value(value)
-        return found
+            values[name.value] = self._value(value)
+        return values
 
     def _value(self, node: yaml.Node) -> Any:
         if id(node) in self._seen:
-            _refuse(node, "an alias stands for it in another place; write it there once more")
+            _refuse(node, "an alias refers to this part; repeat the part in place of the alias")
         self._seen.add(id(node))
         if node.tag not in _TAGS:
-            _refuse(node, f"the tag {node.tag} is not of JSON")
+            _refuse(node, f"JSON has no equivalent of the tag {node.tag}")
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node)
         if isinstance(node, yaml.SequenceNode):
-            return [self._value(one) for one in node.value]
+            return [self._value(item) for item in node.value]
         return self._scalar(node)
 
     def _scalar(self, node: yaml.Node) -> Any:
         text: str = node.value
-        if getattr(node, "style", None):  # it is in quotes, or a block
+        if getattr(node, "style", None):  # quoted, or a block
             return text
         if text in _WORDS:
             return _WORDS[text]
@@ -102,4 +101,4 @@ def _refuse(node: yaml.Node, problem: str) -> NoReturn:
 
 
 def _line(mark: yaml.Mark) -> str:
-    return f"line {mark.line + 2}"  # counted from 0, after the line of dashes
+    return f"line {mark.line + 2}"  # the mark counts from 0, after the line of dashes

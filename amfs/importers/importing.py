@@ -21,12 +21,12 @@ KINDS: Mapping[str, str] = {
     "langgraph": "langgraph:LangGraphStore",
     "markdown": "markdown:MarkdownDirectory",
 }
-"""The kinds of sources, and the class that reads each, whose module is imported when it is used."""
+"""The kinds of sources, each with the class that reads it; the module is imported on use."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """How many records became what: see `amfs_core.memory.Imported`."""
+    """The number of records in each state; see `amfs_core.memory.Imported`."""
 
     new: int = 0
     changed: int = 0
@@ -47,26 +47,39 @@ def import_from(
     overwrite: bool = False,
     on_record: Callable[[Imported], None] | None = None,
 ) -> ImportReport:
-    """Import the records of a source that are new or changed there, signed by `memory`'s agent.
+    """Import the new and changed records of a source, signed by `memory`'s agent.
 
-    `kind` is one of `KINDS`, `source` a file, a directory, or for "langgraph" also a connection
-    string of PostgreSQL. The memories are under the entity path `into`, by default one that the
-    kind has; "" stands for the root. `origin` names the source where its place does not: a
-    memory that another one wrote is kept. With `dry_run` nothing is written. `overwrite` writes
-    also what somebody changed or deleted here since. `on_record` is called with what became of each
-    record, in their order. A record that cannot be a memory does not keep others from it.
+    A record that cannot become a memory does not stop the others.
 
-    About 3 requests for each record, and 1 more for each that is written. Raises
-    `ConfigurationError` for a source that is not of that kind, `InvalidKeyError` for an `into` that
-    cannot be an entity path, `OSError` for a file that cannot be read. `AMFSError` says at which
-    record a failing store stopped it; to import again goes on from there.
+    Args:
+        memory: The memory to import into.
+        kind: One of `KINDS`.
+        source: A file or a directory; for "langgraph" also a PostgreSQL connection string.
+        into: The entity path for the memories; "" is the root. Default: a path of the kind.
+        origin: The name of the source. Default: its place. Memories imported from a source with
+            another name are kept.
+        dry_run: Write nothing.
+        overwrite: Also overwrite memories that were changed or deleted here since.
+        on_record: Called with the result for each record, in the order of the source.
+
+    Returns:
+        The number of records in each state.
+
+    Raises:
+        ConfigurationError: The source is not of that kind.
+        InvalidKeyError: `into` is not a valid entity path.
+        OSError: A file cannot be read.
+        AMFSError: The store failed; the error names the record. Importing again continues there.
+
+    Cost:
+        About 3 requests for each record, and 1 more for each that is written.
     """
     if into:
         memory.engine.layout.entity_prefix(into)
     reader = _reader(kind, os.fspath(source), into)
     counts: Counter[str] = Counter()
     with closing(reader.records()) as records:  # type: ignore[type-var]  # generators, all of them
-        for one in import_records(
+        for record in import_records(
             memory,
             records,
             kind=kind,
@@ -74,9 +87,9 @@ def import_from(
             dry_run=dry_run,
             overwrite=overwrite,
         ):
-            counts[one.state] += 1
+            counts[record.state] += 1
             if on_record is not None:
-                on_record(one)
+                on_record(record)
     return ImportReport(**counts)
 
 

@@ -1,8 +1,8 @@
-"""Where the objects are in a JSON document that is too large to be read as a whole.
+"""Finding the objects in a JSON document that is too large to be parsed as a whole.
 
-A document is a list of objects, an object with such a list under a name, or one object. It is cut
-by its brackets alone, in one pass. What the pieces say is for `strict_json` to judge, so one that
-cannot be kept does not spoil the others.
+A document is a list of objects, an object with such a list under a name, or a single object. It is
+split at its brackets alone, in one pass. `strict_json` parses each piece, so one invalid piece does
+not affect the others.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from amfs_core.format import strict_json
 
 Document = bytes | mmap.mmap
 
-# What is before a bracket is words, or strings, whose brackets are not the document's.
+# Before a bracket come words and strings; brackets within strings do not count.
 _BRACKET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{}])', re.DOTALL)
 
 
 def objects(document: Document, name: bytes) -> Iterator[bytes]:
-    """Yield the text of each object of a list, which may be under a name in an object.
+    """Yield the text of each object in the document's list, which may be under `name` in an object.
 
-    A document without such a list is yielded as it is. Raises `InvalidValueError` where the
-    document stops being JSON, which may be at its end.
+    A document without such a list is yielded whole. Raises `InvalidValueError` where the document
+    stops being JSON, possibly only at its end.
     """
     is_named = re.compile(rb'(?:^|[,\s])"%s"\s*:\s*\Z' % re.escape(name))
     depth = 0
-    inside: int | None = None  # how deep the list's objects are
-    begun = done = 0  # where an object begins, and up to where all is read
+    inside: int | None = None  # the depth of the list's objects
+    begun = done = 0  # the start of the current object, and the end of what has been read
     head = b""
     for at, bracket in _brackets(document):
         if bracket in b"[{":
@@ -57,7 +57,7 @@ def objects(document: Document, name: bytes) -> Iterator[bytes]:
 
 
 def is_whole(text: bytes) -> bool:
-    """True for text that opens something, and closes all that it opens."""
+    """True if the text has at least one bracket and closes every bracket that it opens."""
     brackets = [bracket for _, bracket in _brackets(text)]
     opened = sum(bracket in b"[{" for bracket in brackets)
     return opened > 0 and 2 * opened == len(brackets)
@@ -65,11 +65,11 @@ def is_whole(text: bytes) -> bool:
 
 def _brackets(document: Document) -> Iterator[tuple[int, bytes]]:
     position = 0
-    while found := _BRACKET.match(document, position):
-        position = found.end()
-        yield position - 1, found[1]
+    while match := _BRACKET.match(document, position):
+        position = match.end()
+        yield position - 1, match[1]
 
 
-def _expect(mark: bytes, found: bytes) -> None:
-    if found.strip() != mark:
-        raise InvalidValueError(f"{found.strip()[:40]!r} is between two objects of a list")
+def _expect(mark: bytes, between: bytes) -> None:
+    if between.strip() != mark:
+        raise InvalidValueError(f"{between.strip()[:40]!r} is between two objects of a list")

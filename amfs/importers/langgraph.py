@@ -1,7 +1,8 @@
 """The long-term memory of LangGraph: the items of its `SqliteStore` and `PostgresStore`.
 
-An item becomes the memory of its key under the labels of its namespace, where and as `AMFSStore`
-keeps items, so that a graph goes on with those it had. LangGraph itself is not needed.
+An item becomes a memory under its key, with the labels of its namespace as the entity path. Place
+and form are those of `AMFSStore`, so a graph can continue with its old items. LangGraph itself need
+not be installed.
 
     store/users/alex profile    {"namespace": ["users", "alex"], "key": "profile", "value": …}
 """
@@ -22,9 +23,9 @@ from amfs_core.format import escape, strict_json
 from amfs_core.memory import Record, Unreadable
 
 MAX_LABEL_BYTES = 100
-"""Longest label or key, as it is in an object key."""
+"""The longest label or key, escaped as in an object key."""
 
-_EMPTY = "%"  # which stands for no other name: a percent sign becomes %25
+_EMPTY = "%"  # stands for an empty label; no other label looks like it, as a percent sign is %25
 _POSTGRES = re.compile(r"postgres(ql)?://", re.IGNORECASE)
 
 
@@ -41,7 +42,7 @@ class Item(NamedTuple):
 
 
 class LangGraphStore:
-    """A store in a file of SQLite's, or in PostgreSQL."""
+    """A LangGraph store in a SQLite file or in PostgreSQL."""
 
     path: ClassVar[str] = "store"
 
@@ -55,7 +56,7 @@ class LangGraphStore:
         self._into = into
 
     def records(self) -> Iterator[Record | Unreadable]:
-        """Yield the items in the order of their names, as they were at one moment."""
+        """Yield the items sorted by name, from one snapshot of the database."""
         for item in self._items():
             place = f"{item.prefix} {item.key}"
             yield attempted(place, partial(self._record, place, item))
@@ -86,7 +87,7 @@ class LangGraphStore:
 
 
 def _label(name: str, what: str) -> str:
-    """Return what stands for a label or a key in the name of a memory."""
+    """Return a label or key as a segment of a memory's name."""
     label = arguments.segment(name, what) if name else _EMPTY
     if len(escape(label, what).encode()) > MAX_LABEL_BYTES:
         raise InvalidKeyError(f"its {what} {name!r:.40} takes more than {MAX_LABEL_BYTES} bytes")
@@ -94,7 +95,7 @@ def _label(name: str, what: str) -> str:
 
 
 def _time(text: str | None, what: str) -> datetime:
-    """Return the time that a database has; SQLite's own are in UTC and do not say so."""
+    """Return a time from the database; times from SQLite are in UTC but have no time zone."""
     try:
         moment = datetime.fromisoformat(text or "")
     except ValueError as error:

@@ -20,7 +20,7 @@ except ImportError as error:
     ) from error
 
 ROWS = 20
-"""Rows fetched at a time: each may be large."""
+"""Rows fetched at a time; few, because each may be large."""
 
 _TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 _TIMES = ", ".join(_TIME.format(name) for name in ("created_at", "updated_at", "expires_at"))
@@ -28,9 +28,9 @@ _SELECT = f"SELECT prefix, key, value::text, {_TIMES}, ttl_minutes FROM store OR
 
 
 def opened(source: str) -> tuple[str, Callable[[], Iterator[Item]]]:
-    """Return what tells the store from others, and its items."""
+    """Return the identity of the store, and a function that yields its items."""
     dsn = Dsn.parse(source, "the source")
-    options = dsn.parameters.get("options", "")  # such as another schema
+    options = dsn.parameters.get("options", "")  # may select another schema
     return f"{dsn.server} {options}".rstrip(), partial(_items, dsn)
 
 
@@ -39,7 +39,7 @@ def _items(dsn: Dsn) -> Iterator[Item]:
     try:
         with psycopg.connect(**parameters) as connection:  # type: ignore[arg-type]
             connection.read_only = True
-            # A cursor of the server's: the client has a few rows at a time.
+            # A server-side cursor: the client holds a few rows at a time.
             with connection.cursor("amfs_import") as cursor:
                 cursor.itersize = ROWS
                 cursor.execute(_SELECT)

@@ -1,4 +1,4 @@
-"""A LangGraph store in a file of SQLite's."""
+"""A LangGraph store in a SQLite file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from amfs_core.errors import ConfigurationError
 from amfs_sqlite.failures import translated
 
 LOCK_SECONDS = 1.0
-"""How long a writer is waited for, which SQLite does deaf to Ctrl-C."""
+"""How long to wait for a writer; short, because Ctrl-C has no effect while SQLite waits."""
 
 _COLUMNS = ("prefix", "key", "value", "created_at", "updated_at", "expires_at", "ttl_minutes")
 _ADDED = ("expires_at", "ttl_minutes")  # by a later release of LangGraph
 
 
 def opened(source: str) -> tuple[str, Callable[[], Iterator[Item]]]:
-    """Return what tells the store from others, and its items."""
+    """Return the identity of the store, and a function that yields its items."""
     path = regular_file(source.removeprefix("sqlite:///"), "langgraph")
     if not Path(path).exists():
         raise FileNotFoundError(2, "No such file or directory", source)

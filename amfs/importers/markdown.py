@@ -1,6 +1,6 @@
 """A directory of Markdown notes, with or without front matter.
 
-A note becomes the memory of its name, without `.md`, under its directories:
+A note becomes a memory; its key is its name without `.md`, its entity path the directories:
 
     notes/ideas/tea ceremony     {"text": "…", "front_matter": {"tags": ["tea"]}}
 """
@@ -20,21 +20,21 @@ from amfs_core.memory import Record, Unreadable
 SUFFIXES = (".md", ".markdown")
 
 MAX_NOTE_BYTES = 64 * 1024 * 1024
-"""Longest note that is read; how large a memory may be is up to the store's `max_value_bytes`."""
+"""The longest note that is read. `max_value_bytes` limits the size of the memory."""
 
 
 class MarkdownDirectory:
-    """The notes in a directory and below it, but for directories whose names begin with a dot."""
+    """The notes in and below a directory, except in directories whose names begin with a dot."""
 
     path: ClassVar[str] = "notes"
 
     def __init__(self, source: str, into: str) -> None:
-        os.listdir(source)  # one that is not there, or is not to be read, is an error
+        os.listdir(source)  # raises for a directory that is missing or unreadable
         self.origin = os.path.abspath(source)
         self._into = into
 
     def records(self) -> Iterator[Record | Unreadable]:
-        """Yield the notes, sorted, directory by directory."""
+        """Yield the notes directory by directory, sorted by name."""
         failures: list[OSError] = []
         for directory, directories, files in os.walk(self.origin, onerror=failures.append):
             directories[:] = sorted(name for name in directories if not name.startswith("."))
@@ -56,7 +56,8 @@ class MarkdownDirectory:
         path = under(self._into, *segments)
         if not path:
             raise InvalidValueError(
-                "it is in no directory, and so has no entity path", hint="name one with --into"
+                "it is not in a subdirectory, so it has no entity path",
+                hint="name one with --into",
             )
         matter, text = front_matter.split(_read(os.path.join(directory, name)))
         value = {"text": text} if matter is None else {"text": text, "front_matter": matter}
@@ -78,11 +79,10 @@ def _read(path: str) -> str:
 
 
 def _tags(matter: dict[str, Any]) -> tuple[str, ...]:
-    """Return the tags that front matter names: in a list, or in one text, parted by commas or
-    spaces."""
-    given = matter.get("tags")
-    if isinstance(given, str):
-        given = given.replace(",", " ").split()
-    if not isinstance(given, list):
+    """Return the tags of front matter: a list, or a text with commas or spaces between them."""
+    tags = matter.get("tags")
+    if isinstance(tags, str):
+        tags = tags.replace(",", " ").split()
+    if not isinstance(tags, list):
         return ()
-    return tuple(str(tag) for tag in given if type(tag) in (str, int) and tag != "")
+    return tuple(str(tag) for tag in tags if type(tag) in (str, int) and tag != "")

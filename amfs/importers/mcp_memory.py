@@ -1,8 +1,8 @@
 """The knowledge graph that the memory server of the Model Context Protocol keeps in a file.
 
 A line is an entity, `{"type": "entity", "name", "entityType", "observations"}`, or a relation,
-`{"type": "relation", "from", "to", "relationType"}`. An entity becomes the memory "observations" of
-the path of its name, a relation the memory named like its end, under its start and its type:
+`{"type": "relation", "from", "to", "relationType"}`. An entity becomes the memory "observations"
+under its name. A relation becomes a memory under its start and its type; the key is its end:
 
     mcp-memory/Alice observations
     mcp-memory/Alice/works_at Acme
@@ -21,7 +21,7 @@ from amfs_core.format import strict_json
 from amfs_core.memory import Record, Unreadable
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
-"""Longest line that is read: what is longer is refused, and never in memory."""
+"""The longest line that is read; a longer one is refused and never held in memory."""
 
 
 class McpMemory:
@@ -83,7 +83,7 @@ def _tags(label: object) -> tuple[str, ...]:
 
 
 def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
-    """Yield lines with their numbers, from 1; None for one that is too long."""
+    """Yield the lines with their numbers, from 1; None stands for a line that is too long."""
     number = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1

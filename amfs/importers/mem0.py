@@ -1,8 +1,8 @@
-"""Memories of mem0, as its `get_all` gives them, in a file of JSON.
+"""Memories of mem0 in a JSON file, as mem0's `get_all` returns them.
 
-The file is a document or one on each line: a memory, a list of memories, or a page of them,
-`{"results": [...]}`. A memory is under who it is about, its key is its id, its value the memory as
-it is:
+The file is one document, or one document per line. A document is a memory, a list of memories, or a
+page of them, `{"results": [...]}`. The entity path of a memory says whom it is about; its key is
+mem0's id, and its value is the unchanged memory:
 
     mem0/user/alex 80b04671-1a11-4692-a66c-705417afe458
 """
@@ -23,16 +23,16 @@ from amfs_core.format import strict_json, values
 from amfs_core.memory import Record, Unreadable
 
 LIST = b"results"
-"""What a page calls its memories."""
+"""The name of the list of memories in a page."""
 
 SCOPES = (
     ("user", "user_id"),
     ("agent", "agent_id"),
     ("app", "app_id"),
     ("run", "run_id"),
-    ("run", "session_id"),  # as some endpoints of the platform call it
+    ("run", "session_id"),  # the name in some endpoints of the platform
 )
-"""Segments of the entity path, and the fields that say whom or what a memory is about."""
+"""Segments of the entity path, with the fields that say whom or what a memory is about."""
 
 _LOOK_AHEAD = 4096
 
@@ -41,29 +41,29 @@ class Mem0Export:
     """A file of exported memories."""
 
     path: ClassVar[str] = "mem0"
-    origin = "mem0"  # ids are unique, wherever the file is
+    origin = "mem0"  # ids are unique, so the place of the file does not matter
 
     def __init__(self, source: str, into: str) -> None:
         self._path = regular_file(source, "mem0")
         self._into = into
 
     def records(self) -> Iterator[Record | Unreadable]:
-        """Yield the memories of the file, of which one is in memory at a time, or one line."""
+        """Yield the memories of the file, holding at most one memory or one line at a time."""
         with open(self._path, "rb") as file:
             try:
                 content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except ValueError:  # it is empty
+            except ValueError:  # the file is empty
                 return
         if _has_a_document_a_line(content):
             yield from self._lines(content)
             return
         try:
-            for _ in objects(content, LIST):  # to its end, before anything is written
+            for _ in objects(content, LIST):  # check the whole file before anything is written
                 pass
         except InvalidValueError as error:
             raise ConfigurationError(
-                f"{self._path} has no memories of mem0: {error.reason}",
-                hint="save what get_all returns as JSON",
+                f"{self._path} is not a file of mem0 memories: {error.reason}",
+                hint="save the result of get_all as JSON",
             ) from error
         for number, text in enumerate(objects(content, LIST), start=1):
             yield self._attempted(f"memory {number}", text)
@@ -92,8 +92,8 @@ class Mem0Export:
         fields = strict_json.from_bytes(text)
         if type(fields) is not dict or type(fields.get("memory")) is not str:
             raise InvalidValueError(
-                "it has no text under 'memory', as what get_all returns has",
-                hint="an export with a schema of your own has no memories in it",
+                "it has no text under 'memory', unlike the results of get_all",
+                hint="export without a schema of your own",
             )
         key = arguments.text(fields.get("id"), "its id")
         return Record(place, self._entity_path(fields), key, fields, _tags(fields), _expiry(fields))
@@ -106,7 +106,7 @@ class Mem0Export:
         path = under(self._into, *(part for pair in segments.items() for part in pair))
         if not path:
             raise InvalidValueError(
-                "it names no user, agent, app or run, and so has no entity path",
+                "it does not name a user, agent, app or run, so it has no entity path",
                 hint="name one with --into",
             )
         return path
@@ -126,15 +126,15 @@ def _tags(fields: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _expiry(fields: dict[str, Any]) -> datetime | None:
-    """Return when a memory expires: the date that it names is the last day it is visible on, in
-    UTC."""
-    given = fields.get("expiration_date")
-    if given is None:
+    """Return when a memory expires: after its `expiration_date`, the last day on which it is
+    visible, in UTC."""
+    text = fields.get("expiration_date")
+    if text is None:
         return None
     try:
-        day = date.fromisoformat(given)
+        day = date.fromisoformat(text)
         return datetime.combine(day + timedelta(days=1), time(), UTC)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidValueError(
-            f"its expiration_date is not a date: {values.shown(given)}"
+            f"its expiration_date is not a date: {values.shown(text)}"
         ) from error

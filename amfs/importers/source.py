@@ -1,4 +1,4 @@
-"""What a source is: something that can be read as records."""
+"""The contract of a source: something that can be read as records."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from amfs_core.memory import Record, Unreadable
 
 
 class Source(Protocol):
-    """A place from which the records of one kind are read."""
+    """A place with records of one kind."""
 
     path: ClassVar[str]
-    """The entity path that its memories are under unless another is named."""
+    """The default entity path for its memories."""
 
     origin: str
-    """What tells this source from others of its kind, the same in every run."""
+    """Identifies this source among others of its kind; the same in every run."""
 
     def records(self) -> Iterator[Record | Unreadable]:
-        """Yield the records in an order that does not change, holding a few at a time.
+        """Yield the records in a stable order, holding only a few in memory.
 
         Raises `ConfigurationError` when the place is not such a source, `OSError` when it cannot be
         read.
@@ -29,7 +29,7 @@ class Source(Protocol):
 
 
 def attempted(place: str, make: Callable[[], Record]) -> Record | Unreadable:
-    """Return a record; where it cannot be made, what is wrong with it."""
+    """Return the record that `make` returns, or the reason why it cannot be made."""
     try:
         return make()
     except AMFSError as error:
@@ -37,12 +37,12 @@ def attempted(place: str, make: Callable[[], Record]) -> Record | Unreadable:
 
 
 def under(into: str, *segments: str) -> str:
-    """Return the entity path of segments under another entity path, which may be empty."""
+    """Return the entity path of segments under the entity path `into`, which may be empty."""
     return "/".join([into, *segments] if into else segments)
 
 
 def regular_file(path: str, kind: str) -> str:
-    """Return the absolute path of a file; `ConfigurationError` for anything else that is there."""
+    """Return the absolute path of a file; raises `ConfigurationError` if it is anything else."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise ConfigurationError(f"{path!r} is not a file", hint=f"--from {kind} reads a file")
     return os.path.abspath(path)

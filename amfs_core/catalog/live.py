@@ -14,11 +14,11 @@ from typing import TypeVar
 
 from amfs_core import fork
 from amfs_core.catalog.contract import Catalog, CatalogLost
-from amfs_core.catalog.omissions import Omissions
 from amfs_core.catalog.own import OwnVersions
 from amfs_core.catalog.refresh import Progress, Refresh
 from amfs_core.changes import Followed, Listing, Source
 from amfs_core.format import Address
+from amfs_core.storage import Omissions
 from amfs_core.versions import VersionLog
 
 T = TypeVar("T")

@@ -11,12 +11,11 @@ import logging
 from collections.abc import Callable, Iterator
 
 from amfs_core.catalog.contract import Catalog, Held, Version
-from amfs_core.catalog.omissions import Omissions
 from amfs_core.catalog.own import OwnVersions
 from amfs_core.changes import Listed, Listing, Page
 from amfs_core.errors import AMFSError, CorruptEntryError, PermissionDeniedError
 from amfs_core.format import Address
-from amfs_core.storage import PAGE, refusals
+from amfs_core.storage import PAGE, Omissions, refusals
 from amfs_core.versions import VersionLog, is_foreign, reached
 
 Progress = Callable[[int, int], None]
@@ -221,8 +220,9 @@ class Refresh:
         others = self._catalog.last_keys(
             self._entity_path, {address.prefix for address, _ in self._refused}
         )
-        if self._is_shared or not refusals.holds(self._versions.store, others):
+        if self._is_shared:
             raise next(iter(self._refused.values()))
+        refusals.require_others(self._versions.store, self._refused.values(), others)
         for (address, version), refusal in self._refused.items():
             self._report(address, version, refusal)
 

@@ -39,7 +39,7 @@ class Listing:
         """
         pages = self._store.pages(self._root)
         # Where a page is a request, the next one comes while this one is looked at.
-        for infos in ahead(pages) if self._store.paged else pages:
+        for infos in ahead(pages) if self._store.capabilities.paged else pages:
             yield self._newest(infos)
 
     def _newest(self, infos: Sequence[ObjectInfo]) -> Page:

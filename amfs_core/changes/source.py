@@ -10,7 +10,7 @@ from amfs_core.format import Layout
 from amfs_core.storage import StoreClient
 
 _AUDITS_SHARE = 0.02
-"""Of the time, that listings take which look for what the log does not say."""
+"""Share of the time for listings that look for changes which the log does not have."""
 
 
 @dataclass(slots=True)
@@ -23,7 +23,7 @@ class Followed:
     entity_path: str | None
     position: str
     due: float
-    """When all is to be listed again, by the monotonic clock."""
+    """When everything must be listed again, by the monotonic clock."""
     again: Page = field(default_factory=dict)
 
 
@@ -32,6 +32,7 @@ class Source:
 
     def __init__(self, store: StoreClient, layout: Layout) -> None:
         self._store = store
+        self._log = store.changes()
         self._layout = layout
 
     def listing(self, entity_path: str | None) -> Listing:
@@ -39,28 +40,30 @@ class Source:
         return Listing(self._store, self._layout, entity_path)
 
     def position(self, *, make: bool) -> str | None:
-        """Return where the log ends: to be asked before a listing, which then goes up to there.
+        """Return where the log ends. Ask before a listing, which then covers all up to there.
 
-        None where there is no log; `make` one if the store can. At most 1 request.
+        None where there is no log; `make`: create one if the store can. At most 1 request.
         """
-        return self._store.position(make=make)
+        return None if self._log is None else self._log.position(make=make)
 
     def followed(self, entity_path: str | None, position: str, begun: float) -> Followed:
-        """Return what to go on from after a listing of a path that was `begun` after a position."""
+        """Return the place to continue from, after a listing of a path that was `begun` after a
+        position."""
         now = time.monotonic()
-        rest = max(self._store.seconds_between_audits, (now - begun) / _AUDITS_SHARE)
+        audit = 0.0 if self._log is None else self._log.audit
+        rest = max(audit, (now - begun) / _AUDITS_SHARE)
         return Followed(entity_path, position, now + rest)
 
     def since(self, followed: Followed) -> tuple[str, Page] | None:
-        """Return the log's next position, and the newest version that it names of each memory with
-        news under the path; None when all is to be listed. 1 request.
+        """Return the log's next position, and the newest version that it names of each changed
+        memory under the path; None if everything must be listed. 1 request.
 
-        Any of them may be known already. They become known with `followed.position = position`,
-        which is for whoever has stored or delivered them all.
+        Any of them may be known already. A caller that has stored or delivered all of them sets
+        `followed.position = position`.
         """
-        if time.monotonic() > followed.due:
+        if self._log is None or time.monotonic() > followed.due:
             return None
-        answer = self._store.changes_since(followed.position)
+        answer = self._log.since(followed.position)
         if answer is None:
             return None
         position, keys = answer

@@ -3,7 +3,6 @@
 from amfs_core.doctor.check import (
     DEADLINE,
     Check,
-    Diagnosable,
     Diagnosis,
     examine,
     labelled,
@@ -20,7 +19,6 @@ __all__ = [
     "DEADLINE",
     "LITTLE_SPACE",
     "Check",
-    "Diagnosable",
     "Diagnosis",
     "Trial",
     "checks_of",

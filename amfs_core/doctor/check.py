@@ -1,7 +1,7 @@
 """Checks of a store and what they found: what `amfs doctor` runs.
 
-For adapters: one with a method `checks`, a `Diagnosable`, says what there is to look at in its kind
-of store; `amfs_core.doctor.probe` is what can be tried with any.
+For adapters: `StorageAdapter.checks` says what there is to look at in a kind of store;
+`amfs_core.doctor.probe` is what can be tried with any store.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
 
 from amfs_core.errors import AMFSError, PermissionDeniedError
 
@@ -27,7 +26,7 @@ _USER_INFO = re.compile(r"(?<=://)[^/\s'\"@]*@")  # of a URL: RFC 3986, section 
 
 
 class Verdict(StrEnum):
-    """How bad it is."""
+    """How serious a finding is."""
 
     OK = "ok"
     WARNING = "warning"
@@ -37,9 +36,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What a check found, and what fixes it. `name` is the check's, given by `examine`.
+    """What a check found, and what fixes it. `name` is the name of the check, set by `examine`.
 
-    `blocks` says that what needs this check makes no sense now; a problem always does.
+    `blocks` says that checks that need this one make no sense now; a problem always blocks.
     """
 
     verdict: Verdict
@@ -55,7 +54,7 @@ def ok(found: str) -> Diagnosis:
 
 
 def warning(found: str, hint: str, *, blocks: bool = False) -> Diagnosis:
-    """Return that something works less well than it could, or not as one may expect."""
+    """Return that something works less well than it could, or not as expected."""
     return Diagnosis(Verdict.WARNING, found, hint, blocks)
 
 
@@ -75,7 +74,7 @@ def refused(error: AMFSError) -> Diagnosis:
 
 
 def reads_only(error: PermissionDeniedError) -> Diagnosis:
-    """Return that nothing may be written, which is how some agents are meant to be."""
+    """Return that nothing may be written, as is intended for some agents."""
     found = refused(error)
     return warning(f"this store may only be read: {found.found}", found.hint, blocks=True)
 
@@ -93,17 +92,9 @@ class Check:
     seconds: float = DEADLINE
 
 
-class Diagnosable(Protocol):
-    """An adapter that says what there is to look at in its kind of store."""
-
-    def checks(self) -> Iterator[Check]:
-        """Yield the checks in order. What they left behind is removed when the iterator ends or
-        is closed. A scratch object is all that they may make."""
-
-
 def labelled(label: str, checks: Iterable[Check]) -> Iterator[Check]:
-    """Yield the checks of one store of several, with a label before their names. When this is
-    closed, so are they."""
+    """Yield the checks of one store of several, with a label before their names. Closing this
+    closes them."""
     try:
         for check in checks:
             needs = tuple(f"{label}: {name}" for name in check.needs)
@@ -145,7 +136,7 @@ def _looked(check: Check) -> Diagnosis:
     def look() -> None:
         found.append(_guarded(check))
 
-    # Not a pool: what waits for a silent server or a dead mount must not keep the process alive.
+    # Not a pool: a thread that waits for a silent server must not keep the process alive.
     thread = threading.Thread(target=look, name=f"amfs-check-{check.name}", daemon=True)
     thread.start()
     thread.join(check.seconds)
@@ -163,7 +154,7 @@ def _guarded(check: Check) -> Diagnosis:
         found = error.strerror or type(error).__name__
         return problem(f"the operating system says: {found}", "see what it means by that")
     except Exception as error:
-        # Without its text: nobody has looked whether that has a secret in it.
+        # Without its text, which may have a secret in it.
         place = error.__traceback__
         while place is not None and place.tb_next is not None:
             place = place.tb_next

@@ -1,4 +1,4 @@
-"""What is told of the disk that a store is on, in the same words for every kind of store."""
+"""Findings about the disk that a store is on, in the same words for every kind of store."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from amfs_core.doctor.check import Diagnosis, ok, warning
 from amfs_core.mounts import Mount
 
 LITTLE_SPACE = 100 * 1024 * 1024
-"""Bytes; a disk with less is warned of."""
+"""Bytes; less free space is a warning."""
 
 
 def lasting(mount: Mount) -> Diagnosis:
-    """Return whether what is kept on a mounted file system outlives the machine's next start."""
+    """Return whether a mounted file system keeps its files over a restart of the machine."""
     found = f"{mount.kind}, mounted at {mount.place}"
     if mount.kind in ("tmpfs", "ramfs"):
         return warning(f"{found}: it is gone when the machine restarts", "use a disk")

@@ -1,4 +1,4 @@
-"""A trial of a store: what its contract promises, tried with one scratch object."""
+"""A trial of a store: the promises of its contract, tried with one scratch object."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import statistics
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TypeVar, cast
+from typing import TypeVar
 
-from amfs_core.doctor.check import Check, Diagnosable, Diagnosis, ok, problem, reads_only, warning
+from amfs_core.doctor.check import Check, Diagnosis, ok, problem, reads_only, warning
 from amfs_core.errors import AMFSError, PermissionDeniedError
-from amfs_core.storage import StorageAdapter
+from amfs_core.storage import StorageAdapter, adopted
 
 T = TypeVar("T")
 
@@ -22,18 +22,16 @@ _NO_DOORBELL = f"the store has none that answers within {_DOORBELL_SECONDS:.0f} 
 
 
 def checks_of(adapter: StorageAdapter) -> Iterator[Check]:
-    """Return what there is to look at in a store: what its adapter says, or the `Trial` of any."""
-    if hasattr(adapter, "checks"):
-        return cast("Diagnosable", adapter).checks()
-    return Trial(adapter).checks()
+    """Return the checks of a store: those of its adapter, or the `Trial` of any store."""
+    store = adopted(adapter)
+    return store.checks() if store.capabilities.checks else Trial(adapter).checks()
 
 
 class Trial:
     """Checks of an adapter that hold for every kind of store: about 13 requests.
 
-    `directory` is where the scratch object is, a prefix that nothing else uses. `needs` are the
-    checks without which none of these makes sense, `to_write` those without which only reading
-    does.
+    `directory` is the place of the scratch object, a prefix that nothing else uses. Without the
+    checks in `needs`, none of these makes sense; without those in `to_write`, only reading does.
     """
 
     def __init__(
@@ -80,7 +78,7 @@ class Trial:
         return ok("allowed; absent objects are reported as absent")
 
     def _create(self) -> Diagnosis:
-        # Before it is sent: an answer that is lost leaves an object as well.
+        # Before it is sent: a create whose answer is lost leaves an object too.
         self._is_there = True
         try:
             created = self._adapter.create(self._key, _FIRST)

@@ -25,6 +25,7 @@ from amfs_core.format.fields import (
     FATE,
     NAME,
     PLACE,
+    STATE,
     WRITE,
     Field,
     named,
@@ -84,7 +85,9 @@ class MemoryEntry(
     that ordered it. `previous` is the `sha256` of the version before, None in version 1. `claim` is
     the version whose write made the claim, where that is an earlier one: updates and outcomes carry
     a claim on, a write makes one. `index` is False where no search is to find it by its words or
-    its meaning. `extra` holds fields of a newer format.
+    its meaning. `extra` holds fields of a newer format. `provisional` says that the version is kept
+    in a fallback store, not yet in the primary, where its number may become another; it is never
+    in a body.
     """
 
     namespace: Annotated[str, PLACE]
@@ -104,6 +107,7 @@ class MemoryEntry(
     purges: Annotated[bool, FATE] = False
     claim: Annotated[Version | None, CLAIM] = None
     index: Annotated[bool, Field("claim", given=True, exported=True)] = True
+    provisional: Annotated[bool, STATE] = False
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
     sha256: Annotated[str, PLACE]
 
@@ -244,6 +248,7 @@ def decode_entry(body: bytes, namespace: str, address: Address, version: int) ->
             and entry.key == address.key
             and entry.entity_path == address.entity_path
             and entry.namespace == namespace
+            and not entry.provisional
             and _encode(entry) == body
             and is_sealed(body, entry.sha256)
             and _is_plain(entry)
@@ -293,6 +298,11 @@ def _decode_closely(body: bytes, namespace: str, address: Address, version: int)
             f"in {entry.namespace}"
         )
     return entry
+
+
+def as_provisional(entry: MemoryEntry) -> MemoryEntry:
+    """Return the same version, as one that is kept in a fallback store."""
+    return msgspec.structs.replace(entry, provisional=True)
 
 
 def time_from(text: str) -> datetime:

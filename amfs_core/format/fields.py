@@ -31,13 +31,13 @@ class Field:
     `about` is "place" for where the version stands, "claim" for what is claimed, which whoever
     carries a version on (an update, an outcome) repeats, "write" for one write, which nobody
     repeats, and "fate" for what became of the memory. Only "place", `written_at` and `write_id`
-    outlive erasure.
+    outlive erasure. "state" is for what is known of an entry here and is in no body.
 
     `given`: a write takes it, under its name. `compared`: `diff` compares it. `exported`: lines of
     JSON have it; those that an import ignores are `given` to nobody.
     """
 
-    about: Literal["place", "claim", "write", "fate"]
+    about: Literal["place", "claim", "write", "fate", "state"]
     given: bool = False
     compared: bool = False
     exported: bool = False
@@ -48,6 +48,7 @@ NAME = Field("place", given=True, exported=True)
 CLAIM = Field("claim")
 WRITE = Field("write")
 FATE = Field("fate")
+STATE = Field("state")
 
 
 class Described(typing.NamedTuple):
@@ -63,8 +64,8 @@ class Described(typing.NamedTuple):
 
 @cache
 def described(kind: type[msgspec.Struct]) -> tuple[Described, ...]:
-    """Return the fields of a struct in their order, but for `extra`."""
-    return tuple(
+    """Return the fields of a struct that bodies have, in their order, but for `extra`."""
+    fields = (
         Described(
             info.name,
             _plain(info.type),
@@ -75,6 +76,7 @@ def described(kind: type[msgspec.Struct]) -> tuple[Described, ...]:
         for info in msgspec.structs.fields(kind)
         if info.name != EXTRA
     )
+    return tuple(one for one in fields if one.field is not STATE)
 
 
 def _said_of(kind: type[msgspec.Struct], info: msgspec.structs.FieldInfo) -> Field:

@@ -28,7 +28,14 @@ class Failover:
     again now and then, as by any `Breaker`. `times` changes with each answer of a mirror.
     """
 
-    def __init__(self, primary: StorageAdapter, mirrors: Sequence[MirrorStore]) -> None:
+    def __init__(
+        self,
+        primary: StorageAdapter,
+        mirrors: Sequence[MirrorStore],
+        *,
+        has_fallback: bool = False,
+    ) -> None:
+        self._has_fallback = has_fallback
         self._primary = primary
         self._mirrors = mirrors
         self._breaker = Breaker(0.0, Meter(), "the primary store")
@@ -45,6 +52,38 @@ class Failover:
             raise
         self._breaker.answered()
         return answer
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the primary is known to be down."""
+        return self._breaker.is_open
+
+    @property
+    def has_mirrors(self) -> bool:
+        """Whether anything answers while the primary is down."""
+        return bool(self._mirrors)
+
+    @property
+    def seconds(self) -> float:
+        """For how long the primary has not answered."""
+        return self._breaker.seconds
+
+    def admit(self) -> None:
+        """Return when the primary may be asked; `CircuitOpenError` when it is known to be down."""
+        if self._breaker.failures:
+            self._breaker.admit()
+
+    def reaches(self, key: str) -> bool:
+        """Whether the primary answers; no request while it is known to be down, but now and then
+        one to find out."""
+        try:
+            self.admit()
+            self.written(lambda: self._primary.get(key))
+        except (BackendUnavailableError, OutcomeUnknownError):
+            return False
+        except AMFSError:  # a refusal is an answer
+            return True
+        return True
 
     def get(self, key: str) -> bytes | None:
         """Get an object."""
@@ -117,6 +156,8 @@ class Failover:
         return answer
 
     def _ask_mirrors(self, read: Callable[[_Readable], T], prefix: str, failure: AMFSError) -> T:
+        if not self._mirrors:
+            raise failure
         problems = []
         for mirror in self._mirrors:
             try:
@@ -127,8 +168,9 @@ class Failover:
                 problems.append(f"{mirror.name} has nothing to say of what is absent")
             except AMFSError as error:
                 problems.append(f"{mirror.name}: {error.problem}")
-        # Not `CircuitOpenError`: whoever has patience may use it up.
-        raise BackendUnavailableError(
+        # Not `CircuitOpenError`: whoever has patience may use it up, unless it can go elsewhere.
+        kind = CircuitOpenError if self._has_fallback else BackendUnavailableError
+        raise kind(
             f"{failure.problem}; {'; '.join(problems)}", object_key=failure.object_key
         ) from failure
 

@@ -7,22 +7,31 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import msgspec
+
 from amfs_core.doctor import Check, Diagnosis, checks_of, labelled, ok, problem, warning
-from amfs_core.errors import AMFSError, ConfigurationError, OutcomeUnknownError
+from amfs_core.errors import (
+    AMFSError,
+    BackendUnavailableError,
+    ConfigurationError,
+    OutcomeUnknownError,
+)
 from amfs_core.layers.backlog import Backlog, Verb
 from amfs_core.layers.failover import Failover, FailoverLog
+from amfs_core.layers.fallback import Fallback, FallbackStore
 from amfs_core.layers.mirror import Mirror, MirrorStore, WaitedMirror
 from amfs_core.layers.version_cache import VersionCache
+from amfs_core.layers.waiting import CONFLICTS, WAITING
 from amfs_core.storage import (
     PAGE,
+    Capabilities,
     ChangeLog,
     Lag,
     ObjectInfo,
     StorageAdapter,
     WrappedAdapter,
+    adopted,
     check_adapter,
-    lags_of,
-    origin_of,
 )
 
 
@@ -40,6 +49,10 @@ class Layered(WrappedAdapter):
     fails the write; of the first kind it is tried again, and `amfs copy` brings what is left out.
     They are read while the primary is known to be down.
 
+    `fallback` is where versions wait that are written while the primary is known to be down, until
+    they are replayed (docs/design/degraded.md): a store, or a `Fallback` with a function that
+    decides about conflicts.
+
     Closing it waits up to 10 seconds for what is still to be brought to mirrors, and closes the
     stores. Raises `ConfigurationError` for a store that is within another one of them.
 
@@ -52,6 +65,7 @@ class Layered(WrappedAdapter):
         primary: StorageAdapter,
         cache: StorageAdapter | None = None,
         mirrors: Iterable[StorageAdapter | Mirror] = (),
+        fallback: StorageAdapter | Fallback | None = None,
     ) -> None:
         check_adapter(primary)
         super().__init__(primary)
@@ -74,20 +88,29 @@ class Layered(WrappedAdapter):
                 store = MirrorStore(name, mirror.adapter)
                 self._later.append((store, Backlog(primary, store)))
         stores = [*self._waited, *(store for store, _ in self._later)]
-        self._failover = Failover(primary, stores) if stores else None
+        self.fallback = (
+            fallback if fallback is None or isinstance(fallback, Fallback) else Fallback(fallback)
+        )
+        self._failover: Failover | None = None
+        if stores or self.fallback:
+            self._failover = Failover(primary, stores, has_fallback=self.fallback is not None)
+        self._fallback: FallbackStore | None = None
+        if self.fallback is not None and self._failover is not None:
+            check_adapter(self.fallback.adapter)
+            _require_apart(primary, self.fallback.adapter, "the fallback")
+            self._fallback = FallbackStore(self.fallback, self._failover)
         self._set_timeout(primary, [store.adapter for store in stores])
 
     def _set_timeout(self, primary: StorageAdapter, mirrors: Sequence[StorageAdapter]) -> None:
         """Have the time that a call can take be that of all requests which it may wait for."""
-        self.__dict__.pop("timeout", None)
-        timeouts = [getattr(store, "timeout", None) for store in (primary, *mirrors)]
-        if None not in timeouts:
-            self.timeout = sum(one for one in timeouts if one is not None)
+        timeouts = [adopted(store).timeout for store in (primary, *mirrors)]
+        known = [one for one in timeouts if one is not None]
+        self.timeout = sum(known) if len(known) == len(timeouts) else None
 
     @property
     def origin(self) -> StorageAdapter:
         """The primary store without its cache, and without answers of mirrors."""
-        return origin_of(self.inner)
+        return self.inner.origin
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -125,12 +148,27 @@ class Layered(WrappedAdapter):
         return infos if self._cache is None else self._cache.noting(infos)
 
     def _get(self, key: str) -> bytes | None:
-        return self.inner.get(key) if self._failover is None else self._failover.get(key)
+        if self._failover is None:
+            return self.inner.get(key)
+        try:
+            return self._failover.get(key)
+        except BackendUnavailableError:
+            body = self._last_known(key)
+            if body is None:
+                raise
+            return body
 
     def _get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         if self._failover is None:
             return self.inner.get_many(keys)
         return self._failover.get_many(keys)
+
+    def _last_known(self, key: str) -> bytes | None:
+        """Return what the cache has of an object that a listing told of, however long ago, while
+        nobody else answers: with a fallback that is better than an error."""
+        if self._fallback is None or self._cache is None or not self._fallback.is_down:
+            return None
+        return self._cache.get(key, whenever=True)
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -145,6 +183,8 @@ class Layered(WrappedAdapter):
             return self.inner.create(key, data)
         for mirror in self._waited:
             mirror.require(key)
+        if self._fallback is not None:  # it has a place to go, so it need not wait for the primary
+            failover.admit()
         try:
             created = failover.written(lambda: self.inner.create(key, data))
         except OutcomeUnknownError:
@@ -194,39 +234,48 @@ class Layered(WrappedAdapter):
             mirror.adapter.close()
         if self._cache is not None:
             self._cache.close()
+        if self.fallback is not None:
+            self.fallback.adapter.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Layered, (self.inner, self._cache and self._cache.store, self.mirrors)
+        cache = self._cache and self._cache.store
+        return Layered, (self.inner, cache, self.mirrors, self.fallback)
 
     def __repr__(self) -> str:
         cache = "" if self._cache is None else f", cache={self._cache.store!r}"
         mirrors = f", mirrors={self.mirrors!r}" if self.mirrors else ""
-        return f"Layered({self.inner!r}{cache}{mirrors})"
+        fallback = "" if self.fallback is None else f", fallback={self.fallback.adapter!r}"
+        return f"Layered({self.inner!r}{cache}{mirrors}{fallback})"
 
     # -- what not every store has ------------------------------------------------------------
 
-    def _has(self, name: str) -> bool:
-        if name == "checks" or (name == "mirror_lags" and self.mirrors):
-            return True
-        return super()._has(name)
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        """The primary's; and it is examined store by store."""
+        return msgspec.structs.replace(self.inner.capabilities, checks=True)
 
-    def _create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+    def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+        """Create together in the primary, and then in the mirrors."""
         try:
             for mirror in self._waited:
                 mirror.require(next(iter(objects), ""))
         except AMFSError:
             return ()
-        created = super()._create_many(objects)
+        if self._fallback is not None and self._fallback.is_down:
+            return ()
+        created = self.inner.create_many(objects)
         self._bring_later(Verb.CREATED, created)
         for mirror in self._waited:
             created = mirror.create_many({key: objects[key] for key in created}, self.inner)
         return created
 
-    def _changes(self) -> ChangeLog:
-        log = super()._changes()
-        return log if self._failover is None else FailoverLog(log, self._failover)
+    def changes(self) -> ChangeLog | None:
+        """Return the primary's log, which is followed as long as no mirror has to answer."""
+        log = self.inner.changes()
+        return log if log is None or self._failover is None else FailoverLog(log, self._failover)
 
-    def _mirror_lags(self) -> Sequence[Lag]:
+    def mirror_lags(self) -> Sequence[Lag]:
+        """Return how far each mirror is behind, and the primary's own mirrors."""
         waited = [
             Lag(one.name, differing=one.differing, error=_text(one.error)) for one in self._waited
         ]
@@ -242,9 +291,15 @@ class Layered(WrappedAdapter):
             for one, backlog in self._later
         ]
         lags = sorted((*waited, *later), key=lambda lag: int(lag.mirror.rpartition(" ")[2]))
-        return [*lags, *lags_of(self.inner)]
+        return [*lags, *self.inner.mirror_lags()]
 
-    def _checks(self) -> Iterator[Check]:
+    def fallback_of(self, prefix: str) -> Sequence[FallbackStore]:
+        """Return this store's fallback, and the primary's own."""
+        inner = self.inner.fallback_of(prefix)
+        return inner if self._fallback is None else (self._fallback, *inner)
+
+    def checks(self) -> Iterator[Check]:
+        """Yield the checks of every store, and how many objects each mirror lacks."""
         yield from checks_of(self.inner)
         if self._cache is not None:
             yield from labelled("cache", checks_of(self._cache.store))
@@ -256,6 +311,31 @@ class Layered(WrappedAdapter):
                 lambda adapter=mirror.adapter: self._compare(adapter),  # type: ignore[misc]
                 (f"{name}: list", "list"),
             )
+        if self.fallback is not None:
+            yield from labelled("fallback", checks_of(self.fallback.adapter))
+            yield Check("fallback: waiting", self._count_waiting, ("fallback: list",))
+
+    def _count_waiting(self) -> Diagnosis:
+        """Say what waits in the fallback, of all namespaces. 1 request per 1,000 objects."""
+        assert self.fallback is not None
+        counts = dict.fromkeys((WAITING, CONFLICTS), 0)
+        for info in self.fallback.adapter.list(""):
+            place = f"{info.key}//".split("/")[1]
+            if place in counts:
+                counts[place] += 1
+        waiting, conflicts = counts[WAITING], counts[CONFLICTS]
+        if waiting:
+            return warning(
+                f"{waiting:,} writes wait for the primary store, and {conflicts:,} conflicts for a "
+                "decision",
+                "run `amfs reconcile`, which replays what waits",
+            )
+        if conflicts:
+            return warning(
+                f"{conflicts:,} conflicts wait for a decision",
+                "run `amfs conflicts` to see them, and `amfs reconcile` to decide",
+            )
+        return ok("nothing waits")
 
     def _compare(self, mirror: StorageAdapter) -> Diagnosis:
         """Say whether the first 1,000 objects are in a mirror. 2 requests or a few more."""
@@ -287,7 +367,7 @@ def _text(error: AMFSError | None) -> str | None:
 def _require_apart(primary: StorageAdapter, other: StorageAdapter, name: str) -> None:
     """Refuse a store in another one: their objects would be taken for those of the other. Where a
     bucket is takes requests for credentials to find out; that is left to `amfs doctor`."""
-    if any(getattr(store, "paged", True) for store in (primary, other)):
+    if any(adopted(store).capabilities.paged for store in (primary, other)):
         return
     if _is_within(primary, other) or _is_within(other, primary):
         raise ConfigurationError(
@@ -300,7 +380,7 @@ def _require_apart(primary: StorageAdapter, other: StorageAdapter, name: str) ->
 def _is_within(inner: StorageAdapter, outer: StorageAdapter) -> bool:
     """True when all objects of one store are in another one as well, as far as both say where they
     are."""
-    places = [getattr(one, "location", None) for one in (inner, outer)]
+    places = [adopted(one).location for one in (inner, outer)]
     if None in places:
         return False
     within, around = (f"{str(one).rstrip('/')}/" for one in places)

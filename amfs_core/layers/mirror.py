@@ -121,7 +121,7 @@ class MirrorStore:
     def create_together(self, objects: Mapping[str, bytes]) -> set[str]:
         """Create what can be created together here, and return the keys of what was: never a
         version before which one may be missing."""
-        if not self.client.batches:
+        if not self.client.capabilities.batch:
             return set()
         first = {key: body for key, body in objects.items() if self._may_be_next(key)}
         here = set(self.client.create_many(first))

@@ -5,24 +5,26 @@ from __future__ import annotations
 import contextlib
 import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from amfs_core.doctor import checks_of, labelled
 from amfs_core.errors import AMFSError
 from amfs_core.layers.doorbell import joined
+from amfs_core.layers.fallback import FallbackStore
 from amfs_core.layers.joined_log import JoinedLog
 from amfs_core.layers.route_table import RouteTable
 from amfs_core.parallel import each
 from amfs_core.storage import (
-    BatchingAdapter,
+    DEFAULT_PATIENCE,
+    Capabilities,
     Doorbell,
     Lag,
-    LoggedAdapter,
     ObjectInfo,
     StorageAdapter,
+    StoreClient,
     WrappedAdapter,
-    lags_of,
-    origin_of,
+    adopted,
 )
 
 if TYPE_CHECKING:
@@ -40,26 +42,47 @@ class Routed(WrappedAdapter):
     one does. The memory `e/k` goes with the route `e/k`. Outcomes stay in the default store. What a
     store has under a path that is routed elsewhere is not seen; `amfs copy` moves it.
 
+    Each store has a breaker of its own: one that has not answered for `patience` seconds fails at
+    once, and the others go on. Let that be the patience of the memory that uses it.
+
     A listing costs what it costs in each store that can have something under the prefix. Closing it
     closes the stores. Raises `ConfigurationError` for a path that cannot be one.
     """
 
-    def __init__(self, routes: Mapping[str, StorageAdapter], default: StorageAdapter) -> None:
-        self._table = RouteTable(routes, default)
+    def __init__(
+        self,
+        routes: Mapping[str, StorageAdapter],
+        default: StorageAdapter,
+        *,
+        patience: float = DEFAULT_PATIENCE,
+    ) -> None:
+        self._table = RouteTable(routes, default, patience)
         self._stores = self._table.stores
         super().__init__(default)
         self.backend_type = "routed"
         self.routes = dict(routes)
-        self.paged = any(getattr(store, "paged", True) for store in self._stores)
-        timeouts = [getattr(store, "timeout", None) for store in self._stores]
-        self.__dict__.pop("timeout", None)
-        if None not in timeouts:
-            self.timeout = max(cast("list[float]", timeouts))
+        self._patience = patience
+        timeouts = [store.timeout for store in self._stores]
+        known = [one for one in timeouts if one is not None]
+        self.timeout = max(known) if len(known) == len(timeouts) else None
+
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        """What one of the stores can do, but for what takes all of them."""
+        each_can = [store.capabilities for store in self._stores]
+        return Capabilities(
+            paged=any(one.paged for one in each_can),
+            batch=any(one.batch for one in each_can),
+            location=all(one.location for one in each_can),
+            doorbell=any(one.doorbell for one in each_can),
+            checks=True,
+            changes=all(one.changes for one in each_can),
+        )
 
     @property
     def location(self) -> str | None:
         """The stores' locations; None where one has none."""
-        routes = [(under, getattr(store, "location", None)) for under, store in self.routes.items()]
+        routes = [(under, adopted(store).location) for under, store in self.routes.items()]
         default = super().location
         if default is None or any(place is None for _, place in routes):
             return None
@@ -68,11 +91,12 @@ class Routed(WrappedAdapter):
     @property
     def origin(self) -> StorageAdapter:
         """The same routes to the stores without what keeps copies of their objects."""
-        origins = {under: origin_of(store) for under, store in self.routes.items()}
-        default = origin_of(self.inner)
-        if default is self.inner and all(origins[one] is self.routes[one] for one in origins):
+        stores = {under: adopted(store) for under, store in self.routes.items()}
+        origins = {under: store.origin for under, store in stores.items()}
+        default = self.inner.origin
+        if default is self.inner and all(origins[under] is stores[under] for under in stores):
             return self
-        return Routed(origins, default)
+        return Routed(origins, default, patience=self._patience)
 
     def create(self, key: str, data: bytes) -> bool:
         """Create in the store that the key belongs to."""
@@ -97,7 +121,7 @@ class Routed(WrappedAdapter):
         owned = (self._own(store, infos) for store, infos in listings)
         return heapq.merge(*owned, key=lambda info: info.key.encode())
 
-    def _own(self, store: StorageAdapter, infos: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
+    def _own(self, store: StoreClient, infos: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
         """Leave out what belongs to another store."""
         return (info for info in infos if self._table.store(info.key) is store)
 
@@ -119,44 +143,51 @@ class Routed(WrappedAdapter):
             store.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Routed, (self.routes, self.inner)
+        return partial(Routed, patience=self._patience), (self.routes, self.inner)
 
     def __repr__(self) -> str:
         return f"Routed({self.routes!r}, default={self.inner!r})"
 
     # -- what not every store has ------------------------------------------------------------
 
-    def _has(self, name: str) -> bool:
-        if name == "checks":
-            return True
-        there = [hasattr(store, name) for store in self._stores]
-        return all(there) if name == "changes" else any(there)
-
-    def _create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+    def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+        """Create together in each store; in one that creates none together, at the same time."""
         created: list[str] = []
         for store, keys in self._table.by_store(objects):
-            if hasattr(store, "create_many"):
-                some = {key: objects[key] for key in keys}
-                created += cast("BatchingAdapter", store).create_many(some)
+            if store.capabilities.batch:
+                created += store.create_many({key: objects[key] for key in keys})
             else:
                 created += _created_each(store, keys, objects)
         return created
 
-    def _changes(self) -> JoinedLog:
-        logs = [cast("LoggedAdapter", store).changes() for store in self._stores]
+    def changes(self) -> JoinedLog | None:
+        """Return the stores' logs as one; None where one has none."""
+        logs = [log for store in self._stores if (log := store.changes()) is not None]
+        if len(logs) < len(self._stores):
+            return None
         return JoinedLog(logs, lambda index, key: self._table.store(key) is self._stores[index])
 
-    def _checks(self) -> Iterator[Check]:
+    def checks(self) -> Iterator[Check]:
+        """Yield the checks of every store."""
         yield from checks_of(self.inner)
         for under, store in self.routes.items():
             yield from labelled(f"route {under}", checks_of(store))
 
-    def _mirror_lags(self) -> Sequence[Lag]:
-        return [lag for store in self._stores for lag in lags_of(store)]
+    def mirror_lags(self) -> Sequence[Lag]:
+        """Return how far the mirrors of all stores are behind."""
+        return [lag for store in self._stores for lag in store.mirror_lags()]
+
+    def fallback_of(self, prefix: str) -> Sequence[FallbackStore]:
+        """Return the fallbacks of the stores that can have something under a prefix."""
+        return [
+            fallback
+            for store, place in self._table.places(prefix)
+            for fallback in store.fallback_of(place)
+        ]
 
 
 def _created_each(
-    store: StorageAdapter, keys: list[str], objects: Mapping[str, bytes]
+    store: StoreClient, keys: list[str], objects: Mapping[str, bytes]
 ) -> Iterator[str]:
     """Yield the keys of the objects that were created in a store that creates none together."""
     for done in each(lambda key: store.create(key, objects[key]), keys, _AT_ONCE):

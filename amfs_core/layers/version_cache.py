@@ -61,14 +61,17 @@ class VersionCache:
                 self._listed[info.key] = _Listed(info.modified, info.size, time.monotonic())
             yield info
 
-    def get(self, key: str) -> bytes | None:
-        """Return the body of a version that was just listed; None when it is not kept."""
-        return dict(self.get_many([key])).get(key)
+    def get(self, key: str, *, whenever: bool = False) -> bytes | None:
+        """Return the body of a version that was just listed, or by this process `whenever`; None
+        when it is not kept."""
+        return dict(self.get_many([key], whenever=whenever)).get(key)
 
-    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield the bodies that are kept of versions that were just listed."""
+    def get_many(
+        self, keys: Iterable[str], *, whenever: bool = False
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yield the bodies that are kept of versions that were just listed, or `whenever`."""
         places: dict[str, str] = {}
-        oldest = time.monotonic() - LISTED_SECONDS
+        oldest = float("-inf") if whenever else time.monotonic() - LISTED_SECONDS
         for key in keys:
             listed = self._said(key)
             if listed is not None and listed.seen >= oldest:

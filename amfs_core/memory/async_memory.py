@@ -1,6 +1,6 @@
 """`AsyncAgentMemory`: the same memory for programs that run on an event loop.
 
-Every method is the one of `AgentMemory`, run in a thread: there is no second implementation.
+Every method runs the method of `AgentMemory` in a thread: there is no second implementation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LOOK_SECONDS = 1.0
 def _awaitable(
     method: Callable[Concatenate[AgentMemory, P], T],
 ) -> Callable[Concatenate[AsyncAgentMemory, P], Coroutine[Any, Any, T]]:
-    """Return a method that runs the one of this name of `AgentMemory` in a thread."""
+    """Return a method that runs `AgentMemory`'s method of this name in a thread."""
     name = method.__name__
 
     @functools.wraps(method)
@@ -49,14 +49,14 @@ def _awaitable(
 class AsyncAgentMemory:
     """The methods of `AgentMemory`, awaitable; up to 32 run at a time, the others wait.
 
-    Arguments, results, errors and requests are the same. Where one takes a function (`update`,
-    `watch`), it may be a coroutine function: that runs on the caller's event loop.
+    Arguments, results, errors and requests are the same. A method that takes a function (`update`,
+    `watch`) also takes a coroutine function, which runs on the caller's event loop.
 
-    `update` holds no thread while a coroutine function runs, and cancelling it cancels that.
+    `update` holds no thread while a coroutine function runs, and cancelling `update` cancels it.
 
-    A task that is cancelled stops waiting; the request that was under way runs to its end in its
-    thread. So a cancelled write is either absent or whole: give it a `write_id` of your own and ask
-    `find_write`. `close` waits for what is still under way.
+    A cancelled task stops waiting; the request that was under way runs to its end in its thread. So
+    a cancelled write is either absent or whole: give it your own `write_id` and ask `find_write`.
+    `close` waits for calls that are still under way.
     """
 
     def __init__(self, memory: AgentMemory) -> None:
@@ -76,6 +76,8 @@ class AsyncAgentMemory:
     write_many = _awaitable(AgentMemory.write_many)
     delete = _awaitable(AgentMemory.delete)
     purge = _awaitable(AgentMemory.purge)
+    conflicts = _awaitable(AgentMemory.conflicts)
+    reconcile = _awaitable(AgentMemory.reconcile)
     read = _awaitable(AgentMemory.read)
     history = _awaitable(AgentMemory.history)
     read_many = _awaitable(AgentMemory.read_many)
@@ -97,7 +99,7 @@ class AsyncAgentMemory:
     async def update(
         self, entity_path: str, key: str, fn: Callable[[Any], Any], *, ttl: float | None = None
     ) -> MemoryEntry:
-        """Read, change and write as one step; `fn`, a function or a coroutine function, gives the
+        """Read, change and write as one step; `fn`, a function or a coroutine function, returns the
         new value. See `AgentMemory.update`."""
         memory = self.memory
         if not _is_coroutine_function(fn):
@@ -139,7 +141,7 @@ class AsyncAgentMemory:
 
     @property
     def agent_id(self) -> str:
-        """Who signs what is written."""
+        """The agent that signs what is written."""
         return self.memory.agent_id
 
     @property
@@ -168,7 +170,7 @@ class AsyncAgentMemory:
         return self.memory.metrics
 
     async def close(self) -> None:
-        """Wait for what is under way, then close the memory. Closing twice is fine."""
+        """Wait for calls that are under way, then close the memory. Closing twice is fine."""
         with self._lock:
             pool, self._pool = self._pool, None
 
@@ -206,7 +208,7 @@ class AsyncAgentMemory:
 
 
 class StartingWatch:
-    """A watch that is about to start: await it, or iterate over what it gives."""
+    """A watch that is about to start: await it, or iterate over its entries."""
 
     def __init__(self, start: Callable[[], Coroutine[Any, Any, Watch]]) -> None:
         self._start = start

@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """How many lines were written, and how many were not because they had expired already."""
+    """How many lines were written, and how many were skipped because they had expired."""
 
     written: int
     expired: int
@@ -90,9 +90,9 @@ def import_lines(
     ignored. Blank lines are allowed.
 
     All lines are checked before the first is written; `InvalidValueError` or `InvalidKeyError`
-    names the line. So the input is read twice, and spooled to a temporary file when it can't be.
-    Then 500 lines are written at a time, at what `write_many` costs; `AMFSError` says which line
-    failed and how many were written.
+    names the line. So the input is read twice, and spooled to a temporary file if it can be read
+    only once. Then 500 lines are written at a time, at the cost of `write_many`; `AMFSError` says
+    which line failed and how many were written.
     """
     if not lines.seekable():
         with tempfile.TemporaryFile() as spool:

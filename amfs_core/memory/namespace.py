@@ -19,25 +19,26 @@ from amfs_core.outcomes import Outcomes
 from amfs_core.parallel import mapped
 from amfs_core.storage import (
     DEFAULT_PATIENCE,
+    Degraded,
     Metrics,
     StorageAdapter,
     StoreClient,
     check_adapter,
-    lags_of,
 )
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, GuardedClient, VersionLog
 
 if TYPE_CHECKING:
     from amfs_core.catalog import Embedder, Index, Search
+    from amfs_core.degraded import DegradableLog
 
 
 class Namespace:
-    """What a process knows of one namespace, and what it reaches it with.
+    """What a process knows about one namespace, and the means to reach it.
 
-    It has the client of the store, the log of versions with its cache, the catalog that lists and
-    searches run on, and the records of outcomes. `AgentMemory` is a handle on it: a thousand agents
-    in one process are a thousand handles on one engine, so what one of them has read costs the
-    others nothing.
+    It has the client of the store, the log of versions with its cache, the catalog for lists and
+    searches, and the records of outcomes. `AgentMemory` is a handle on it: a thousand agents in one
+    process are a thousand handles on one engine, so what one of them has read costs the others
+    nothing.
 
     Safe to share between threads, and usable after a fork. It closes when the last handle on it
     does; an adapter or index that it owns closes with it. The arguments are those of `AgentMemory`.
@@ -62,13 +63,17 @@ class Namespace:
         self.name = name
         self.layout = Layout(name)
         client = StoreClient(adapter, arguments.seconds(patience, "patience"))
-        self.versions = VersionLog(
+        self.stored = VersionLog(
             GuardedClient(client, self.layout),
             self.layout,
             arguments.count(max_value_bytes, "max_value_bytes"),
         )
-        self.patience = self.versions.store.patience
-        self.outcomes = Outcomes(self.versions)
+        # With what waits in a fallback, where the store has one; `stored` is what the store has.
+        self.versions, self.degradable = self.stored, self._degradable()
+        if self.degradable is not None:
+            self.versions = self.degradable
+        self.patience = self.stored.store.patience
+        self.outcomes = Outcomes(self.stored)
         if embedder is not None and not callable(embedder):
             raise InvalidValueError(
                 "embedder must be callable: from a list of texts to a list of vectors"
@@ -87,15 +92,32 @@ class Namespace:
     def after_fork(self) -> None:
         """Take a new lock in a forked child."""
         # Re-entrant, as all locks here: a signal handler that uses the memory may interrupt the
-        # thread that has it.
+        # thread that holds it.
         self._lock = threading.RLock()
 
     @property
     def metrics(self) -> Metrics:
         """Requests by kind, bytes, retries, lost races and cache hits so far, of all handles."""
-        counted = self.versions.store.meter.snapshot()
+        store = self.stored.store
         queries = 0 if self.index is None else self.index.queries()
-        return dataclasses.replace(counted, mirrors=lags_of(self.adapter), index_queries=queries)
+        return dataclasses.replace(
+            store.meter.snapshot(),
+            mirrors=tuple(store.mirror_lags()),
+            degraded=self.degraded(),
+            index_queries=queries,
+        )
+
+    def _degradable(self) -> DegradableLog | None:
+        if not self.stored.store.fallback_of(self.layout.root):
+            return None
+        from amfs_core.degraded import DegradableLog  # few stores have a fallback
+
+        return DegradableLog(self.stored)
+
+    def degraded(self) -> Degraded | None:
+        """Return what waits in a fallback store, None where the store has none. 2 requests to the
+        fallback."""
+        return None if self.degradable is None else self.degradable.degraded()
 
     @property
     def keeps_catalog(self) -> bool:
@@ -104,7 +126,7 @@ class Namespace:
         return self._search is not None or self.cache_dir is not None or self.index is not None
 
     def join(self, handle: Hashable) -> bool:
-        """Count a handle; False, and nothing done, when the last one has closed this engine."""
+        """Count a handle; False, with nothing done, once the last handle has closed this engine."""
         with self._lock:
             if self.is_closed:
                 return False
@@ -112,9 +134,9 @@ class Namespace:
             return True
 
     def leave(self, handle: Hashable) -> None:
-        """Count a handle no more; with the last one the engine closes. Twice is fine.
+        """Stop counting a handle; the engine closes with the last one. Twice is fine.
 
-        A handle that is used after that still works: what it needs is opened again.
+        A handle that is used afterwards still works: what it needs is opened again.
         """
         with self._lock:
             self._handles.discard(handle)
@@ -124,22 +146,29 @@ class Namespace:
             search, self._search = self._search, None
         if search is not None:
             search.close()
+        if self.degradable is not None:
+            self.degradable.close()
         if self.owns_adapter:
             self.adapter.close()
         if self.owns_index and self.index is not None:
             self.index.close()
 
     def search(self) -> Search:
-        """Return the catalog's search, made when it is first asked for."""
+        """Return the catalog's search, made when it is first asked for: while something waits in a
+        fallback, one that has that too."""
+        view = None if self.degradable is None else self.degradable.view()
+        if view is not None:
+            from amfs_core.catalog import Search
+
+            # Thrown away with the call: what waits changes its number when it lands.
+            return Search(view[1], None, self.embedder, is_for_one_call=True)
         search = self._search
         if search is not None and search.is_at_work_here():
             # A signal handler came in the middle of a search of this very thread, which cannot go
             # on before the handler has ended. It gets a catalog of its own.
             from amfs_core.catalog import Search
 
-            return Search(
-                self.versions, None, self.embedder, index=self.index, is_for_one_call=True
-            )
+            return Search(self.stored, None, self.embedder, index=self.index, is_for_one_call=True)
         if search is None:
             # By another thread: a signal handler that interrupts an import of its own thread gets
             # half of the module, but it can wait for the import of another.
@@ -148,7 +177,7 @@ class Namespace:
             if self._search is None:
                 from amfs_core.catalog import Search  # SQLite: not before it is needed
 
-                made = Search(self.versions, self.cache_dir, self.embedder, index=self.index)
+                made = Search(self.stored, self.cache_dir, self.embedder, index=self.index)
                 if self._search is None:  # a signal handler may have been quicker
                     self._search = made
             return self._search

@@ -1,4 +1,4 @@
-"""What a session has read: the versions that an outcome without `entries` is about."""
+"""The versions that a session has read: an outcome without `entries` is about them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from amfs_core import fork
 from amfs_core.format import Address
 
 MAX_MEMORIES = 10_000
-"""Memories that are remembered; of more, those not read for longest are forgotten."""
+"""How many memories are remembered; the ones not read for longest are forgotten first."""
 
 _MOST_WAITING = 1_000
 
@@ -30,14 +30,28 @@ class SessionReads:
         """Start empty: the parent may have been changing it at the moment of the fork."""
         self._lock = threading.RLock()
         self._waiting: deque[tuple[Address, int]] = deque()
+        self._provisional: dict[Address, str] = {}
         self._versions: OrderedDict[str, tuple[Address, int]] = OrderedDict()
+
+    def note_provisional(self, address: Address, write_id: str) -> None:
+        """Remember that a version was read whose number may change: by what it is found by when it
+        has landed."""
+        if len(self._provisional) < MAX_MEMORIES:
+            self._provisional[address] = write_id
 
     def note(self, address: Address, version: int) -> None:
         """Remember that a version was read."""
+        if self._provisional:
+            self._provisional.pop(address, None)
         self._waiting.append((address, version))
         if len(self._waiting) > _MOST_WAITING:
             with self._lock:
                 self._take_in()
+
+    def provisional(self) -> dict[Address, str]:
+        """Return the `write_id` of each memory's version that was read last, where that was not in
+        the primary store yet."""
+        return self._provisional.copy()
 
     def newest(self) -> dict[Address, int]:
         """Return the newest version read of each memory."""

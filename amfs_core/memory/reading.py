@@ -10,7 +10,7 @@ from typing import Any
 from amfs_core import arguments
 from amfs_core.catalog import Filters, SearchHit
 from amfs_core.errors import AMFSError, InvalidValueError
-from amfs_core.format import MemoryEntry, values
+from amfs_core.format import Address, MemoryEntry, values
 from amfs_core.memory.session import THREADS, Session
 from amfs_core.parallel import mapped
 from amfs_core.storage import named, one_call
@@ -33,19 +33,25 @@ class Reading(Session):
     ) -> MemoryEntry | None:
         """Return the newest live version, or None when there is none.
 
-        `version` asks for that version, whatever became of it since (a tombstone or an expired
-        one too). `at` (an aware time) asks for what was newest and live then. Below
-        `min_confidence` the answer is None. `max_age` (seconds or `timedelta`) allows an answer
-        from memory if the newest version was checked at most that long ago. What is returned is
-        what the next outcome of this session is about (see `commit_outcome`).
+        The next outcome of this session is about the versions that this returns (see
+        `commit_outcome`).
 
-        1 request for a memory that this process knows, 3 (in two round trips) for one it has not
-        seen, 1 for a given version and 0 the second time, 0 within `max_age`; `at` adds about
+        Args:
+            entity_path: the memory's path: segments joined by `/`.
+            key: its name under that path.
+            version: read this version, even if it is a tombstone or has expired.
+            at: read the version that was newest and live at this aware time.
+            min_confidence: None is returned for a version below it.
+            max_age: seconds or a `timedelta`; answer from memory if the newest version was checked
+                at most that long ago.
+
+        Cost: 1 request for a memory that this process knows, 3 (in two round trips) for one it has
+        not seen, 1 for a given version and 0 the second time, 0 within `max_age`; `at` adds about
         log2(versions).
         """
         if version is None:
             return self._read_newest(entity_path, key, at, min_confidence, max_age)
-        # One request has the whole patience anyway, and to share it costs (`speed.md`).
+        # One request has the whole patience anyway, and sharing it costs time (`speed.md`).
         try:
             if at is not None:
                 raise InvalidValueError("give version or at, not both")
@@ -59,7 +65,7 @@ class Reading(Session):
             raise
         if entry is None or entry.confidence < least:
             return None
-        self._reads.note(address, entry.version)
+        self._note(address, entry)
         return entry
 
     @one_call
@@ -82,8 +88,14 @@ class Reading(Session):
             entry = self._versions.as_of(address, moment)
         if entry is None or not entry.is_live(moment) or entry.confidence < least:
             return None
-        self._reads.note(address, entry.version)
+        self._note(address, entry)
         return entry
+
+    def _note(self, address: Address, entry: MemoryEntry) -> None:
+        if entry.provisional:
+            self._reads.note_provisional(address, entry.provenance.write_id)
+        else:
+            self._reads.note(address, entry.version)
 
     def history(self, entity_path: str, key: str) -> list[MemoryEntry]:
         """Return all versions, oldest first, tombstones and erased ones included.
@@ -109,14 +121,23 @@ class Reading(Session):
     ) -> list[SearchHit]:
         """Return the newest live versions that answer a query, best first.
 
-        `query` is words in any language: in values, keys, entity paths and tags. There is no
-        query syntax, so no text is wrong. Without one, or with one that is blank, the newest come
-        first and every score is 0. With an embedder the meaning counts too.
+        Complete in the same sense as `list`, and at the same price. The filters are exact.
 
-        The filters are exact: the entity path by whole segments, all of `tags`, the type, the
-        agent that wrote the newest version, since <= written_at < until, and a least confidence.
-        Complete in the same sense as `list`, and at the same price; `max_age` and `complete`
-        likewise.
+        Args:
+            query: words in any language, which are looked for in values, keys, entity paths and
+                tags. There is no query syntax, so every text is valid. Without a query, or with a
+                blank one, the newest come first and every score is 0. With an embedder the meaning
+                counts too.
+            entity_path: only memories under this path, by whole segments.
+            tags: only memories with all of these tags.
+            memory_type: only memories of this type.
+            agent_id: only memories whose newest version this agent wrote.
+            since: only versions written at this time or later.
+            until: only versions written before this time.
+            min_confidence: only versions at least this certain.
+            limit: the most hits to return.
+            max_age: as for `list`.
+            complete: as for `list`.
         """
         filters = self._filters(
             entity_path,
@@ -176,9 +197,9 @@ class Reading(Session):
     ) -> builtins.list[MemoryEntry | None]:
         """Read many memories, up to 32 at a time; return what `read` returns of each, in order.
 
-        A pair is an entity path and a key, or an entry, of whose memory the newest version is read.
-        All pairs are checked before the first is read. The first error is raised once all reads
-        have ended. Costs what the reads cost.
+        A pair is an entity path and a key, or an entry: then the newest version of its memory is
+        read. All pairs are checked before the first is read. The first error is raised once all
+        reads have ended. Costs what the reads cost.
         """
         names = [_pair(one, index) for index, one in enumerate(pairs)]
         for entity_path, key in names:
@@ -192,9 +213,9 @@ class Reading(Session):
     def list_entity_paths(
         self, under: str | None = None, *, max_age: float | timedelta | None = None
     ) -> builtins.list[str]:
-        """Return the entity paths that have a live memory of their own, sorted, at any depth.
+        """Return the entity paths that directly hold a live memory, sorted, at any depth.
 
-        `under` names a path: it and those below it. `max_age` and the cost are those of `list`.
+        `under` limits them to a path and those below it. `max_age` and the cost are as in `list`.
         """
         if under is not None:
             self._layout.entity_prefix(under)
@@ -203,8 +224,8 @@ class Reading(Session):
     def list_namespaces(self) -> builtins.list[str]:
         """Return the names of all namespaces in the store, not only of this memory's.
 
-        One with nothing in it is not there. 1 request for each, and 1 more; in a directory a look
-        at each of them. Raises `PermissionDeniedError` for credentials that may list only a part.
+        An empty namespace does not exist. 1 request for each, and 1 more; in a directory a look
+        at each. Raises `PermissionDeniedError` for credentials that may list only a part.
         """
         return sorted(namespaces(self._versions.store))
 
@@ -218,16 +239,16 @@ class Reading(Session):
     ) -> list[MemoryEntry]:
         """Return the newest live version of every memory under an entity path, at any depth.
 
-        Sorted by name, and complete: every write that returned before the call is in it, or, with
-        `max_age` (seconds or `timedelta`), at most that long before; those of this process always
-        are. A version that is damaged, or may not be read although others may, is left out and
-        named in the log (logger "amfs"); `verify` names it too. `progress(done, total)` is called
-        while versions are fetched.
+        Sorted by name, and complete: the list has every write that returned before the call, or,
+        with `max_age` (seconds or `timedelta`), at most that long before it, and always the writes
+        of this process. A version that is damaged, or may not be read although others may, is left
+        out and named once in the log (logger "amfs"); `verify` names it too. `progress(done,
+        total)` is called while versions are fetched.
 
         A store with a change log (a directory on a local disk, SQLite, PostgreSQL) is asked only
-        what is new since the last look. What other tools changed in it is found by the listings
-        that each process makes now and then, and at once with `complete=True`, which lists
-        everything (docs/design/changes.md).
+        what is new since the last look. Changes by other tools are found by the listings that each
+        process makes now and then, and at once with `complete=True`, which lists everything
+        (docs/design/changes.md).
 
         1 request per 1,000 objects, or 1 in all where a change log is followed, and 1 for each
         newest version not read before; none within `max_age` of the last list or search.

@@ -1,8 +1,8 @@
 """Records of another system as memories: written once, again when they change there, and never over
 what somebody wrote here (docs/import.md).
 
-A version that an import wrote is known by its `write_id`, which updates and outcomes do not carry
-on: it names the kind of source and, hashed, which source it was.
+An import recognises the versions that it wrote by their `write_id`, which updates and outcomes do
+not carry on: it names the kind of source and, hashed, which source it was.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BATCH = 500
 """Records looked up and written at a time, at most."""
 
 BATCH_BYTES = 4 * 1024 * 1024
-"""What their content may take as JSON together, unless one alone takes more."""
+"""The most bytes that their content may take as JSON together, unless one alone takes more."""
 
 State = Literal["new", "changed", "unchanged", "kept", "expired", "refused"]
 
@@ -66,7 +66,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of a record.
+    """The result of importing one record.
 
     `state` is "new" or "changed" for one that was written, "unchanged" for one that is there
     already, "kept" where the memory was written or deleted by somebody else, "expired" for one
@@ -109,17 +109,17 @@ def import_records(
     dry_run: bool = False,
     overwrite: bool = False,
 ) -> Iterator[Imported]:
-    """Write what is new or changed, and yield what became of each record, in their order.
+    """Write new and changed records, and yield the result of each, in their order.
 
     `kind` and `origin` name the source: a memory is changed only if its newest version came from
-    the same one, whatever outcomes did to its confidence since. Where somebody else wrote or
-    deleted it, it is kept, unless `overwrite` says that the source wins. A memory that two records
-    claim is the first one's. With `dry_run` nothing is written.
+    the same source, whatever outcomes did to its confidence since. A memory that somebody else
+    wrote or deleted is kept, unless `overwrite` lets the source win. If two records claim one
+    memory, the first has it. With `dry_run` nothing is written.
 
-    Written as iteration goes on, up to 500 records at a time, so memory is bounded by that and by
-    the largest record. 3 requests for each record in two round trips, 1 once the process knows its
-    memory, and 1 more for each that is written. `AMFSError` says which record a failing store
-    stopped at; to import again goes on from there.
+    Records are written while the caller iterates, up to 500 at a time, so memory is bounded by that
+    and by the largest record. 3 requests for each record in two round trips, 1 once the process
+    knows its memory, and 1 more for each that is written. `AMFSError` names the record at which a
+    failing store stopped the import; to import again continues there.
     """
     run = _Run(memory, kind, origin, dry_run=dry_run, overwrite=overwrite)
     with closing(_Claims()) as claims:
@@ -288,7 +288,7 @@ def _became(record: Record, state: State, reason: str | None = None) -> Imported
 
 
 def _content(version: Draft | MemoryEntry) -> bytes:
-    """Return what a source says of a memory, the same for the same whatever the order of names."""
+    """Return what a source says about a memory, independent of the order of names."""
     expires_at = version.expires_at and time_text(version.expires_at)
     said = (version.value, version.tags, expires_at)
     return msgspec.json.encode(said, order="deterministic")

@@ -1,4 +1,4 @@
-"""What every method of a memory stands on: who calls, in which session, on which engine."""
+"""The base of every method of a memory: who calls, in which session, on which engine."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Session:
 
     @property
     def engine(self) -> Namespace:
-        """What this handle works on, for other handles on the same: `AgentMemory(…, engine=…)`."""
+        """The engine of this handle, for other handles on it: `AgentMemory(…, engine=…)`."""
         return self._engine
 
     @property

@@ -18,7 +18,7 @@ from amfs_core.versions import NONE_KNOWN, Head, batch, new_write_id, purge
 
 
 class Updating(NamedTuple):
-    """An `update` under way: the version that it changes, live or not there, and its `write_id`,
+    """An `update` under way: the version that it changes, live or absent, and its `write_id`,
     which stays the same however often the function is called."""
 
     address: Address
@@ -52,22 +52,34 @@ class Writing(Session):
         write_id: str | None = None,
         index: bool = True,
     ) -> MemoryEntry:
-        """Append a version and return it, exactly as any later read will, once it is durable.
+        """Append a version and return it once it is durable, exactly as any later read will.
 
-        `value` is any JSON value. `confidence` is between 0 and 1. `ttl` is the time, in seconds
-        or as a `timedelta`, after which reads no longer see it; `expires_at` is the same as a time
-        (an aware `datetime`). With `expected_version` the write happens only if that is the newest
-        version (0: if there is none, not even a tombstone). `write_id` is what `find_write` finds
-        this call by (by default 128 random bits): one of your own lets you ask when the answer
-        never reached you. It must be unique to this call. With `index=False` no search finds the
-        memory by its words or its meaning; `list`, and a search without a query, still show it.
+        Args:
+            entity_path: the memory's path: segments joined by `/`.
+            key: its name under that path.
+            value: any JSON value.
+            confidence: between 0 and 1.
+            tags: short texts to filter by.
+            memory_type: "fact", "belief", "experience" or "procedure".
+            ttl: the time, in seconds or as a `timedelta`, after which reads no longer see it.
+            expires_at: the same as a time (an aware `datetime`).
+            pattern_refs: references of your own, kept with the version.
+            expected_version: write only if this is the newest version (0: if there is none, not
+                even a tombstone).
+            write_id: `find_write` finds this call by it, which helps when the answer never reached
+                you. It must be unique to this call; by default it is 128 random bits.
+            index: False keeps the memory out of searches by words or meaning; `list`, and a search
+                without a query, still show it.
 
-        1 request when this process knows the memory or it is new; otherwise what finding the
-        newest version costs, and 3 more. Raises `InvalidKeyError`, `InvalidValueError`,
-        `VersionConflictError`, or, when patience ends, `WriteOutcomeUnknownError` (it may have
-        been written) or `BackendUnavailableError` (it was not).
+        Raises:
+            InvalidKeyError, InvalidValueError, VersionConflictError: nothing was written.
+            WriteOutcomeUnknownError: patience ended, and it may have been written.
+            BackendUnavailableError: patience ended, and it was not written.
+
+        Cost: 1 request when this process knows the memory or it is new; otherwise what finding the
+        newest version costs, and 3 more.
         """
-        # No `one_call`: nearly all writes are one request, and what is shared costs (`speed.md`).
+        # No `one_call`: nearly all writes are one request, and sharing costs time (`speed.md`).
         try:
             address = self._layout.address(entity_path, key)
             draft = drafts.draft(
@@ -99,7 +111,7 @@ class Writing(Session):
         later time). Items with the same key become versions in their order. All items are
         checked before the first is written; no two of one memory may have the same `write_id`.
         Costs what the writes cost. Raises `WriteManyError` when some could not be written: it says
-        which, and has the entries of those that were.
+        which, and has the entries of the others.
         """
         work: list[batch.Item] = []
         names: dict[tuple[Address, str], int] = {}
@@ -122,14 +134,14 @@ class Writing(Session):
     def update(
         self, entity_path: str, key: str, fn: Callable[[Any], Any], *, ttl: float | None = None
     ) -> MemoryEntry:
-        """Read, change and write as one step: `fn(value)` gives the new value.
+        """Read, change and write as one step: `fn(value)` returns the new value.
 
         `fn` gets None when there is no live version. It is first called with the newest version
-        that this process knows, which another writer may have replaced already. Then, and whenever
-        another writer comes first, it is called again with the newer value, so it should have no
-        other effects. The time it takes is the caller's and is not taken from the patience.
-        Confidence, tags, type, expiry and evidence stay as they were: it is the same claim. 1
-        request when this process knows the newest version, else a read more.
+        that this process knows. If another writer has replaced that, or comes first later, `fn` is
+        called again with the newer value, so it should have no side effects. Its own time does not
+        count against the patience. Confidence, tags, type, expiry and evidence stay as they were:
+        it is the same claim. 1 request when this process knows the newest version, else a read
+        more.
         """
         address = self._layout.address(entity_path, key)
         write_id = new_write_id()
@@ -142,17 +154,17 @@ class Writing(Session):
                 value = fn(None if live is None else live.value)
             return self._changed(live, value, lifetime, write_id)
 
-        head = self._versions.cache.head(address) or self._head(address)
+        head = self._versions.known_head(address) or self._versions.look(address)
         return self._versions.append(address, make, head=head)
 
     @one_call
     def _begin_update(self, entity_path: str, key: str) -> Updating:
-        """Begin an `update` whose function runs elsewhere: return what that is to be called with.
+        """Begin an `update` whose function runs elsewhere: return what to call it with.
 
         For `AsyncAgentMemory`, so that no thread waits for a coroutine. A read at most.
         """
         address = self._layout.address(entity_path, key)
-        head = self._versions.cache.head(address) or self._head(address)
+        head = self._versions.known_head(address) or self._versions.look(address)
         return Updating(address, head, self._live(address, head), new_write_id())
 
     @one_call
@@ -164,13 +176,13 @@ class Writing(Session):
         value: Any,
         lifetime: timedelta | None,
     ) -> MemoryEntry | Updating:
-        """Append what an `update` made of a version; when another writer came first, return what
-        the function is to be called with again. 1 request, and more after a lost race."""
+        """Append what an `update` made of a version; if another writer came first, return what to
+        call the function with again. 1 request, and more after a lost race."""
         address = updating.address
         draft = self._changed(updating.live, value, lifetime, updating.write_id)
 
         def make(head: Head) -> Draft:
-            if head.version != updating.head.version:
+            if (head.version, head.sha256) != (updating.head.version, updating.head.sha256):
                 raise _Overtaken(head)
             return draft
 
@@ -180,12 +192,12 @@ class Writing(Session):
             head = overtaken.head
         if updating.losses:  # losing twice means being behind, not just late
             self._versions.climb(address, head.version)
-            head = self._versions.cache.head(address) or head
+            head = self._versions.known_head(address) or head
         live = self._live(address, head)
         return Updating(address, head, live, updating.write_id, updating.losses + 1)
 
     def _live(self, address: Address, head: Head) -> MemoryEntry | None:
-        current = self._versions.get(address, head.version) if head.version else None
+        current = self._versions.at_head(address, head)
         return current if current is not None and current.is_live() else None
 
     def _changed(
@@ -207,17 +219,17 @@ class Writing(Session):
         tombstone = replace(self._nothing(), deleted=True)
 
         def make(head: Head) -> Draft | None:
-            current = self._versions.get(address, head.version) if head.version else None
+            current = self._versions.at_head(address, head)
             return tombstone if current is not None and current.is_live() else None
 
-        return self._versions.append(address, make, head=self._head(address))
+        return self._versions.append(address, make, head=self._versions.look(address))
 
     def purge(self, entity_path: str, key: str, *, expected_version: int | None = None) -> int:
-        """Erase the contents of all versions for good; return how many were erased.
+        """Erase the contents of all versions forever; return how many were erased.
 
-        A tombstone is appended first and the version numbers stay taken. With `expected_version`
-        that happens only if that is the newest version; else `VersionConflictError` is raised and
-        nothing is erased. After a crash, call it again: it goes on. A read, and about 2 requests
+        A tombstone is appended first, and the version numbers stay taken. With `expected_version`
+        this happens only if that is the newest version; otherwise it raises `VersionConflictError`
+        and erases nothing. After a crash, call it again: it continues. A read, and about 2 requests
         per version.
         """
         address = self._layout.address(entity_path, key)
@@ -230,7 +242,7 @@ class Writing(Session):
                 raise _conflict(address, expected_version or 0, head)
             return tombstone
 
-        erased = purge.purge(self._versions, address, order)
+        erased = purge.purge(self._versions.whole(address), address, order)
         if self._engine.keeps_catalog:
             purged = (self._versions.cache.head(address) or NONE_KNOWN).purged
             self._searching().forget(address, purged)
@@ -240,10 +252,10 @@ class Writing(Session):
     def find_write(
         self, entity_path: str, key: str, write_id: str, *, version: int | None = None
     ) -> MemoryEntry | None:
-        """Return the version that a write call made, or None when it has not landed (so far).
+        """Return the version that a write call made, or None if it has not landed (so far).
 
-        For the `write_id` and `version` of a `WriteOutcomeUnknownError`, or a `write_id` that was
-        given to `write`. 1 request with a version; without, the history is searched.
+        Takes the `write_id` and `version` of a `WriteOutcomeUnknownError`, or a `write_id` that was
+        passed to `write`. 1 request with a version; without one, the history is searched.
         """
         address = self._layout.address(entity_path, key)
         if version is not None:
@@ -286,19 +298,14 @@ class Writing(Session):
             if head.version == expected:
                 return draft
             # The winner of a race may be followed by others.
-            raise _conflict(address, expected, self._head(address))
+            raise _conflict(address, expected, self._versions.look(address))
 
-        head = self._versions.cache.head(address)
+        head = self._versions.known_head(address)
         if (head or NONE_KNOWN).version != expected:
-            head = self._head(address)
+            head = self._versions.look(address)
             if head.version != expected:
                 raise _conflict(address, expected, head)
         return self._versions.append(address, make, head=head, moment=moment)
-
-    def _head(self, address: Address) -> Head:
-        """Look for the newest version now, and return what the next one builds on."""
-        self._versions.newest(address)
-        return self._versions.cache.head(address) or NONE_KNOWN
 
 
 def _conflict(address: Address, expected: int, newest: Head) -> VersionConflictError:

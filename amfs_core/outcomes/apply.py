@@ -1,9 +1,9 @@
 """Counting an outcome into the memories that it names: exactly once each, in any order.
 
 For each memory one version is appended, whose `write_id` follows from the outcome and the memory.
-Whoever finds that id among the versions after the one that was used knows that it has been counted.
-Such a version is never older than the outcome's record, so of a fresh outcome only versions since
-the record are looked at.
+That id among the versions after the used one shows that the outcome has been counted. Such a
+version is never older than the outcome's record, so for a fresh outcome only versions since the
+record need a look.
 `docs/design/outcomes.md` walks through every failure.
 """
 
@@ -31,10 +31,10 @@ def finish(
     looked: Mapping[Address, int],
     threads: int,
 ) -> None:
-    """Count an outcome into every memory that it names; what has been counted stays as it is.
+    """Count an outcome into every memory that it names, unless it is already counted there.
 
-    `looked` says up to which version of a memory it is known that the outcome was not counted: for
-    an outcome that was recorded just now, all that were there before. 1 request per memory when its
+    `looked` has, for each memory, a version up to which the outcome is known not to be counted: for
+    an outcome that was recorded just now, the newest version before. 1 request per memory when its
     newest version is known and has been looked at. Raises `OutcomePendingError` when some memories
     could not be moved; the others were.
     """
@@ -58,9 +58,9 @@ def finish(
 def settle(
     versions: VersionLog, outcome: Outcome, address: Address, used: int, looked: int = 0
 ) -> MemoryEntry | None:
-    """Count an outcome about version `used` into one memory; return the version that does it.
+    """Count an outcome about version `used` into one memory; return the version that counts it.
 
-    None when it has been counted before, or says nothing about what the memory claims now.
+    None if it was counted before, or says nothing about the present claim of the memory.
     """
     its_id = write_id(versions.layout, outcome.ref, address)
     fresh, looked = looked > 0, max(looked, used)
@@ -94,7 +94,7 @@ def settle(
 
 
 def is_owed(versions: VersionLog, outcome: Outcome, address: Address, used: int) -> bool:
-    """True when an outcome about version `used` should be counted into a memory and has not been.
+    """True if an outcome about version `used` should be counted into a memory and has not been.
 
     A read, and 1 request for each version after `used` that is not known yet.
     """
@@ -105,7 +105,7 @@ def is_owed(versions: VersionLog, outcome: Outcome, address: Address, used: int)
 
 
 def _head(versions: VersionLog, address: Address, used: int) -> Head:
-    """Return where to begin: a version that is there, and not before the one that was used."""
+    """Return where to begin: an existing version, not before the used one."""
     head = versions.cache.head(address) or NONE_KNOWN
     if head.version < used:
         versions.newest(address)

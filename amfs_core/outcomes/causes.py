@@ -1,4 +1,4 @@
-"""What an outcome is about: the `entries` that a caller names, and the versions that they mean."""
+"""What an outcome is about: the `entries` that a caller names, and the versions they stand for."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from amfs_core.versions import NONE_KNOWN, VersionLog
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a caller named: exact versions, with the SHA-256 that each should have where that is
-    known, and memories of which the newest version is meant, whichever that is."""
+    """What a caller named: exact versions, with the SHA-256 that each should have if that is known,
+    and memories, which stand for their newest version."""
 
     versions: dict[Cause, str | None] = field(default_factory=dict)
     memories: dict[tuple[str, str], Address] = field(default_factory=dict)
 
     def difference(self, outcome: Outcome) -> str | None:
-        """Say how this differs from what a recorded outcome is about; None when it does not.
+        """Say how this differs from the causes of a recorded outcome; None if it does not.
 
         A memory without a version matches whichever version of it was recorded: the newest has
         changed since, because the outcome itself was counted into it.
@@ -43,7 +43,7 @@ class Named:
 
 
 def named(layout: Layout, entries: Iterable[Any]) -> Named:
-    """Return what `entries` name; sends nothing.
+    """Return the versions and memories that `entries` name; sends nothing.
 
     Raises `InvalidValueError` or `InvalidKeyError`.
     """
@@ -80,7 +80,7 @@ def named(layout: Layout, entries: Iterable[Any]) -> Named:
 
 
 def resolve(versions: VersionLog, given: Named, threads: int) -> tuple[Cause, ...]:
-    """Return the versions that are meant, sorted by name.
+    """Return the named versions, sorted by name.
 
     A read for each memory without a version; for each exact version 1 request, 0 when this process
     knows the memory.

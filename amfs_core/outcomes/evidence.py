@@ -30,10 +30,10 @@ def confidence(prior: float, successes: float, failures: float) -> float:
 
 
 def can_count(entry: MemoryEntry, used: int) -> bool:
-    """True when an outcome about version `used` says something about what `entry` claims now.
+    """True if an outcome about version `used` says something about the claim of `entry`.
 
-    Not when it was deleted or has expired, nor when it was written again since: blame does not pass
-    to a claim that was not used. Once this is False it stays so for every later version.
+    False if the memory was deleted, has expired, or was written again since: blame does not pass to
+    a claim that was not used. Once this is False, it stays False for every later version.
     """
     return entry.is_live() and entry.claimed_in <= used
 

@@ -7,7 +7,6 @@ A crash in between is finished by whoever commits the outcome again, or by `veri
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -33,11 +32,10 @@ from amfs_core.format import (
 )
 from amfs_core.outcomes import apply, causes
 from amfs_core.spelling import did_you_mean
-from amfs_core.storage import refusals
+from amfs_core.storage import Omissions, refusals
 from amfs_core.versions import NONE_KNOWN, VersionLog, new_write_id
 
 MAX_KNOWN_BYTES = 32 * 1024 * 1024
-_log = logging.getLogger("amfs")
 
 
 class Outcomes:
@@ -50,6 +48,7 @@ class Outcomes:
         self._versions = versions
         self._store = versions.store
         self._layout = versions.layout
+        self._omissions = Omissions()
         self.after_fork()
         fork.register(self)
 
@@ -120,7 +119,7 @@ class Outcomes:
     def list(self, entity_path: str | None = None) -> list[Outcome]:
         """Return all outcomes, oldest first: of those about memories under an entity path, if one
         is given. 1 request per 1,000 outcomes, and 1 for each that is not known yet. One that is
-        damaged, or may not be read although others may, is left out, with a warning."""
+        damaged, or may not be read although others may, is left out and named once in the log."""
         self._layout.entity_prefix(entity_path)
         refs = {
             info.key: ref
@@ -141,11 +140,10 @@ class Outcomes:
                     )
                 known[key] = self._decode(refs[key], body)
             except CorruptEntryError as damage:
-                _log.warning("left out: %s", damage)
-        if denials and not refusals.holds(self._store, known):
-            raise next(iter(denials.values()))
-        for refusal in denials.values():
-            _log.warning("left out: %s", refusal)
+                self._omissions.note(key, damage)
+        refusals.require_others(self._store, denials.values(), known)
+        for key, refusal in denials.items():
+            self._omissions.note(key, refusal)
         found = (one for one in known.values() if entity_path is None or one.is_about(entity_path))
         return sorted(found, key=lambda one: (one.committed_at, one.ref))
 
@@ -159,9 +157,9 @@ class Outcomes:
         return looked
 
     def _create(self, made: Outcome) -> Outcome:
-        """Return what is recorded under the reference for good: `made`, or what was there before.
+        """Return what is recorded under the reference forever: `made`, or an earlier record.
 
-        Tried with the same bytes until one or the other is seen, as `StoreClient.settle` does it.
+        Tries the same bytes until one or the other is seen, as `StoreClient.settle` does.
         """
         object_key = self._layout.outcome_key(made.ref)
         made, body = seal_outcome(made)

@@ -1,4 +1,4 @@
-"""A circuit breaker: a store that is known to be down is not asked by every call again."""
+"""A circuit breaker: not every call asks a store that is known to be down."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _log = logging.getLogger("amfs")
 class Breaker:
     """Refuses requests while a store is down, and lets one through now and then to find out.
 
-    It opens when nothing was answered for `patience` seconds (at least 1) and in 3 requests or
-    more, with no rest between two of them as long as that. While it is open, one request is let
-    through after each pause: of 1 second first, then twice as long each time, up to 30, and at
-    least as long as the store asked for, within the same limit. Any answer closes it, that of a
-    request sent before it opened too. `what` is what the log calls the store.
+    It opens when the store answered nothing for `patience` seconds (at least 1) in 3 requests or
+    more, without a rest of that length between two of them. While it is open, it lets one request
+    through after each pause. The first pause is 1 second, and each one is twice as long as the
+    last, up to 30 seconds, and at least as long as the store asked for, within the same limit. Any
+    answer closes it, even to a request sent before it opened. `what` names the store in the log.
     """
 
     def __init__(self, patience: float, meter: Meter, what: str = "the store") -> None:
@@ -51,6 +51,11 @@ class Breaker:
         """Whether the store is known to be down."""
         return self._probe_at is not None
 
+    @property
+    def seconds(self) -> float:
+        """For how long the store has not answered."""
+        return time.monotonic() - self._since if self.failures else 0.0
+
     def admit(self) -> None:
         """Return when a request may be sent; raise `CircuitOpenError` when it may not."""
         if self._probe_at is None:
@@ -67,14 +72,14 @@ class Breaker:
             last, wait, down = self._last, probe_at - now, now - self._since
         self._meter.add("refused")
         raise CircuitOpenError(
-            f"{last}. It has been so for {down:.0f} s, so no request was sent this time",
+            f"{last}. The store has been down for {down:.0f} s, so no request was sent this time",
             hint=f"the next one will be in {wait:.1f} s",
             object_key=None if last is None else last.object_key,
             retry_after=wait,
         ) from last
 
     def answered(self) -> None:
-        """Note that the store answered, whatever it said."""
+        """Note that the store answered, whatever the answer was."""
         if not self.failures:
             return
         with self._lock:
@@ -91,7 +96,7 @@ class Breaker:
             return
         now = time.monotonic()
         with self._lock:
-            # What failed before a long rest says nothing about now, unless it is known to be down.
+            # Failures before a long rest say nothing about now, unless it is known to be down.
             rested = sent - self._failed_at > self._least_seconds and self._probe_at is None
             if rested or not self.failures:
                 self.failures, self._since = 0, sent

@@ -1,8 +1,7 @@
-"""A storage adapter with patience and a meter: how the rest of the core reaches storage."""
+"""A storage adapter with patience and a meter: the rest of the core reaches storage through it."""
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -14,17 +13,11 @@ from amfs_core.errors import (
     CircuitOpenError,
     OutcomeUnknownError,
 )
-from amfs_core.storage.adapter import (
-    BatchingAdapter,
-    ChangeLog,
-    LoggedAdapter,
-    ObjectInfo,
-    StorageAdapter,
-    origin_of,
-)
+from amfs_core.storage.adapter import ChangeLog, ObjectInfo, StorageAdapter
 from amfs_core.storage.breaker import Breaker
 from amfs_core.storage.metrics import Meter
 from amfs_core.storage.retry import DEFAULT_PATIENCE, Patience
+from amfs_core.storage.wrapper import WrappedAdapter
 
 T = TypeVar("T")
 
@@ -32,13 +25,15 @@ PAGE = 1000
 """Keys in one page of a listing (S3's ListObjectsV2 gives no more)."""
 
 
-class StoreClient:
-    """Counts every request, and tries again while the storage is unavailable and the caller's
-    patience lasts; while the storage is known to be down it fails at once.
+class StoreClient(WrappedAdapter):
+    """A store that counts every request, and tries again while the storage is unavailable and the
+    caller's patience lasts. While the storage is known to be down, requests fail at once.
 
-    A create is different: whether it may be tried again depends on what it means, so `create` is
-    one attempt, and `settle` repeats it until it is seen what the object holds. `what` is what the
-    log calls the store.
+    A create is different: whether it may be tried again depends on its meaning, so `create` is
+    one attempt, and `settle` repeats it until it has seen what the object holds.
+
+    The storage counts as down when it answered nothing for `down_after` seconds (by default: for as
+    long as the patience). `what` names the store in the log.
     """
 
     def __init__(
@@ -46,52 +41,39 @@ class StoreClient:
         adapter: StorageAdapter,
         patience: float = DEFAULT_PATIENCE,
         what: str = "the store",
+        *,
+        down_after: float | None = None,
     ) -> None:
-        self.adapter = adapter
-        self.paged: bool = getattr(adapter, "paged", True)
-        self._batching: BatchingAdapter | None = (
-            cast("BatchingAdapter", adapter) if hasattr(adapter, "create_many") else None
-        )
-        self._changes: ChangeLog | None = (
-            cast("LoggedAdapter", adapter).changes() if hasattr(adapter, "changes") else None
-        )
+        super().__init__(adapter)
         self.meter = Meter()
-        self._breaker = Breaker(patience, self.meter, what)
-        self.patience = Patience(
-            patience, self.meter, self._breaker, getattr(adapter, "timeout", None)
-        )
+        self._breaker = Breaker(patience if down_after is None else down_after, self.meter, what)
+        self.patience = Patience(patience, self.meter, self._breaker, self.timeout)
+        log = self.inner.changes() if self.capabilities.changes else None
+        self._log = None if log is None else _PatientLog(self, log)
 
     @property
-    def batches(self) -> bool:
-        """Whether objects cost less when they are created together."""
-        return self._batching is not None
+    def origin(self) -> StoreClient:
+        """The client of the store itself where its adapter answers from copies too. Both count and
+        wait together."""
+        return cast("StoreClient", super().origin)
 
     @property
     def is_down(self) -> bool:
         """Whether the store is known to be down."""
         return self._breaker.is_open
 
-    def at_origin(self) -> StoreClient:
-        """Return a client that counts and waits together with this one, and reads the store itself
-        where its adapter answers from copies too."""
-        origin = origin_of(self.adapter)
-        if origin is self.adapter:
-            return self
-        client = copy.copy(self)
-        client.adapter = origin
-        return client
-
     def create(self, key: str, data: bytes) -> bool:
         """Ask once for the object to be created; see `StorageAdapter.create`."""
-        return self._send("create", self.adapter.create, key, data)
+        return self.send("create", self.inner.create, key, data)
 
     def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
         """Ask once for objects to be created together, where the adapter can, and return the keys
-        of those that were. All others are to be settled one by one. Counts as one request each."""
-        if self._batching is None or self._breaker.is_open:
+        of those that were created. The others must be settled one by one. Counts as one request
+        each."""
+        if not self.capabilities.batch or self._breaker.is_open:
             return ()
         try:
-            created = self._batching.create_many(objects)
+            created = self.inner.create_many(objects)
         except AMFSError:
             return ()
         for key in created:
@@ -99,23 +81,23 @@ class StoreClient:
         return created
 
     def settle(self, key: str, data: bytes) -> bytes:
-        """Return what the object holds for good: `data` itself, if this call created it, or what
+        """Return what the object holds forever: `data` itself, if this call created it, or what
         another creator put there.
 
-        Only this key is tried, with these bytes, until it is seen to be taken: a request that is
-        still under way then either landed as ours or can never land. When that is not seen before
-        patience ends, `OutcomeUnknownError` is raised: it may have been created, or yet be. Any
-        other error says that it was not.
+        Tries only this key, with these bytes, until the key is seen to be taken: a request that is
+        still under way then has either landed as ours or can never land. If patience ends before
+        that, raises `OutcomeUnknownError`: the object may have been created, or may yet be. Any
+        other error says that it was not created.
         """
         started = time.monotonic()
         try:  # the first attempt has no frame of its own: every write comes here (speed.md)
-            created = self._send("create", self.adapter.create, key, data)
+            created = self.send("create", self.inner.create, key, data)
             return data if created else self._taken(key)
         except (BackendUnavailableError, OutcomeUnknownError) as error:
             return self._settle_patiently(key, data, error, started)
 
     def _settle_patiently(self, key: str, data: bytes, error: AMFSError, started: float) -> bytes:
-        """Go on after a first failure."""
+        """Continue after a first failure."""
         unknown = isinstance(error, OutcomeUnknownError)
 
         def attempt() -> bytes:
@@ -136,7 +118,7 @@ class StoreClient:
             raise
 
     def _taken(self, key: str) -> bytes:
-        """Return what the object holds, as there must be one."""
+        """Return what the object holds; there must be one."""
         found = self.get(key)
         if found is None:  # the store reported a conflict (409) and nothing landed
             raise BackendUnavailableError(
@@ -157,7 +139,7 @@ class StoreClient:
             breaker.admit()
         sent = time.monotonic()
         try:
-            data = self.adapter.get(key)
+            data = self.inner.get(key)
         except AMFSError as error:
             self._failed(error, "get", sent)
             if not isinstance(error, BackendUnavailableError):
@@ -177,7 +159,7 @@ class StoreClient:
             self._breaker.admit()
             started = time.monotonic()
             try:
-                for key, data in self.adapter.get_many(list(pending)):
+                for key, data in self.inner.get_many(list(pending)):
                     del pending[key]
                     self.meter.add("get", len(data) if data else 0)
                     self._breaker.answered()
@@ -185,8 +167,7 @@ class StoreClient:
                     started = time.monotonic()
                 return
             except BackendUnavailableError as error:
-                self.meter.add("get")
-                self._breaker.failed(error, started)
+                self._failed(error, "get", started)
                 key = next(iter(pending))
                 data = self.patience.again(
                     lambda key=key: self._get_once(key),  # type: ignore[misc]
@@ -207,25 +188,25 @@ class StoreClient:
         after = start_after
 
         def fetch(start: str) -> tuple[Iterator[ObjectInfo], ObjectInfo | None]:
-            objects = iter(self.adapter.list(prefix, start))
+            objects = iter(self.inner.list(prefix, start))
             return objects, next(objects, None)
 
         def resume(error: AMFSError) -> tuple[Iterator[ObjectInfo], ObjectInfo | None]:
             return self.patience.again(
-                lambda: self._send("list", fetch, after),
+                lambda: self.send("list", fetch, after),
                 error,
                 (BackendUnavailableError,),
                 time.monotonic(),
             )
 
-        objects, info = self.patiently(lambda: self._send("list", fetch, after))
+        objects, info = self.patiently(lambda: self.send("list", fetch, after))
         while info is not None:
             page = [info]
             started = time.monotonic()
             try:
                 page.extend(islice(objects, PAGE - 1))  # keeps what came before a failure
             except BackendUnavailableError as error:
-                self._breaker.failed(error, started)
+                self.note_failure(error, started)
                 after = page[-1].key
                 yield page
                 objects, info = resume(error)
@@ -238,45 +219,25 @@ class StoreClient:
             try:
                 info = next(objects, None)
             except BackendUnavailableError as error:
-                self._breaker.failed(error, started)
+                self.note_failure(error, started)
                 objects, info = resume(error)
             else:
-                if info is not None and self.paged:
+                if info is not None and self.capabilities.paged:
                     self.meter.add("list")
 
-    @property
-    def seconds_between_audits(self) -> float:
-        """How long a change log may be followed before everything is listed again."""
-        return 0.0 if self._changes is None else self._changes.audit
-
-    def position(self, *, make: bool) -> str | None:
-        """Return where the store's change log ends; None where there is none.
-
-        1 request, to a store in which a listing is one. See `ChangeLog.position`.
-        """
-        log = self._changes
-        if log is None:
-            return None
-        if not self.paged:
-            return log.position(make=make)
-        return self.patiently(lambda: self._send("list", lambda _: log.position(make=make), ""))
-
-    def changes_since(self, position: str) -> tuple[str, Sequence[str]] | None:
-        """Return what the store's change log has since a position, counted as a listing: 1 request.
-        See `ChangeLog.since`."""
-        log = self._changes
-        if log is None:
-            return None
-        return self.patiently(lambda: self._send("list", log.since, position))
+    def changes(self) -> ChangeLog | None:
+        """Return the store's change log, each question to which counts as a listing; None where
+        there is none."""
+        return self._log
 
     def replace(self, key: str, data: bytes) -> None:
         """Write an object over the one that is there. 1 request."""
-        replace = self.adapter.replace
-        self.patiently(lambda: self._send("replace", replace, key, data))
+        replace = self.inner.replace
+        self.patiently(lambda: self.send("replace", replace, key, data))
 
     def delete(self, key: str) -> None:
-        """Remove an object, if it is there: none of a memory, as those stay. 1 request."""
-        self.patiently(lambda: self._send("delete", self.adapter.delete, key))
+        """Remove an object, if it is there. Never a version of a memory: those stay. 1 request."""
+        self.patiently(lambda: self.send("delete", self.inner.delete, key))
 
     def patiently(
         self,
@@ -291,9 +252,9 @@ class StoreClient:
             return self.patience.again(attempt, error, transient, started)
 
     def _get_once(self, key: str) -> bytes | None:
-        return self._send("get", self.adapter.get, key)
+        return self.send("get", self.inner.get, key)
 
-    def _send(self, kind: str, request: Callable[..., T], key: str, data: bytes | None = None) -> T:
+    def send(self, kind: str, request: Callable[..., T], key: str, data: bytes | None = None) -> T:
         """Count and send one request, unless the store is known to be down; note if it answered."""
         breaker = self._breaker
         if breaker.failures:
@@ -313,9 +274,37 @@ class StoreClient:
     def _failed(self, error: AMFSError, kind: str, sent: float, written: int = 0) -> None:
         """Count a request that ended with an error, and note whether that was an answer."""
         self.meter.add(kind, 0, written)
-        # One layer of a store that is down says nothing of the others.
+        self.note_failure(error, sent)
+
+    def note_failure(self, error: AMFSError, sent: float) -> None:
+        """Note that a request, sent at the time `sent`, ended with an error: whether the store
+        answered, or may be down."""
+        # A layer that is down says nothing about the layers beside it.
         of_layer = error.origin == "layer" or isinstance(error, CircuitOpenError)
         if isinstance(error, BackendUnavailableError | OutcomeUnknownError) and not of_layer:
             self._breaker.failed(error, sent)
         else:
             self._breaker.answered()
+
+
+class _PatientLog:
+    """A change log that is asked as patiently as the store that it belongs to."""
+
+    def __init__(self, client: StoreClient, log: ChangeLog) -> None:
+        self.audit = log.audit
+        self._client = client
+        self._log = log
+
+    def position(self, *, make: bool) -> str | None:
+        """Return where the log ends. 1 request, to a store in which a listing is one."""
+        client, log = self._client, self._log
+        if not client.capabilities.paged:
+            return log.position(make=make)
+        return client.patiently(
+            lambda: client.send("list", lambda _: log.position(make=make), ""),
+        )
+
+    def since(self, position: str) -> tuple[str, Sequence[str]] | None:
+        """Return what the log has since a position. 1 request."""
+        client = self._client
+        return client.patiently(lambda: client.send("list", self._log.since, position))

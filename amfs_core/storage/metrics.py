@@ -1,4 +1,4 @@
-"""Counting what the storage was asked for."""
+"""Counting requests to the storage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from amfs_core import fork
-from amfs_core.storage.adapter import Lag
+from amfs_core.storage.adapter import Degraded, Lag
 
 _REQUESTS = ("create", "get", "list", "replace", "delete")
 _EVENTS = ("retry", "conflict", "cache_hit", "refused", "outage")
@@ -20,12 +20,13 @@ class Metrics:
     """Totals since the memory was opened.
 
     `requests` counts calls to the storage by kind (create, get, list, replace, delete; a listing
-    counts its pages of 1,000 keys), repeated ones included. `retries` counts the repeated ones,
+    counts its pages of 1,000 keys), including repeated ones. `retries` counts the repeated ones,
     `conflicts` creates that lost against another writer, `cache_hits` objects that needed no
-    request. Bytes are of bodies. `outages` counts how often the store was found to be down, and
-    `refused` the requests that were not sent because it was known to be. `mirrors` says how far
-    each mirror is behind now, where the store has some. `index_queries` counts what was sent to an
-    index, by all that share it in this process.
+    request. Bytes are bytes of bodies. `outages` counts how often the store was found to be down,
+    and `refused` the requests that were not sent because the store was known to be down. `mirrors`
+    says how far each mirror is behind now, where the store has mirrors, and `degraded` what waits
+    in its fallback, where it has one. `index_queries` counts what was sent to an index, by all that
+    share it in this process.
     """
 
     requests: Mapping[str, int]
@@ -37,14 +38,15 @@ class Metrics:
     outages: int
     refused: int
     mirrors: tuple[Lag, ...] = ()
+    degraded: Degraded | None = None
     index_queries: int = 0
 
 
 class Meter:
     """Counts from many threads.
 
-    What they count waits in a queue, which takes no lock, until there is much of it or the totals
-    are asked for: a lock between two requests costs more than all else here (`speed.md`).
+    The counts wait in a queue, which takes no lock, until there are many of them or somebody asks
+    for the totals: a lock between two requests costs more than everything else here (`speed.md`).
     """
 
     def __init__(self) -> None:

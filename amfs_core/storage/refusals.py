@@ -1,9 +1,9 @@
 """Objects that may not be read, among others that may.
 
-One object that this user may not read is in nobody's way: it is left out where a damaged one is,
-and named. But credentials that end refuse everything, and that nothing may be read says nothing of
-what is there: so it is left out only while another object can be read. Otherwise the refusal is
-raised, and never taken for absence.
+An object this user may not read never blocks access to others: it is left out and named, like a
+damaged one. But credentials that expired refuse everything, and then nothing is known about what is
+there. So an object is left out only while another one can be read. Otherwise the refusal is raised,
+and never taken for absence.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def get_allowed(
         for key, body in store.get_many(list(pending)):
             del pending[key]
             yield key, body
-    except PermissionDeniedError:  # which of them it is about is found out one by one
+    except PermissionDeniedError:  # asked one by one, to find out which of them it is about
 
         def ask(key: str) -> tuple[str, bytes | None, PermissionDeniedError | None]:
             try:
@@ -50,12 +50,21 @@ def get_allowed(
                 refused(key, refusal)
 
 
-def holds(store: StoreClient, keys: Iterable[str]) -> bool:
-    """True when one of the first of these objects may be read now."""
-    for key in islice(keys, _WITNESSES):
+def require_others(
+    store: StoreClient, refusals: Iterable[PermissionDeniedError], others: Iterable[str]
+) -> None:
+    """Raise the first refusal, if there is one, unless another object may be read now.
+
+    `others` are keys of objects that were read before: the first 10 are asked for, until one may be
+    read. No request without a refusal.
+    """
+    refusal = next(iter(refusals), None)
+    if refusal is None:
+        return
+    for key in islice(others, _WITNESSES):
         try:
             store.get(key)
         except PermissionDeniedError:
             continue
-        return True
-    return False
+        return
+    raise refusal

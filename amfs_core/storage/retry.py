@@ -24,7 +24,7 @@ DEFAULT_PATIENCE = 10.0
 
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds between the first two attempts, and later ones, at most
 
-_STOPPED = 1.0  # seconds beyond what can be: less may be a busy machine
+_STOPPED = 1.0  # seconds beyond what is possible: less may be a busy machine
 
 _log = logging.getLogger("amfs")
 
@@ -32,18 +32,19 @@ _backoff = tenacity.wait_random_exponential(multiplier=_SHORTEST, max=_LONGEST)
 
 
 class _Call(threading.local):
-    """The call that a thread is in: `until` is when the patience ends that its requests share, None
-    as long as they share none."""
+    """The call that a thread is in: `until` is when the patience that its requests share ends; None
+    while they share none."""
 
     until: float | None = None
 
 
 class Patience:
-    """Repeats what fails, with exponential backoff and full jitter, until its time is over.
+    """Repeats requests that fail, with exponential backoff and full jitter, until its time is over.
 
-    Its time begins with the call, where that shares it among its requests (`share`, `one_call`);
-    else with each request again. While the store is known to be down it ends. `request_seconds` is
-    how long one request can take before it fails: when one took longer, the process was stopped.
+    The time begins with the call, if the call shares it among its requests (`share`, `one_call`);
+    otherwise with each request. It ends early when the store is known to be down.
+    `request_seconds` is how long one request can take before it fails: a request that took longer
+    shows that the process was stopped.
     """
 
     def __init__(
@@ -60,8 +61,8 @@ class Patience:
         self._call = _Call()
 
     def share(self, since: float) -> bool:
-        """Have all requests of this thread share one time, which began at `since`
-        (`time.monotonic`), until `unshare`; False, and nothing changed, when they do already."""
+        """Make all requests of this thread share one time, which began at `since`
+        (`time.monotonic`), until `unshare`. False, with nothing changed, when they already do."""
         if self._call.until is not None:
             return False
         self._call.until = since + self.seconds
@@ -73,8 +74,8 @@ class Patience:
 
     @contextmanager
     def callers_time(self) -> Iterator[None]:
-        """Leave what the caller's own function takes out of the time that is shared. Requests that
-        the function makes have a time of their own."""
+        """Do not count the time that the caller's own function takes. Requests that the function
+        makes have their own time."""
         until, self._call.until = self._call.until, None
         begun = time.monotonic()
         try:
@@ -91,18 +92,18 @@ class Patience:
         transient: tuple[type[AMFSError], ...],
         started: float,
     ) -> T:
-        """Go on after a first failure: wait, then repeat until it works or the time is over.
+        """Continue after a first failure: wait, then repeat until it works or the time is over.
 
-        `started` is when the first attempt was (`time.monotonic`). What the store asks for
-        (`retry_after`) is waited in full while the time lasts, and then tried once more.
+        `started` is when the first attempt began (`time.monotonic`). If the store asked for a pause
+        (`retry_after`), the whole pause is waited, as far as the time lasts, before the next try.
         """
         until = self._call.until or started + self.seconds
         failures = [error]
         woken = False
 
         def look_for_freeze(begun: float, expected: float) -> None:
-            """Give the call one more attempt, once, when something took so much longer than it can
-            have that the process did not run meanwhile."""
+            """Give the call one more attempt, once, when something took so much longer than is
+            possible that the process cannot have been running."""
             nonlocal until, woken
             now = time.monotonic()
             if not woken and now - begun > expected + _STOPPED:
@@ -172,11 +173,11 @@ S = TypeVar("S", bound=_Patient)
 
 
 def one_call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-    """Let all requests of a method share one time of patience, and its errors name the memory that
-    its first two arguments name: for what is about one memory.
+    """Make all requests of a method share one patience, and its errors name the memory that its
+    first two arguments name. For methods that are about one memory.
 
-    What goes through many objects is not decorated: there, each object has the whole patience, or
-    a long listing would end at the first hiccup after 10 seconds.
+    Methods that go through many objects are not decorated: there, each object has the whole
+    patience, or a long listing would end at the first hiccup after 10 seconds.
     """
 
     @functools.wraps(method)
@@ -197,6 +198,6 @@ def one_call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
 
 
 def named(error: AMFSError, entity_path: object, key: object) -> None:
-    """Give an error the names of the memory that a call was about, unless it has some."""
+    """Give an error the names of the memory that a call was about, unless it already has names."""
     if error.entity_path is None and isinstance(entity_path, str) and isinstance(key, str):
         error.entity_path, error.key = entity_path, key

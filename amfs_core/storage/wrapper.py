@@ -3,66 +3,40 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from amfs_core.storage.adapter import (
-    BatchingAdapter,
-    ChangeLog,
-    Doorbell,
-    Lag,
-    LoggedAdapter,
-    ObjectInfo,
-    StorageAdapter,
-    lags_of,
-    origin_of,
-)
-
-_OPTIONAL = {
-    "create_many": "_create_many",
-    "changes": "_changes",
-    "checks": "_checks",
-    "mirror_lags": "_mirror_lags",
-}
-"""What a store may have besides the contract, and the method here that stands for it."""
+from amfs_core.storage.adapter import ChangeLog, Doorbell, Lag, ObjectInfo, StorageAdapter
+from amfs_core.storage.admission import adopted
+from amfs_core.storage.capabilities import Capabilities
 
 
 class WrappedAdapter(StorageAdapter):
     """Passes everything on to `inner`; derive from it and override what is to be different.
 
-    `create_many`, `changes`, `checks`, `mirror_lags` and `timeout` are there only where the inner
-    adapter has them. To change one of these methods, override the one with an underscore before its
-    name; to have it where the inner adapter does not, `_has`.
+    It has the capabilities of the inner adapter. To have another one, override `capabilities` with
+    the method that it is about.
     """
 
-    timeout: float
-
     def __init__(self, inner: StorageAdapter) -> None:
-        self.inner = inner
-        self.backend_type = inner.backend_type
-        self.paged = getattr(inner, "paged", True)
-        if (timeout := getattr(inner, "timeout", None)) is not None:
-            self.timeout = timeout
+        self.inner = adopted(inner)
+        self.backend_type = self.inner.backend_type
+        self.timeout = self.inner.timeout
 
-    def __getattr__(self, name: str) -> Any:
-        # For what is not found otherwise. A copy that is being made has no `inner` yet.
-        if name in _OPTIONAL and "inner" in self.__dict__ and self._has(name):
-            return getattr(self, _OPTIONAL[name])
-        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}", name=name)
-
-    def _has(self, name: str) -> bool:
-        """Whether there is the optional method of that name."""
-        return hasattr(self.inner, name)
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        """The inner adapter's."""
+        return self.inner.capabilities
 
     @property
     def location(self) -> str | None:
         """The inner adapter's: the objects are the same."""
-        return getattr(self.inner, "location", None)
+        return self.inner.location
 
     @property
     def origin(self) -> StorageAdapter:
-        """The same wrapper around the inner adapter's origin, where that has one."""
-        origin = origin_of(self.inner)
+        """The same wrapper around the inner adapter's origin, where that has another one."""
+        origin = self.inner.origin
         if origin is self.inner:
             return self
         wrapper = copy.copy(self)
@@ -72,6 +46,10 @@ class WrappedAdapter(StorageAdapter):
     def create(self, key: str, data: bytes) -> bool:
         """Create through the inner adapter."""
         return self.inner.create(key, data)
+
+    def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+        """Create together through the inner adapter."""
+        return self.inner.create_many(objects)
 
     def get(self, key: str) -> bytes | None:
         """Get from the inner adapter."""
@@ -93,9 +71,25 @@ class WrappedAdapter(StorageAdapter):
         """Delete through the inner adapter."""
         self.inner.delete(key)
 
+    def changes(self) -> ChangeLog | None:
+        """Return the inner adapter's change log."""
+        return self.inner.changes()
+
     def doorbell(self, prefix: str) -> Doorbell | None:
         """Return the inner adapter's doorbell."""
         return self.inner.doorbell(prefix)
+
+    def checks(self) -> Iterator[Any]:
+        """Yield the inner adapter's checks."""
+        return self.inner.checks()
+
+    def mirror_lags(self) -> Sequence[Lag]:
+        """Return how far the inner adapter's mirrors are behind."""
+        return self.inner.mirror_lags()
+
+    def fallback_of(self, prefix: str) -> Sequence[Any]:
+        """Return the inner adapter's fallbacks."""
+        return self.inner.fallback_of(prefix)
 
     def close(self) -> None:
         """Close the inner adapter."""
@@ -103,16 +97,3 @@ class WrappedAdapter(StorageAdapter):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"
-
-    def _create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
-        return cast(BatchingAdapter, self.inner).create_many(objects)
-
-    def _changes(self) -> ChangeLog:
-        return cast(LoggedAdapter, self.inner).changes()
-
-    def _checks(self) -> Iterator[Any]:  # of `amfs_core.doctor.Check`, which is above this room
-        checks: Callable[[], Iterator[Any]] = cast(Any, self.inner).checks
-        return checks()
-
-    def _mirror_lags(self) -> Sequence[Lag]:
-        return lags_of(self.inner)

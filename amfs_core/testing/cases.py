@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
-from typing import ClassVar, TypeVar, cast
+from typing import ClassVar, TypeVar
 
 import pytest
 
 from amfs_core.format import MAX_OBJECT_KEY_BYTES, MAX_PREFIX_BYTES, Layout
-from amfs_core.storage import BatchingAdapter, LoggedAdapter, StorageAdapter
+from amfs_core.storage import StorageAdapter, adopted
 
 T = TypeVar("T")
 
@@ -124,10 +124,24 @@ class StorageAdapterCases:
     # -- creating ----------------------------------------------------------------------------
 
     def test_it_says_how_configuration_names_it(self, adapter: StorageAdapter) -> None:
-        """`backend_type` is a name; `paged` is a choice."""
+        """`backend_type` is a name."""
         assert isinstance(adapter.backend_type, str)
         assert adapter.backend_type
-        assert adapter.paged in (True, False)
+
+    def test_it_does_what_it_declares(self, adapter: StorageAdapter) -> None:
+        """The store does nothing optional that `capabilities` does not declare."""
+        store = adopted(adapter)
+        declared = store.capabilities
+        assert (store.changes() is not None) == declared.changes
+        if not declared.location:
+            assert store.location is None
+        if not declared.checks:
+            assert not list(store.checks())
+        if not declared.batch:
+            assert not store.create_many({"together/a.json": b"one"})
+            assert store.get("together/a.json") is None
+        if not declared.doorbell:
+            assert store.doorbell("") is None
 
     def test_create_makes_an_object_that_get_returns(self, adapter: StorageAdapter) -> None:
         """What was created is there at once, whole."""
@@ -191,11 +205,10 @@ class StorageAdapterCases:
     def test_objects_that_are_created_together_are_created_each(
         self, adapter: StorageAdapter
     ) -> None:
-        """Where there is `create_many`: of those that are free all, of the others none, and two
-        callers never both create one."""
-        if not hasattr(adapter, "create_many"):
-            pytest.skip("this store has no create_many: it is optional")
-        batching = cast("BatchingAdapter", adapter)
+        """All objects whose key is free, none of the others, and no object by two callers."""
+        batching = adopted(adapter)
+        if not batching.capabilities.batch:
+            pytest.skip("this store does not create objects together: it is optional")
         assert list(batching.create_many({})) == []
         adapter.create("many/k7/v1.json", b"taken")
         bodies = {f"many/k{number}/v1.json": f"body {number}".encode() for number in range(600)}
@@ -449,19 +462,20 @@ class StorageAdapterCases:
         _use("parent", adapter)
 
     def test_a_change_log_names_what_was_created_since(self, adapter: StorageAdapter) -> None:
-        """By `create` and by `create_many`; a position is good for any number of questions."""
-        if not hasattr(adapter, "changes"):
+        """By `create` and by `create_many`; a position serves any number of questions."""
+        log = adopted(adapter).changes()
+        if log is None:
             pytest.skip("this store has no change log")
         adapter.create("log/before.json", b"one")
-        log = cast("LoggedAdapter", adapter).changes()
         position = log.position(make=True)
         assert position is not None
         answer = log.since(position)
         assert answer is not None
         adapter.create("log/a.json", b"one")
         assert not adapter.create("log/before.json", b"two")
-        if hasattr(adapter, "create_many"):
-            cast("BatchingAdapter", adapter).create_many({"log/b/c.json": b"1", "log/é.json": b"2"})
+        together = adopted(adapter)
+        if together.capabilities.batch:
+            together.create_many({"log/b/c.json": b"1", "log/é.json": b"2"})
         else:
             adapter.create("log/b/c.json", b"1")
             adapter.create("log/é.json", b"2")
@@ -477,10 +491,10 @@ class StorageAdapterCases:
 
     def test_a_change_log_misses_nothing_of_many_writers(self, adapter: StorageAdapter) -> None:
         """A reader that asks again and again hears of every object, by the time it is there."""
-        if not hasattr(adapter, "changes"):
+        log = adopted(adapter).changes()
+        if log is None:
             pytest.skip("this store has no change log")
         adapter.create("busy/first.json", b"one")
-        log = cast("LoggedAdapter", adapter).changes()
         position = log.position(make=True)
         assert position is not None
         acknowledged: list[str] = []

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from amfs_core import fork
 from amfs_core.errors import AMFSError, BackendUnavailableError, OutcomeUnknownError
-from amfs_core.storage import ChangeLog, Doorbell, LoggedAdapter, ObjectInfo, StorageAdapter
+from amfs_core.storage import ChangeLog, ObjectInfo, StorageAdapter, WrappedAdapter
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ VERBS = ("create", "get", "list", "replace", "delete")
 
 
 class Crash(BaseException):
-    """The process is dead. Nothing should catch this but the test that asked for it."""
+    """The process is dead. Only the test that asked for it should catch this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class _Action:
     skip: int
 
 
-class FaultyAdapter:
-    """Any adapter, with faults on demand; without any it does what `inner` does.
+class FaultyAdapter(WrappedAdapter):
+    """Any adapter, with faults on demand; without faults it does what `inner` does.
 
     `inject` plans a fault for a coming call, `before` runs code between two calls of a writer (so
     that a race happens exactly where it hurts), `hide_newest` makes listings lag. `calls` has
@@ -72,13 +72,7 @@ class FaultyAdapter:
     """
 
     def __init__(self, inner: StorageAdapter, *, page: int = 1000) -> None:
-        self.inner = inner
-        self.backend_type = inner.backend_type
-        self.paged = inner.paged
-        if hasattr(inner, "create_many"):
-            self.create_many = self._create_each
-        if hasattr(inner, "changes"):
-            self.changes = lambda: _FaultyLog(self, cast("LoggedAdapter", inner).changes())
+        super().__init__(inner)
         self.calls: list[Call] = []
         self._page = page
         self.after_fork()
@@ -120,7 +114,7 @@ class FaultyAdapter:
 
     @property
     def lags(self) -> bool:
-        """Whether listings leave out what was created last."""
+        """Whether listings leave out the newest creations."""
         return self._hidden > 0
 
     def deliver(self) -> int:
@@ -147,11 +141,6 @@ class FaultyAdapter:
         with self._lock:
             return Counter(call.verb for call in self.calls)
 
-    @property
-    def location(self) -> str | None:
-        """Return `inner`'s location."""
-        return getattr(self.inner, "location", None)
-
     # -- the adapter -------------------------------------------------------------------------
 
     def create(self, key: str, data: bytes) -> bool:
@@ -169,10 +158,10 @@ class FaultyAdapter:
             raise OutcomeUnknownError(f"no answer to the create of {key}", object_key=key)
         return created
 
-    def _create_each(self, objects: Mapping[str, bytes]) -> list[str]:
+    def create_many(self, objects: Mapping[str, bytes]) -> list[str]:
         """Create each as by `create`, and leave out what a fault hit, as `create_many` may."""
         created: list[str] = []
-        for key, data in objects.items():
+        for key, data in objects.items() if self.capabilities.batch else ():
             with contextlib.suppress(AMFSError):
                 if self.create(key, data):
                     created.append(key)
@@ -206,13 +195,10 @@ class FaultyAdapter:
         """Delete through `inner`, unless a fault is due."""
         self.answer(self.arrive("delete", key), key, lambda: self.inner.delete(key))
 
-    def doorbell(self, prefix: str) -> Doorbell | None:
-        """Return `inner`'s doorbell."""
-        return self.inner.doorbell(prefix)
-
-    def close(self) -> None:
-        """Close `inner`."""
-        self.inner.close()
+    def changes(self) -> ChangeLog | None:
+        """Return `inner`'s change log, where it has one; a fault of `list` hits its questions."""
+        log = self.inner.changes()
+        return None if log is None else _FaultyLog(self, log)
 
     # -- how faults happen -------------------------------------------------------------------
 

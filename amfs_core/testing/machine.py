@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -25,7 +25,7 @@ from amfs_core.errors import (
 )
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory
-from amfs_core.storage import BatchingAdapter, LoggedAdapter, StorageAdapter
+from amfs_core.storage import StorageAdapter, adopted
 from amfs_core.testing.faults import Crash, Fault, FaultyAdapter
 from amfs_core.testing.model import ModelAdapter
 from amfs_core.versions import Clock
@@ -65,9 +65,9 @@ class AdapterMachine(RuleBasedStateMachine):
     @rule()
     def look(self) -> None:
         """Where there is a change log, it names all that was created since the last look."""
-        if not hasattr(self.adapter, "changes"):
+        log = adopted(self.adapter).changes()
+        if log is None:
             return
-        log = cast("LoggedAdapter", self.adapter).changes()
         answer = None if self._position is None else log.since(self._position)
         if answer is None:
             self._position = log.position(make=True)
@@ -78,11 +78,13 @@ class AdapterMachine(RuleBasedStateMachine):
 
     @rule(wanted=st.lists(_keys, max_size=8, unique=True), body=_bodies)
     def create_many(self, wanted: list[str], body: bytes) -> None:
-        """Where there is such a method: none but what was free, and all of it once tried again."""
-        if not hasattr(self.adapter, "create_many"):
+        """Where objects are created together: only those that were free, and every one of them once
+        it is tried again."""
+        store = adopted(self.adapter)
+        if not store.capabilities.batch:
             return
         bodies = {key: key.encode() + body for key in wanted}
-        created = cast("BatchingAdapter", self.adapter).create_many(bodies)
+        created = store.create_many(bodies)
         assert all(self.model.create(key, bodies[key]) for key in created)
         assert len(set(created)) == len(created)
         self._created.update(bodies)

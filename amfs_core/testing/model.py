@@ -8,23 +8,22 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from amfs_core import fork
-from amfs_core.storage import Doorbell, ObjectInfo
+from amfs_core.storage import ObjectInfo, StorageAdapter
 
 _PAGE = 1000
 
 
-class ModelAdapter:
-    """The perfect adapter: what an adapter does is right when it is what this one does.
+class ModelAdapter(StorageAdapter):
+    """The perfect adapter: an adapter is right if it does the same as this one.
 
-    Everything is in memory and gone with the process; a forked child has a copy of its own. Safe
-    to use from many threads. It is also the strictest: a key or a prefix that the contract does
-    not allow, or a key that is both an object and a directory of another one (which a file system
-    cannot have and the layout never makes), raises `ValueError`.
+    Everything is in memory and gone with the process; a forked child has its own copy. Safe to use
+    from many threads. It is also the strictest: it raises `ValueError` for a key or a prefix that
+    the contract does not allow, and for a key that is both an object and a directory of another
+    (which a file system cannot have and the layout never makes).
     """
 
     backend_type = "model"
-    paged = True
-    location = None
+    location: str | None = None
 
     def __init__(self) -> None:
         self._objects: dict[str, tuple[bytes, datetime]] = {}
@@ -77,13 +76,6 @@ class ModelAdapter:
         with self._lock:
             if self._objects.pop(key, None) is not None:
                 del self._order[bisect_left(self._order, key.encode())]
-
-    def doorbell(self, prefix: str) -> Doorbell | None:
-        """Return None: the model rings for nothing."""
-        return None
-
-    def close(self) -> None:
-        """Do nothing; closing twice is fine."""
 
     def _pages(self, prefix: bytes, after: bytes) -> Iterator[ObjectInfo]:
         while page := self._page(prefix, after):

@@ -1,8 +1,8 @@
 """Copying a store into another one: every version and outcome, byte for byte.
 
-The two may be of different kinds; what makes it simple is that objects never change. A copy only
-creates what is absent, the versions of each memory in their order, so the target is a working store
-at every moment and a copy that was killed is resumed by running it again.
+The two may be of different kinds. Objects never change, which makes copying simple: a copy only
+creates absent objects, the versions of each memory in their order. So the target is a working store
+at every moment, and to resume a copy that was killed, run it again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from amfs_core.upkeep.listing import (
     ListedMemory,
     ListedOutcome,
     listed,
-    look_again,
-    missing,
 )
 from amfs_core.upkeep.manifests import BothManifests
 from amfs_core.upkeep.placing import different, place, refuse_nested, stays
+from amfs_core.versions import absence
 
 _COPIERS = 16  # memories copied at the same time
 _TOGETHER = 500  # memories whose versions are created together
@@ -82,22 +81,22 @@ def copy(
     The manifest of a namespace comes first, whatever else it has. A feature in it, or in that of
     the target, that this release does not know is refused with `UnknownFeatureError`.
 
-    An object that the target has already, with the same bytes, is skipped: run it again to go on
-    after a crash, or to bring a copy up to date. One with different bytes is never overwritten:
-    `AMFSError` names it, and what was copied until then stays. Only erasure passes through: what
-    the source has purged is replaced by the source's stub, and what the target has purged stays so.
-    Bytes are copied as they are, damaged ones too; `verify` is what judges them. Of a memory in
-    which a version is missing only what comes before is copied, and once all others are,
-    `CorruptEntryError` names it.
+    An object that the target already has, with the same bytes, is skipped: run it again to continue
+    after a crash, or to bring a copy up to date. An object with different bytes is never
+    overwritten: `AMFSError` names it, and what was copied until then stays. Only erasure passes
+    through: the source's stub replaces what the source has purged, and what the target has purged
+    stays purged. Bytes are copied as they are, even damaged ones; `verify` judges them. If a memory
+    lacks a version, only its earlier versions are copied, and `CorruptEntryError` names it once all
+    other memories are copied.
 
-    A store within the other one is refused with `ConfigurationError`: the copy would become part of
+    A store inside the other one is refused with `ConfigurationError`: the copy would become part of
     what is copied.
 
     `progress(done, total)` is called from several threads, one at a time, and costs a listing.
     Per object 1 get and 1 create, or 2 gets when it is there already, and 1 list per 1,000 objects;
     per namespace 1 get from each of the two for the manifest, and again each minute.
     """
-    copier = _Copier(StoreClient(source, patience).at_origin(), StoreClient(target, patience))
+    copier = _Copier(StoreClient(source, patience).origin, StoreClient(target, patience))
     refuse_nested(copier.source, copier.target)
     prefix = "" if namespace is None else Layout(namespace).root
     if progress:
@@ -116,7 +115,7 @@ def catch_up(
     bytes and the same size is for `copy` to find. 1 request per 1,000 objects of either store, and
     what `copy` takes for each memory that something is lacking of.
     """
-    copier = _Copier(StoreClient(source, patience).at_origin(), StoreClient(target, patience))
+    copier = _Copier(StoreClient(source, patience).origin, StoreClient(target, patience))
     refuse_nested(copier.source, copier.target)
     root = Layout(namespace).root
     lacking = _lacking(copier.source.list(root), copier.target.list(root))
@@ -154,7 +153,7 @@ class _Copier:
         self.source = source
         self.target = target
         self._lock = threading.RLock()
-        self._creates_together = target.batches
+        self._creates_together = target.capabilities.batch
         self._stopped = threading.Event()
         self._counts = dict.fromkeys(("copied", "already_there", "erased", "foreign", "bytes"), 0)
         self._missing: list[CorruptEntryError] = []
@@ -167,14 +166,14 @@ class _Copier:
         progress(0, total)
 
     def run(self, objects: Iterable[Listed]) -> CopyReport:
-        """Do all tasks; after the first failure start no more, and raise it once all stand. What is
-        missing in the source is raised at the end: it is in nobody's way.
+        """Do all tasks; after the first failure start no more, and raise it once all have ended. An
+        object that is missing in the source stops nothing: it is raised at the end.
 
-        Outcomes come after all memories of their namespace, which the listing has first. The other
-        way round a copy that was killed would have outcomes whose counting versions are still to
-        come; who commits or repairs such a one there appends versions of its own in their place,
-        and from then on the two stores differ. This way round what is left half done is a version
-        that counts an outcome without a record: it only waits for the record.
+        Outcomes come after all memories of their namespace, which the listing has first. Otherwise
+        a copy that was killed could have outcomes whose counting versions are still to come; a
+        commit or a repair there would append its own versions in their place, and from then on the
+        two stores would differ. In this order a killed copy leaves at most a version that counts an
+        outcome without a record, and such a version only waits for the record.
         """
         tasks = self._without_foreign(objects)
         try:
@@ -214,8 +213,8 @@ class _Copier:
             yield from (task for task in some if task.done < task.last)
 
     def _create_together(self, tasks: list[_Task]) -> None:
-        """Create the versions of several memories, all their first ones, then all their second ones
-        and so on; what was not created, as it is there already, say, is left for one by one."""
+        """Create the versions of several memories: all first ones together, then all second ones,
+        and so on. Versions that were not created, such as existing ones, are left for later."""
         created = 0
         active = tasks
         while active:
@@ -235,7 +234,7 @@ class _Copier:
                 keys[key].done += 1
                 self._count("copied", len(bodies[key]))
             active = [task for key in made if (task := keys[key]).done < task.last]
-        # Where a copy goes on after another, to look is cheaper than to write in vain.
+        # Where a copy continues an earlier one, looking is cheaper than writing in vain.
         self._creates_together = created >= len(tasks) // 2
 
     def _do(self, task: _Task) -> None:
@@ -263,7 +262,7 @@ class _Copier:
 
     def _copy_memory(self, task: _Task, memory: ListedMemory) -> None:
         stubs: list[int] = []
-        there = False  # a memory that was found there goes on being there, mostly
+        there = False  # if one version of a memory is there already, the next mostly is too
         for version, body in self._bodies(task.done, memory):
             object_key = memory.address.object_key(version)
             found, created = place(self.target, object_key, body, look_first=there)
@@ -274,8 +273,8 @@ class _Copier:
                 self._count("already_there")
             else:
                 stubs.append(version)
-        # Last, because a purge is ordered by a tombstone that comes after what it erases: whoever
-        # reads the target sees the order before the contents go.
+        # Last, because a tombstone that orders a purge comes after what it erases: readers of the
+        # target see the order before the contents go.
         for version in stubs:
             self._erase(memory.address.object_key(version))
 
@@ -290,7 +289,7 @@ class _Copier:
                     return
                 body = bodies[object_key]
                 if body is None:
-                    body = look_again(self.source, memory.layout, memory.address, version)
+                    body = absence.look_again(self.source, memory.layout, memory.address, version)
                 if body is None:
                     self._forget(memory.last - version + 1)
                     return
@@ -299,12 +298,12 @@ class _Copier:
     def _erase(self, object_key: str) -> None:
         body = self.source.get(object_key)
         if body is None:
-            raise missing(object_key)
+            raise absence.missing(object_key, where=" in the source")
         self.target.replace(object_key, body)
         self._count("erased")
 
     def _forget(self, objects: int) -> None:
-        """Expect so many objects less than were listed."""
+        """Expect this many fewer objects than were listed."""
         with self._lock:
             self._total -= objects
             if self._progress:

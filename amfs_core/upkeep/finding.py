@@ -9,10 +9,10 @@ from amfs_core.errors import CorruptEntryError, PermissionDeniedError
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong: with which object, what, and what fixes it.
+    """One problem: the object that has it, what is wrong, and what fixes it.
 
-    `repairable` is True for what `verify` fixes when it is asked to: an outcome that was recorded
-    and not counted into all its memories yet. Nothing is damaged or lost by that.
+    `repairable` is True for a problem that `verify` fixes when it is asked to: an outcome that was
+    recorded and not counted into all its memories yet. Nothing is damaged or lost by that.
     """
 
     object_key: str
@@ -25,7 +25,7 @@ class Finding:
 
     @classmethod
     def foreign(cls, object_key: str) -> Finding:
-        """Return the finding that an object is none that AMFS makes."""
+        """Return the finding that AMFS did not make an object."""
         hint = "move it out of the store; AMFS never reads it"
         return cls(object_key, "it is not an object of this layout", hint)
 
@@ -36,7 +36,7 @@ class Finding:
 
     @classmethod
     def absent(cls, object_key: str) -> Finding:
-        """Return the finding that an object is listed, and there is none."""
+        """Return the finding that an object is listed but absent."""
         problem = "it is listed and absent: it is being created, or it was lost"
         return cls(object_key, problem, "verify again; if it stays so, restore it from a copy")
 

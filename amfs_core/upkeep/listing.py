@@ -1,22 +1,18 @@
-"""What a listing of a store has: each memory once, with the versions that were listed; outcomes."""
+"""The content of a store by its listing: each memory once, with its listed versions; outcomes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import islice
 
-from amfs_core.errors import CorruptEntryError
 from amfs_core.format import MANIFEST, OUTCOME, VERSION, Address, Layout, unescape
-from amfs_core.storage import ObjectInfo, StoreClient
-
-_LOOK = 100  # later versions that are looked for together
+from amfs_core.storage import ObjectInfo
 
 
 @dataclass(slots=True)
 class ListedMemory:
-    """A memory and its highest version that was listed; `infos` has all that were, if asked for."""
+    """A memory and its highest listed version; `infos` has all listed ones, if asked for."""
 
     layout: Layout
     address: Address
@@ -35,7 +31,7 @@ class ListedOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ListedForeign:
-    """An object that is none of the public layout."""
+    """An object that is not part of the public layout."""
 
     object_key: str
 
@@ -57,11 +53,12 @@ def _layout(segment: str) -> Layout | None:
 
 
 def listed(infos: Iterable[ObjectInfo], *, with_infos: bool = False) -> Iterator[Listed]:
-    """Yield what a listing has, each memory once, as soon as the listing has passed it.
+    """Yield each memory of a listing once, as soon as the listing has passed it.
 
-    In byte order the versions of a memory may stand among those of deeper entity paths, so the
-    memories not passed yet are kept: as many as an object key has segments. A memory comes after
-    those whose prefix begins with its own; `position` puts that order into a value.
+    In byte order the versions of a memory may stand among those of deeper entity paths, so this
+    keeps the memories that are not passed yet: as many as an object key has segments. A memory
+    comes after those whose prefix begins with its own; `position` expresses that order as a
+    value.
     """
     unfinished: list[ListedMemory] = []
     for info in infos:
@@ -93,47 +90,5 @@ def listed(infos: Iterable[ObjectInfo], *, with_infos: bool = False) -> Iterator
 
 
 def position(prefix: str) -> bytes:
-    """Return what memories, by the prefix of their versions, are sorted by as `listed` has them."""
+    """Return the sort key of a memory, by the prefix of its versions, in the order of `listed`."""
     return prefix.encode() + b"\xff"  # no UTF-8 has this byte: it comes after all deeper prefixes
-
-
-def look_again(store: StoreClient, layout: Layout, address: Address, version: int) -> bytes | None:
-    """Return the body of a version that was listed, or is below one that was, and was absent when
-    it was read; None when no later one is there either.
-
-    A store may list what it is still creating, and take it back when its client was killed: that
-    was never acknowledged, and nothing stands on it. Raises `CorruptEntryError` when a later
-    version is there: then this one is lost. Costs a listing of the memory, and 1 request for each
-    version it has after this one until one is there.
-    """
-    later = (
-        info.key
-        for info in store.list(address.prefix)
-        if (parsed := layout.parse(info.key)) is not None
-        and parsed[0] == address
-        and parsed[1] > version
-    )
-    while keys := list(islice(later, _LOOK)):
-        if any(body is not None for _, body in store.get_many(keys)):
-            # It comes before that one, so by now it is there unless it was lost.
-            body = store.get(address.object_key(version))
-            if body is None:
-                raise missing(address.object_key(version))
-            return body
-    return None
-
-
-def still_listed(store: StoreClient, object_key: str) -> bool:
-    """True when what was listed, and was absent when it was read, still is. 2 requests."""
-    before = object_key[:-1]  # whatever comes between the two is not listed: no name ends so
-    info = next(store.list(f"{object_key.rpartition('/')[0]}/", before), None)
-    return info is not None and info.key == object_key and store.get(object_key) is None
-
-
-def missing(object_key: str) -> CorruptEntryError:
-    """Return the error for an object that the source must have and has not."""
-    return CorruptEntryError(
-        f"{object_key} is missing in the source although a later version or its listing names it",
-        hint="restore it from a copy, or purge the memory",
-        object_key=object_key,
-    )

@@ -1,7 +1,7 @@
-"""The part of verifying that is about outcomes: where each is to be counted, and whether it was.
+"""The part of verifying that is about outcomes: where each must be counted, and whether it was.
 
-Outcomes are read first, and versions after them: so what an outcome names must be there, and what
-was recorded meanwhile does no harm.
+Outcomes are read first, and versions after them. So the versions that an outcome names must exist,
+and outcomes recorded meanwhile do no harm.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from amfs_core.versions import VersionLog
 
 @dataclass(frozen=True, slots=True)
 class _Debt:
-    """An outcome about version `used` of a memory, which is to be found counted into it."""
+    """An outcome about version `used` of a memory, into which it must be counted."""
 
     outcome: Outcome
     address: Address
@@ -28,11 +28,11 @@ class _Debt:
 
 
 class Ledger:
-    """All outcomes of a namespace, and the memories that they are still to be counted into.
+    """All outcomes of a namespace, and the memories that they must still be counted into.
 
-    Made before the versions are listed. `findings` are what is wrong with the outcomes so far,
-    `absent` outcomes that were listed and not there when they were read.
-    `since`: only of outcomes that the store has since then.
+    Made before the versions are listed. `findings` are the problems of the outcomes so far, and
+    `absent` names outcomes that were listed, and absent when they were read. With `since`, only
+    outcomes that the store got since then.
     """
 
     def __init__(self, versions: VersionLog, since: datetime | None = None) -> None:
@@ -80,8 +80,8 @@ class Ledger:
         return {self._versions.layout.address(*name) for name in names}
 
     def charge(self, memories: Mapping[Address, Sequence[int]], entity_path: str | None) -> None:
-        """Note what is to be counted into the memories under an entity path, which are listed with
-        the numbers of their versions."""
+        """Note what must be counted into the memories under an entity path; `memories` has the
+        listed numbers of their versions."""
         layout = self._versions.layout
         for outcome in self._outcomes:
             for name, used in outcome.memories().items():
@@ -98,16 +98,16 @@ class Ledger:
                 self._debts.setdefault(address, {})[its_id] = debt
 
     def see(self, address: Address, entry: MemoryEntry) -> None:
-        """Take note of a version: perhaps an outcome was counted in by it."""
+        """Take note of a version: it may count an outcome in."""
         self._debts.get(address, {}).pop(entry.provenance.write_id, None)
         ref = entry.provenance.outcome_ref
         if ref is not None:
             self._counted.setdefault(ref, address.object_key(entry.version))
 
     def close(self, address: Address, newest: MemoryEntry | None) -> None:
-        """Drop what need not be counted into a memory, all of whose versions have been seen.
+        """Drop outcomes that need not be counted into a memory, all of whose versions were seen.
 
-        `newest` is None when that cannot be told: there is another finding that says why.
+        `newest` is None if it cannot be told; then another finding says why.
         """
         due = self._debts.get(address, {})
         for its_id, debt in list(due.items()):
@@ -115,13 +115,13 @@ class Ledger:
                 del due[its_id]
 
     def first_owed(self, address: Address) -> int | None:
-        """Return the lowest version of a memory after which an outcome is still to be found counted
-        in; None when none is."""
+        """Return the lowest version of a memory after which an outcome must still be found counted
+        in; None if there is none."""
         due = self._debts.get(address, {}).values()
         return min((debt.used for debt in due), default=None)
 
     def find_lost(self) -> None:
-        """Add to `findings` which outcomes were counted and have no record."""
+        """Add a finding for each outcome that was counted and has no record."""
         for ref, object_key in self._counted.items():
             if self._is_lost(ref):
                 problem = f"it counts the outcome {ref!r}, of which there is no record"
@@ -129,8 +129,8 @@ class Ledger:
                 self.findings.append(Finding(object_key, problem, hint))
 
     def settle(self, repair: bool) -> list[Finding]:
-        """Return what is still to be counted, looking again, as it may have been under way; with
-        `repair`, what was, and has been counted here."""
+        """Return the outcomes that must still be counted, after another look, since counting may
+        have been under way; with `repair`, those that this call counted."""
         debts = (debt for due in self._debts.values() for debt in due.values())
         return [_pending(self._versions, debt) for debt in debts if self._stands(debt, repair)]
 

@@ -1,26 +1,24 @@
-"""Putting objects of another store into this one: created where there is none, never overwritten
-but by the stub of what was erased."""
+"""Putting objects of another store into this one: absent ones are created, and nothing is
+overwritten except by the stub of an erased version."""
 
 from __future__ import annotations
 
-from functools import partial
-
 from amfs_core.errors import AMFSError, ConfigurationError, CorruptEntryError
 from amfs_core.format import Address, Layout, MemoryEntry, decode_entry
-from amfs_core.storage import StorageAdapter, StoreClient
+from amfs_core.storage import StoreClient
 
 
 def refuse_nested(source: StoreClient, target: StoreClient, *, same: bool = True) -> None:
-    """Raise `ConfigurationError` when one store is known to be within the other, or, unless that is
-    fine, to be the other."""
+    """Raise `ConfigurationError` if one store is known to be inside the other, or to be the other
+    unless `same` allows that."""
     # Patiently, as an adapter may have to find its endpoint first.
-    places = [one.patiently(partial(_location, one.adapter)) for one in (source, target)]
+    places = [one.patiently(lambda one=one: one.location) for one in (source, target)]  # type: ignore[misc]
     if None in places:
         return
     outer, inner = sorted((f"{str(one).rstrip('/')}/" for one in places), key=len)
     if not same and outer == inner:
         raise ConfigurationError(
-            f"backups cannot be kept in the store {outer} that they are of: they would be lost "
+            f"backups of the store {outer} cannot be kept in that store: they would be lost "
             "together with it",
             hint="use a place beside it",
         )
@@ -32,15 +30,11 @@ def refuse_nested(source: StoreClient, target: StoreClient, *, same: bool = True
         )
 
 
-def _location(adapter: StorageAdapter) -> str | None:
-    return getattr(adapter, "location", None)
-
-
 def place(
     target: StoreClient, object_key: str, body: bytes, *, look_first: bool
 ) -> tuple[bytes, bool]:
-    """Return what the target holds for good, and whether it is known to be created here. 1 request,
-    or 2."""
+    """Return what the target holds forever, and whether this call is known to have created it. 1
+    request, or 2."""
     found = target.get(object_key) if look_first else None
     if found is not None:
         return found, False
@@ -49,8 +43,8 @@ def place(
 
 
 def stays(layout: Layout, address: Address, version: int, body: bytes, found: bytes) -> bool:
-    """True when the target's object stays although its bytes differ, False when it is to become the
-    source's stub; `AMFSError` when neither is an erased form of the other."""
+    """True if the target's object stays although its bytes differ, False if the source's stub must
+    replace it; `AMFSError` if neither is an erased form of the other."""
     ours = decoded(layout, address, version, body)
     theirs = decoded(layout, address, version, found)
     if ours is not None and theirs is not None:

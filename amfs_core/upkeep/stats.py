@@ -8,6 +8,7 @@ from datetime import datetime
 
 from amfs_core.changes import Stored, stored
 from amfs_core.format import Address
+from amfs_core.storage import Degraded
 from amfs_core.versions import VersionLog
 
 
@@ -17,6 +18,8 @@ class Stats:
 
     Tombstones and erased versions count as versions. `bytes` is the size of all version objects,
     `deepest` the most versions that one memory has, `foreign` how many objects are not versions.
+    `waiting` writes are kept in a fallback store and not in the store yet, and `conflicts` are to
+    be decided there, wherever in the namespace.
     """
 
     namespace: str
@@ -28,9 +31,11 @@ class Stats:
     oldest: datetime | None
     newest: datetime | None
     foreign: int
+    waiting: int = 0
+    conflicts: int = 0
 
 
-def stats(versions: VersionLog, entity_path: str | None) -> Stats:
+def stats(versions: VersionLog, entity_path: str | None, degraded: Degraded | None = None) -> Stats:
     """Count what is stored. 1 request per 1,000 objects; no body is read."""
     depths: Counter[Address] = Counter()
     size = foreign = 0
@@ -52,4 +57,6 @@ def stats(versions: VersionLog, entity_path: str | None) -> Stats:
         oldest=times[0] if times else None,
         newest=times[1] if times else None,
         foreign=foreign,
+        waiting=0 if degraded is None else degraded.waiting,
+        conflicts=0 if degraded is None else degraded.conflicts,
     )

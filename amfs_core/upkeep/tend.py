@@ -1,4 +1,4 @@
-"""Tending: one round of what a namespace needs now and then. Two at once do no harm."""
+"""Tending: one round of a namespace's regular upkeep. Two rounds at once do no harm."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from amfs_core.upkeep.outcome_audit import Ledger
 from amfs_core.versions import VersionLog
 
 LOOK_BACK = timedelta(days=7)
-"""Outcomes that are older when tending begins are for `verify` with repair, which reads all."""
+"""How old an outcome may be when tending begins: `verify` with repair finishes older ones."""
 
 _OVERLAP = timedelta(hours=1)  # between rounds, as the store's clock is another one
 _BEING_MADE = timedelta(minutes=15)
@@ -57,10 +57,10 @@ class Schedule:
 class TendReport:
     """What a round did, in `took` seconds.
 
-    `outcomes` is how many times an outcome was counted into a memory, which somebody had begun and
-    not finished. `mirrors` is what each mirror of the store got that it lacked. `backup` is the
-    backup that was made, None when none was due; `pruned` is what `Backups.prune` removed, None
-    where no backups are kept. `indexed` says whether an index was brought up to date.
+    `outcomes` is how often the round counted an interrupted outcome into a memory. `mirrors` is
+    what each mirror of the store got that it lacked. `backup` is the backup that it made, None if
+    none was due; `pruned` is what `Backups.prune` removed, None where no backups are kept.
+    `indexed` says whether an index was brought up to date.
     """
 
     outcomes: int
@@ -79,19 +79,20 @@ def tend(
     outcomes = _finish_outcomes(versions, since or datetime.now(UTC) - LOOK_BACK)
     store, namespace = versions.store, versions.layout.namespace
     # What the mirrors lack is found after what this round writes.
-    mirrors = catch_up_mirrors(store.adapter, namespace, store.patience.seconds)
-    store.position(make=False)  # removes what is left of logs that nobody can follow any more
+    mirrors = catch_up_mirrors(store.inner, namespace, store.patience.seconds)
+    if (log := store.changes()) is not None:
+        log.position(make=False)  # removes what is left of logs that nobody can follow any more
     made, pruned = None, None
     if schedule is not None:
         backups = Backups(schedule.place, namespace, patience=store.patience.seconds)
-        made = _back_up(backups, store.adapter, schedule)
+        made = _back_up(backups, store.inner, schedule)
         pruned = backups.prune(keep=schedule.keep, keep_for=schedule.keep_for)
     return TendReport(outcomes, mirrors, made, pruned, time.monotonic() - started), next_since
 
 
 def _finish_outcomes(versions: VersionLog, since: datetime) -> int:
-    """Count recent outcomes into the memories where that was not done. Each version after the ones
-    that they are about is read once, however many there are."""
+    """Count recent outcomes into the memories where that is still to be done. Each version after
+    those that they are about is read once, however many outcomes there are."""
     ledger = Ledger(versions, since)
 
     def newest(address: Address) -> tuple[Address, MemoryEntry | None]:

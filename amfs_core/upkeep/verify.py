@@ -1,5 +1,5 @@
-"""Verifying: every version and outcome is read and checked, every chain followed from v1 to its
-end, and every outcome looked for in the memories that it names.
+"""Verifying: every version and outcome is read and checked, every chain is followed from v1 to its
+end, and every outcome is looked for in the memories that it names.
 
 What is in the namespace but in no folder of the table of kinds (`amfs_core.format.kinds`) is not
 looked at.
@@ -19,12 +19,10 @@ from amfs_core.format import Address, MemoryEntry
 from amfs_core.storage import refusals
 from amfs_core.upkeep import manifests
 from amfs_core.upkeep.finding import Finding
-from amfs_core.upkeep.listing import still_listed
 from amfs_core.upkeep.outcome_audit import Ledger
-from amfs_core.versions import AHEAD, VersionLog, reached
+from amfs_core.versions import AHEAD, VersionLog, absence, reached
 
 _BATCH = 1000
-_COMMIT_SECONDS = 0.5  # what a store may take to create an object, or to take it back
 
 _Body = bytes | PermissionDeniedError | None
 """What an object holds, None when there is none; or why it may not be read."""
@@ -32,9 +30,9 @@ _Body = bytes | PermissionDeniedError | None
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What `verify` read and found. `ok` is True when there is nothing left to do.
+    """What `verify` read and found. `ok` is True when nothing is left to do.
 
-    `repaired` are the findings that it fixed itself.
+    `repaired` are the findings that `verify` fixed itself.
     """
 
     memories: int
@@ -51,7 +49,7 @@ class VerifyReport:
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """What the next version's check needs of a version."""
+    """What the check of the next version needs to know about a version."""
 
     version: int
     sha256: str
@@ -68,16 +66,16 @@ def verify(
     """Read and check every version under an entity path, and every outcome, from the store itself
     and not from any cache.
 
-    An object that may not be read is a finding; `PermissionDeniedError` is raised when none may.
+    An object that may not be read is a finding; if none may, `PermissionDeniedError` is raised.
     `repair` counts outcomes into the memories where that is still to be done. `progress(done,
-    total)` is told how many versions have been read. 1 request per 1,000 objects, 1 per version and
-    1 per outcome; 2 for the manifest; and a read for each outcome that seems not to be counted into
+    total)` is told how many versions were read. 1 request per 1,000 objects, 1 per version and 1
+    per outcome; 2 for the manifest; and a read for each outcome that seems not to be counted into
     a memory. Where the manifest is damaged or may not be read, that is a finding, and nothing is
     repaired; `UnknownFeatureError` is raised for a feature that whoever reads must know.
 
-    What is listed and absent when it is read is not there, if no later version is: a store may list
-    what it is still creating, and take it back when its client was killed. It is a finding if it
-    stays listed.
+    A version that is listed, and absent when it is read, does not count if no later version is
+    there: a store may list an object that it is still creating, and take it back when its client
+    was killed. It is a finding if it stays listed.
     """
     findings, is_usable = manifests.check(versions)
     if not is_usable:  # all the rest is checked, and nothing is changed
@@ -116,17 +114,19 @@ def verify(
 
 def _lost(versions: VersionLog, absent: list[str]) -> Iterator[Finding]:
     """Yield a finding for each object that was listed and absent, and still is."""
-    suspicious = [key for key in absent if still_listed(versions.store, key)]
+    store = versions.store
+    suspicious = [key for key in absent if absence.still_listed(store, key)]
     if suspicious:
-        time.sleep(_COMMIT_SECONDS)
-    yield from map(Finding.absent, (key for key in suspicious if still_listed(versions.store, key)))
+        time.sleep(absence.COMMIT_SECONDS)
+    lost = (key for key in suspicious if absence.still_listed(store, key))
+    yield from map(Finding.absent, lost)
 
 
 def _listed(
     versions: VersionLog, entity_path: str | None, findings: list[Finding]
 ) -> dict[Address, list[int]]:
     memories: dict[Address, list[int]] = {}
-    for one in stored(versions.store.at_origin(), versions.layout, entity_path):
+    for one in stored(versions.store.origin, versions.layout, entity_path):
         if isinstance(one, Stored):
             memories.setdefault(one.address, []).append(one.version)
         else:
@@ -151,7 +151,7 @@ def _batches(memories: dict[Address, list[int]]) -> Iterator[list[tuple[Address,
 def _bodies(versions: VersionLog, batch: list[tuple[Address, list[int]]]) -> dict[str, _Body]:
     keys = (address.object_key(number) for address, numbers in batch for number in numbers)
     bodies: dict[str, _Body] = {}
-    for key, body in refusals.get_allowed(versions.store.at_origin(), keys, bodies.__setitem__):
+    for key, body in refusals.get_allowed(versions.store.origin, keys, bodies.__setitem__):
         bodies[key] = body
     return bodies
 
@@ -163,7 +163,7 @@ def _check_memory(
     bodies: Mapping[str, _Body],
     ledger: Ledger,
 ) -> Iterator[Finding]:
-    """Yield what is wrong with one memory's chain of versions, and show them to the ledger."""
+    """Yield the problems of one memory's chain of versions, and show the versions to the ledger."""
     present, last = set(numbers), reached(numbers)
     absent = (number for number in range(1, last) if number not in present)
     for number in islice(absent, 10):

@@ -15,8 +15,8 @@ from amfs_core.versions.log import VersionLog, unknown
 
 
 class Item(msgspec.Struct, frozen=True):
-    """One write of a batch, checked. `moment` is what its `written_at` will be at least; `entry`
-    and `body` are the version that it makes if nothing comes between."""
+    """One checked write of a batch. Its `written_at` will be `moment` or later; `entry` and `body`
+    are the version that it makes if no other write comes between."""
 
     address: Address
     draft: Draft
@@ -30,7 +30,7 @@ Append = Callable[[Item], MemoryEntry]
 
 
 class Batch:
-    """The items of one call, and what became of each."""
+    """The items of one call, and the result of each."""
 
     def __init__(self, versions: VersionLog, items: list[Item]) -> None:
         self._versions = versions
@@ -47,9 +47,9 @@ class Batch:
     def write(self, append: Append, threads: int) -> list[MemoryEntry]:
         """Append every item and return the entries in the items' order.
 
-        What the store can create together is; `append` does all the rest, in so many `threads`.
-        Raises `WriteManyError` when some could not be written. After a failure the later items of
-        the same memory are not tried, so that its versions stay in the items' order.
+        The store creates together what it can; `append` writes the rest, in this many `threads`.
+        Raises `WriteManyError` when some items could not be written. After a failure the later
+        items of the same memory are not tried, so its versions stay in the items' order.
         """
         while self._create_together():
             pass
@@ -61,11 +61,11 @@ class Batch:
         return [entry for entry in self._entries if entry is not None]
 
     def _create_together(self) -> bool:
-        """Try the next item of each memory at once; True when there is more to be tried so.
+        """Try the next item of each memory together; True when more items can be tried like this.
 
-        Only what was surely created is settled here. A memory of which something was not goes the
-        usual way from there on, which finds out why: with the same draft, and so under the same
-        `write_id`, which tells a version of its own from another's.
+        This settles only items that were surely created. From an item on that was not, its memory
+        takes the usual way, which finds out why: with the same draft, and so under the same
+        `write_id`, by which the writer recognises its own version.
         """
         tried: dict[str, list[int]] = {}
         bodies: dict[str, bytes] = {}
@@ -77,7 +77,7 @@ class Batch:
             return False
         self._tried.update(indexes[-1] for indexes in self._together)
         self._together = []
-        created = self._versions.store.create_many(bodies)
+        created = self._versions.create_many(bodies)
         for object_key in created:
             indexes = tried[object_key]
             index = indexes.pop()
@@ -90,7 +90,7 @@ class Batch:
         return bool(self._together)
 
     def _prepare(self, index: int) -> bool:
-        """Make ready what follows a version of the same batch; False when the usual way has to."""
+        """Prepare the item after a version of this batch; False if it must go the usual way."""
         item = self._items[index]
         try:
             prepared = self._versions.prepare(item.address, item.draft, item.moment)
@@ -111,8 +111,8 @@ class Batch:
             self._entries[indexes.pop()] = entry
 
     def _seen(self, item: Item, error: AMFSError) -> AMFSError:
-        """Return the error of an item that was tried before: "nothing was written" is only true
-        if nothing of that is there."""
+        """Return the error of an item that was tried before: "nothing was written" is true only if
+        the earlier attempt left nothing there."""
         object_key = item.address.object_key(item.entry.version)
         try:
             if self._versions.store.get(object_key) != item.body:

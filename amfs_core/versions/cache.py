@@ -1,4 +1,4 @@
-"""What this process remembers of versions: they are immutable, so what it holds stays true."""
+"""The versions that this process remembers: they are immutable, so the cache stays true."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _NEVER = float("-inf")  # on the monotonic clock
 class Head(msgspec.Struct, frozen=True, gc=False):
     """The newest version of a memory that this process knows of; version 0: it knows of none.
 
-    It is what the next version builds on. `checked` is when it was last known to be the newest,
-    on the monotonic clock. `purged` is the newest known order to erase every version before it.
+    The next version builds on it. `checked` is when it was last known to be the newest, on the
+    monotonic clock. `purged` is the newest known order to erase every earlier version.
     """
 
     version: int = 0
@@ -39,7 +39,7 @@ NONE_KNOWN = Head()
 
 
 class _Memory(msgspec.Struct, gc=False):
-    """What is remembered of one memory: its head, and bodies by version."""
+    """One remembered memory: its head, and bodies by version."""
 
     head: Head
     bodies: dict[int, bytes]
@@ -48,8 +48,8 @@ class _Memory(msgspec.Struct, gc=False):
 class Cache:
     """Up to 200,000 memories, and up to 64 MiB of their bodies; oldest out first.
 
-    The table is a plain dict, which keeps the order in which memories came. What is in it changes
-    under the lock only; whatever reads it, or is the first to come, needs none.
+    The table is a plain dict, which keeps the order in which memories came. Its content changes
+    only under the lock; readers, and the first entry of a memory, need no lock.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Cache:
         return None if memory is None else memory.head
 
     def body(self, address: Address, version: int) -> bytes | None:
-        """Return a version's bytes if they are held."""
+        """Return a version's bytes if the cache holds them."""
         memory = self._memories.get(address.prefix)
         return None if memory is None else memory.bodies.get(version)
 
@@ -83,8 +83,8 @@ class Cache:
     ) -> None:
         """Remember a version that exists; `newest` says that this process has just appended it.
 
-        A tombstone that purges makes older ones forgotten; their content, which may still be there
-        while the purge is under way, is not kept again. So does a version that comes after some
+        A tombstone that purges makes the cache forget older versions, and not keep their content
+        again, which may still be there while the purge is under way. So does a version after some
         that were never read, since one of those may be such a tombstone.
         """
         version, prefix, fresh = entry.version, address.prefix, None
@@ -108,10 +108,10 @@ class Cache:
             self._change(self._make_room)
 
     def _change(self, change: Callable[[], None]) -> None:
-        """Make a change under the lock, whole.
+        """Make a whole change under the lock.
 
-        A signal handler may interrupt the thread that is in the middle of one and ask for another:
-        that one is made after it, or a head could go back, and purged content be kept again.
+        A signal handler may interrupt a thread in the middle of a change and ask for another: the
+        second is made after the first, or a head could go back and purged content be kept again.
         """
         with self._lock:
             if self._changing:
@@ -156,7 +156,7 @@ class Cache:
         self._change(note)
 
     def forget_before(self, address: Address, version: int) -> None:
-        """Drop the bodies of all versions before one: their content is to be gone."""
+        """Drop the bodies of all versions before this one: their content must go."""
 
         def drop() -> None:
             memory = self._memories.get(address.prefix)
@@ -171,14 +171,14 @@ class Cache:
 
     @property
     def has_appended(self) -> bool:
-        """Whether `take_appended` would give anything."""
+        """Whether `take_appended` would return anything."""
         return bool(self._appended)
 
     def take_appended(self, into: dict[Address, int]) -> bool:
-        """Add what was noted since this was last asked, the newest version of each memory; False
-        when that was more than is remembered (10,000), so that some is missing.
+        """Add the newest version of each memory noted since the last call; False when there were
+        more than are remembered (10,000), so that some are missing.
 
-        One thread at a time may ask. What it was given when it was interrupted is given again.
+        One thread at a time may call this. After an interruption the next call returns the same.
         """
         appended = self._appended
         is_complete = len(appended) < MAX_APPENDED
@@ -189,7 +189,7 @@ class Cache:
         return is_complete
 
     def look_at_appended(self, into: dict[Address, int]) -> bool:
-        """Do the same as `take_appended`, but leave what was noted there."""
+        """Do the same as `take_appended`, but keep what was noted."""
         noted = self._appended.copy()  # one step, for all threads
         for address, version in noted:
             into[address] = max(version, into.get(address, 0))
@@ -200,7 +200,7 @@ class Cache:
         return known or self._memories.setdefault(prefix, _Memory(NONE_KNOWN, {}))
 
     def _make_room(self) -> None:
-        """Drop the oldest eighth of what there is too much of; one by one would be dearer."""
+        """Drop the oldest eighth of what there is too much of: one by one would cost more."""
         if len(self._memories) > MAX_MEMORIES:
             for prefix in list(self._memories)[: MAX_MEMORIES // 8]:
                 del self._memories[prefix]

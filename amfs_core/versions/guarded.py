@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from amfs_core.format import Layout
 from amfs_core.parallel import beside
-from amfs_core.storage import ObjectInfo, StoreClient
+from amfs_core.storage import ChangeLog, ObjectInfo, StoreClient
 from amfs_core.versions import manifest
 from amfs_core.versions.manifest import Manifests
 
@@ -51,15 +51,10 @@ class GuardedClient(StoreClient):
         pages = super().pages(prefix, start_after)
         return pages if self.manifests.may_read else self._after_look(pages)
 
-    def position(self, *, make: bool) -> str | None:
-        """Return where the store's change log ends; None where there is none."""
-        self.manifests.for_reading()
-        return super().position(make=make)
-
-    def changes_since(self, position: str) -> tuple[str, Sequence[str]] | None:
-        """Return what the store's change log has since a position."""
-        self.manifests.for_reading()
-        return super().changes_since(position)
+    def changes(self) -> ChangeLog | None:
+        """Return the store's change log; None where there is none."""
+        log = super().changes()
+        return None if log is None else _GuardedLog(log, self.manifests)
 
     # -- changing ----------------------------------------------------------------------------
 
@@ -106,7 +101,7 @@ class GuardedClient(StoreClient):
 
         Where a request is no round trip, a thread costs more than it saves.
         """
-        if self.paged:
+        if self.capabilities.paged:
             return beside(self.manifests.for_reading, read)
         self.manifests.for_reading()
         return read()
@@ -116,3 +111,22 @@ class GuardedClient(StoreClient):
         if first is not None:
             yield first
             yield from answers
+
+
+class _GuardedLog:
+    """A change log that answers once the namespace's manifest is known."""
+
+    def __init__(self, log: ChangeLog, manifests: Manifests) -> None:
+        self.audit = log.audit
+        self._log = log
+        self._manifests = manifests
+
+    def position(self, *, make: bool) -> str | None:
+        """Return where the log ends."""
+        self._manifests.for_reading()
+        return self._log.position(make=make)
+
+    def since(self, position: str) -> tuple[str, Sequence[str]] | None:
+        """Return what the log has since a position."""
+        self._manifests.for_reading()
+        return self._log.since(position)

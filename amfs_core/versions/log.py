@@ -15,14 +15,13 @@ import copy
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import NoReturn, overload
 
 from amfs_core.errors import (
     AMFSError,
-    CorruptEntryError,
     InvalidValueError,
     OutcomeUnknownError,
     PermissionDeniedError,
@@ -39,24 +38,21 @@ from amfs_core.format import (
     seal_entry,
 )
 from amfs_core.storage import PAGE, StoreClient, refusals
+from amfs_core.versions.absence import LOOKS, missing
 from amfs_core.versions.cache import NONE_KNOWN, Cache, Head
 from amfs_core.versions.clock import AHEAD, Clock
 from amfs_core.versions.foreign import reached
 from amfs_core.versions.guarded import GuardedClient
 
 DEFAULT_MAX_VALUE_BYTES = 16 * 1024 * 1024
-"""Largest body that is written. A body is one request, which has to end within its timeout, and
-readers hold many at a time: what is larger belongs beside the memory, and its address into it."""
+"""The largest body that is written. A body is one request, which must end within its timeout, and
+readers hold many bodies at a time. Keep a larger value elsewhere, and its address in the memory."""
 
 
 def _room(version: int, previous: str | None) -> int:
-    """Return how many bytes of a body its number, and the SHA-256 of the one before it, take."""
+    """Return how many bytes of a body its number and the SHA-256 of its predecessor take."""
     return len(f'{version}"{previous}"' if previous else f"{version}null")
 
-
-_LOOKS = 4
-"""Times that what is listed and absent is looked at. MinIO lists an object while it creates it, and
-takes it back when its client was killed: that was never acknowledged."""
 
 _MOST_ROOM = _room(MAX_VERSION, "0" * 64)
 _MOST_WARNINGS = 1000
@@ -123,12 +119,12 @@ class VersionLog:
     ) -> MemoryEntry | None:
         """Append one version and return it once it is durable.
 
-        `draft` is what to write, or a function that gives it. That is called with the head which
-        the version will stand on, again after every lost race, and gives None to append nothing.
-        `head` is where to start: by default what this process knows, or a guess that there is none,
-        which a create of v1 either proves or refutes. `moment` is the time of the call: by default
-        now. `prepared` is what `prepare` made of the draft for the same moment: it is not sealed
-        again where it still follows.
+        `draft` is what to write, or a function that returns it. The function is called with the
+        head that the version will follow, again after every lost race; it returns None to append
+        nothing. `head` is where to start: by default what this process knows, or a guess that there
+        is no version, which a create of v1 either proves or refutes. `moment` is the time of the
+        call: by default now. `prepared` is what `prepare` made of the draft for the same moment: it
+        is not sealed again if it still follows the head.
 
         1 request when the head is right. Raises `WriteOutcomeUnknownError` when patience ends
         before it is known whether the version landed.
@@ -161,7 +157,7 @@ class VersionLog:
                 if entry.provenance.write_id == said.write_id:
                     self.cache.note_appended(address, entry.version)
                     return entry
-                # More requests follow, which have one patience: it began with the first.
+                # More requests follow; they share the patience that began with the first one.
                 shares = self.store.patience.share(started) or shares
                 losses += 1
                 self.store.meter.add("conflict")
@@ -176,9 +172,9 @@ class VersionLog:
                 self.store.patience.unshare()
 
     def prepare(self, address: Address, draft: Draft, moment: datetime) -> Prepared:
-        """Return what a draft makes of the version after the newest that is known, and its body.
+        """Return the version that a draft makes after the newest known one, and its body.
 
-        Raises `InvalidValueError` when it could be too large: whatever version it makes in the end.
+        Raises `InvalidValueError` if it could be too large, whatever version it makes in the end.
         """
         head = self.cache.head(address) or NONE_KNOWN
         entry = self._next(address, draft, head, moment)
@@ -188,8 +184,25 @@ class VersionLog:
             self._refuse(address, size)
         return entry, body
 
+    def made(self, address: Address, draft: Draft, head: Head, moment: datetime) -> Prepared:
+        """Return what a draft makes of the version after a head, and its body; sends nothing.
+        Raises `InvalidValueError` when it is too large."""
+        entry = self._next(address, draft, head, moment)
+        body = seal_entry(entry)
+        if len(body) > self.max_value_bytes:
+            self._refuse(address, len(body))
+        return entry, body
+
+    def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+        """Create versions together, where the store can; see `StoreClient.create_many`."""
+        return self.store.create_many(objects)
+
+    def whole(self, address: Address) -> VersionLog:
+        """Return the log that has all versions of a memory, for who is to change them: this one."""
+        return self
+
     def _warn(self, address: Address, head: Head) -> None:
-        """Say once of each memory that its time stands still until a time in the future."""
+        """Warn once about each memory whose time stands still until a time in the future."""
         if address not in self._warned and len(self._warned) < _MOST_WARNINGS:
             self._warned.add(address)
             _log.warning(
@@ -259,6 +272,19 @@ class VersionLog:
 
     # -- finding -----------------------------------------------------------------------------
 
+    def known_head(self, address: Address) -> Head | None:
+        """Return what the next version builds on, as far as this process knows. No request."""
+        return self.cache.head(address)
+
+    def look(self, address: Address) -> Head:
+        """Look for the newest version now, and return what the next one builds on."""
+        self.newest(address)
+        return self.cache.head(address) or NONE_KNOWN
+
+    def at_head(self, address: Address, head: Head) -> MemoryEntry | None:
+        """Return the version that a head stands for, None for a head of none."""
+        return self.get(address, head.version) if head.version else None
+
     def newest(self, address: Address, max_age: float | None = None) -> MemoryEntry | None:
         """Return the newest version, tombstones included, or None when there is none.
 
@@ -285,7 +311,7 @@ class VersionLog:
         return None if body is None else self._remember(address, version, body)
 
     def as_of(self, address: Address, moment: datetime) -> MemoryEntry | None:
-        """Return the version that was newest at a time: a search by halves, as times never fall."""
+        """Return the version that was newest at a time, by bisection: times never fall."""
         newest = self.newest(address)
         if newest is None or newest.provenance.written_at <= moment:
             return newest
@@ -302,9 +328,9 @@ class VersionLog:
         """Return all versions, oldest first. 1 request per 1,000 versions to list them, and 1 for
         each that is not known yet. Raises `CorruptEntryError` when one is missing or damaged."""
         known = (self.cache.head(address) or NONE_KNOWN).version
-        for look in range(1, _LOOKS + 1):
+        for look in range(1, LOOKS + 1):
             last = max(known, max(self.listed(address), default=0))
-            may_lack = last > known and look < _LOOKS
+            may_lack = last > known and look < LOOKS
             entries = list(self.span(address, range(1, last + 1), may_lack_last=may_lack))
             if len(entries) == last:
                 break
@@ -315,9 +341,9 @@ class VersionLog:
         self, address: Address, numbers: range, *, may_lack_last: bool = False
     ) -> Iterator[MemoryEntry]:
         """Yield the versions with these numbers in their order. 1 request for each that is not
-        known yet, many at a time. Raises `CorruptEntryError` when one is missing or damaged, but
-        for the last if that `may_lack_last`."""
-        for first in range(0, len(numbers), PAGE):  # a number that is a forgery may be a huge one
+        known yet, many at a time. Raises `CorruptEntryError` when one is missing or damaged; with
+        `may_lack_last` the last one may be missing."""
+        for first in range(0, len(numbers), PAGE):  # a forged number may be huge
             page = numbers[first : first + PAGE]
             found = dict(self.get_each((address, version) for version in page))
             for version in page:
@@ -341,8 +367,8 @@ class VersionLog:
         refused: Callable[[Address, int, PermissionDeniedError], None] | None = None,
     ) -> Iterator[tuple[tuple[Address, int], bytes | None]]:
         """Yield the bytes of the wanted versions, unchecked, in any order; None where there is no
-        object. 1 request for each that is not known yet, many at a time. What may not be read is
-        left out and told to `refused`, or raises when that is not given."""
+        object. 1 request for each that is not known yet, many at a time. `refused` is told of each
+        version that may not be read; without `refused`, such a version raises."""
         known: list[tuple[Address, int]] = []
         unknown: dict[str, tuple[Address, int]] = {}
         for address, version in wanted:
@@ -368,13 +394,13 @@ class VersionLog:
     def _locate(self, address: Address, look: int = 1) -> MemoryEntry | None:
         """Find the newest version of a memory that this process has not seen.
 
-        The listing is only a hint: that the version after it is absent is the proof. So whoever
-        may not list pays with about 2 log2(n) requests. Where the listed version itself is absent,
-        that is looked at again.
+        The listing is only a hint: the proof is that the version after it is absent. A caller that
+        may not list pays with about 2 log2(n) requests. If the listed version itself is absent,
+        this looks at it again.
         """
         hint = 0
         try:
-            if self.store.paged:
+            if self.store.capabilities.paged:
                 hint = reached(islice(self.listed(address), PAGE))
         except PermissionDeniedError:
             return self.climb(address, 0)
@@ -383,7 +409,7 @@ class VersionLog:
         if (address, hint + 1) in found:
             return self.climb(address, hint + 1)
         if hint and (address, hint) not in found:
-            if look == _LOOKS:
+            if look == LOOKS:
                 self.missing(address, hint)
             _back_off(look + 3)
             return self._locate(address, look + 1)
@@ -391,10 +417,10 @@ class VersionLog:
         return found.get((address, hint))
 
     def climb(self, address: Address, known: int) -> MemoryEntry | None:
-        """Return the newest version, given that `known` exists (0: nothing is known to).
+        """Return the newest version, given that `known` exists (0: no version is known to exist).
 
         Gallops up until a version is absent, then halves the gap: 1 request when nothing is new,
-        about 2 log2(n) when n versions are.
+        about 2 log2(n) when n versions are new.
         """
         newest, low, high = None, known, 0
         while not high:
@@ -443,24 +469,14 @@ class VersionLog:
         return self.get(address, version) or self.missing(address, version)
 
     def missing(self, address: Address, version: int) -> NoReturn:
-        """Raise the error for a version that must be there and is not."""
-        object_key = address.object_key(version)
-        raise CorruptEntryError(
-            f"{object_key} is missing although a later version or a listing names it",
-            hint=(
-                "restore it from a copy, or move the later one away if another tool put it there"
-            ),
-            entity_path=address.entity_path,
-            key=address.key,
-            version=version,
-            object_key=object_key,
-        )
+        """Raise the error for a version that must exist and does not."""
+        raise missing(address.object_key(version), address=address, version=version)
 
 
 def unknown(
     address: Address, entry: MemoryEntry, object_key: str, error: AMFSError
 ) -> WriteOutcomeUnknownError:
-    """Return the error for a version of which it is not known whether it was written."""
+    """Return the error for a version that may or may not have been written."""
     write_id = entry.provenance.write_id
     return WriteOutcomeUnknownError(
         f"it is unknown whether version {entry.version} of {address} was written: {error}. "
@@ -478,8 +494,8 @@ def _follows(entry: MemoryEntry, head: Head) -> bool:
 
 
 def _end(written_at: datetime, ttl: timedelta) -> datetime:
-    """Return when a version expires. Not counted from a `written_at` that is ahead of the clock, as
-    it is after a version whose writer's clock was."""
+    """Return when a version expires. A `written_at` that is ahead of the clock, as after a version
+    from a writer whose clock was ahead, does not count."""
     try:
         return min(written_at, datetime.now(UTC)) + ttl
     except OverflowError as error:

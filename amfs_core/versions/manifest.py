@@ -59,7 +59,7 @@ class Manifests:
         self.may_read = False
         self.writes_until = _NEVER
         self._store = store
-        self._origin = store.at_origin()  # nobody writes by what a cache or a mirror has
+        self._origin = store.origin  # nobody writes by what a cache or a mirror has
         self._seen = _Seen(None)
         self.after_fork()
         fork.register(self)

@@ -1,4 +1,4 @@
-"""Purging: the contents of a memory are gone, its version numbers stay taken.
+"""Purging: the contents of a memory go, and its version numbers stay taken.
 
 `docs/design/erasure.md` says what a stub keeps and why.
 """
@@ -24,7 +24,7 @@ from amfs_core.versions.foreign import reached
 from amfs_core.versions.log import VersionLog
 
 _WINDOW = 64
-"""Versions that are read, many at a time, before they are erased: it bounds memory."""
+"""How many versions are read at a time before they are erased; this bounds memory."""
 
 _UNKNOWN_HASH = "0" * 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,13 +33,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def purge(
     versions: VersionLog, address: Address, tombstone: Draft | Callable[[Head], Draft]
 ) -> int:
-    """Replace every version by a stub, after a tombstone that says so; return how many.
+    """Replace every version by a stub, after a tombstone that orders it; return how many.
 
-    `tombstone` may be a function that gives it, and is called with the head that it will stand on:
-    to refuse that, it raises, and nothing is erased.
+    `tombstone` may be a function that returns it. It is called with the head that the tombstone
+    will follow; if it raises, nothing is erased.
 
-    Safe to call again after a crash: it goes on where it stopped. About 2 requests per version. A
-    number that no writer can have reached (`numbering`) is erased too, and none below it is filled.
+    Safe to call again after a crash: it continues where it stopped. About 2 requests per version. A
+    number that no writer can have reached (`foreign`) is erased too, and the gap below it stays.
     """
     listed = _listed(versions, address)
     order = _order(versions, address, tombstone, listed)
@@ -61,17 +61,17 @@ def purge(
 
 
 def stub_of(layout: Layout, address: Address, version: int, body: bytes) -> bytes:
-    """Return the body that is to stand in for another one, which was ordered to be erased.
+    """Return the stub that replaces a body whose erasure was ordered.
 
-    Raises `CorruptEntryError` when that is not a version, whole.
+    Raises `CorruptEntryError` when the body is not a whole version.
     """
     entry = decode_entry(body, layout.namespace, address, version)
     return encode_entry(_emptied(entry, entry.erased or entry.sha256))
 
 
 def _listed(versions: VersionLog, address: Address) -> frozenset[int]:
-    """Return the numbers that are listed: none where listing is not allowed, as the newest version
-    can be found without, and all before it are there."""
+    """Return the listed numbers; none where listing is not allowed. The newest version can be found
+    without a listing, and all versions before it exist."""
     try:
         return frozenset(versions.listed(address))
     except PermissionDeniedError:
@@ -84,10 +84,10 @@ def _order(
     tombstone: Draft | Callable[[Head], Draft],
     listed: frozenset[int],
 ) -> MemoryEntry | None:
-    """Return the newest version if it orders the erasure already, else one appended to do so.
+    """Return the newest version if it already orders the erasure, or else append one that does.
 
-    None when there is nothing to erase. A damaged version is stood upon: erasing fixes it. The
-    listing may lag behind: what comes after it is looked for.
+    None when there is nothing to erase. The order may follow a damaged version: erasing fixes that.
+    The listing may lag, so this looks for later versions too.
     """
     damaged: Head | None = None
     while True:
@@ -108,7 +108,7 @@ def _order(
 
 
 def _head(newest: MemoryEntry | None) -> Head:
-    """Return what the tombstone stands on. Not what the cache has: that may be a foreign number."""
+    """Return the head that the tombstone follows. The cache's head may be a foreign number."""
     if newest is None:
         return NONE_KNOWN
     return Head(newest.version, newest.sha256, newest.provenance.written_at)
@@ -118,8 +118,8 @@ def _read_many(
     versions: VersionLog, address: Address, numbers: list[int]
 ) -> Iterator[tuple[int, MemoryEntry | None]]:
     """Yield the versions in the order of their numbers; None for one whose object is damaged or
-    missing: it is erased all the same. They are not kept: what is erased is to be forgotten, and a
-    foreign number must not pass for the newest."""
+    missing, which is erased all the same. The cache does not keep them: it must forget erased
+    content, and must not take a foreign number for the newest."""
     for first in range(0, len(numbers), _WINDOW):
         window = numbers[first : first + _WINDOW]
         wanted = ((address, version) for version in window)
@@ -150,11 +150,11 @@ def _stub(
     entry: MemoryEntry | None,
     before: MemoryEntry | None,
 ) -> MemoryEntry:
-    """Return what stands in for an erased version; `before` stands in for the one before it.
+    """Return the stub of an erased version; `before` is the stub of the version before it.
 
-    It keeps the time, which `at=` searches by, and the write_id, by which a writer whose answer
-    was lost still recognises its version. A damaged version has neither: times must not fall, so
-    it gets the time of the one before.
+    The stub keeps the time, which `at=` searches by, and the write_id, by which a writer whose
+    answer was lost still recognises its version. A damaged version has neither; times must not
+    fall, so its stub gets the time of the version before.
     """
     if entry is not None:
         return _emptied(entry, entry.sha256)

@@ -1,9 +1,9 @@
-"""The cursor: where a watch stands, as text from which any later process goes on exactly.
+"""The cursor: the position of a watch, as text from which any later process continues exactly.
 
 It holds, for every memory under the watched path, the newest version that was delivered: a time
-would miss what arrives late (`docs/design/watch.md`). The names are sorted and each says only how
-it differs from the one before, then all is compressed: about 4 characters for each memory with a
-readable name, and 25 for one named by 128 random bits.
+would miss late arrivals (`docs/design/watch.md`). The names are sorted, each is stored as its
+difference from the name before, and the whole is compressed: about 4 characters for each memory
+with a readable name, and 25 for one named by 128 random bits.
 """
 
 from __future__ import annotations

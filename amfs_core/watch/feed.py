@@ -1,9 +1,10 @@
 """The feed: which versions under an entity path were delivered, and which come next.
 
 Versions are contiguous and never disappear, so one number for each memory says exactly what was
-delivered, and a listing or the change log says how far it goes: all between are new. A listing that
-lags only delays.
-No thread, clock or doorbell here: `amfs_core.watch` has those. `docs/design/watch.md` says why.
+delivered, and a listing or the change log says which version is the newest: all between are new. A
+listing that lags only delays.
+This module has no thread, clock or doorbell: `watch` and `poller` have those.
+`docs/design/watch.md` says why.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from amfs_core.versions import VersionLog
 from amfs_core.watch import cursor
 
 BATCH = 1000
-"""Versions that are fetched, put in order of time and held at once."""
+"""How many versions are fetched, put in order of time and held at once."""
 
 BEGINNING = "beginning"
 
@@ -74,7 +75,7 @@ class Feed:
             self._delivered = {f"{self.prefix}{name}/": one for name, one in known.items()}
 
     def after_fork(self) -> None:
-        """Take a new lock in a forked child, and fetch again what was not delivered."""
+        """Take a new lock in a forked child, and fetch again whatever was not delivered."""
         self._lock = threading.RLock()
         self._coming: deque[_Coming] = deque()
         self._drop_behind()
@@ -86,7 +87,7 @@ class Feed:
 
     @property
     def cursor(self) -> str:
-        """What was delivered, as text that a later feed goes on from."""
+        """What was delivered, as text from which a later feed continues."""
         with self._lock:
             delivered = dict(self._delivered)
         skip = len(self.prefix)
@@ -121,13 +122,13 @@ class Feed:
             return entry
 
     def fetch(self) -> bool:
-        """Get what comes next, once all before was delivered; False when nothing new is there.
+        """Fetch the next versions, once all before were delivered; False when nothing is new.
 
         1 request per 1,000 objects to list them, or 1 in all where the store has a change log, and
         1 for each new version that this process has not seen; at most 1,000 versions in one call.
-        When the store ceases to answer on the way, what came before that is delivered, so that a
-        long way is made in spite of failures. After an error, or the death of this process, nothing
-        is lost: what was not delivered is named again by the next look.
+        If the store stops answering on the way, the versions that came before are delivered, so a
+        watch far behind advances in spite of failures. Nothing is lost after an error or the death
+        of this process: the next look names again whatever was not delivered.
         """
         if self._coming:
             return True
@@ -142,7 +143,7 @@ class Feed:
         return bool(self._coming or self._behind)
 
     def _look(self) -> dict[str, int]:
-        """Return the newest version of each memory that has one beyond what was delivered."""
+        """Return the newest version of each memory that has undelivered versions."""
         if self._next is not None:
             self._followed = self._next
             self._followed.again = {name: (one, 0, None) for name, one in self._stopped.items()}
@@ -159,7 +160,7 @@ class Feed:
         return self._list()
 
     def _list(self) -> dict[str, int]:
-        """Do so by a listing."""
+        """Do the same by a listing."""
         position = self._changes.position(make=True)
         begun = time.monotonic()
         found: dict[str, int] = {}
@@ -213,15 +214,14 @@ class Feed:
         found: Mapping[tuple[Address, int], MemoryEntry],
         faults: Mapping[tuple[Address, int], AMFSError],
     ) -> None:
-        """Raise what may not be read, unless something else may be."""
-        denials = [one for one in faults.values() if isinstance(one, PermissionDeniedError)]
-        if not denials or found:
+        """Raise the refusal of an object that may not be read, unless another may be."""
+        if found:
             return
+        denials = [one for one in faults.values() if isinstance(one, PermissionDeniedError)]
         refused = {address.prefix for address, _ in faults}
         others = (one for one in reversed(self._delivered.items()) if one[0] not in refused)
         delivered = (f"{prefix}v{version}.json" for prefix, version in others)
-        if not refusals.holds(self._versions.store, delivered):
-            raise denials[0]
+        refusals.require_others(self._versions.store, denials, delivered)
 
     def _next_wanted(self) -> list[tuple[Address, int]]:
         """Return up to `BATCH` versions, those of one memory without gaps; a memory whose newest
@@ -250,7 +250,7 @@ class Feed:
         found: dict[tuple[Address, int], MemoryEntry],
         faults: dict[tuple[Address, int], AMFSError],
     ) -> list[_Coming]:
-        """Return what was found, by time, and of each memory only what has no gap before it."""
+        """Return the fetched versions by time; of each memory only those without a gap before."""
         ordered: list[tuple[datetime, str, int, MemoryEntry]] = []
         stopped: set[str] = set()
         ends = {address.prefix: version for address, version in wanted}
@@ -275,8 +275,7 @@ class Feed:
         return [_Coming(prefix, entry) for _, prefix, _, entry in ordered]
 
     def _report(self, prefix: str, fault: AMFSError) -> None:
-        """Say once that a version is damaged or may not be read: its memory waits for it, and no
-        other does."""
+        """Say once that a version is damaged or may not be read. Only its memory waits for it."""
         if self._waiting.get(prefix) != str(fault):
             self._waiting[prefix] = str(fault)
             _log.warning("a watch holds back the later versions of this memory: %s", fault)

@@ -60,22 +60,22 @@ class Poller:
         self._hang_up: weakref.finalize[[], Poller] | None = None
 
     def end(self) -> None:
-        """End it: a `fill` under way returns, when no request is under way at once."""
+        """End it: a `fill` under way returns, at once unless a request is under way."""
         self.over.set()
         self.drop_bell()
 
     def fill(self, abandoned: Flag, *, once: bool = False) -> None:
         """Wait and poll until something can be delivered, it is over, or nobody waits any more;
-        with `once` until the next poll has ended, whatever it brought.
+        with `once` only until the next poll has ended, whatever it brought.
 
-        Raises what waiting does not cure, unless tolerant.
+        Raises failures that waiting does not cure, unless tolerant.
         """
         with self._filling:
             while not self.over.is_set() and not abandoned.is_set() and not self.feed.first():
                 if time.monotonic() < self._due:
                     self._wait(abandoned)
                 else:
-                    # It must listen before the poll: what comes after the listing rings.
+                    # It must listen before the poll: a version that comes after the listing rings.
                     self._listen(abandoned)
                     self._poll()
                     if once:
@@ -155,7 +155,7 @@ class Poller:
         return SilentDoorbell() if bell is None else bell
 
     def drop_bell(self) -> None:
-        """Stop listening; who waits for the bell no longer does. The next wait has a new one."""
+        """Stop listening; a wait for the bell ends. The next wait has a new bell."""
         with self._lock:
             bell, self._bell = self._bell, None
             if self._hang_up is not None:

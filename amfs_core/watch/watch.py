@@ -1,7 +1,7 @@
 """Watching: every new version of every memory, each once, in order for each memory, none missed.
 
-A watch polls: one listing says which versions are new (`amfs_core.feed`). A doorbell, where the
-store has one, only makes the next poll come sooner. `docs/design/watch.md` says why it is so.
+A watch polls: one listing says which versions are new (`feed`). A doorbell, where the store has
+one, only makes the next poll come sooner. `docs/design/watch.md` says why.
 """
 
 from __future__ import annotations
@@ -38,24 +38,25 @@ class Watch:
     """The new versions of every memory under an entity path, as they come.
 
     Iterate it, with `for` or `async for`, to get entries, or give it a callback, which is called
-    for each in one background thread. It follows writes of every process, tombstones and erased
-    versions included; each version comes once, those of a memory in order, those of different
-    memories by `written_at` as far as one poll can tell. A context manager, also an async one.
+    for each in one background thread. It follows writes of every process, including tombstones and
+    erased versions. Each version comes once; versions of one memory come in order, and those of
+    different memories by `written_at`, as far as one poll can tell. It is a context manager, also
+    an async one.
 
     A poll costs 1 request per 1,000 objects under the path and 1 for each new version that this
     process has not seen. It comes every `interval` seconds (give or take a fifth, so that many
     watches do not ask in step), and at once when the store's doorbell rings.
 
     While the store is not available a watch waits longer and longer, up to 60 s, and misses
-    nothing. A failure that waiting does not cure (`PermissionDeniedError`, `BucketNotFoundError`,
-    `ConfigurationError`) is raised to who iterates; iterating again tries again. With a callback it
-    is logged (logger "amfs") and tried again in the same way; `error` tells of either. A
-    callback that raises an `Exception` is logged and ends nothing. `SystemExit`, and whatever else
-    is not an `Exception`, ends the watch: it is logged, stays in `error`, and its entry does not
-    count as delivered.
+    nothing. The iteration raises a failure that waiting does not cure (`PermissionDeniedError`,
+    `BucketNotFoundError`, `ConfigurationError`); iterating again tries again. With a callback the
+    failure is logged (logger "amfs") and tried again in the same way. `error` has it in both cases.
+    If a callback raises an `Exception`, that is logged and the watch goes on. `SystemExit`, or
+    anything else that is not an `Exception`, ends the watch: it is logged, stays in `error`, and
+    its entry does not count as delivered.
 
-    A damaged version is logged once. Its memory stands still before it, and is tried again at each
-    poll; all others go on.
+    A damaged version is logged once. Its memory waits for it, and each poll tries it again; all
+    other memories go on.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Watch:
         self._feed = Feed(versions, entity_path, _checked_since(since))
         self._poller = Poller(
             self._feed,
-            versions.store.adapter,
+            versions.store,
             seconds,
             listed=since is None,
             tolerant=callback is not None,
@@ -86,8 +87,8 @@ class Watch:
             self._thread = _in_background(self._run)
 
     def after_fork(self) -> None:
-        """Have no thread in a forked child: iterating goes on there, with a doorbell of its own,
-        and a watch with a callback is over."""
+        """Have no thread in a forked child: iterating works there, with its own doorbell, and a
+        watch with a callback is over."""
         self._thread = None
         self._poller.after_fork(over=self._callback is not None)
 
@@ -95,9 +96,9 @@ class Watch:
 
     @property
     def cursor(self) -> str:
-        """What was delivered so far, as text: `since=` goes on from there, in any process.
+        """What was delivered so far, as text: `since=` continues from there, in any process.
 
-        An entry counts as delivered once it was given to who iterates (so in the body of a loop
+        An entry counts as delivered once the iteration has returned it (so in the body of a loop
         the cursor includes the loop's entry), or once the callback has returned or raised (so in
         the callback the cursor is still before its entry). About 4 characters for each memory
         under the path; making it takes about 2 ms per 1,000 memories. No request.
@@ -106,19 +107,19 @@ class Watch:
 
     @property
     def is_current(self) -> bool:
-        """Whether everything was delivered that the newest poll found. No request."""
+        """Whether everything that the newest poll found was delivered. No request."""
         return self._feed.is_current
 
     def delivered(self) -> dict[Address, int]:
-        """Return the newest version of each memory that was delivered so far: what the cursor
-        says, as a dict. No request."""
+        """Return the newest version of each memory that was delivered so far: the cursor's content,
+        as a dict. No request."""
         return self._feed.delivered()
 
     def take(self) -> list[MemoryEntry]:
-        """Return what is ready to be delivered, up to 1,000 entries; when nothing is, wait for the
-        next poll and return what it brought, which may be nothing.
+        """Return the entries that are ready, up to 1,000; if there are none, wait for the next poll
+        and return what it brought, which may be nothing.
 
-        For whoever passes entries on in batches. Costs and raises what iterating does.
+        For callers that pass entries on in batches. Costs and raises what iterating does.
         """
         self._refuse_with_callback()
         if self._feed.first() is None:
@@ -130,14 +131,14 @@ class Watch:
 
     @property
     def error(self) -> BaseException | None:
-        """Why the last poll failed, or what ended the watch; None when there is nothing."""
+        """Why the last poll failed, or what ended the watch; None when neither happened."""
         return self._poller.error
 
     def cancel(self) -> None:
         """End the watch: iterations stop, and no callback begins any more.
 
-        Returns at once, or after up to a second when a callback or a request is under way, with
-        which the background thread then ends. Cancelling twice is fine.
+        Returns at once, or after up to a second when a callback or a request is under way; the
+        background thread ends with that. Cancelling twice is fine.
         """
         self._poller.end()
         thread = self._thread
@@ -219,7 +220,7 @@ class Watch:
                     )
                 self._feed.deliver()
         except BaseException as error:
-            # Nobody waits for this thread, and `threading` says nothing of a SystemExit.
+            # Nobody waits for this thread, and `threading` says nothing about a SystemExit.
             self._poller.error = error
             _log.critical("a watch with a callback ended: %r", error, exc_info=True)
         finally:
@@ -234,9 +235,9 @@ class Watch:
 
 
 async def _in_thread(work: Callable[[], None]) -> None:
-    """Do `work` in a thread of its own: one of the loop's few would be missing to others for as
-    long as a watch waits."""
-    import asyncio  # slow to import, and not needed by who iterates with `for`
+    """Do `work` in a thread of its own: a watch would keep one of the loop's few threads from other
+    work for as long as it waits."""
+    import asyncio  # slow to import, and not needed to iterate with `for`
 
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -287,6 +288,6 @@ def _checked_since(since: object) -> str | None:
 
 @atexit.register
 def _cancel_all() -> None:
-    """End all threads in order, before the interpreter takes away what they stand on."""
+    """End all threads in order, before the interpreter takes away what they use."""
     for watch in list(_open):
         watch.cancel()

@@ -231,7 +231,7 @@ class PostgresIndex:
             pass
 
     def _identity(self, versions: VersionLog) -> str:
-        location = self.name or getattr(versions.store.adapter, "location", None)
+        location = self.name or versions.store.location
         if location is None:
             raise ConfigurationError(
                 "this store has no location by which processes would know that it is the same",

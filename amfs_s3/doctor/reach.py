@@ -34,7 +34,7 @@ _CERTIFICATE_HINTS = {
 
 
 class Reach:
-    """Looks at one endpoint. What one step learned is there for the next."""
+    """Looks at one endpoint. Each step uses what the steps before have learned."""
 
     def __init__(self, endpoint: Endpoint, client_options: Mapping[str, Any]) -> None:
         self._endpoint = endpoint
@@ -106,7 +106,7 @@ class Reach:
         return _lifetime(certificate, version or "TLS")
 
     def ask(self) -> Diagnosis:
-        """Send a request that is not signed, which any S3 server answers with a refusal."""
+        """Send an unsigned request, which any S3 server refuses."""
         pool = self._pool()
         path = "" if self._endpoint.virtual_hosted else f"/{self._endpoint.settings.bucket}"
         started = time.monotonic()

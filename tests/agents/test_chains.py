@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 from amfs import AgentMemory, InvalidValueError
 from amfs_agents.chains import Branching, Chain, ChainClosedError, Chains
 from tests.agents.counting import counted
+from tests.agents.numbered import numbered
 from tests.agents.processes import at_once
 
+filled = partial(numbered, "step", ("thought", "action"))
 Opens = Callable[[], AgentMemory]
 STEPS = "chains/steps/planner/c1"
 
@@ -31,12 +34,6 @@ def elsewhere(opens: Opens) -> Chain:
 
 def contents(chain: Chain, **which: Any) -> list[Any]:
     return [step.content for step in chain.steps(**which)]
-
-
-def filled(chain: Chain, count: int) -> Chain:
-    for number in range(1, count + 1):
-        chain.append("thought" if number % 2 else "action", f"step {number}")
-    return chain
 
 
 class TestSteps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 from amfs import AgentMemory, InvalidValueError
 from amfs_agents.conversations import Chunk, Conversation, Conversations, Turn
 from tests.agents.counting import counted
+from tests.agents.numbered import numbered
 from tests.agents.processes import at_once
 
+filled = partial(numbered, "turn", ("user", "assistant"))
 Opens = Callable[[], AgentMemory]
 
 
@@ -30,12 +33,6 @@ def chat(conversations: Conversations) -> Conversation:
 
 def said(turns: list[Any]) -> list[Any]:
     return [turn.content for turn in turns]
-
-
-def filled(chat: Conversation, count: int) -> Conversation:
-    for number in range(1, count + 1):
-        chat.append("user" if number % 2 else "assistant", f"turn {number}")
-    return chat
 
 
 class TestTurns:

@@ -38,6 +38,7 @@ from amfs_local import LocalAdapter
 from tests.conftest import NOT_COVERED, REPOSITORY
 from tests.docs.test_docs import Block
 from tests.support import mounted as support
+from tests.support.known import known
 from tests.support.mounted import Mounted, MountUnavailableError, mounting
 from tests.support.served import Served
 
@@ -665,7 +666,7 @@ def test_a_version_that_was_stored_without_an_answer_is_not_stored_twice(
     tmp_path: Path, appends: bool
 ) -> None:
     adapter = Forgetful(tmp_path)
-    with AgentMemory("a", adapter=adapter, patience=0.0) as memory:
+    with known(AgentMemory("a", adapter=adapter, patience=0.0)) as memory:
         same, more = (Draft(memory, Name("notes", key), None) for key in ("same", "more"))
         adapter.is_away = True
         for draft in (same, more):

@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from amfs import AgentMemory
 from amfs_core.changes import source
 from amfs_core.errors import PermissionDeniedError
-from amfs_core.storage import LoggedAdapter, StorageAdapter
+from amfs_core.storage import StorageAdapter
 from amfs_core.testing import Fault, FaultyAdapter
 from amfs_local import LocalAdapter
 from amfs_sqlite import SqliteAdapter
@@ -236,7 +236,7 @@ def test_everything_is_listed_again_after_a_while(
     with closing(make()) as inner:
         adapter = FaultyAdapter(inner)
         # One that lists so seldom that the clock need not be turned far.
-        log = cast("LoggedAdapter", inner).changes()
+        log = inner.changes()
         monkeypatch.setattr(type(log), "audit", 1000.0)
         now = time.monotonic()
         monkeypatch.setattr(source.time, "monotonic", lambda: now)

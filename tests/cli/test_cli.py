@@ -89,7 +89,7 @@ def test_a_value_is_json_or_else_text(given: str, value: object) -> None:
 def test_a_value_that_begins_as_json_but_is_none_is_noted() -> None:
     result = run("write", "e", "k", '{"a": 1')
     assert result.exit_code == 0
-    assert "note: written as text, as it is not JSON" in result.stderr
+    assert "note: this is not JSON, so it is text" in result.stderr
 
 
 def test_a_value_is_read_from_a_file_or_standard_input(tmp_path: Path) -> None:
@@ -529,7 +529,7 @@ def test_purge_asks_on_a_terminal() -> None:
     os.write(ours, b"n\n")
     _, asked = process.communicate(timeout=30)
     os.close(ours)
-    assert b"for good?" in asked
+    assert b"permanently?" in asked
     assert process.returncode == 1
     assert ok("read", "e", "k") == "1\n"
 

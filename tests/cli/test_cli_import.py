@@ -81,8 +81,8 @@ def test_lines_of_json_are_imported_as_before() -> None:
 def test_what_cannot_be_done_is_one_line() -> None:
     assert "did you mean 'markdown'" in refused("import", "--from", "markdwn", "x")
     assert "absent'" in refused("import", "--from", "mem0", "absent")
-    assert "--dry-run goes with --from" in refused("import", "memory.jsonl", "--dry-run")
-    assert "--into goes with --from" in refused("import", "memory.jsonl", "--into", "x")
+    assert "--dry-run needs --from" in refused("import", "memory.jsonl", "--dry-run")
+    assert "--into needs --from" in refused("import", "memory.jsonl", "--into", "x")
     assert "empty" in refused("import", "--from", "mem0", "memory.jsonl", "--into", "a//b")
 
 

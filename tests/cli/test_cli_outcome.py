@@ -111,7 +111,7 @@ def test_outcomes_are_listed_oldest_first() -> None:
     [
         (("r", "sucess", "--entry", "e/k"), "did you mean 'success'"),
         (("r", "success"), "--entry ENTITY/KEY"),
-        (("r", "--entry", "e/k"), "say how it went"),
+        (("r", "--entry", "e/k"), "--entry needs a TYPE"),
         (("r", "success", "--entry", "k"), "must be ENTITY/KEY, not 'k'"),
         (("r", "success", "--entry", "e/absent"), "e/absent has no live version"),
         (("x" * 300, "success", "--entry", "e/k"), "the limit is 255"),

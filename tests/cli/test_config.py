@@ -185,7 +185,10 @@ OPTIONS = "layers:\n  primary:\n    adapter: {}\n    options:\n      {}\n"
         (OPTIONS.format("s3", "prefix: b"), "line 4: adapter 's3' needs the option 'bucket'"),
         (OPTIONS.format("local", "root: [1]"), "line 5: 'root': it must be text or a path"),
         (OPTIONS.format("local", "durability: no"), "line 5: 'durability': it must be 'fsync'"),
-        (OPTIONS.format("local", "root: a\n      root: b"), "line 6: 'root' was given on line 5"),
+        (
+            OPTIONS.format("local", "root: a\n      root: b"),
+            "line 6: 'root' is already set on line 5",
+        ),
         ("layers:\n  primary: s3", "line 2: 'primary' must hold keys of its own"),
         ("layers:\n  primary:\n    options: {}", "line 2: 'primary' needs 'adapter'"),
         ("namespace: 12", "line 1: 'namespace': it must be text"),
@@ -196,7 +199,7 @@ OPTIONS = "layers:\n  primary:\n    adapter: {}\n    options:\n      {}\n"
         ("agent_id: a\nnamespace: 2026-13-45", "line 2: this value is not valid"),
         ("namespace: !!python/name:os.system x", "amfs.yaml line 1: not YAML"),
         ("a: &a\n  b: *a", "this part contains itself"),
-        ("- 1", "line 1: it must be settings"),
+        ("- 1", "line 1: the file must hold settings"),
         ("a: 1\n---\nb: 1", "amfs.yaml line 2: not YAML"),
         ("namespace: a/b\nx: 1", "line 2: unknown key 'x'"),
     ],
@@ -224,7 +227,7 @@ def test_a_directory_is_no_configuration_file(
     with pytest.raises(ConfigurationError, match="config names 'absent', but there is no such"):
         load("absent")
     (tmp_path / "amfs.yaml").mkdir()
-    with pytest.raises(ConfigurationError, match=r"amfs\.yaml' is not a file"):
+    with pytest.raises(ConfigurationError, match=r"amfs\.yaml' is not a readable file"):
         load()
 
 
@@ -232,11 +235,11 @@ def test_a_directory_is_no_configuration_file(
     ("arguments", "message"),
     [
         ({"cache_dir": 5}, "cache_dir must be a path, not int"),
-        ({"cache_dir": "\0"}, "cache_dir has a NUL character"),
+        ({"cache_dir": "\0"}, "cache_dir contains a NUL character"),
         ({"cache_dir": ""}, "cache_dir is empty"),
         ({"config": 5}, "config must be a path, not int"),
         ({"config": ""}, "config is empty"),
-        ({"config": Config(cache_dir="a\0b")}, "cache_dir has a NUL character"),
+        ({"config": Config(cache_dir="a\0b")}, "cache_dir contains a NUL character"),
         ({"adapter": "s3"}, "adapter must be an open store .*, not str"),
         ({"adapter": LocalAdapter}, "adapter must be an open store .*, not the class LocalAdapter"),
         ({"adapter": 5}, "adapter must be an open store .*, not int"),
@@ -388,7 +391,7 @@ def test_options_become_what_the_annotations_ask_for(tmp_path: Path) -> None:
         ("tape", "reel: x\n      recorded: 5", "line 6: 'recorded': it must be of the type date"),
         ("tape", "reel: x\n      level: 0", "line 6: 'level': it must be decibels, 1 or more"),
         ("tap", "reel: x", "line 3: there is no adapter 'tap'; did you mean 'tape'? (installed: "),
-        ("cassette", "reel: x", "line 3: the adapter 'cassette' is a class whose backend_type is"),
+        ("cassette", "reel: x", "line 3: the class of the adapter 'cassette' has the backend_type"),
         ("broken", "reel: x", "line 3: the adapter 'broken' cannot be imported"),
     ],
 )
@@ -521,7 +524,7 @@ def test_amfs_store_takes_a_bucket_with_its_variables() -> None:
 
 
 def test_a_store_in_the_variable_that_is_none_is_named_by_it() -> None:
-    with pytest.raises(ConfigurationError, match=r"^AMFS_STORE: a store cannot be at gs://"):
+    with pytest.raises(ConfigurationError, match=r"^AMFS_STORE: gs://"):
         load(environ={"AMFS_STORE": "gs://bucket"})
 
 

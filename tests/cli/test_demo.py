@@ -33,7 +33,7 @@ def demo(directory: Path, *arguments: str, **variables: str) -> str:
 
 def test_the_demo_shows_everything_and_loses_nothing(tmp_path: Path) -> None:
     said = demo(tmp_path)
-    assert f"{len(topics)} of {len(topics)} topics are the same text" in said
+    assert f"{len(topics)} of {len(topics)} topics are identical" in said
     assert "all is well" in said
     assert ["python/notes/booleans", "12", "12", "24", "0"] in map(str.split, said.splitlines())
     assert "v1.json … v24.json" in said

@@ -147,7 +147,7 @@ def test_what_cannot_be_drawn_is_one_line_and_leaves_no_file(tmp_path: Path) -> 
     assert "nothing to draw" in refused("stats", "--plot", "picture.svg")
     assert "nothing to draw under nowhere" in refused("stats", "nowhere", "--plot", "picture.svg")
     ok("write", "e", "k", "1")
-    assert "end the name with .svg, .png, .pdf" in refused("stats", "--plot", "picture.gif")
+    assert "must end with .svg, .png, .pdf" in refused("stats", "--plot", "picture.gif")
     assert "no-such-directory" in refused("stats", "--plot", "no-such-directory/picture.svg")
     assert [path.name for path in tmp_path.iterdir()] == [".amfs"]
 

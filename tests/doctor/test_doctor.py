@@ -62,7 +62,7 @@ def test_a_directory_is_fine_and_nothing_is_left_in_it(tmp_path: Path) -> None:
     found = list(diagnose())
     assert tuple(one.name for one in found) == LOCAL
     assert not problems(found)
-    assert "e/k v1 is whole" in by_name(found)["memories"].found
+    assert "e/k v1 is intact" in by_name(found)["memories"].found
     assert everything_under(tmp_path) == before
 
 
@@ -311,7 +311,7 @@ def test_an_endpoint_without_a_bucket_is_a_warning(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AMFS_S3_ENDPOINT", "http://localhost:9000")
     found = next(diagnose())
     assert found.verdict == "warning"
-    assert "AMFS_S3_ENDPOINT changes nothing" in found.found
+    assert "AMFS_S3_ENDPOINT has no effect" in found.found
     assert "AMFS_S3_BUCKET" in found.hint
     assert next(diagnose(store="there")).verdict == "ok"
 

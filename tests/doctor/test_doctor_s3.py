@@ -95,7 +95,7 @@ def test_a_bucket_is_fine_for_about_20_requests_and_nothing_is_left_in_it(
     with place.memory() as memory:
         memory.write("e", "k", 1)
     wire.reset()
-    assert "e/k v1 is whole" in told()["memories"].found
+    assert "e/k v1 is intact" in told()["memories"].found
     assert len(wire.requests) <= 20  # the proof is remembered
     assert len(keys_of(s3_server.boto3_client(), bucket)) == 1
 
@@ -156,7 +156,7 @@ def test_a_user_who_may_only_read_gets_a_warning_and_a_readable_store(
     assert found["create"].verdict == "warning"
     assert "may only be read" in found["create"].found
     assert all_skipped(found, "conditional create", "replace", "delete")
-    assert "e/k v1 is whole" in found["memories"].found
+    assert "e/k v1 is intact" in found["memories"].found
 
 
 def test_versions_that_the_bucket_keeps_are_a_warning(minio: Server, configure: Configure) -> None:

@@ -95,6 +95,7 @@ MAY_LOOK = {
     "amfs_core/versions/log.py": "a draft becomes a version",
     "amfs_core/testing/machine.py": "its model of a memory is independent of the code",
     "amfs_core/format/entry.py": "the bytes",
+    "amfs_core/degraded/replay.py": "what waited becomes a draft again",
     "amfs_local/doorbell.py": "it is about files",
     "amfs_server/tools.py": "it shows the field",
 }

@@ -182,7 +182,7 @@ def test_a_document_that_is_cut_or_no_json_is_an_error_and_writes_nothing(
     memory: AgentMemory, imported: Import, file: Path, text: str, indent: str
 ) -> None:
     file.write_text(text.replace("[", f"[{indent}", 1))
-    with pytest.raises(ConfigurationError, match=r"export\.json has no memories of mem0"):
+    with pytest.raises(ConfigurationError, match=r"export\.json is not a file of mem0 memories"):
         imported("mem0", file)
     assert memory.list() == []
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
+from amfs_core.errors import BackendUnavailableError, OutcomeUnknownError
 from amfs_core.storage import (
+    Capabilities,
     ChangeLog,
     Doorbell,
-    LoggedAdapter,
     ObjectInfo,
     StorageAdapter,
     WrappedAdapter,
@@ -45,12 +46,13 @@ class Beneath(WrappedAdapter):
     def doorbell(self, prefix: str) -> Doorbell | None:
         return self.inner.doorbell(ENTRIES + prefix)
 
-    def _create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
+    def create_many(self, objects: Mapping[str, bytes]) -> Collection[str]:
         moved = {ENTRIES + key: data for key, data in objects.items()}
-        return [_cut(key) for key in super()._create_many(moved)]
+        return [_cut(key) for key in super().create_many(moved)]
 
-    def _changes(self) -> ChangeLog:
-        return _Beneath(cast("LoggedAdapter", self.inner).changes())
+    def changes(self) -> ChangeLog | None:
+        log = self.inner.changes()
+        return None if log is None else _Beneath(log)
 
 
 class _Beneath:
@@ -69,6 +71,49 @@ class _Beneath:
 def _cut(key: str) -> str:
     assert key.startswith(ENTRIES)
     return key[len(ENTRIES) :]
+
+
+class Outage(WrappedAdapter):
+    """A store that answers nothing while it is `down`. `last` is what becomes of the create before
+    that: its answer is lost, and it landed or did not."""
+
+    def __init__(self, inner: StorageAdapter) -> None:
+        super().__init__(inner)
+        self.down = False
+        self.last: str | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        return Capabilities(paged=self.inner.capabilities.paged)
+
+    def _ask(self, key: str) -> None:
+        if self.down:
+            raise BackendUnavailableError(f"no connection for {key}", object_key=key)
+
+    def create(self, key: str, data: bytes) -> bool:
+        self._ask(key)
+        if self.last is None:
+            return super().create(key, data)
+        self.down = True
+        if self.last == "landed":
+            super().create(key, data)
+        raise OutcomeUnknownError(f"no answer for {key}", object_key=key)
+
+    def get(self, key: str) -> bytes | None:
+        self._ask(key)
+        return super().get(key)
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        self._ask("many keys")
+        return super().get_many(keys)
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        self._ask(prefix)
+        return super().list(prefix, start_after)
+
+    def replace(self, key: str, data: bytes) -> None:
+        self._ask(key)
+        super().replace(key, data)
 
 
 def made(store: StorageAdapter) -> StorageAdapter:

@@ -51,6 +51,35 @@ class TestLayered(StorageAdapterCases):
         return Beneath(layered(tmp_path))
 
 
+class TestLayeredWithFallback(StorageAdapterCases):
+    rings = True
+
+    @pytest.fixture
+    def adapter(self, tmp_path: Path) -> StorageAdapter:
+        def local(name: str) -> LocalAdapter:
+            return LocalAdapter(tmp_path / name, durability="none")
+
+        mirrors = [Mirror(local("mirror"), wait=True)]
+        return Beneath(Layered(local("primary"), None, mirrors, local("fallback")))
+
+
+class FallbackMachine(AdapterMachine):
+    """Without an outage nothing gets into the fallback."""
+
+    def make_adapter(self) -> StorageAdapter:
+        self.fallback = ModelAdapter()
+        return Beneath(Layered(ModelAdapter(), fallback=self.fallback))
+
+    def teardown(self) -> None:
+        super().teardown()
+        assert not all_of(self.fallback)
+
+
+class FallbackVersionsMachine(VersionsMachine):
+    def make_adapter(self) -> StorageAdapter:
+        return Layered(ModelAdapter(), fallback=ModelAdapter())
+
+
 class LayeredMachine(AdapterMachine):
     """After every step the waited mirror is the primary, and the other one when it is closed."""
 
@@ -159,6 +188,12 @@ class FaultyLayersMachine(VersionsMachine):
         super().teardown()
 
 
+TestFallbackMachine = FallbackMachine.TestCase
+TestFallbackVersionsMachine = FallbackVersionsMachine.TestCase
+TestFallbackMachine.settings = settings(max_examples=6, stateful_step_count=15, deadline=None)
+TestFallbackVersionsMachine.settings = settings(
+    max_examples=10, stateful_step_count=25, deadline=None
+)
 TestLayeredMachine = LayeredMachine.TestCase
 TestFaultyLayersMachine = FaultyLayersMachine.TestCase
 TestLayeredMachine.settings = settings(max_examples=6, stateful_step_count=15, deadline=None)

@@ -28,7 +28,7 @@ from amfs_core.errors import (
 )
 from amfs_core.layers import Layered, Mirror, backlog
 from amfs_core.memory import AgentMemory
-from amfs_core.storage import StorageAdapter, StoreClient, WrappedAdapter, breaker, lags_of
+from amfs_core.storage import StorageAdapter, StoreClient, WrappedAdapter, breaker
 from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import in_forked_child
 from amfs_core.upkeep.copy import copy
@@ -83,9 +83,9 @@ class Gate(WrappedAdapter):
         assert self.gate.wait(SECONDS)
         return super().create(key, data)
 
-    def _create_many(self, objects: Any) -> Any:
+    def create_many(self, objects: Any) -> Any:
         assert self.gate.wait(SECONDS)
-        return super()._create_many(objects)
+        return super().create_many(objects)
 
 
 # -- what mirrors get -------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def test_all_that_is_done_is_done_in_every_mirror(tmp_path: Path) -> None:
     for adapter in (primary, waited, later):
         with AgentMemory("b", adapter=adapter) as memory:
             assert memory.verify().ok
-    assert [(lag.mirror, lag.waiting, lag.left_out) for lag in lags_of(store)] == [
+    assert [(lag.mirror, lag.waiting, lag.left_out) for lag in store.mirror_lags()] == [
         ("mirror 1", 0, 0),
         ("mirror 2", 0, 0),
     ]
@@ -144,7 +144,7 @@ def test_what_does_not_fit_into_the_queue_is_counted_and_brought_by_copy(
     with AgentMemory("a", adapter=store) as memory:
         for number in range(25):
             memory.write("e", f"k{number}", number)
-        until(lambda: lags_of(store)[0].error is not None)
+        until(lambda: store.mirror_lags()[0].error is not None)
         (lag,) = memory.health().mirrors
         assert (lag.waiting, lag.left_out, lag.error) == (10, 15, lag.error)
         assert "no connection" in str(lag.error)
@@ -152,7 +152,7 @@ def test_what_does_not_fit_into_the_queue_is_counted_and_brought_by_copy(
         assert memory.metrics.mirrors[0].left_out == 15
         assert "run `amfs copy`" in caplog.text
         mirror.clear()
-        until(lambda: not lags_of(store)[0].waiting)
+        until(lambda: not store.mirror_lags()[0].waiting)
         assert memory.health().mirrors[0].error is None
     assert len(all_of(mirror)) == 10
     copy(primary, mirror)
@@ -201,7 +201,7 @@ def test_other_bytes_in_a_mirror_stay_and_are_told(caplog: pytest.LogCaptureFixt
     store = Layered(primary, mirrors=[Mirror(mirrors[0], wait=True), mirrors[1]])
     with AgentMemory("a", adapter=store, owns_adapter=True) as memory:
         memory.write("e", "k", "written to the primary")
-    assert [lag.differing for lag in lags_of(store)] == [1, 1]
+    assert [lag.differing for lag in store.mirror_lags()] == [1, 1]
     assert caplog.text.count("with other bytes than in the primary store") == 2
     assert not same(primary, mirrors[0])
 
@@ -217,10 +217,10 @@ class Dying(WrappedAdapter):
             os._exit(9)
         return super().create(key, data)
 
-    def _create_many(self, objects: Any) -> Any:
+    def create_many(self, objects: Any) -> Any:
         if any(key.endswith("/v2.json") for key in objects):
             os._exit(9)
-        return super()._create_many(objects)
+        return super().create_many(objects)
 
 
 @pytest.mark.parametrize("wait", [True, False])
@@ -291,10 +291,10 @@ def test_a_forked_child_leaves_what_waits_to_its_parent() -> None:
     store = Layered(primary, mirrors=[mirror])
     with AgentMemory("a", adapter=store) as memory:
         memory.write("e", "k", 1)
-        assert lags_of(store)[0].waiting == 1
+        assert store.mirror_lags()[0].waiting == 1
 
         def in_child() -> None:
-            assert lags_of(store)[0].waiting == 0
+            assert store.mirror_lags()[0].waiting == 0
             mirror.gate = threading.Event()
             mirror.gate.set()
             memory.write("e", "child", 1)
@@ -302,7 +302,7 @@ def test_a_forked_child_leaves_what_waits_to_its_parent() -> None:
             assert [key.split("/")[3] for key in all_of(mirror)] == ["child"]
 
         in_forked_child(in_child)
-        assert lags_of(store)[0].waiting == 1
+        assert store.mirror_lags()[0].waiting == 1
         mirror.gate.set()
         store.close()
         assert same(primary, mirror)
@@ -496,7 +496,7 @@ def test_a_bucket_that_was_cut_off_is_caught_up(minio: Server, tmp_path: Path, w
         with AgentMemory("a", adapter=store, patience=3.0, owns_adapter=True) as memory:
             memory.write("e", "before", "secret")
             if not wait:
-                until(lambda: not lags_of(store)[0].waiting)
+                until(lambda: not store.mirror_lags()[0].waiting)
             proxy.inject(proxies.Fault.RESET, times=None)
             for number in range(5):
                 with contextlib.suppress(AMFSError):  # a waited mirror refuses

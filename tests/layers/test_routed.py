@@ -5,17 +5,18 @@ from __future__ import annotations
 import pickle
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from amfs_core.doctor import checks_of, examine
-from amfs_core.errors import ConfigurationError
+from amfs_core.errors import BackendUnavailableError, CircuitOpenError, ConfigurationError
 from amfs_core.layers import Routed
 from amfs_core.memory import AgentMemory
-from amfs_core.storage import StorageAdapter, StoreClient
-from amfs_core.testing import FaultyAdapter, ModelAdapter
+from amfs_core.storage import ChangeLog, StorageAdapter, StoreClient, breaker
+from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import StorageAdapterCases
 from amfs_core.testing.machine import AdapterMachine, VersionsMachine
 from amfs_core.upkeep.copy import copy
@@ -137,13 +138,19 @@ def test_what_was_there_before_a_route_is_not_seen_and_a_copy_moves_it() -> None
     assert len(all_of(default)) == 2
 
 
+def log_of(store: StorageAdapter) -> ChangeLog:
+    log = StoreClient(store).changes()
+    assert log is not None
+    return log
+
+
 def test_looks_follow_all_change_logs_and_list_where_one_store_has_none(tmp_path: Path) -> None:
     scratch = SqliteAdapter(tmp_path / "s.db", durability="none")
     default = FaultyAdapter(LocalAdapter(tmp_path / "d", durability="none"))
     store = Routed({"scratch": scratch}, default)
     with AgentMemory("a", adapter=store) as memory, AgentMemory("b", adapter=store) as other:
         memory.write("kept", "k", 0)
-        assert StoreClient(store).position(make=True) is None  # the file is empty
+        assert log_of(store).position(make=True) is None  # the file is empty
         memory.write("scratch", "k", 0)
         for number in range(1, 4):
             assert len(memory.list()) == 2
@@ -154,14 +161,42 @@ def test_looks_follow_all_change_logs_and_list_where_one_store_has_none(tmp_path
         other.write("scratch", "new", 0)
         assert len(memory.list()) == 3
         assert [call.key for call in default.calls if call.verb == "list"] == [""]  # its log
-    assert not hasattr(Routed({"scratch": scratch}, ModelAdapter()), "changes")
+    assert Routed({"scratch": scratch}, ModelAdapter()).changes() is None
     scratch.close()
 
 
 def test_a_position_that_is_not_of_these_logs_is_refused(tmp_path: Path) -> None:
-    log = StoreClient(routed(tmp_path))
+    log = log_of(routed(tmp_path))
     for position in ("", "1.2", "[]", '["a"]', '["a", 1, "b"]', "null"):
-        assert log.changes_since(position) is None
+        assert log.since(position) is None
+
+
+def test_a_store_that_is_down_is_in_no_other_ones_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(breaker.time, "monotonic", lambda: now)
+    scratch, default = FaultyAdapter(ModelAdapter()), FaultyAdapter(ModelAdapter())
+    store = Routed({"scratch": scratch}, default, patience=1.0)
+    with AgentMemory("a", adapter=store, patience=0) as memory:
+        memory.write("kept", "k", 0)
+        for verb in ("create", "get", "list"):
+            scratch.inject(Fault.UNAVAILABLE, on=verb, times=1000)
+        for _ in range(8):  # long enough for the store behind the route to count as down
+            with pytest.raises(BackendUnavailableError, match="no connection"):
+                memory.read("scratch", "k")
+            now += 0.15
+        scratch.calls.clear()
+        with pytest.raises(CircuitOpenError):
+            memory.read("scratch", "k")
+        assert not scratch.calls
+        for number in range(1, 4):  # and the default store is asked as ever
+            memory.write("kept", "k", number)
+            entry = memory.read("kept", "k")
+            assert entry is not None
+            assert entry.value == number
+        scratch.clear()
+        now += 60
+        assert memory.read("scratch", "k") is None
+        assert memory.write("scratch", "k", 1).version == 1
 
 
 def test_it_can_be_pickled_and_has_a_location(tmp_path: Path) -> None:

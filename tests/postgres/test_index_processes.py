@@ -128,7 +128,7 @@ def test_a_wrong_index_in_the_configuration_is_named_with_its_line(
     (tmp_path / "amfs.yaml").unlink()
     monkeypatch.setenv("AMFS_INDEX", "user:Sec-ret@host")
     result = _run("ls")
-    assert "AMFS_INDEX names no index" in result.stderr
+    assert "AMFS_INDEX does not name an index" in result.stderr
     assert "Sec-ret" not in result.stderr
 
 

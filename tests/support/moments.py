@@ -17,7 +17,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 
-from amfs_core.storage import BatchingAdapter
+from amfs_core.storage import StorageAdapter
 from amfs_core.testing.cases import keys
 
 
@@ -64,7 +64,7 @@ def alarms(
         signal.signal(signal.SIGALRM, before)
 
 
-def handlers_use(adapter: BatchingAdapter, times: int) -> None:
+def handlers_use(adapter: StorageAdapter, times: int) -> None:
     """A handler uses the store while the main thread does, so many times: nothing fails."""
     handled = itertools.count()
     failures: list[BaseException] = []
@@ -95,7 +95,7 @@ def handlers_use(adapter: BatchingAdapter, times: int) -> None:
 
 
 def handlers_fork(
-    adapter: BatchingAdapter, times: int, pause: float, child: Callable[[int], object]
+    adapter: StorageAdapter, times: int, pause: float, child: Callable[[int], object]
 ) -> tuple[int, set[str]]:
     """A handler forks so many times, while the main thread and three others use the store, which
     the main thread closes now and then: every child does its work. Return how many there were, and
@@ -138,7 +138,7 @@ def handlers_fork(
 
 
 def interrupts(
-    adapter: BatchingAdapter, times: int, delay: tuple[float, float], look: Callable[[], object]
+    adapter: StorageAdapter, times: int, delay: tuple[float, float], look: Callable[[], object]
 ) -> BaseException:
     """A handler raises so many times, each so many seconds after work began; `look` is called after
     each, while the frames that were interrupted still live. Return the last interrupt, with them.
@@ -180,7 +180,7 @@ def interrupts(
     return kept
 
 
-def _write(adapter: BatchingAdapter, number: int) -> list[str]:
+def _write(adapter: StorageAdapter, number: int) -> list[str]:
     """Write one object and a batch, and return their keys."""
     assert adapter.create(f"m/{number}.json", bytes(200)) is True
     many = {f"n/{number}-{n}.json": bytes(50) for n in range(20)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,50 @@ def imports(path: Path) -> Iterator[str]:
 def sources(*packages: str) -> Iterator[Path]:
     for package in packages:
         yield from (REPOSITORY / package).rglob("*.py")
+
+
+def _rooms_of(path: Path) -> Iterator[str]:
+    """The rooms that a module imports when it runs, not only to name types."""
+
+    def walk(node: ast.AST) -> Iterator[str]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and getattr(child.test, "id", "") == "TYPE_CHECKING":
+                continue
+            if isinstance(child, ast.ImportFrom) and child.module == "amfs_core":
+                yield from (alias.name for alias in child.names)
+            elif isinstance(child, ast.ImportFrom) and (child.module or "").startswith(
+                "amfs_core."
+            ):
+                yield (child.module or "").split(".")[1]
+            yield from walk(child)
+
+    yield from walk(ast.parse(path.read_text()))
+
+
+def test_the_table_of_rooms_is_as_they_are_built() -> None:
+    """Exactly in what each imports, and to about a quarter in its lines."""
+    core = REPOSITORY / "amfs_core"
+    table = re.findall(
+        r"^\| (\d+) \| `(\w+)` \| [^|]+ \| ([\d,]+) \| ([^|]*) ?\|$",
+        (REPOSITORY / "CONTRIBUTING.md").read_text(),
+        re.MULTILINE,
+    )
+    assert {room for _, room, _, _ in table} == {
+        path.stem
+        for path in core.iterdir()
+        if not path.name.startswith("_") and (path.is_dir() or path.suffix == ".py")
+    }
+    floors = {room: int(floor) for floor, room, _, _ in table}
+    assert max(floors.values()) == len(set(floors.values())) <= 7
+    for floor, room, lines, named in table:
+        home = core / room
+        files = list(home.rglob("*.py")) if home.is_dir() else [core / f"{room}.py"]
+        imported = {name for path in files for name in _rooms_of(path)} - {room}
+        assert {name for name in named.strip().split(", ") if name} == imported, room
+        assert all(floors[name] < int(floor) for name in imported), room
+        counted = sum(len(path.read_text().splitlines()) for path in files)
+        said = int(lines.replace(",", ""))
+        assert abs(counted - said) <= max(100, counted // 4), (room, counted)
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
+from msgspec import structs
+
 from amfs_core.errors import BackendUnavailableError, OutcomeUnknownError
-from amfs_core.storage import ObjectInfo, StorageAdapter
+from amfs_core.storage import Capabilities, ObjectInfo, StorageAdapter
 from amfs_core.testing import Fault, FaultyAdapter
 from tests.support import proxy
 
@@ -54,9 +56,12 @@ class ChaosAdapter(FaultyAdapter):
         self._rate = rate
         self._note = note
         # Where listings lag there is no change log: what is before a position must be listed.
-        self._lags = not hasattr(self, "changes") or self._dice.random() < 0.5
-        if self._lags and hasattr(self, "changes"):
-            del self.changes
+        self._lags = not inner.capabilities.changes or self._dice.random() < 0.5
+
+    @property
+    def capabilities(self) -> Capabilities:
+        inner = self.inner.capabilities
+        return structs.replace(inner, changes=False) if self._lags else inner
 
     def after_fork(self) -> None:
         super().after_fork()

@@ -280,7 +280,7 @@ def test_nothing_is_read_of_what_a_mirror_has(tmp_path: Path) -> None:
     layered = Layered(Counting(local(tmp_path / "a")), mirrors=[mirror])
     with AgentMemory("tester", adapter=layered) as tended:
         assert tended.tend().mirrors == (CaughtUp("mirror 1"),)
-        assert Counting.asked == []
+        assert [key for key in Counting.asked if "/manifest/" not in key] == []
 
 
 def test_a_mirror_that_fails_is_named_and_in_no_other_ones_way(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class SqliteCatalog:
     ) -> None:
         self._versions = versions
         self._vectors = None if embedder is None else Vectors(embedder)
-        location = getattr(versions.store.adapter, "location", None)
+        location = versions.store.location
         identity = json.dumps([location, versions.layout.namespace])
         if location is None:
             directory = None

@@ -44,24 +44,24 @@ class Backups:
     def create(
         self, source: StorageAdapter, *, full: bool = False, progress: Progress | None = None
     ) -> Backup:
-        """Make a backup of the namespace in a store, while it is written, and return it.
+        """Make a backup of the namespace in a store, while agents write to it, and return it.
 
-        It has every version and outcome that was acknowledged before `as_of`, and for each what it
-        stands on: all versions before a version, the record of an outcome that a version counts,
-        the versions that an outcome names. It is incremental, with what the newest backup and those
-        below it do not have, unless it is to be `full`, that chain has 30 backups already, or
-        another store was saved there. Versions after one that the source has lost are left out;
-        the backup names the lost one. Until it is complete it is no backup, and nobody sees it; a
-        process that is killed leaves an attempt, which `prune` removes.
+        The backup has every version and outcome that was acknowledged before `as_of`, and what each
+        of them builds on: all versions before a version, the record of an outcome that a version
+        counts, the versions that an outcome names. It is incremental: it has what the newest backup
+        and those below it do not have. It is full with `full=True`, if the chain already has 30
+        backups, or if another store was saved there. Versions after one that the source has lost
+        are left out, and the backup names the lost one. Nobody sees a backup before it is complete;
+        a process that is killed leaves an attempt, which `prune` removes.
 
-        Memory: some tens of MiB, and about 200 bytes for each version of the longest history. From
-        the source 1 request per 1,000 objects and 1 for each that is new; `progress(done, total)`
-        costs a listing more. To the place 1 request for about 4 MiB, and the indexes of the chain
-        are read. Raises what the two stores do, and `ConfigurationError` for a place within the
-        source.
+        Memory: some tens of MiB, and about 200 bytes for each version of the longest history. The
+        source gets 1 request per 1,000 objects and 1 for each new one; `progress(done, total)`
+        costs another listing. The place gets 1 request for about 4 MiB, and the indexes of the
+        chain are read. Raises what the two stores raise, and `ConfigurationError` for a place
+        inside the source.
         """
         check_adapter(source)
-        client = StoreClient(source, self._patience).at_origin()
+        client = StoreClient(source, self._patience).origin
         refuse_nested(client, self._shelf.store, same=False)
         return create(
             self._shelf,
@@ -76,7 +76,7 @@ class Backups:
         return self._shelf.inventory().good()
 
     def is_being_made(self, within: timedelta) -> bool:
-        """Say whether somebody is making a backup: an attempt made something so short a time ago.
+        """Say whether somebody is making a backup: whether an attempt made an object this recently.
         1 request per 1,000 objects, and 1 for each backup and each attempt."""
         after = datetime.now(UTC) - within
         attempts = self._shelf.inventory().attempts.items()
@@ -112,12 +112,12 @@ class Backups:
         *,
         progress: Progress | None = None,
     ) -> RestoreReport:
-        """Restore a backup, by default the newest, into a store, and say what was done.
+        """Restore a backup, by default the newest, into a store, and report what was done.
 
-        What is absent there is created, byte for byte; what is there with the same bytes is
-        skipped, so after an interruption call it again; different bytes are never overwritten.
-        What the target has erased since stays erased. Without a target (None) everything is read
-        and checked, and nothing is written.
+        Absent objects are created, byte for byte. Objects that are there with the same bytes are
+        skipped, so call it again after an interruption. Different bytes are never overwritten. What
+        the target has erased since stays erased. Without a target (None) everything is read and
+        checked, and nothing is written.
 
         Memory: a part (4 MiB) for each backup of the chain, and some tens of MiB. 1 request for
         each part; to the target 1 per 1,000 objects there, 1 for each object, and 1 more where it
@@ -143,13 +143,13 @@ class Backups:
     ) -> PruneReport:
         """Remove backups, and attempts that were interrupted; say which.
 
-        The newest `keep` stay, what was made within `keep_for` (seconds or a `timedelta`) stays,
-        and so does all that those build on; the newest stays in any case. Without both, no backup
-        goes. An attempt goes once it has made nothing for `unfinished_after`, a day by default.
-        `dry_run` removes nothing.
+        The newest `keep` backups stay, those made within `keep_for` (seconds or a `timedelta`)
+        stay, and so do all backups that these build on; the newest stays in any case. Without
+        `keep` and `keep_for`, no backup is removed. An attempt is removed once it has made nothing
+        for `unfinished_after`, a day by default. `dry_run` removes nothing.
 
-        1 request for each object that is removed, and 1 to 4 for each backup. To have nothing left
-        that was erased from the namespace: `create(…, full=True)`, then `prune(keep=1)`.
+        1 request for each removed object, and 1 to 4 for each backup. To get rid of content that
+        was erased from the namespace: `create(…, full=True)`, then `prune(keep=1)`.
         """
         return prune(
             self._shelf,

@@ -1,6 +1,6 @@
-"""Making a backup: what a namespace had at a time, without anybody waiting for it.
+"""Making a backup: the content of a namespace at a time, without anybody waiting for it.
 
-`docs/design/backup.md` says why what is written here is closed under what things stand on.
+`docs/design/backup.md` says why a backup is closed: it has what each of its objects builds on.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ from amfs_core.upkeep.listing import (
     ListedMemory,
     ListedOutcome,
     listed,
-    look_again,
     position,
 )
 from amfs_core.upkeep.placing import decoded
-from amfs_core.versions import Manifests
+from amfs_core.versions import Manifests, absence
 
 LONGEST_CHAIN = 30
 """Backups that build on one another, the full one included."""
@@ -53,7 +52,7 @@ _log = logging.getLogger("amfs")
 
 
 class _AnotherSourceError(Exception):
-    """The source does not have what the chain has: an incremental backup would be of neither."""
+    """The source lacks what the chain has: an incremental backup would match neither."""
 
 
 def create(
@@ -122,14 +121,14 @@ def _attempt(
 
 @dataclass(slots=True)
 class _Memory:
-    """A memory of which something is read: the chain's lines, and what has been seen."""
+    """A memory that is being read: the chain's lines, and what has been seen so far."""
 
     address: Address
     lines: dict[int, Line]
-    """What the chain has of it, and has not been read again."""
+    """The chain's lines of it that have not been read again."""
     last: int
     is_cut: bool = False
-    """True when a version was not there: nothing after it is read."""
+    """True if a version was absent: nothing after it is read."""
     is_new: bool = True
     order: int = 0
     stub: int = 0
@@ -182,7 +181,7 @@ class _Making:
         self._done = self._total = 0
 
     def report_to(self, progress: Progress) -> None:
-        """Tell of the progress, for which the source is listed once more."""
+        """Report progress, for which the source is listed once more."""
         self._total = sum(1 for _ in self._source.list(self._layout.root))
         self._progress = progress
         progress(0, self._total)
@@ -302,7 +301,7 @@ class _Making:
 
     def _look_again(self, memory: _Memory, version: int) -> bytes | None:
         try:
-            body = look_again(self._source, self._layout, memory.address, version)
+            body = absence.look_again(self._source, self._layout, memory.address, version)
         except CorruptEntryError as error:
             self._leave_out(error.object_key or str(memory.address))
             body = None
@@ -360,7 +359,7 @@ class _Making:
             self._late.outcomes.append(decode_outcome(body, self._layout, ref or ""))
 
     def _add_late(self) -> None:
-        """Write what the main run stands on and does not have, in the order."""
+        """Write, in the order, what the main run builds on and lacks."""
         late = self._late
         versions = {
             memory.address: (memory.last, self._climb(memory)) for memory in late.unordered.values()
@@ -418,12 +417,12 @@ class _Making:
         return lasts
 
     def _climb(self, memory: _Memory) -> int:
-        """Return the number of the tombstone that ordered what was found erased."""
+        """Return the number of the tombstone that ordered an erasure."""
         return self._reach(memory.address, memory.last, memory.last, needs_order=True)
 
     def _reach(self, address: Address, last: int, wanted: int, *, needs_order: bool = False) -> int:
-        """Return up to which version a memory is to be in the backup, given up to which it is, and
-        which is wanted; note the outcomes that the versions between count."""
+        """Return the last version of a memory that the backup must have, given the last one that it
+        has and the wanted one; note the outcomes that the versions between count."""
         while last < wanted or needs_order:
             body = self._source.get(address.object_key(last + 1))
             if body is None:
@@ -468,7 +467,7 @@ class _Known:
         self._lines = {place[1]: line for place, line in group}
 
     def take(self, place: bytes) -> dict[int, Line]:
-        """Return the lines of what stands at a place, by version (an outcome: 0)."""
+        """Return the lines at a place, by version (an outcome: 0)."""
         if self._place is None or self._place > place:
             return {}
         if self._place < place:

@@ -23,9 +23,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of an object: its key, size and SHA-256, and when the store had changed it.
+    """An object: its key, size and SHA-256, and when the store last changed it.
 
-    `kind` is "stub" for what was erased, "order" for a tombstone that orders that.
+    `kind` is "stub" for an erased version, "order" for a tombstone that orders erasure.
     """
 
     key: str
@@ -35,7 +35,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: Literal["", "stub", "order"] = ""
 
     def is_as_listed(self, info: ObjectInfo) -> bool:
-        """True when a listing shows nothing new of the object."""
+        """True if a listing shows the object unchanged."""
         return self.size == info.size and self.modified == info.modified
 
 
@@ -48,7 +48,7 @@ def place_of(layout: Layout, object_key: str) -> Place:
 
 
 def packed(line: Line) -> bytes:
-    """Return a line as it is written."""
+    """Return the bytes of a line."""
     return _encode(line) + b"\n"
 
 

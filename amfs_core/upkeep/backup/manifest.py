@@ -1,4 +1,4 @@
-"""The manifest: what makes a backup one, and its bytes."""
+"""The manifest, which makes an attempt a backup, and its bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from amfs_core.format import seal
 
 class Part(msgspec.Struct, frozen=True):
     """An object of a backup: its name, its size in bytes, its SHA-256, and how many objects of the
-    namespace it has, or says something of."""
+    namespace it has or describes."""
 
     name: str
     size: int
@@ -29,12 +29,12 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Backup(msgspec.Struct, frozen=True):
-    """A backup of one namespace, which is complete with those that it builds on.
+    """A backup of one namespace, which is complete together with those that it builds on.
 
-    It has what the namespace had at the time `as_of`: so many `memories`, `versions` and
-    `outcomes`, and `bytes` of them. `added` is how many objects it has itself, `size` what it takes
-    in bytes. `base` is the backup that it builds on, None for a full one. `left_out` are versions
-    that the namespace had lost, up to 100 of them: nothing after them is in the backup. `manifest`
+    It has the content of the namespace at the time `as_of`: `memories`, `versions` and `outcomes`
+    count it, and `bytes` is its size. `added` is how many objects the backup has itself, `size` its
+    own size in bytes. `base` is the backup that it builds on, None for a full one. `left_out` are
+    versions that the namespace had lost, up to 100: nothing after them is in the backup. `manifest`
     has the bodies of all versions of the namespace's manifest.
     """
 
@@ -59,7 +59,7 @@ class Backup(msgspec.Struct, frozen=True):
         return self.base is None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what it says of itself as plain JSON, without its parts."""
+        """Return its description as plain JSON, without its parts."""
         fields: dict[str, Any] = msgspec.to_builtins(self)
         del fields["runs"], fields["manifest"]
         return fields
@@ -70,7 +70,7 @@ ABANDONED = seal.sealed({"format": seal.FORMAT, "kind": "abandoned"})
 
 
 class Started(msgspec.Struct, frozen=True):
-    """The beginning of an attempt: what it builds on."""
+    """The beginning of an attempt: the backup that it builds on."""
 
     base: str | None
 
@@ -108,4 +108,4 @@ def _corrupt(object_key: str, problem: str) -> Any:
 
 
 UNFINISHED_AFTER = timedelta(days=1)
-"""An attempt that has made no object for so long is over."""
+"""An attempt that has made no object for this long is over."""

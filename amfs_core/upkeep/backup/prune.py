@@ -1,4 +1,4 @@
-"""Pruning: backups go that are too many and too old, and attempts that were interrupted."""
+"""Pruning: removes backups that are too many and too old, and interrupted attempts."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def prune(
 
 
 def _agreed(shelf: Shelf, doomed: list[Backup], dead: list[str]) -> list[Backup]:
-    """Mark backups that may go, and return those of them that nobody has begun to build on.
+    """Mark backups that may go, and return those that nobody has begun to build on.
 
-    Who begins from now on sees the mark.
+    An attempt that begins from now on sees the mark.
     """
     if not doomed:
         return []

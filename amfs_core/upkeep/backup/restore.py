@@ -1,4 +1,4 @@
-"""Restoring a backup: what is absent is created, in the order in which it was made."""
+"""Restoring a backup: absent objects are created, in the order in which they were made."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ Progress = Callable[[int, int], None]
 class RestoreReport:
     """What `restore` did, in objects, from which backup.
 
-    `restored` were created (`bytes` is their size), `already_there` needed nothing. `erased` are
-    those of which the target has, or now has, a stub: the erasure of one of the two sides holds.
+    `restored` were created (`bytes` is their size), `already_there` needed nothing. Of `erased`
+    ones the target has, or now has, a stub: an erasure on either side holds.
     """
 
     backup: Backup
@@ -143,15 +143,15 @@ class _Restoring:
         self._tell(len(batch))
 
     def end(self) -> RestoreReport:
-        """Do what comes last, and say what was done."""
+        """Do the last steps, and report what was done."""
         self._put_stubs()
         return RestoreReport(self._backup, **self._counts)
 
     def _put_together(self, target: StoreClient, memories: list[_Memory]) -> None:
         """Create what the target can create together: all first versions of memories, then all
-        second ones, and so on. What was not created is left."""
+        second ones, and so on. Versions that were not created are left for later."""
         active = [one for one in memories if one.bodies[0][0] > one.there]
-        while target.batches and active:
+        while target.capabilities.batch and active:
             keys = {one.address.object_key(one.bodies[0][0]): one for one in active}
             made = target.create_many({key: one.bodies[0][1] for key, one in keys.items()})
             for key in made:
@@ -184,8 +184,8 @@ class _Restoring:
             self._stubs.append((key, body))
 
     def _stub(self, memory: _Memory, version: int, body: bytes) -> bytes | None:
-        """Return what is restored in place of a version that the target has lost and has ordered to
-        be erased; None when it has not. A read of all later versions that it has."""
+        """Return the stub to restore for a version that the target has lost and ordered to erase;
+        None if it ordered no such thing. Reads all later versions that the target has."""
         assert self._target is not None
         for number in sorted((one for one in memory.numbers if one > version), reverse=True):
             found = self._target.get(memory.address.object_key(number))
@@ -195,8 +195,8 @@ class _Restoring:
         return None
 
     def _put_stubs(self) -> None:
-        """Erase in the target what the backup has as erased, after the tombstones that ordered it:
-        whoever reads the target sees the order before the contents go."""
+        """Erase in the target what is erased in the backup, after the tombstones that ordered it:
+        readers of the target see the order before the contents go."""
         for key, body in self._stubs:
             assert self._target is not None
             self._target.replace(key, body)

@@ -1,14 +1,13 @@
 """Where backups are kept: their names in a store, and who may build on, finish or remove which.
 
-Two decisions are made by objects that are created once: whether an attempt is a backup or over, by
-its manifest; and whether a backup is built on or pruned, by `started` of the one and `pruning` of
-the other, of which each is created before its maker looks for the other.
+Objects that are created once make two decisions. The manifest decides whether an attempt is a
+backup or over. `started` and `pruning` decide whether a backup is built on or pruned: each of the
+two is created before its maker looks for the other.
 `docs/design/backup.md` goes through it.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
 from collections.abc import Iterable, Iterator
@@ -19,21 +18,20 @@ import msgspec
 
 from amfs_core.errors import AMFSError, CorruptEntryError, InvalidValueError
 from amfs_core.format import ARCHIVE, BACKUP, Layout
-from amfs_core.storage import ObjectInfo, StoreClient
+from amfs_core.storage import ObjectInfo, Omissions, StoreClient
 from amfs_core.upkeep.backup import manifest
 from amfs_core.upkeep.backup.manifest import ABANDONED, Backup, Started
 
-_log = logging.getLogger("amfs")
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}", re.ASCII)
 _MANIFEST, _STARTED, _PRUNING = "manifest.json", "started.json", "pruning-"
 
 
 @dataclass(slots=True)
 class Inventory:
-    """What is on the shelf: the backups by name, oldest first; since when there are attempts that
-    are not finished; and what was interrupted while it was removed.
+    """The content of the shelf: the backups by name, oldest first; unfinished attempts, and since
+    when each exists; and backups whose removal was interrupted.
 
-    `marked` are the backups that somebody prunes, or has begun to.
+    `marked` are the backups that somebody prunes, or has begun to prune.
     """
 
     backups: dict[str, Backup]
@@ -42,7 +40,7 @@ class Inventory:
     marked: set[str]
 
     def chain(self, backup: Backup) -> list[Backup] | None:
-        """Return what a backup needs, oldest first, it included; None when some of it is gone."""
+        """Return the chain of a backup, oldest first, itself included; None if a part is gone."""
         found = [backup]
         while (base := found[-1].base) is not None:
             before = self.backups.get(base)
@@ -63,6 +61,7 @@ class Shelf:
         self.store = store
         self.layout = Layout(namespace)
         self._prefix = f"{self.layout.root}{BACKUP.folder}/"
+        self._omissions = Omissions()
 
     def part_key(self, name: str, part: str) -> str:
         """Return the object key of a part of a backup."""
@@ -71,7 +70,7 @@ class Shelf:
     def inventory(self) -> Inventory:
         """Look at everything. 1 request per 1,000 objects, and 1 for each backup.
 
-        A manifest that is damaged is left out and named in the log.
+        A manifest that is damaged is left out and named in the log, once.
         """
         seen: dict[str, dict[str, datetime]] = {}
         for info in self.store.list(self._prefix):
@@ -86,7 +85,7 @@ class Shelf:
             try:
                 backup = None if body is None else manifest.decode(body, key)
             except CorruptEntryError as error:
-                _log.warning("left out: %s", error)
+                self._omissions.note(key, error)
                 continue
             if backup is not None:
                 backups.append(backup)
@@ -102,7 +101,7 @@ class Shelf:
         )
 
     def named(self, name: str | None) -> list[Backup]:
-        """Return the chain of a backup, oldest first; None: of the newest.
+        """Return the chain of a backup, by default the newest, oldest first.
 
         Raises `InvalidValueError` when there is none.
         """
@@ -120,7 +119,7 @@ class Shelf:
     # -- making a backup ---------------------------------------------------------------------
 
     def start(self, as_of: datetime, base: Backup | None) -> str | None:
-        """Begin an attempt and return its name; None when what it builds on is being pruned."""
+        """Begin an attempt and return its name; None if its base is being pruned."""
         name = f"{as_of:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
         said = msgspec.json.encode(Started(None if base is None else base.name))
         self._keep(self._key(name, _STARTED), said)
@@ -139,11 +138,11 @@ class Shelf:
         self._keep(self.part_key(name, part), data)
 
     def finish(self, backup: Backup) -> None:
-        """Make an attempt a backup. Raises `AMFSError` when it was taken for dead meanwhile."""
+        """Make an attempt a backup. Raises `AMFSError` if it was taken for dead meanwhile."""
         self._keep(self._key(backup.name, _MANIFEST), manifest.encode(backup))
 
     def give_up(self, name: str) -> None:
-        """Remove the parts of an attempt that never finishes, and last what says that it began."""
+        """Remove the parts of an attempt that never finishes, and last its beginning."""
         self._remove_parts(name)
         self.store.delete(self._key(name, _STARTED))
 
@@ -184,7 +183,7 @@ class Shelf:
     # -- pruning -----------------------------------------------------------------------------
 
     def base_of(self, attempt: str) -> str | None:
-        """Return the name of what an attempt builds on. 1 request."""
+        """Return the name of the backup that an attempt builds on. 1 request."""
         body = self.store.get(self._key(attempt, _STARTED))
         return None if body is None else msgspec.json.decode(body, type=Started).base
 
@@ -193,25 +192,25 @@ class Shelf:
         return max((info.modified for info in self._parts(attempt)), default=started)
 
     def abandon(self, attempt: str) -> bool:
-        """Have an attempt never finish; False when it has."""
+        """Make sure that an attempt never finishes; False if it has."""
         key = self._key(attempt, _MANIFEST)
         return self.store.settle(key, ABANDONED) == ABANDONED
 
     def mark(self, names: Iterable[str]) -> str:
-        """Say that backups are being pruned, so that nobody builds on them from now on, and return
-        the mark. Each prune has one of its own, and takes back no other's."""
+        """Mark backups as being pruned, so that nobody builds on them from now on, and return the
+        mark. Each prune has its own mark, and removes only that."""
         mark = f"{_PRUNING}{secrets.token_hex(4)}.json"
         for name in names:
             self.store.settle(self._key(name, mark), b"{}")
         return mark
 
     def unmark(self, names: Iterable[str], mark: str) -> None:
-        """Take that back."""
+        """Remove the mark."""
         for name in names:
             self.store.delete(self._key(name, mark))
 
     def remove(self, name: str) -> None:
-        """Remove a backup that is marked: first what makes it one, last the marks."""
+        """Remove a marked backup: first the manifest, last the marks."""
         self.store.delete(self._key(name, _MANIFEST))
         self.give_up(name)
         for info in list(self.store.list(self._key(name, ""))):

@@ -1,4 +1,4 @@
-"""What a catalog leaves out, each said once."""
+"""Objects that are left out of an answer, each named once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ _log = logging.getLogger("amfs")
 
 
 class Omissions:
-    """Objects that are damaged, may not be read, or were made by another tool."""
+    """What a list, a search or a record of outcomes leaves out: objects that are damaged, may not
+    be read, or were made by another tool."""
 
     def __init__(self) -> None:
         self._named: set[str] = set()
 
     def note(self, object_key: str, why: object) -> None:
-        """Say once that an object is left out."""
+        """Say in the log that an object is left out, the first time that it is."""
         if object_key not in self._named:
             self._named.add(object_key)
             _log.warning("left out: %s", why)
