@@ -83,10 +83,10 @@ _ATTEMPTS = 10
 class Schema:
     """One schema of a database, which need not be there yet."""
 
-    def __init__(self, name: object, server: str, kind: Kind = STORE) -> None:
+    def __init__(self, name: object, server: str, kind: Kind | None = None) -> None:
         self.name = _checked(name)
-        self._kind = kind
-        self._newest = len(kind.migrations)
+        self._kind = kind or STORE
+        self._newest = len(self._kind.migrations)
         self._place = f"the schema {self.name!r} of {server}"
         self._version = 0
         self._is_there = False

@@ -1,8 +1,8 @@
 """Newest versions kept near, listed and searched; a contract, and `sqlite/` behind it."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from amfs_core.catalog import embedding, words
 from amfs_core.catalog.contract import (
     Catalog,
     CatalogLost,
@@ -19,6 +19,7 @@ from amfs_core.catalog.filters import Filters
 from amfs_core.catalog.hit import SearchHit
 
 if TYPE_CHECKING:
+    from amfs_core.catalog import embedding, words
     from amfs_core.catalog.search import Search
 
 __all__ = [
@@ -41,9 +42,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs SQLite when it is asked for: not every program searches."""
+    """Import what needs SQLite, or the tables of words, when it is asked for: not every program
+    searches."""
     if name == "Search":
         from amfs_core.catalog.search import Search
 
         return Search
+    if name in ("embedding", "words"):
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -284,7 +284,11 @@ class Keeper:
             if report is not None:
                 report.discarded.append(conflict)
         elif decision == Decision.APPEND or isinstance(decision, Merge):
-            change = with_value(decision.value) if isinstance(decision, Merge) else unchanged
+            change = (
+                with_value(conflict.operation, decision.value)
+                if isinstance(decision, Merge)
+                else unchanged
+            )
             entry = land(self.stored, conflict.operation, change)
             self.waiting.remove_conflict(conflict)
             if report is not None:

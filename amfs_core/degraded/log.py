@@ -243,10 +243,3 @@ class DegradableLog(VersionLog):
 
 def _head(entry: MemoryEntry) -> Head:
     return Head(entry.version, entry.sha256, entry.provenance.written_at)
-
-
-def log_of(stored: VersionLog) -> VersionLog:
-    """Return the log to work with: `stored` itself where its store has no fallback."""
-    if stored.store.fallback_of(stored.layout.root):
-        return DegradableLog(stored)
-    return stored

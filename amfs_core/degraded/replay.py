@@ -105,7 +105,7 @@ def _find(
     stands for, and times never fall within a memory."""
     entry = newest
     while entry is not None and entry.version > looked:
-        if entry.provenance.write_id == operation.write_id:
+        if entry.provenance.write_id in (operation.write_id, operation.merged_id):
             return entry
         if entry.provenance.written_at < operation.since or entry.version == 1:
             return None
@@ -146,9 +146,11 @@ def _draft(entry: MemoryEntry, newest: MemoryEntry | None) -> Draft:
     )
 
 
-def with_value(value: Any) -> Callable[[Draft], Draft]:
-    """Return what gives a draft another value, as a claim of its own."""
-    return lambda draft: replace(draft, value=value, deleted=False, claim=None)
+def with_value(operation: Operation, value: Any) -> Callable[[Draft], Draft]:
+    """Return what gives a draft another value, as a claim and a write of its own."""
+    return lambda draft: replace(
+        draft, value=value, write_id=operation.merged_id, deleted=False, claim=None
+    )
 
 
 def unchanged(draft: Draft) -> Draft:

@@ -49,6 +49,12 @@ class Operation(msgspec.Struct, frozen=True):
         """What the write is found by."""
         return self.entry.provenance.write_id
 
+    @property
+    def merged_id(self) -> str:
+        """What a version is found by that has another value in place of this one's: what was
+        decided on this one's value does not stand on that."""
+        return f"{self.write_id}+merged"
+
 
 class Conflict(msgspec.Struct, frozen=True):
     """An operation that was not replayed, and is to be decided about.

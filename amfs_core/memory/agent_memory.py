@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from amfs_core import arguments
-from amfs_core.degraded import DegradableLog, ReconcileReport
 from amfs_core.errors import InvalidValueError
 from amfs_core.format import Cause, MemoryEntry, Outcome, OutcomeType
 from amfs_core.memory.reading import Reading
@@ -21,6 +20,7 @@ from amfs_core.storage import StorageAdapter, one_call
 from amfs_core.upkeep import health, stats, verify
 
 if TYPE_CHECKING:
+    from amfs_core.degraded import ReconcileReport
     from amfs_core.layers import Conflict, Decide
     from amfs_core.upkeep.tend import TendReport
     from amfs_core.watch import Callback, Watch
@@ -119,8 +119,8 @@ class AgentMemory(Writing, Reading):
 
         1 request to the fallback for each, and 1 per 1,000.
         """
-        versions = self._versions
-        return versions.conflicts() if isinstance(versions, DegradableLog) else []
+        degradable = self._engine.degradable
+        return [] if degradable is None else degradable.conflicts()
 
     def reconcile(self, decide: Decide | None = None) -> ReconcileReport:
         """Replay the writes that wait in the fallback store, and decide about conflicts; report
@@ -133,10 +133,12 @@ class AgentMemory(Writing, Reading):
         """
         if decide is not None:
             arguments.function(decide, "decide")
-        versions = self._versions
-        if not isinstance(versions, DegradableLog):
+        degradable = self._engine.degradable
+        if degradable is None:
+            from amfs_core.degraded import ReconcileReport
+
             return ReconcileReport()
-        return versions.reconcile(decide)
+        return degradable.reconcile(decide)
 
     @one_call
     def read_outcome(self, outcome_ref: str) -> Outcome | None:

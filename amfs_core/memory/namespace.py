@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amfs_core import arguments, fork
-from amfs_core.degraded import DegradableLog, log_of
 from amfs_core.errors import InvalidValueError
 from amfs_core.format import Layout
 from amfs_core.outcomes import Outcomes
@@ -30,6 +29,7 @@ from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES, GuardedClient, VersionLo
 
 if TYPE_CHECKING:
     from amfs_core.catalog import Embedder, Index, Search
+    from amfs_core.degraded import DegradableLog
 
 
 class Namespace:
@@ -69,7 +69,9 @@ class Namespace:
             arguments.count(max_value_bytes, "max_value_bytes"),
         )
         # With what waits in a fallback, where the store has one; `stored` is what the store has.
-        self.versions = log_of(self.stored)
+        self.versions, self.degradable = self.stored, self._degradable()
+        if self.degradable is not None:
+            self.versions = self.degradable
         self.patience = self.stored.store.patience
         self.outcomes = Outcomes(self.stored)
         if embedder is not None and not callable(embedder):
@@ -105,10 +107,17 @@ class Namespace:
             index_queries=queries,
         )
 
+    def _degradable(self) -> DegradableLog | None:
+        if not self.stored.store.fallback_of(self.layout.root):
+            return None
+        from amfs_core.degraded import DegradableLog  # few stores have a fallback
+
+        return DegradableLog(self.stored)
+
     def degraded(self) -> Degraded | None:
         """Return what waits in a fallback store, None where the store has none. 2 requests to the
         fallback."""
-        return self.versions.degraded() if isinstance(self.versions, DegradableLog) else None
+        return None if self.degradable is None else self.degradable.degraded()
 
     @property
     def keeps_catalog(self) -> bool:
@@ -137,8 +146,8 @@ class Namespace:
             search, self._search = self._search, None
         if search is not None:
             search.close()
-        if isinstance(self.versions, DegradableLog):
-            self.versions.close()
+        if self.degradable is not None:
+            self.degradable.close()
         if self.owns_adapter:
             self.adapter.close()
         if self.owns_index and self.index is not None:
@@ -147,7 +156,7 @@ class Namespace:
     def search(self) -> Search:
         """Return the catalog's search, made when it is first asked for: while something waits in a
         fallback, one that has that too."""
-        view = self.versions.view() if isinstance(self.versions, DegradableLog) else None
+        view = None if self.degradable is None else self.degradable.view()
         if view is not None:
             from amfs_core.catalog import Search
 

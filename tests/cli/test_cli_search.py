@@ -177,7 +177,8 @@ def test_a_person_who_waited_is_told_of_the_catalog_once_it_would_help(
         items = [{"entity_path": "e", "key": f"k{n}", "value": n} for n in range(options.MANY + 1)]
         memory.write_many(items)
     seen = on_a_terminal("--no-cache", command)
-    assert f"fetched {options.MANY + 2} objects; without --no-cache" in seen  # with the manifest
+    fetched = options.MANY + 2  # with the manifest
+    assert f"fetched {fetched} objects; without --no-cache" in seen
     assert ("Reading" in seen) == (command == "ls")
     assert "AMFS_CACHE_DIR" not in run("--no-cache", command).stderr
     monkeypatch.setenv("AMFS_CACHE_DIR", str(tmp_path / "cache"))

@@ -276,6 +276,20 @@ def test_a_function_decides_at_once(place: Place) -> None:
         assert [one.value for one in memory.history("e", "k")] == [0, "theirs", 1]
 
 
+def test_what_was_decided_on_a_merged_value_is_a_conflict_too(place: Place) -> None:
+    with place.memory(decide=lambda one: Merge([one.entry.value, "merged"])) as memory:
+        memory.write("e", "k", 1)
+        place.down()
+        memory.update("e", "k", lambda old: old + 10)
+        memory.update("e", "k", lambda old: old + 100)
+        with place.in_truth() as other:
+            other.write("e", "k", "theirs")
+        place.up()
+        until(lambda: not all_of(place.fallback))
+        values = [one.value for one in memory.history("e", "k")]
+        assert values == [1, "theirs", [11, "merged"], [111, "merged"]]
+
+
 def test_a_plain_write_is_kept_without_knowing_the_memory_and_a_condition_is_not() -> None:
     place = Place(mirror=False)
     with place.in_truth() as other:

@@ -7,6 +7,7 @@ from typing import cast
 
 from amfs_core.errors import BackendUnavailableError, OutcomeUnknownError
 from amfs_core.storage import (
+    Capabilities,
     ChangeLog,
     Doorbell,
     ObjectInfo,
@@ -81,8 +82,9 @@ class Outage(WrappedAdapter):
         self.down = False
         self.last: str | None = None
 
-    def _has(self, name: str) -> bool:
-        return False
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        return Capabilities(paged=self.inner.capabilities.paged)
 
     def _ask(self, key: str) -> None:
         if self.down:

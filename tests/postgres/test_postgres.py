@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,8 @@ class TestSchema:
     ) -> None:
         adapter.create("a.json", b"one")
         added = ("ALTER TABLE {schema}.objects ADD COLUMN note text",)
-        monkeypatch.setattr(schema, "_MIGRATIONS", (*schema._MIGRATIONS, added))
+        store = replace(schema.STORE, migrations=(*schema.STORE.migrations, added))
+        monkeypatch.setattr(schema, "STORE", store)
 
         def open_it() -> PostgresAdapter:
             return PostgresAdapter(postgres.dsn, adapter.schema)
@@ -156,7 +158,8 @@ class TestSchema:
     ) -> None:
         adapter.create("a.json", b"one")
         broken = ("CREATE TABLE {schema}.half (id int)", "SELECT 1 / 0")
-        monkeypatch.setattr(schema, "_MIGRATIONS", (*schema._MIGRATIONS, broken))
+        store = replace(schema.STORE, migrations=(*schema.STORE.migrations, broken))
+        monkeypatch.setattr(schema, "STORE", store)
         with closing(PostgresAdapter(postgres.dsn, adapter.schema)) as other:
             with pytest.raises(BackendUnavailableError, match="division by zero"):
                 other.create("b.json", b"two")

@@ -136,7 +136,7 @@ def test_the_requests_of_a_refresh_are_those_of_one(tmp_path: Path) -> None:
     }
     assert asked == {
         ("cold", "LIST"): 1,
-        ("cold", "GET"): 1_000,
+        ("cold", "GET"): 1_001,  # with the manifest
         ("nothing new", "LIST"): 1,
         ("nothing new", "GET"): 0,
         ("10 new", "LIST"): 1,

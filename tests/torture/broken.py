@@ -13,8 +13,8 @@ import amfs_core.versions.purge
 from amfs_core.errors import OutcomeUnknownError
 from amfs_core.format import Address, Draft, MemoryEntry, seal_entry
 from amfs_core.format.seal import sealed
-from amfs_core.storage import Doorbell, ObjectInfo, StorageAdapter, StoreClient
-from amfs_core.versions import NONE_KNOWN, Head, VersionLog
+from amfs_core.storage import Doorbell, ObjectInfo, StorageAdapter
+from amfs_core.versions import NONE_KNOWN, GuardedClient, Head, VersionLog
 
 
 class Overwriting:
@@ -83,7 +83,7 @@ class Forgetful(VersionLog):
             head = Head(winner.version, winner.sha256, winner.provenance.written_at)
 
 
-class Renaming(StoreClient):
+class Renaming(GuardedClient):
     """Retries a lost create of a version by itself with a new body, under a new write_id."""
 
     def settle(self, key: str, data: bytes) -> bytes:
@@ -155,7 +155,7 @@ def misname(versions: VersionLog, address: Address, tombstone: Draft) -> int:
 _purge = amfs_core.versions.purge.purge
 _PARTS = {
     "forgets": ("VersionLog", Forgetful),
-    "renames": ("StoreClient", Renaming),
+    "renames": ("GuardedClient", Renaming),
     "trusts": ("VersionLog", Trusting),
 }
 PURGES = {"spares": spare, "frees": free, "remembers": remember, "misnames": misname}
