@@ -1,6 +1,6 @@
 """AMFS over HTTP: the server that makes a store reachable for any client.
 
-It translates and calls `AgentMemory`; no rule of its own stands here.
+It translates requests into calls of `AgentMemory` and adds no rules of its own.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ __all__ = ["Settings", "make_app"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the framework when the server is asked for."""
+    """Import the web framework only when the server is used."""
     if name == "make_app":
         from amfs_server.app import make_app
 

@@ -1,4 +1,4 @@
-"""The application: which resource answers which request, and what all requests go through."""
+"""The application: routing, and the steps that all requests go through."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Call], Awaitable[Response]]
 
-# Resource, and whether names follow it in the path.
+# The resource, and whether names follow it in the path.
 _ROUTES: dict[tuple[str, bool], dict[str, Handler]] = {
     ("memories", False): {"GET": memories.listed},
     ("memories", True): {
@@ -63,14 +63,14 @@ _OBJECTS: dict[bool, dict[str, Handler]] = {
     False: {"GET": objects.listed, "POST": objects.get_many},
     True: {"GET": objects.read, "PUT": objects.write, "DELETE": objects.delete},
 }
-"""The same for objects, which are of no namespace."""
+"""The same for objects, whose paths do not begin with a namespace."""
 _SMALLEST_ZIPPED = 1_000
 _log = logging.getLogger("amfs.server")
 
 
 def make_app(settings: Settings) -> Starlette:
-    """Return the ASGI application. It opens the store when it starts, and closes what it opened
-    when it ends. Raises `ConfigurationError` for keys or a store that cannot be opened."""
+    """Return the ASGI application, with its store open. On shutdown it closes what it opened.
+    Raises `ConfigurationError` if the keys or the store cannot be opened."""
     server = _Server(settings)
 
     @contextlib.asynccontextmanager
@@ -97,13 +97,13 @@ def make_app(settings: Settings) -> Starlette:
             ),
         )
     app = Starlette(middleware=middleware, lifespan=lifespan)
-    app.router.default = server  # routes would match a decoded path, and decode it badly
+    app.router.default = server  # Starlette's routes match the decoded path, where %2F is lost
     app.state.server = server
     return app
 
 
 class _Server:
-    """Answers requests; an ASGI application of its own, under the middleware."""
+    """Answers requests: an ASGI application below the middleware."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -120,13 +120,13 @@ class _Server:
         self._idling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to work."""
+        """Start the background tasks."""
         self._idling = asyncio.create_task(self._hubs.end_idle())
         if self._tools is not None:
             await self._running.enter_async_context(self._tools.run())
 
     async def end(self) -> None:
-        """End events, wait for what is under way, and close the store."""
+        """End event streams, wait for requests in progress, and close the store."""
         self.stopping.set()
         if self._idling is not None:
             self._idling.cancel()
@@ -149,7 +149,7 @@ class _Server:
         except AMFSError as error:
             response = problems.of_error(error)
         except Exception:
-            _log.exception("a request met a fault: %s %r", request.method, request.url.path)
+            _log.exception("a request failed unexpectedly: %s %r", request.method, request.url.path)
             response = problems.of_fault()
         response.headers["x-content-type-options"] = "nosniff"
         try:
@@ -175,10 +175,10 @@ class _Server:
             seen["resource"] = names[0]
             _require_method(method, ("GET",))
             return await self._operation(names[0], request, seen)
-        if len(names) == 1 and (found := explorer.page(names[0])) is not None:
+        if len(names) == 1 and (page := explorer.page(names[0])) is not None:
             seen["resource"] = "explorer"
             _require_method(method, ("GET",))
-            return found
+            return page
         if names[0] == "objects":
             return await self._object(method, names[1:], request, seen)
         if len(names) < 3 or names[0] != "v1":
@@ -223,7 +223,9 @@ class _Server:
             return json(self._document)
         key = self._key(request, seen)
         if key.namespaces is not None or key.entity_paths is not None:
-            raise Refusal(403, "forbidden", "metrics name all namespaces; this key sees some")
+            raise Refusal(
+                403, "forbidden", "metrics cover the whole store; this key sees only a part of it"
+            )
         return self._metrics.response()
 
     def _key(self, request: Request, seen: dict[str, Any]) -> Key:
@@ -234,8 +236,8 @@ class _Server:
         return key
 
     def _require_host(self, request: Request) -> None:
-        """Refuse requests for another host where no key is needed: a page of any web site can have
-        its own name point to this machine, and a browser then lets it in (DNS rebinding)."""
+        """When no key is required, refuse requests for other host names: a web site can point its
+        own name at this machine, and browsers then let its pages in (DNS rebinding)."""
         if self.keys is not None:
             return
         host = request.headers.get("host", "")
@@ -244,13 +246,13 @@ class _Server:
             raise Refusal(
                 421,
                 "misdirected",
-                "without keys this server answers to this machine's own names only",
-                hint="use http://127.0.0.1, or start it with --keys",
+                "without keys this server answers only to this machine's own names",
+                hint="use http://127.0.0.1, or start the server with --keys",
             )
 
 
 def _tools(engines: Engines, settings: Settings) -> RemoteTools | None:
-    """Return what answers `/mcp`; None without the SDK."""
+    """Return the handler of `/mcp`, or None when the SDK is not installed."""
     try:
         from amfs_server.remote_tools import RemoteTools
     except ModuleNotFoundError as error:
@@ -261,14 +263,14 @@ def _tools(engines: Engines, settings: Settings) -> RemoteTools | None:
 
 
 class Forwarded(Response):
-    """A response that another application gives."""
+    """A response that another ASGI application produces."""
 
     def __init__(self, app: ASGIApp) -> None:
         super().__init__()
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have the other one answer; its status is noted."""
+        """Let the other application answer, and note its status."""
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":

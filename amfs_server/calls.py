@@ -1,4 +1,4 @@
-"""One request, as handlers see it."""
+"""One request, in the form that handlers use."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request whose key is known. `names` are the segments of the path behind the resource."""
+    """A request with a known key. `names` are the path segments after the resource."""
 
     request: Request
     key: Key
@@ -43,7 +43,7 @@ class Call:
     threads: ThreadPoolExecutor
 
     async def with_memory(self, work: Callable[[AgentMemory], T]) -> T:
-        """Return what `work` makes of the memory, in a thread: the store is asked there."""
+        """Return the result of `work(memory)`, run in a thread because it waits for the store."""
 
         def call() -> T:
             with self._memory() as memory:
@@ -52,61 +52,61 @@ class Call:
         return await self.in_thread(call)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        """Return what `work` gives, in a thread that knows what this request is part of."""
+        """Return the result of `work`, run in a thread with this request's context."""
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.threads, lambda: context.run(work))
 
     def _memory(self) -> AgentMemory:
         agent = self.key.agent_id
-        given = self.header("amfs-agent")
-        if agent is not None and given not in (None, agent):
-            raise Refusal(403, "forbidden", f"this key signs as {agent!r}, and as nobody else")
+        requested = self.header("amfs-agent")
+        if agent is not None and requested not in (None, agent):
+            raise Refusal(403, "forbidden", f"this key signs only as {agent!r}")
         session = self.header("amfs-session")
-        return self.engines.memory(self.namespace, agent or given, session)
+        return self.engines.memory(self.namespace, agent or requested, session)
 
     def header(self, name: str) -> str | None:
-        """Return a header's text, None when it was not sent."""
-        given = self.request.headers.get(name)
-        if given is None:
+        """Return a header's text, or None when it was not sent."""
+        text = self.request.headers.get(name)
+        if text is None:
             return None
-        if not given.strip() or len(given) > _LONGEST_HEADER:
+        if not text.strip() or len(text) > _LONGEST_HEADER:
             raise InvalidValueError(f"the header {name} is empty or too long")
-        return given.strip()
+        return text.strip()
 
     # -- the query ---------------------------------------------------------------------------
 
     def only(self, *known: str) -> None:
-        """Raise for a parameter that is not one of these: a typo must not widen a search."""
+        """Raise for an unknown parameter, so that a typo cannot widen a search."""
         for name in self.request.query_params:
             if name not in known:
                 listed = ", ".join(known) or "none"
                 raise InvalidValueError(
-                    f"there is no parameter {name!r:.80}", hint=f"known are: {listed}"
+                    f"there is no parameter {name!r:.80}", hint=f"known parameters: {listed}"
                 )
 
     def text(self, name: str) -> str | None:
-        """Return a parameter's text. Raises when it was sent twice."""
-        given = self.request.query_params.getlist(name)
-        if len(given) > 1:
-            raise InvalidValueError(f"the parameter {name} is given {len(given)} times")
-        return given[0] if given else None
+        """Return a parameter's text, or None without it. Raises when it was sent twice."""
+        values = self.request.query_params.getlist(name)
+        if len(values) > 1:
+            raise InvalidValueError(f"the parameter {name} was sent {len(values)} times")
+        return values[0] if values else None
 
     def texts(self, name: str) -> list[str] | None:
-        """Return all texts of a parameter; None when it was not sent."""
+        """Return all texts of a parameter, or None when it was not sent."""
         return self.request.query_params.getlist(name) or None
 
     def whole(self, name: str) -> int | None:
         """Return a parameter as a whole number."""
-        given = self.text(name)
-        if given is None:
+        text = self.text(name)
+        if text is None:
             return None
-        if not given.isascii() or not given.isdigit() or len(given) > 18:
-            raise InvalidValueError(f"{name} must be a whole number, not {given!r:.80}")
-        return int(given)
+        if not text.isascii() or not text.isdigit() or len(text) > 18:
+            raise InvalidValueError(f"{name} must be a whole number, not {text!r:.80}")
+        return int(text)
 
     def limit(self, default: int) -> int:
-        """Return how many there are to be on a page, up to `MOST_PAGE`."""
+        """Return the size of a page, 1 to `MOST_PAGE`."""
         limit = self.whole("limit")
         if limit is None:
             return default
@@ -116,33 +116,33 @@ class Call:
 
     def number(self, name: str) -> float | None:
         """Return a parameter as a number."""
-        given = self.text(name)
-        if given is None:
+        text = self.text(name)
+        if text is None:
             return None
         try:
-            return float(given)
+            return float(text)
         except ValueError as error:
-            raise InvalidValueError(f"{name} must be a number, not {given!r:.80}") from error
+            raise InvalidValueError(f"{name} must be a number, not {text!r:.80}") from error
 
     def flag(self, name: str) -> bool:
         """Return a parameter as true or false; false when it was not sent."""
-        given = self.text(name)
-        if given is None or given in _FALSE:
+        text = self.text(name)
+        if text is None or text in _FALSE:
             return False
-        if given in _TRUE:
+        if text in _TRUE:
             return True
-        raise InvalidValueError(f"{name} must be true or false, not {given!r:.80}")
+        raise InvalidValueError(f"{name} must be true or false, not {text!r:.80}")
 
     def moment(self, name: str) -> datetime | None:
         """Return a parameter as a time with its time zone."""
-        given = self.text(name)
-        return None if given is None else moment(given, name)
+        text = self.text(name)
+        return None if text is None else moment(text, name)
 
     # -- the body ----------------------------------------------------------------------------
 
     async def body(self, known: Collection[str]) -> dict[str, Any]:
-        """Return the body, a JSON object with none but known fields. Numbers that would be rounded
-        are refused."""
+        """Return the body, a JSON object. Raises for unknown fields, and for numbers that would be
+        rounded."""
         kind = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json" and not kind.endswith("+json"):
             raise Refusal(415, "unsupported_media_type", f"the body is {kind or 'of no type'}")
@@ -191,17 +191,17 @@ class Call:
         return b"".join(parts)
 
 
-def moment(given: object, name: str) -> datetime:
+def moment(text: object, name: str) -> datetime:
     """Return text as a time with its time zone."""
     try:
-        if not isinstance(given, str):
+        if not isinstance(text, str):
             raise ValueError("not text")
-        found = datetime.fromisoformat(given)
+        time = datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidValueError(
-            f"{name} must be a time such as 2026-11-21T04:27:20Z, not {given!r:.80}"
+            f"{name} must be a time such as 2026-11-21T04:27:20Z, not {text!r:.80}"
         ) from error
-    return found  # `AgentMemory` refuses one without a time zone
+    return time  # `AgentMemory` refuses a time without a time zone
 
 
 def json(document: Any, status: int = 200, **headers: str) -> Response:

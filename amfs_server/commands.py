@@ -25,20 +25,26 @@ Examples:
   curl http://127.0.0.1:8420/v1/default/memories
 """,
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option(
     "--port",
     default=8420,
     show_default=True,
     type=click.IntRange(0, 65535),
-    help="0: any free one.",
+    help="The port to listen at; 0 chooses a free one.",
 )
-@click.option("--keys", type=click.Path(path_type=Path), help="File of keys (see amfs key).")
-@click.option("--state", type=click.Path(path_type=Path), help="Where events are remembered.")
-@click.option("--origin", multiple=True, help="Where browsers may come from; may be repeated.")
-@click.option("--certificate", type=click.Path(path_type=Path), help="For TLS, a PEM file.")
-@click.option("--private-key", type=click.Path(path_type=Path), help="Its private key.")
-@click.option("--log", is_flag=True, help="Write a line of JSON to stderr for each request.")
+@click.option("--keys", type=click.Path(path_type=Path), help="The file of keys (see amfs key).")
+@click.option(
+    "--state", type=click.Path(path_type=Path), help="The directory for the memory of events."
+)
+@click.option("--origin", multiple=True, help="Allow browsers from this origin; may be repeated.")
+@click.option(
+    "--certificate", type=click.Path(path_type=Path), help="The certificate for TLS, a PEM file."
+)
+@click.option(
+    "--private-key", type=click.Path(path_type=Path), help="The private key of the certificate."
+)
+@click.option("--log", is_flag=True, help="Log each request to stderr, as a line of JSON.")
 @click.pass_obj
 def serve(
     session: Session,
@@ -54,7 +60,7 @@ def serve(
 ) -> None:
     """Serve the store over HTTP, for any client.
 
-    Without --keys it serves this machine only, and everybody on it may do everything.
+    Without --keys, the server is open to this machine only, and everybody on it may do everything.
     """
     from amfs.cli.user_cache import catalogs
     from amfs_server.run import serve as run
@@ -81,7 +87,7 @@ Examples:
 """
 )
 def key() -> None:
-    """Make and remove keys of the server, in a file of their hashes."""
+    """Create, list and remove keys for the server, in a file of their hashes."""
 
 
 _file = click.option(
@@ -89,7 +95,7 @@ _file = click.option(
     type=click.Path(path_type=Path),
     default=Path("keys.json"),
     show_default=True,
-    help="The file.",
+    help="The file of keys.",
 )
 
 
@@ -102,10 +108,24 @@ Examples:
 )
 @click.argument("name")
 @_file
-@click.option("--role", type=click.Choice(_ROLES), default="reader", show_default=True)
-@click.option("--namespace", multiple=True, help="That it sees; may be repeated. None: all.")
-@click.option("--path", multiple=True, help="Entity path that it sees; likewise.")
-@click.option("--agent", help="Who it signs as. None: whom the client says.")
+@click.option(
+    "--role",
+    type=click.Choice(_ROLES),
+    default="reader",
+    show_default=True,
+    help="What the key may do: read; also write and delete; also erase.",
+)
+@click.option(
+    "--namespace",
+    multiple=True,
+    help="A namespace that the key sees; may be repeated. [default: all]",
+)
+@click.option(
+    "--path",
+    multiple=True,
+    help="An entity path that the key sees; may be repeated. [default: all]",
+)
+@click.option("--agent", help="The agent that the key signs as.  [default: the client's choice]")
 def new(
     name: str,
     *,
@@ -115,7 +135,7 @@ def new(
     path: tuple[str, ...],
     agent: str | None,
 ) -> None:
-    """Make a key and print it, this once: the file keeps its hash only."""
+    """Create a key and print it. This is the only time: the file keeps just its hash."""
     from amfs_server import keys as key_file
 
     if role not in _ROLES:
@@ -135,7 +155,7 @@ def new(
 @click.argument("name")
 @_file
 def remove(name: str, keys: Path) -> int:
-    """Remove a key. A server that uses the file refuses it from then on."""
+    """Remove a key. A server that uses the file refuses the key from then on."""
     from amfs_server import keys as key_file
 
     if key_file.remove(keys, name):
@@ -147,19 +167,19 @@ def remove(name: str, keys: Path) -> int:
 @key.command(name="ls", cls=Command)
 @_file
 def ls(keys: Path) -> None:
-    """List the keys: names and what they may do."""
+    """List the keys: their names and rights."""
     from amfs.cli import output
     from amfs_server import keys as key_file
 
     rows = [
         (
-            one.name,
-            one.role,
-            ", ".join(one.namespaces or ()) or "all",
-            ", ".join(one.entity_paths or ()) or "all",
-            one.agent_id or "anybody",
+            entry.name,
+            entry.role,
+            ", ".join(entry.namespaces or ()) or "all",
+            ", ".join(entry.entity_paths or ()) or "all",
+            entry.agent_id or "anybody",
         )
-        for one in key_file.read(keys)
+        for entry in key_file.read(keys)
     ]
     output.table(("name", "role", "namespaces", "entity paths", "signs as"), rows)
 
@@ -174,7 +194,7 @@ def _log_to_stderr(*, requests: bool) -> None:
     ours = logging.getLogger("amfs")
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
-    ours.propagate = False  # libraries give the root logger handlers of their own
+    ours.propagate = False  # libraries add handlers to the root logger
     access = logging.getLogger("amfs.access")
     access.propagate = False
     access.setLevel(logging.INFO if requests else logging.CRITICAL)

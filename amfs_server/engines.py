@@ -1,4 +1,4 @@
-"""The engines of the server: one for each namespace that somebody asked for."""
+"""The engines of the server: one for each namespace in use."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _MOST_NAMESPACES = 256
 
 
 class Engines:
-    """One store, and an engine for each namespace in it. At most 256 are kept, the one that was
-    not asked for longest closes first; it is made again when it is asked for."""
+    """One store, and an engine for each namespace in it. At most 256 engines are kept open; the
+    least recently used is closed first, and opened again on its next use."""
 
     def __init__(self, settings: Settings) -> None:
         config = settings.config
@@ -22,14 +22,16 @@ class Engines:
         self.adapter = settings.adapter or config.open_adapter()
         self.index = config.open_index()
         self.store = StoreClient(self.adapter, config.patience)
-        """The store for those who want its objects; each engine has a client of its own."""
+        """The client for requests about objects; each engine has its own client."""
         self._config = config
         self._owns_adapter = settings.adapter is None
-        self._keepers: OrderedDict[str, AgentMemory] = OrderedDict()  # a handle keeps each open
+        self._keepers: OrderedDict[str, AgentMemory] = (
+            OrderedDict()
+        )  # a handle keeps an engine open
         self._lock = threading.Lock()
 
     def engine(self, namespace: str) -> Namespace:
-        """Return the engine of a namespace. Sends nothing. Raises `InvalidKeyError`."""
+        """Return the engine of a namespace; raises `InvalidKeyError`. No request."""
         return self._keeper(namespace).engine
 
     def memory(self, namespace: str, agent_id: str | None, session_id: str | None) -> AgentMemory:
@@ -38,15 +40,15 @@ class Engines:
         return AgentMemory(agent_id or self.agent_id, session_id=session_id, engine=engine)
 
     def metrics(self) -> dict[str, Metrics]:
-        """Return what the store was asked for so far, by namespace; for objects, which may be of
-        any namespace, under an empty name."""
+        """Return the metrics of the store by namespace. Requests about objects, which may belong to
+        any namespace, are under an empty name."""
         with self._lock:
             keepers = dict(self._keepers)
         counts = {namespace: keeper.metrics for namespace, keeper in keepers.items()}
         return {**counts, "": self.store.meter.snapshot()}
 
     def close(self) -> None:
-        """Close all engines, and the store if it was opened here."""
+        """Close all engines, the index, and the store if it was opened here."""
         with self._lock:
             keepers, self._keepers = self._keepers, OrderedDict()
         for keeper in keepers.values():

@@ -1,8 +1,8 @@
-"""Which events were sent under which number: what a client that comes back goes on from.
+"""The numbers of events, so that a returning client can continue after the last one it received.
 
-A cursor of `watch` names every memory, so it grows with the store and fits into no header. A number
-does: this log says what it stands for. `docs/design/events.md` says why it loses and doubles
-nothing.
+A cursor of `watch` names every memory, so it grows with the store and does not fit into a header. A
+number does; this log says which event it stands for. `docs/design/events.md` explains why no event
+is lost or repeated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 KEPT = 100_000
-"""Events that are remembered; a client that was away for more of them begins again."""
+"""The number of events that are remembered; a client that missed more of them starts over."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (id TEXT NOT NULL, cursor TEXT);
@@ -39,10 +39,10 @@ class Event(NamedTuple):
 
 
 class EventLog:
-    """The log of one namespace and entity path, in a file or in memory (None).
+    """The log of one namespace and entity path, in a file or (None) in memory.
 
-    Safe to share between threads. A file serves several processes, and the next one after a crash.
-    Raises `sqlite3.Error` and `OSError`.
+    Safe to share between threads. Several processes can share a file, also after a crash. Raises
+    `sqlite3.Error` and `OSError`.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -61,10 +61,10 @@ class EventLog:
         self.id, self.cursor = self._identity()
 
     def append(self, versions: Iterable[tuple[str, str, int]], cursor: str | None = None) -> int:
-        """Give numbers to versions that have none, and return the last number there is.
+        """Number the versions that have no number yet, and return the last number.
 
-        `cursor` is where the watch stands after them, if it is to be kept: what comes after it is
-        seen again by the next process, and is not given a second number.
+        `cursor`, if it should be saved, is the position of the watch after these versions. The next
+        process sees later versions again, but they do not get a second number.
         """
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -86,7 +86,7 @@ class EventLog:
             return self.last()
 
     def reset(self) -> None:
-        """Forget everything. The log has another identity from now on."""
+        """Forget everything, and give the log a new identity."""
         with self._lock:
             self._connection.executescript("DELETE FROM log; DELETE FROM event")
             self.id, self.cursor = self._identity()
@@ -100,7 +100,7 @@ class EventLog:
         return identity, cursor
 
     def last(self) -> int:
-        """Return the last number that was given; 0: none."""
+        """Return the last number that was given; 0 when there is none."""
         with self._lock:
             rows = self._connection.execute(
                 "SELECT seq FROM sqlite_sequence WHERE name = 'event'"
@@ -108,13 +108,13 @@ class EventLog:
         return int(rows[0][0]) if rows else 0
 
     def first(self) -> int:
-        """Return the number of the oldest event that is remembered, or of the next one."""
+        """Return the number of the oldest remembered event, or else of the next event."""
         with self._lock:
             ((number,),) = self._connection.execute("SELECT min(number) FROM event")
         return int(number) if number is not None else self.last() + 1
 
     def after(self, number: int, most: int) -> list[Event]:
-        """Return up to `most` events that follow a number."""
+        """Return up to `most` events after a number."""
         with self._lock:
             rows = self._connection.execute(
                 "SELECT number, entity_path, key, version FROM event WHERE number > ? "
@@ -124,7 +124,7 @@ class EventLog:
         return [Event(*row) for row in rows]
 
     def numbered_after(self, number: int, entity_path: str, key: str) -> set[int]:
-        """Return the versions of a memory that have a number above one."""
+        """Return the versions of a memory with a number greater than `number`."""
         with self._lock:
             rows = self._connection.execute(
                 "SELECT version FROM event WHERE entity_path = ? AND key = ? AND number > ?",

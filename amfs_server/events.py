@@ -1,7 +1,7 @@
 """`watch` as server-sent events (the HTML standard, section 9.2).
 
-The `id` of an event says where its client stands: the log that numbered it and the number, and
-while the beginning is being told also which memory came last. `docs/design/events.md`.
+The `id` of an event is the client's position: the log that numbered the event and the number, and,
+during the replay from the beginning, also the memory sent last. See `docs/design/events.md`.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from amfs_server.problems import Refusal
 
 BEGINNING = "beginning"
 COMMENT_SECONDS = 15.0
-"""Between two signs of life: proxies cut what is silent for longer, often after 30 or 60 s."""
+"""Seconds between comments on an idle stream: proxies cut silent connections, often after 30 s."""
 
 _RETRY_MILLISECONDS = 2_000
 _AT_ONCE = 100
-_SEND_SECONDS = 30.0  # a client that takes nothing for so long is cut, and may come back
+_SEND_SECONDS = 30.0  # a client that accepts nothing for this long is disconnected; it may return
 _REST_SECONDS = 1.0
 _log = logging.getLogger("amfs.server")
 _ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})(?:-([A-Za-z0-9_-]{1,3000}))?", re.ASCII)
 
 
 class Position(NamedTuple):
-    """Where a client stands: behind an event of a log, and while it is told the beginning, behind
-    a version of a memory."""
+    """The position of a client: after an event of a log and, during the replay from the beginning,
+    after a version of a memory."""
 
     log: str
     number: int
@@ -54,31 +54,31 @@ class Position(NamedTuple):
 
     @classmethod
     def parsed(cls, text: str) -> Position:
-        """Return what an id says. Raises `InvalidValueError`."""
-        found = _ID.fullmatch(text)
+        """Return the position that an id stands for. Raises `InvalidValueError`."""
+        match = _ID.fullmatch(text)
         wrong = InvalidValueError(
             "this is not the id of an event",
-            hint='send the id as it came, "beginning", or nothing to begin now',
+            hint='send an id unchanged, "beginning", or nothing to start now',
         )
-        if found is None:
+        if match is None:
             raise wrong
-        if found[3] is None:
-            return cls(found[1], int(found[2]))
+        if match[3] is None:
+            return cls(match[1], int(match[2]))
         try:
-            padded = found[3] + "=" * (-len(found[3]) % 4)
+            padded = match[3] + "=" * (-len(match[3]) % 4)
             told = json.loads(base64.b64decode(padded, b"-_", validate=True))
             if told == []:
-                return cls(found[1], int(found[2]), None, True)
+                return cls(match[1], int(match[2]), None, True)
             entity_path, key, version = told
             if type(entity_path) is str and type(key) is str and type(version) is int:
-                return cls(found[1], int(found[2]), (entity_path, key, version), True)
+                return cls(match[1], int(match[2]), (entity_path, key, version), True)
         except (binascii.Error, ValueError, TypeError, RecursionError) as error:
             raise wrong from error
         raise wrong
 
 
 async def follow(call: Call, hubs: Hubs, stopping: asyncio.Event) -> Response:
-    """`GET` the new versions as they come."""
+    """`GET` the new versions as they arrive."""
     call.only("under", "since")
     under = call.key.scope(call.text("under"))
     since = call.header("last-event-id") or call.text("since")
@@ -98,10 +98,10 @@ async def follow(call: Call, hubs: Hubs, stopping: asyncio.Event) -> Response:
 
 
 async def _start(hub: Hub, start: Position | None, *, beginning: bool) -> Position:
-    """Return where a client begins."""
+    """Return the position at which a client starts."""
     if start is None or start.is_beginning:
-        # What was written before is not new; and a server that has just begun again may not have
-        # seen all yet that was there when the telling of the beginning began.
+        # Versions written before now are not new. And a server that has just restarted may not yet
+        # have seen all versions that existed when the client's replay started.
         while not hub.is_current and not hub.is_over:
             await hub.wait(hub.last, _REST_SECONDS)
     if start is None:
@@ -117,8 +117,8 @@ def _require_known(hub: Hub, position: Position) -> None:
     raise Refusal(
         410,
         "gone",
-        "the event of this id is not remembered here",
-        hint="list the memories and follow from now on, or follow since=beginning",
+        "the event with this id is no longer remembered here",
+        hint="list the memories and follow from now on, or follow with since=beginning",
     )
 
 
@@ -135,8 +135,8 @@ class _Stream:
         return self._stopping.is_set() or self._hub.is_over
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """Yield what is to be sent next."""
-        # An id without data is not an event, but a client that loses the connection now sends it.
+        """Yield the bytes to send next."""
+        # An id without data is not an event, but a client that reconnects now will send this id.
         yield f"retry: {_RETRY_MILLISECONDS}\nid: {self._position}\n\n".encode()
         if self._position.is_beginning:
             async for part in self._beginning():
@@ -154,7 +154,7 @@ class _Stream:
                     yield b": still here\n\n"
                 continue
             if self._position.number < self._hub.log.first() - 1:
-                return  # too slow: what follows is forgotten, and the client is told so
+                return  # the client is too slow: later events are forgotten; a reconnect says so
             for event in events:
                 if self._is_over:
                     return
@@ -165,8 +165,8 @@ class _Stream:
                     yield told
 
     async def _beginning(self) -> AsyncIterator[bytes]:
-        """Yield every version that was there when the client began, by name; what came since has a
-        number in the log, and follows."""
+        """Yield every version that existed when the client started, sorted by name. Later versions
+        have a number in the log and follow from there."""
         number, told = self._position.number, self._position.told
         delivered = await asyncio.to_thread(self._hub.delivered)
         for (entity_path, key), newest in delivered.items():
@@ -190,7 +190,7 @@ class _Stream:
         yield f"id: {self._position}\n\n".encode()
 
     async def _event(self, event: Event, position: Position) -> bytes | None:
-        """Return an event; it waits while the store does not answer."""
+        """Return an event, waiting while the store does not answer; None if it cannot be read."""
         while not self._is_over:
             try:
                 payload = await self._hub.payload(event)
@@ -204,7 +204,7 @@ class _Stream:
 
 
 class EventStream(Response):
-    """A response that goes on until the client leaves, is too slow, or the server ends."""
+    """A response that lasts until the client leaves or is too slow, or the server ends."""
 
     def __init__(self, stream: _Stream, leave: Callable[[], None]) -> None:
         super().__init__(
@@ -216,7 +216,7 @@ class EventStream(Response):
         self._leave = leave
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the stream."""
         sending = asyncio.ensure_future(self._send(send))
         leaving = asyncio.ensure_future(_until_left(receive))
         try:
@@ -227,9 +227,9 @@ class EventStream(Response):
             try:
                 await sending
             except (asyncio.CancelledError, TimeoutError, Refusal):
-                pass  # the client left, was too slow, or is behind all that is remembered
+                pass  # the client left, was too slow, or needs events that are forgotten
             except AMFSError as error:
-                _log.warning("a client of events is cut, and may come back: %s", error)
+                _log.warning("disconnected an event client, which may reconnect: %s", error)
             finally:
                 self._leave()
 

@@ -1,4 +1,4 @@
-"""Hubs: one watch for all clients that follow the same entity path."""
+"""Hubs: each is one watch, shared by all clients that follow the same entity path."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from amfs_core.memory import Namespace
 from amfs_core.watch import Watch
 from amfs_server.event_log import Event, EventLog
 
-_KEEP_SECONDS = 30.0  # between two times that the watch's cursor is kept: it may be large
+_KEEP_SECONDS = 30.0  # between saves of the watch's cursor, which may be large
 _REST_SECONDS = 1.0
 _IDLE_SECONDS = 60.0
 _END_SECONDS = 10.0
@@ -28,8 +28,8 @@ _log = logging.getLogger("amfs.server")
 
 
 class Hub:
-    """Follows one entity path of one namespace, gives each new version a number in its log, and
-    wakes the clients. It polls as one watch does, whatever the number of clients."""
+    """Follows one entity path of one namespace, numbers each new version in its log, and wakes the
+    clients. It polls like a single watch, whatever the number of clients."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Hub:
         since = self.log.cursor
         try:
             self._watch = Watch(engine.stored, entity_path, interval=interval, since=since)
-        except InvalidValueError as error:  # clients that come back begin again
+        except InvalidValueError as error:  # returning clients start over
             _log.error("the log of events %s is rebuilt: %s", path, error)
             self.log.reset()
             since = None
@@ -62,15 +62,15 @@ class Hub:
         self._thread.start()
 
     def delivered(self) -> dict[tuple[str, str], int]:
-        """Return the newest version of each memory that was delivered, in the order of names."""
+        """Return the newest delivered version of each memory, sorted by name."""
         known = self._watch.delivered()
         return dict(
             sorted(((place.entity_path, place.key), version) for place, version in known.items())
         )
 
     async def wait(self, number: int, seconds: float) -> None:
-        """Return when there is an event after a number, or the hub has caught up, or ended; after
-        so many seconds anyway."""
+        """Wait until there is an event after `number`, the hub has caught up or ended, or so many
+        seconds have passed."""
         news = self._news
         if self.last > number or self._over.is_set():
             return
@@ -81,8 +81,8 @@ class Hub:
             return
 
     async def payload(self, event: Event) -> bytes | None:
-        """Return a version as JSON, made once for all clients; None for one that cannot be read
-        any more."""
+        """Return a version as JSON, encoded once for all clients, or None if it can no longer be
+        read."""
         name = event[1:]
         known = self._payloads.get(name)
         if known is not None and self._is_erased(event):
@@ -100,7 +100,7 @@ class Hub:
             raise
 
     def _is_erased(self, event: Event) -> bool:
-        """Whether a purge of the version is known: what was made of it before is not sent again."""
+        """Whether a purge of the version is known; its cached JSON must then not be sent again."""
         address = self.engine.layout.address(event.entity_path, event.key)
         head = self.engine.stored.cache.head(address)
         return head is not None and event.version < head.purged
@@ -110,7 +110,7 @@ class Hub:
         try:
             entry = self.engine.stored.get(address, event.version)
         except CorruptEntryError as damage:
-            _log.warning("an event is left out: %s", damage)
+            _log.warning("skipped an event: %s", damage)
             return None
         return None if entry is None else msgspec.json.encode(documents.entry(entry))
 
@@ -120,7 +120,7 @@ class Hub:
         return self._over.is_set()
 
     def end(self) -> None:
-        """End the watch, and keep where it stands."""
+        """End the watch, and save its position."""
         self._over.set()
         self._watch.cancel()
         self._thread.join(_END_SECONDS)
@@ -129,15 +129,19 @@ class Hub:
 
     def _follow(self) -> None:
         trouble: str | None = None
-        taken: list[tuple[str, str, int]] = []  # and not in the log yet: a cursor would cover them
+        # Versions taken from the watch but not yet in the log; the watch's cursor includes them.
+        taken: list[tuple[str, str, int]] = []
         while not self._over.is_set():
             try:
                 if not taken:
-                    taken = [(one.entity_path, one.key, one.version) for one in self._watch.take()]
+                    taken = [
+                        (entry.entity_path, entry.key, entry.version)
+                        for entry in self._watch.take()
+                    ]
                 self._keep(taken)
                 taken, trouble = [], None
-            except Exception as error:  # the watch, or the disk of the log, is tried again
-                if str(error) != trouble:  # once for each streak
+            except Exception as error:  # retry, whether the watch or the log's disk failed
+                if str(error) != trouble:  # log each streak of the same error once
                     level = logging.WARNING if isinstance(error, AMFSError) else logging.ERROR
                     _log.log(level, "events wait: %s", error)
                 trouble = str(error)
@@ -145,7 +149,7 @@ class Hub:
         try:
             self.log.append(taken, self._watch.cursor)
         except Exception as error:
-            _log.error("the position in the events is not saved: %s", error)
+            _log.error("cannot save the position in the events: %s", error)
         self._wake()
 
     def _keep(self, versions: list[tuple[str, str, int]]) -> None:
@@ -167,13 +171,13 @@ class Hub:
 
         try:
             self._loop.call_soon_threadsafe(wake)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed, so no client waits
             return
 
 
 class Hubs:
-    """The hubs of the server: each is made for the first client of a path, and ended a minute after
-    the last."""
+    """The hubs of the server. Each starts with the first client of a path, and ends a minute after
+    the last client has left."""
 
     def __init__(self, state: Path | None, interval: float) -> None:
         self._state = state
@@ -185,14 +189,14 @@ class Hubs:
 
     @property
     def clients(self) -> int:
-        """How many clients follow something now."""
+        """The number of clients that follow events now."""
         return sum(self._clients.values())
 
     def __len__(self) -> int:
         return len(self._hubs)
 
     async def join(self, engine: Namespace, entity_path: str | None) -> Hub:
-        """Return the hub of a path for one more client, made if there is none."""
+        """Return the hub of a path for one more client; create it if necessary."""
         place = engine.name, entity_path
         async with self._making:
             hub = self._hubs.get(place)
@@ -208,14 +212,14 @@ class Hubs:
             return hub
 
     def leave(self, engine: Namespace, entity_path: str | None) -> None:
-        """Count a client no more."""
+        """Stop counting a client that has left."""
         place = engine.name, entity_path
         self._clients[place] -= 1
         if not self._clients[place]:
             self._idle_since[place] = time.monotonic()
 
     async def end_idle(self) -> None:
-        """End hubs that nobody has followed for a minute, for as long as the server runs."""
+        """While the server runs, end hubs that nobody has followed for a minute."""
         while True:
             await asyncio.sleep(_IDLE_SECONDS / 4)
             async with self._making:
@@ -226,13 +230,13 @@ class Hubs:
                         await asyncio.to_thread(hub.end)
 
     async def end(self) -> None:
-        """End all hubs; each keeps where it stands."""
+        """End all hubs; each saves its position."""
         async with self._making:
             hubs, self._hubs = list(self._hubs.values()), {}
             await asyncio.gather(*(asyncio.to_thread(hub.end) for hub in hubs))
 
 
 def _file_name(engine: Namespace, entity_path: str | None) -> str:
-    """Return a name of its own for each store, namespace and path."""
+    """Return a file name that is unique for each store, namespace and path."""
     place = engine.versions.store.location, engine.name, entity_path
     return f"{hashlib.sha256(repr(place).encode()).hexdigest()[:32]}.events.sqlite"

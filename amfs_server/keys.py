@@ -1,8 +1,8 @@
-"""Keys: who may do what. The file keeps hashes, so it gives nobody a key.
+"""Keys: who may do what. The file has only hashes, so nobody can read a key from it.
 
 The file is JSON: `{"keys": [{"name": "ci", "sha256": "…", "role": "writer", "namespaces": ["prod"],
-"entity_paths": ["checkout"], "agent_id": "ci"}]}`. A key is random (256 bits), so one SHA-256 is as
-good as a slow hash: there is nothing to guess.
+"entity_paths": ["checkout"], "agent_id": "ci"}]}`. A key is 256 random bits and cannot be guessed,
+so one SHA-256 is as good as a slow hash.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _log = logging.getLogger("amfs.server")
 
 
 class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one key may do.
+    """The rights of one key.
 
-    `role`: a reader reads, a writer writes and deletes too, an eraser purges too. `namespaces` and
-    `entity_paths` are what it sees, None: all. What it writes is signed by `agent_id`, None: by
-    whom the client says.
+    A `role` of reader may read, a writer may also write and delete, an eraser may also purge.
+    `namespaces` and `entity_paths` are what the key sees; None means all. `agent_id` signs its
+    writes; with None, the client names the agent.
     """
 
     name: str
@@ -42,12 +42,16 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent_id: str | None = None
 
     def require_role(self, role: Role) -> None:
-        """Raise unless this key has the role, or one that may do more."""
+        """Raise unless this key has the role, or a role with more rights."""
         if _RANK[self.role] < _RANK[role]:
-            raise Refusal(403, "forbidden", f"this key is a {self.role}'s, not a {role}'s")
+            raise Refusal(
+                403,
+                "forbidden",
+                f"this needs the role {role}, but the key has the role {self.role}",
+            )
 
     def require_namespace(self, namespace: str) -> None:
-        """Raise unless this key sees a namespace. The answer is the same for one that exists."""
+        """Raise unless this key sees a namespace. The error does not tell whether it exists."""
         if self.namespaces is not None and namespace not in self.namespaces:
             raise Refusal(403, "forbidden", "this key does not see that namespace")
 
@@ -58,12 +62,12 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
     def require_path(self, entity_path: str) -> None:
-        """Raise unless this key sees an entity path. The answer is the same for one that exists."""
+        """Raise unless this key sees an entity path. The error does not tell whether it exists."""
         if not self.sees(entity_path):
             raise Refusal(403, "forbidden", "this key does not see that entity path")
 
     def scope(self, under: str | None) -> str | None:
-        """Return the entity path that a look below `under` goes through; None: all of them."""
+        """Return the entity path to look under when the client asks for `under`; None means all."""
         if under is not None:
             self.require_path(under)
             return under
@@ -74,7 +78,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         raise Refusal(
             403,
             "forbidden",
-            "this key sees several entity paths, and nothing beside them",
+            "this key sees only some entity paths",
             hint="name one of them with `under`",
         )
 
@@ -84,11 +88,11 @@ class _KeyFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 NOBODY = Key("local", "", "eraser")
-"""Who asks where no key is needed: somebody on this machine."""
+"""Stands for a client of this machine, when no key is required."""
 
 
 class Keys:
-    """The keys of a file, which is read again when it changes."""
+    """The keys of a file, reloaded when the file changes."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -97,28 +101,28 @@ class Keys:
         self._load()
 
     def find(self, authorization: str | None) -> Key:
-        """Return the key that an `Authorization` header carries. Raises a 401 for none, or one that
-        is not in the file."""
+        """Return the key in an `Authorization` header. Raises a 401 when there is no key, or it is
+        not in the file."""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise _unauthorized("send a key: Authorization: Bearer amfs_…")
         self._reload()
         digest = hashlib.sha256(token.strip().encode()).hexdigest().encode()
-        found = None
-        for known, key in self._keys:  # all of them, so that the time tells nothing
+        sent = None
+        for known, key in self._keys:  # compare all, so that the time reveals nothing
             if hmac.compare_digest(known, digest):
-                found = key
-        if found is None:
+                sent = key
+        if sent is None:
             raise _unauthorized("this key is not known here")
-        return found
+        return sent
 
     def _reload(self) -> None:
-        """Take a changed file; a file that is wrong leaves the keys as they were."""
+        """Reload a changed file; keep the current keys if the file is invalid."""
         try:
             if _state(self.path) != self._state:
                 self._load()
         except (OSError, ConfigurationError) as error:
-            _log.error("the keys stay as they were: %s", error)
+            _log.error("cannot reload the keys, so the current ones stay: %s", error)
 
     def _load(self) -> None:
         state = _state(self.path)
@@ -127,23 +131,24 @@ class Keys:
 
 
 def read(path: Path) -> list[Key]:
-    """Return the keys of a file. `ConfigurationError` names the file and what is wrong with it."""
+    """Return the keys of a file. Raises `ConfigurationError` with the file and the problem."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=_KeyFile).keys
+        keys = msgspec.json.decode(path.read_bytes(), type=_KeyFile).keys
     except OSError as error:
         raise ConfigurationError(
-            f"the keys {str(path)!r} cannot be read: {error.strerror}",
-            hint="make the file with `amfs key new`",
+            f"cannot read the file of keys {str(path)!r}: {error.strerror}",
+            hint="create it with `amfs key new`",
         ) from error
     except msgspec.MsgspecError as error:
-        raise ConfigurationError(f"the keys {str(path)!r} are wrong: {error}") from error
-    for key in found:
+        raise ConfigurationError(f"the file of keys {str(path)!r} is invalid: {error}") from error
+    for key in keys:
         if len(key.sha256) != 64 or set(key.sha256) - set("0123456789abcdef"):
             raise ConfigurationError(
-                f"the keys {str(path)!r} are wrong: the sha256 of {key.name!r} is not 64 digits",
-                hint="the file has the hash of a key, never the key",
+                f"the file of keys {str(path)!r} is invalid: the sha256 of {key.name!r} is not 64 "
+                "hexadecimal digits",
+                hint="the file holds the hash of a key, never the key itself",
             )
-    return found
+    return keys
 
 
 def add(
@@ -155,15 +160,15 @@ def add(
     entity_paths: list[str] | None = None,
     agent_id: str | None = None,
 ) -> str:
-    """Make a key, add its hash to a file, and return the key, which nobody can find out later.
+    """Create a key, add its hash to a file, and return the key, which cannot be recovered later.
 
-    Makes the file, for this user alone, if there is none. Raises `ConfigurationError` for a name
-    that is there already.
+    Creates the file, readable by this user only, if it does not exist. Raises `ConfigurationError`
+    for a name that the file already has.
     """
     keys = read(path) if path.exists() else []
     if any(key.name == name for key in keys):
         raise ConfigurationError(
-            f"there is a key named {name!r} already", hint="choose another name, or remove that one"
+            f"there is already a key named {name!r}", hint="choose another name, or remove that key"
         )
     token = _PREFIX + secrets.token_urlsafe(32)
     digest = hashlib.sha256(token.encode()).hexdigest()
@@ -173,7 +178,7 @@ def add(
 
 
 def remove(path: Path, name: str) -> bool:
-    """Remove a key from a file; False when there is none of that name."""
+    """Remove a key from a file; return False when no key has that name."""
     keys = read(path)
     kept = [key for key in keys if key.name != name]
     if len(kept) == len(keys):
@@ -183,7 +188,7 @@ def remove(path: Path, name: str) -> bool:
 
 
 def _write(path: Path, keys: list[Key]) -> None:
-    """Replace the file in one step: a server that reads it sees the old one or the new one."""
+    """Replace the file atomically: a server sees either the old file or the new one."""
     body = msgspec.json.format(msgspec.json.encode(_KeyFile(keys)), indent=2) + b"\n"
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -193,7 +198,7 @@ def _write(path: Path, keys: list[Key]) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise ConfigurationError(
-            f"the keys {str(path)!r} cannot be written: {error.strerror}"
+            f"cannot write the file of keys {str(path)!r}: {error.strerror}"
         ) from error
 
 

@@ -18,9 +18,9 @@ Examples:
 )
 @click.pass_obj
 def mcp(session: Session) -> None:
-    """Serve the memory to a model: the Model Context Protocol on standard input and output.
+    """Serve the memory to a model with the Model Context Protocol over standard input and output.
 
-    For the configuration of a client, such as Claude Code, Cursor or VS Code.
+    Enter this command in the configuration of a client such as Claude Code, Cursor or VS Code.
     """
     from amfs_server.tools import of_memory
 

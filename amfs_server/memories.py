@@ -1,4 +1,4 @@
-"""Memories: read, write, delete, erase, list, history and difference."""
+"""The handlers for memories: read, write, delete, erase, list, history and difference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from amfs_server.names import memory_name, name_before, path_of, position_behind
 from amfs_server.problems import Refusal
 
 DEFAULT_PAGE = 100
-_ELSEWHERE = {"entity_path", "key", "write_id", "expected_version"}  # in the path and the headers
+_ELSEWHERE = {"entity_path", "key", "write_id", "expected_version"}  # sent in path and headers
 _BODY = set(WRITE_PARAMETERS) - _ELSEWHERE
 _MOST_LOCKS = 10_000
 
@@ -101,8 +101,8 @@ async def listed(call: Call) -> Response:
     under = call.key.scope(call.text("under"))
     limit, age = call.limit(DEFAULT_PAGE), call.number("max_age")
     complete = call.flag("complete")
-    given = call.text("after")
-    after = None if given is None else name_before(given)
+    position = call.text("after")
+    after = None if position is None else name_before(position)
 
     def page(memory: AgentMemory) -> tuple[list[MemoryEntry], bool]:
         entries = memory.list(under, max_age=age, complete=complete)
@@ -141,28 +141,28 @@ async def difference(call: Call) -> Response:
         if version is not None:
             arguments.version(version, name)
     try:
-        found = await call.with_memory(lambda memory: memory.diff(entity_path, key, old, new))
-    except InvalidValueError as error:  # all that can be wrong with it now
+        changes = await call.with_memory(lambda memory: memory.diff(entity_path, key, old, new))
+    except InvalidValueError as error:  # the arguments are valid, so a version is missing
         raise Refusal(
             404, "not_found", "there is no such memory, or no such version of it"
         ) from error
-    return json(documents.difference(found))
+    return json(documents.difference(changes))
 
 
 async def paths(call: Call) -> Response:
     """`GET` the entity paths that have memories of their own."""
     call.only("under", "max_age")
     under, age = call.key.scope(call.text("under")), call.number("max_age")
-    found = await call.with_memory(lambda memory: memory.list_entity_paths(under, max_age=age))
-    return json({"entity_paths": found})
+    listed = await call.with_memory(lambda memory: memory.list_entity_paths(under, max_age=age))
+    return json({"entity_paths": listed})
 
 
 async def stats(call: Call) -> Response:
     """`GET` counts and sizes."""
     call.only("under")
     under = call.key.scope(call.text("under"))
-    found = await call.with_memory(lambda memory: memory.stats(under))
-    return json(documents.stats(found))
+    counts = await call.with_memory(lambda memory: memory.stats(under))
+    return json(documents.stats(counts))
 
 
 def _seen(call: Call) -> tuple[str, str]:
@@ -177,12 +177,12 @@ def _tag(entry: MemoryEntry) -> str:
 
 
 def _tags(header: str | None) -> set[str]:
-    """Return the entity tags of a header, weak ones as strong ones (RFC 9110, 13.1.2)."""
-    return {one.strip().removeprefix("W/") for one in (header or "").split(",") if one.strip()}
+    """Return the entity tags of a header, weak tags as strong ones (RFC 9110, 13.1.2)."""
+    return {tag.strip().removeprefix("W/") for tag in (header or "").split(",") if tag.strip()}
 
 
 def _expected(call: Call) -> int | None:
-    """Return the `expected_version` that the conditions of a request stand for."""
+    """Return the `expected_version` that the conditional headers of a request stand for."""
     match, none_match = call.header("if-match"), call.header("if-none-match")
     expected = None if match is None else _version_of(match)
     if none_match is None:
@@ -197,7 +197,7 @@ def _version_of(tag: str) -> int:
     is_version = tag[0] == tag[-1] == '"' and digits.isascii() and digits.isdigit()
     if not is_version or len(digits) > 10 or int(digits) < 1:
         raise InvalidValueError(
-            f"If-Match must be one version, as in the ETag, not {tag!r:.80}",
+            f"If-Match must be one version in the form of the ETag, not {tag!r:.80}",
             hint='send the ETag of a GET, such as "3"',
         )
     return int(digits)
@@ -208,7 +208,7 @@ _locking = threading.Lock()
 
 
 def _one_at_a_time(*name: str) -> threading.Lock:
-    """Return the lock of one write: a repetition waits for the first, and then finds it."""
+    """Return the lock of one write: a repeated request waits for the first and finds its result."""
     with _locking:
         lock = _locks.setdefault(name, threading.Lock())
         _locks.move_to_end(name)

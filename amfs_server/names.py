@@ -16,10 +16,10 @@ _IN_NO_SEGMENT = re.compile("[\x00-\x1f\x7f/]")
 
 
 def segments(raw_path: bytes) -> list[str]:
-    """Return the segments of a path as they were sent, each decoded by itself.
+    """Return the segments of a path, each decoded separately.
 
-    A framework decodes the whole path first, and then `a%2Fb` cannot be told from `a/b`. Raises
-    `InvalidKeyError` for what is not UTF-8 once decoded, or far too long.
+    A framework decodes the whole path at once, so that `a%2Fb` and `a/b` look the same. Raises
+    `InvalidKeyError` for a path that is too long, or not UTF-8 after decoding.
     """
     if len(raw_path) > _MAX_PATH_BYTES:
         raise InvalidKeyError(f"the path is longer than {_MAX_PATH_BYTES} bytes")
@@ -33,20 +33,20 @@ def segments(raw_path: bytes) -> list[str]:
 
 
 def raw_path(scope: Mapping[str, Any]) -> bytes:
-    """Return the path of a request as it was sent."""
+    """Return the undecoded path of a request."""
     raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
     return raw
 
 
 def memory_name(names: list[str]) -> tuple[str, str]:
-    """Return the entity path and the key that the last segments of a path name."""
+    """Return the entity path and the key from the last segments of a path."""
     if len(names) < 2 or not all(names):
         raise InvalidKeyError(
             "the path does not name a memory",
-            hint="its last segment is the key, those before it are the entity path",
+            hint="the last segment is the key, the segments before it are the entity path",
         )
     for name in names[:-1]:
-        if "/" in name:  # the entity path is joined by slashes, so a segment has none
+        if "/" in name:  # slashes separate the segments of an entity path
             raise InvalidKeyError(
                 "a segment of the entity path has a slash, %2F",
                 hint="send it as / between segments; only the key may have an encoded slash",
@@ -55,26 +55,26 @@ def memory_name(names: list[str]) -> tuple[str, str]:
 
 
 def require_object_key(names: list[str], *, writes: bool) -> None:
-    """Raise unless these segments are an object's key, and none means anything to a file system.
+    """Raise unless these segments are a valid object key without special meaning to a file system.
 
-    Other tools keep objects under names that the layout would not make, and those may be read. What
-    begins with a dot may be a store's own file, which nobody writes.
+    Other tools may keep objects under names that do not follow AMFS's layout; clients may read
+    them. Names that begin with a dot may be files of the store itself; clients may not write them.
     """
     require_segments(names)
     if writes and any(name.startswith(".") for name in names):
-        raise InvalidKeyError("no segment of an object's key begins with a dot")
+        raise InvalidKeyError("a segment of an object's key must not begin with a dot")
     if len("/".join(names).encode()) > MAX_OBJECT_KEY_BYTES:
-        raise InvalidKeyError(f"an object's key takes {MAX_OBJECT_KEY_BYTES} bytes at most")
+        raise InvalidKeyError(f"an object's key must be at most {MAX_OBJECT_KEY_BYTES} bytes long")
 
 
 def require_segments(names: list[str]) -> None:
-    """Raise unless each of these is a segment that an object's key can have."""
+    """Raise unless each of these is a valid segment of an object's key."""
     for name in names:
         too_long = len(name.encode()) > MAX_SEGMENT_BYTES
         if name in _NO_SEGMENTS or _IN_NO_SEGMENT.search(name) or too_long:
             raise InvalidKeyError(
-                f"an object's key has no segment {name!r:.100}",
-                hint="docs/layout.md says how names are escaped in it",
+                f"{name!r:.100} cannot be a segment of an object's key",
+                hint="docs/layout.md says how names are escaped",
             )
 
 
@@ -89,11 +89,11 @@ def path_of(namespace: str, resource: str, entity_path: str, key: str) -> str:
 
 
 def position_behind(entity_path: str, key: str) -> str:
-    """Return the position in a list that is behind a memory: its name, the key encoded."""
+    """Return the position in a list just after a memory: its name, with the key encoded."""
     return f"{entity_path}/{quote(key, safe='')}"
 
 
 def name_before(position: str) -> tuple[str, str]:
-    """Return the entity path and the key that a position in a list is behind."""
+    """Return the entity path and the key of the memory just before a position in a list."""
     entity_path, _, key = position.rpartition("/")
     return entity_path, unquote(key)

@@ -1,4 +1,4 @@
-"""What a key may do with objects: the same as with the memories and outcomes that they are."""
+"""The rights of a key for objects: the same as for the memories and outcomes in them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from amfs_server.problems import Refusal
 class ObjectRights:
     """The rights of one key.
 
-    One that sees everything and signs as anybody may keep any bytes, as whoever has the store
-    itself may. Of others each object is looked at: it must be a memory's version or an outcome that
-    the key could have written another way, signed as the key signs, the next of its history. The
-    manifest of the namespace is read by every key, and written by one without limits only.
+    A key that sees everything and signs as anybody may store any bytes, like a user with direct
+    access to the store. For other keys, each object is checked: it must be a memory's version or an
+    outcome that the key could have written through the API, with the right signature, as the next
+    version of its history. Every key may read the manifest of the namespace; only a key without
+    limits may write it.
     """
 
     def __init__(self, key: Key, store: StoreClient) -> None:
@@ -34,7 +35,7 @@ class ObjectRights:
         self._writes_all = self._sees_all and key.agent_id is None
 
     def require_place(self, object_key: str) -> None:
-        """Raise unless the key sees what an object of this name is about, as far as that shows."""
+        """Raise unless the key sees the subject of an object, as far as the object's name tells."""
         namespace = _namespace(object_key)
         self._key.require_namespace(namespace)
         if self._sees_all:
@@ -46,8 +47,8 @@ class ObjectRights:
             self._key.require_path(parsed.address.entity_path)
 
     def require_prefix(self, prefix: str) -> None:
-        """Raise where a listing would have to leave out what the key does not see, and so pass for
-        a whole one; below all of its entity paths, only what it sees is listed."""
+        """Raise when a listing would leave out objects that the key does not see, and would so look
+        complete. A prefix above the key's entity paths is allowed; only those paths are listed."""
         if not prefix:
             return
         namespace = _namespace(prefix)
@@ -58,7 +59,7 @@ class ObjectRights:
         if layout is not None and prefix == layout.manifests:
             return
         if layout is None or not prefix.startswith(layout.entries):
-            raise Refusal(403, "forbidden", "this key sees memories only, below its entity paths")
+            raise Refusal(403, "forbidden", "this key sees only memories under its entity paths")
         names = [unescape(name) or name for name in prefix[len(layout.entries) : -1].split("/")]
         path = "/".join(names)
         below = any(own.startswith(f"{path}/") for own in self._key.entity_paths or ())
@@ -66,9 +67,9 @@ class ObjectRights:
             self._key.require_path(path)
 
     def lists(self, object_key: str) -> bool:
-        """Whether an object is in the listings of this key. An outcome says only inside what it is
-        about, so a key that sees some entity paths is shown none. The manifest is about everybody.
-        """
+        """Whether this key's listings include an object. An outcome's name does not tell its
+        memories, so a key limited to some entity paths sees no outcomes listed. Every key sees the
+        manifest listed."""
         try:
             self.require_place(object_key)
         except Refusal:
@@ -79,7 +80,7 @@ class ObjectRights:
         return parsed is not None and parsed.kind is not OUTCOME
 
     def require_read(self, object_key: str, data: bytes | None) -> None:
-        """Raise unless the key sees what an object says it is about."""
+        """Raise unless the key sees the memories named in an object."""
         if self._sees_all or data is None:
             return
         parsed = _parsed(object_key)
@@ -92,7 +93,7 @@ class ObjectRights:
             raise _beyond("sees") from error
 
     def require_write(self, object_key: str, data: bytes, *, replaces: bool) -> None:
-        """Raise unless the key may keep these bytes there. Up to 1 request to the store."""
+        """Raise unless the key may store these bytes under this name. Up to 1 request."""
         if self._writes_all:
             return
         parsed = _parsed(object_key)
@@ -110,12 +111,13 @@ class ObjectRights:
                 return
         except CorruptEntryError as error:
             raise Refusal(
-                403, "forbidden", f"this key writes memories and outcomes only: {error.problem}"
+                403, "forbidden", f"this key may write only memories and outcomes: {error.problem}"
             ) from error
         raise _beyond("writes")
 
     def require_all(self, does: str) -> None:
-        """Raise unless the key may keep any bytes."""
+        """Raise unless the key may store any bytes. `does` says what it would do, as in "removes
+        objects"."""
         if not self._writes_all:
             raise Refusal(403, "forbidden", f"only a key without limits {does}")
 
@@ -123,7 +125,7 @@ class ObjectRights:
         self._key.require_path(entry.entity_path)
         if replaces:
             if entry.erased is None:
-                raise Refusal(403, "forbidden", "a version is replaced by its stub only")
+                raise Refusal(403, "forbidden", "only a stub may replace a version")
             return
         if entry.purges:
             self._key.require_role("eraser")
@@ -133,10 +135,10 @@ class ObjectRights:
         address = layout.address(entry.entity_path, entry.key)
         body = self._store.get(address.object_key(entry.version - 1))
         if body is None:
-            raise Refusal(403, "forbidden", "the version before this one is not there")
+            raise Refusal(403, "forbidden", "the version before this one does not exist")
         try:
             before = decode_entry(body, layout.namespace, address, entry.version - 1)
-        except AMFSError:  # damaged, and a writer may go on behind it
+        except AMFSError:  # it is damaged; a writer may add the next version nevertheless
             return
         if entry.previous != (before.erased or before.sha256):
             raise Refusal(403, "forbidden", "this version does not continue its history")
@@ -150,7 +152,7 @@ class ObjectRights:
     def _require_signer(self, agent_id: str) -> None:
         own = self._key.agent_id
         if own is not None and agent_id != own:
-            raise Refusal(403, "forbidden", f"this key signs as {own!r}, and as nobody else")
+            raise Refusal(403, "forbidden", f"this key signs only as {own!r}")
 
 
 def _namespace(object_key: str) -> str:
@@ -159,13 +161,13 @@ def _namespace(object_key: str) -> str:
 
 
 def _parsed(object_key: str) -> Parsed | None:
-    """Return what an object is by the table of kinds; None for one of no kind."""
+    """Return the parsed name of an object, or None if it is not one of the known kinds."""
     layout = _layout(_namespace(object_key))
     return None if layout is None else layout.parse_any(object_key)
 
 
 def _layout(namespace: str) -> Layout | None:
-    """Return the layout of a namespace; None for what cannot be one's name."""
+    """Return the layout of a namespace, or None for an invalid name."""
     try:
         return Layout(namespace)
     except AMFSError:
@@ -173,4 +175,4 @@ def _layout(namespace: str) -> Layout | None:
 
 
 def _beyond(does: str) -> Refusal:
-    return Refusal(403, "forbidden", f"that is not an object that this key {does}")
+    return Refusal(403, "forbidden", f"this is not an object that this key {does}")

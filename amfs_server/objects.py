@@ -1,7 +1,7 @@
 """Objects: the store itself over HTTP, for `--store http://…`.
 
-`amfs_http.HttpAdapter` speaks this, so that every program and command works on a store that it
-reaches through this server only. A key that sees a part of the store sees that part here too.
+`amfs_http.HttpAdapter` uses these resources, so every program and command works on a store that it
+can reach only through this server. A key that sees a part of the store sees the same part here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from amfs_server.names import require_object_key, require_segments
 from amfs_server.object_rights import ObjectRights
 from amfs_server.problems import Refusal
 
-_MOST_BYTES = 8 * 1024 * 1024  # of bodies in one answer; the client asks again for the rest
+_MOST_BYTES = 8 * 1024 * 1024  # of bodies in one answer; the client requests the rest separately
 OBJECT_TYPE = "application/vnd.amfs.object"
 
 
@@ -46,22 +46,22 @@ async def listed(call: Call) -> Response:
 
 
 async def get_many(call: Call) -> Response:
-    """`POST` keys, get objects: as many as fit into an answer, at least one."""
+    """`POST` keys to get their objects: as many as fit into one answer, at least one."""
     call.only()
     fields = await call.body(("keys",))
     keys = fields.get("keys")
     if not isinstance(keys, list) or not all(type(key) is str and key for key in keys):
         raise InvalidValueError("keys must be a list of texts")
     if len(keys) > MOST_PAGE:
-        raise InvalidValueError(f"at most {MOST_PAGE} keys are asked for at once")
+        raise InvalidValueError(f"a request may ask for at most {MOST_PAGE} keys")
     rights = ObjectRights(call.key, call.engines.store)
 
     def bodies() -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
         size = 0
-        found: Iterator[tuple[str, bytes | None]] = call.engines.store.get_many(keys)
-        with closing(found):  # type: ignore[type-var]  # a generator, all of them
-            for key, data in found:
+        pairs: Iterator[tuple[str, bytes | None]] = call.engines.store.get_many(keys)
+        with closing(pairs):  # type: ignore[type-var]  # a generator, all of them
+            for key, data in pairs:
                 rights.require_read(key, data)
                 answers.append({"key": key, "data": data})
                 size += len(data or b"")
@@ -92,7 +92,7 @@ async def read(call: Call) -> Response:
 
 
 async def write(call: Call) -> Response:
-    """`PUT` an object: with `If-None-Match: *` only if there is none, else over what is there."""
+    """`PUT` an object: create it with `If-None-Match: *`, otherwise create or replace it."""
     creates = call.header("if-none-match")
     if creates not in (None, "*"):
         raise InvalidValueError("a PUT of an object takes If-None-Match: * and nothing else")
@@ -109,12 +109,12 @@ async def write(call: Call) -> Response:
         return call.engines.store.create(key, data)
 
     if not await call.in_thread(put):
-        raise Refusal(412, "object_exists", "there is such an object, or one is being made")
+        raise Refusal(412, "object_exists", "the object exists already, or is being created")
     return json({"key": key, "bytes": len(data)}, 201)
 
 
 async def delete(call: Call) -> Response:
-    """`DELETE` an object that is none of a memory: a scratch object."""
+    """`DELETE` a scratch object, which does not belong to a memory."""
     call.key.require_role("eraser")
     call.only()
     key, rights = _named(call)
@@ -124,7 +124,7 @@ async def delete(call: Call) -> Response:
 
 
 def _named(call: Call) -> tuple[str, ObjectRights]:
-    """Return the key that the path names, if the caller sees its place."""
+    """Return the object key that the path names, if the caller may see it."""
     require_object_key(call.names, writes=call.request.method not in ("GET", "HEAD"))
     key = "/".join(call.names)
     rights = ObjectRights(call.key, call.engines.store)

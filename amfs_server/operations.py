@@ -1,4 +1,4 @@
-"""What operators ask: is it alive, can the store be used, what happened so far."""
+"""Health, readiness and metrics, for operators."""
 
 from __future__ import annotations
 
@@ -18,40 +18,44 @@ from amfs_core.storage import Degraded
 from amfs_server.engines import Engines
 from amfs_server.hub import Hubs
 
-_READY_SECONDS = 2.0  # an answer counts for so long: probes must not become a load
+_READY_SECONDS = 2.0  # an answer is reused for this long, so that probes do not become a load
 _DEGRADED: tuple[tuple[str, str, Callable[[Degraded], float]], ...] = (
-    ("down", "1 while the primary store is known to be down.", lambda one: float(one.is_down)),
-    ("waiting", "Writes that wait for the primary store.", lambda one: one.waiting),
-    ("conflicts", "Writes that could not be replayed: amfs conflicts.", lambda one: one.conflicts),
+    ("down", "1 while the primary store is known to be down.", lambda state: float(state.is_down)),
+    ("waiting", "Writes that wait for the primary store.", lambda state: state.waiting),
+    (
+        "conflicts",
+        "Writes that could not be replayed (see amfs conflicts).",
+        lambda state: state.conflicts,
+    ),
     (
         "since_seconds",
-        "Since when something waits, as seconds since 1970; 0 when nothing does.",
-        lambda one: 0.0 if one.since is None else one.since.timestamp(),
+        "Unix time since which writes have been waiting; 0 when none wait.",
+        lambda state: 0.0 if state.since is None else state.since.timestamp(),
     ),
 )
 
 _LAGS = {
-    "waiting": "Objects that wait to be brought to a mirror.",
-    "left_out": "Objects that a mirror did not get: amfs copy brings them.",
-    "differing": "Objects that a mirror has with other bytes than the primary.",
+    "waiting": "Objects that wait to be copied to a mirror.",
+    "left_out": "Objects that a mirror did not get (amfs copy copies them).",
+    "differing": "Objects whose bytes in a mirror differ from the primary's.",
 }
 _access = logging.getLogger("amfs.access")
 
 
 class Metrics:
-    """Counts requests, and gathers what engines and hubs count themselves."""
+    """Counts requests, and collects the counts of engines and hubs."""
 
     def __init__(self, engines: Engines, hubs: Hubs) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "amfs_http_requests",
-            "Requests that were answered.",
+            "Answered requests.",
             ("method", "resource", "status"),
             registry=self._registry,
         )
         self._seconds = Histogram(
             "amfs_http_request_seconds",
-            "How long they took, in seconds.",
+            "Duration of requests in seconds.",
             ("method", "resource"),
             registry=self._registry,
         )
@@ -67,9 +71,9 @@ class Metrics:
         key: str | None,
         path: str,
     ) -> None:
-        """Count a request that was answered, and write its line of the access log."""
+        """Count an answered request, and write its line in the access log."""
         self._requests.labels(method, resource, str(status)).inc()
-        if resource != "watch":  # it takes as long as its client likes
+        if resource != "watch":  # a stream lasts as long as its client wants
             self._seconds.labels(method, resource).observe(seconds)
         if _access.isEnabledFor(logging.INFO):
             line = {
@@ -82,34 +86,34 @@ class Metrics:
             _access.info("%s", msgspec.json.encode(line).decode())
 
     def response(self) -> Response:
-        """Return all counts in the text format of Prometheus."""
+        """Return all counts in the Prometheus text format."""
         return Response(
             generate_latest(self._registry), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
 
 class _Store(Collector):
-    """Counts that others keep."""
+    """The counts of engines and hubs."""
 
     def __init__(self, engines: Engines, hubs: Hubs) -> None:
         self._engines = engines
         self._hubs = hubs
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what the store was asked for, and who follows events."""
+        """Yield the counts of requests to the store, and of clients that follow events."""
         requests = CounterMetricFamily(
             "amfs_store_requests", "Requests to the store.", labels=("namespace", "kind")
         )
         totals = {
             name: CounterMetricFamily(f"amfs_store_{name}", text, labels=("namespace",))
             for name, text in (
-                ("bytes_read", "Bytes of bodies that were read."),
-                ("bytes_written", "Bytes of bodies that were written."),
+                ("bytes_read", "Bytes read in bodies."),
+                ("bytes_written", "Bytes written in bodies."),
                 ("retries", "Requests that were repeated."),
-                ("conflicts", "Creates that lost against another writer."),
-                ("cache_hits", "Objects that needed no request."),
-                ("outages", "How often the store was found to be down."),
-                ("refused", "Requests that were not sent because it was known to be down."),
+                ("conflicts", "Creates that lost to another writer."),
+                ("cache_hits", "Objects read without a request."),
+                ("outages", "Times that the store was found to be down."),
+                ("refused", "Requests not sent because the store was known to be down."),
             )
         }
         for namespace, metrics in self._engines.metrics().items():
@@ -129,12 +133,12 @@ class _Store(Collector):
             "amfs_event_clients", "Clients that follow events now.", self._hubs.clients
         )
         yield GaugeMetricFamily(
-            "amfs_watchers", "Paths that are watched for them.", len(self._hubs)
+            "amfs_watchers", "Paths that are watched for these clients.", len(self._hubs)
         )
 
     @staticmethod
     def _fallback(metrics: Mapping[str, storage.Metrics]) -> Iterator[Metric]:
-        """Yield what waits while the primary is down."""
+        """Yield the state of the fallback: what waits while the primary store is down."""
         for name, text, value in _DEGRADED:
             gauge = GaugeMetricFamily(f"amfs_fallback_{name}", text, labels=("namespace",))
             for namespace, counted in metrics.items():
@@ -144,7 +148,7 @@ class _Store(Collector):
 
 
 class Readiness:
-    """Whether the store can be used, asked at most every 2 seconds."""
+    """Whether the store can be used; checked at most every 2 seconds."""
 
     def __init__(self, engines: Engines, namespace: str) -> None:
         self._engines = engines
@@ -154,7 +158,7 @@ class Readiness:
         self._ok = False
 
     async def response(self, *, is_stopping: bool) -> Response:
-        """Return 200 or 503. Says nothing about the store: anybody may ask."""
+        """Return 200 or 503, without details about the store, because anybody may ask."""
         async with self._asking:
             if time.monotonic() - self._asked >= _READY_SECONDS and not is_stopping:
                 memory = self._engines.memory(self._namespace, None, None)

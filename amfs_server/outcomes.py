@@ -1,4 +1,4 @@
-"""Outcomes: what came of using memories."""
+"""The handlers for outcomes: what came of using memories."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CAUSE = {"entity_path", "key", "version"}
 
 
 async def commit(call: Call) -> Response:
-    """`PUT` an outcome. The same once more resumes it."""
+    """`PUT` an outcome. Repeating the request resumes an interrupted one."""
     call.key.require_role("writer")
     reference = _reference(call)
     call.only()
@@ -25,11 +25,11 @@ async def commit(call: Call) -> Response:
     if not isinstance(fields.get("entries"), list):
         raise InvalidValueError(
             "entries must be a list",
-            hint='name what was used: "entries": [{"entity_path": …, "key": …}]',
+            hint='name the memories that were used: "entries": [{"entity_path": …, "key": …}]',
         )
     if type(fields.get("type")) is not str:
         raise InvalidValueError("type must be text, such as success")
-    entries = [_entry(call, given) for given in fields["entries"]]
+    entries = [_entry(call, item) for item in fields["entries"]]
     try:
         outcome = await call.with_memory(
             lambda memory: memory.commit_outcome(reference, fields["type"], entries=entries)
@@ -37,9 +37,9 @@ async def commit(call: Call) -> Response:
     except OutcomeConflictError as error:
         if call.key.entity_paths is None:
             raise
-        # The words of the error are about memories that this key may not see.
+        # The original message names memories that this key may not see.
         raise OutcomeConflictError(
-            f"outcome {reference!r} is recorded, and says something else",
+            f"outcome {reference!r} is already recorded with different content",
             hint="use another reference",
             outcome_ref=reference,
         ) from error
@@ -64,7 +64,7 @@ async def listed(call: Call) -> Response:
     def look(memory: AgentMemory) -> list[Outcome]:
         return memory.list_outcomes(under)
 
-    outcomes = [one for one in await call.with_memory(look) if _sees(call, one)]
+    outcomes = [outcome for outcome in await call.with_memory(look) if _sees(call, outcome)]
     return json({"outcomes": [documents.outcome(outcome) for outcome in outcomes]})
 
 
@@ -72,7 +72,7 @@ def _reference(call: Call) -> str:
     if len(call.names) != 1:
         raise InvalidValueError(
             "the path does not name an outcome",
-            hint="its reference is one segment: / is %2F",
+            hint="a reference is one segment: encode / as %2F",
         )
     return call.names[0]
 
@@ -81,18 +81,21 @@ def _sees(call: Call, outcome: Outcome) -> bool:
     """Whether the key sees every memory that an outcome is about."""
     if call.key.entity_paths is None:
         return True
-    return bool(outcome.causes) and all(call.key.sees(one.entity_path) for one in outcome.causes)
+    causes = outcome.causes
+    return bool(causes) and all(call.key.sees(cause.entity_path) for cause in causes)
 
 
-def _entry(call: Call, given: Any) -> Cause | tuple[str, str]:
-    if not isinstance(given, dict) or set(given) - _CAUSE:
-        raise InvalidValueError("each of the entries has entity_path, key and, if known, version")
-    entity_path, key, version = (given.get(name) for name in ("entity_path", "key", "version"))
+def _entry(call: Call, item: Any) -> Cause | tuple[str, str]:
+    if not isinstance(item, dict) or set(item) - _CAUSE:
+        raise InvalidValueError(
+            "each entry must be an object with entity_path, key and optionally version"
+        )
+    entity_path, key, version = (item.get(name) for name in ("entity_path", "key", "version"))
     if type(entity_path) is not str or type(key) is not str:
         raise InvalidValueError("entity_path and key must be text")
-    if isinstance(version, float) and version.is_integer():  # JSON has one kind of numbers
+    if isinstance(version, float) and version.is_integer():  # JSON has only one type of number
         version = int(version)
-    if "version" in given and type(version) is not int:
+    if "version" in item and type(version) is not int:
         raise InvalidValueError("version must be a whole number")
     call.key.require_path(entity_path)
     return (entity_path, key) if version is None else Cause(entity_path, key, version)

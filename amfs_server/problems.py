@@ -36,27 +36,28 @@ STATUSES: dict[type[AMFSError], int] = {
     errors.WriteManyError: 500,
     AMFSError: 500,
 }
-"""The status of each class of errors. 502: the store refuses this server, not this client."""
+"""The status of each class of errors. 502 means that the store refuses this server, not the client.
+"""
 
 TITLES = {
-    "unauthorized": "A key is needed",
+    "unauthorized": "A key is required",
     "forbidden": "This key may not do that",
     "not_found": "There is no such thing",
     "no_object": "There is no such object",
-    "object_exists": "There is such an object",
+    "object_exists": "The object exists already",
     "method_not_allowed": "This method does not apply here",
     "too_large": "The request is too large",
     "too_slow": "The request took too long to arrive",
     "unsupported_media_type": "The body must be JSON",
-    "misdirected": "This server is not reached under that name",
-    "gone": "The position is not known here any more",
+    "misdirected": "This server does not answer to that name",
+    "gone": "The position is no longer known here",
     "overloaded": "Too many clients",
-    "internal": "A fault of the server",
+    "internal": "Internal error of the server",
 }
 
 
 class Refusal(Exception):
-    """A request that is answered with a problem of HTTP's own, not the store's."""
+    """A request that the server refuses for a reason of its own, not the store's."""
 
     def __init__(
         self, status: int, code: str, detail: str, *, hint: str | None = None, **headers: str
@@ -76,7 +77,7 @@ class ProblemResponse(Response):
 
 
 def of_refusal(refusal: Refusal) -> Response:
-    """Return the answer to a request that is refused."""
+    """Return the answer to a refused request."""
     return _problem(
         refusal.status,
         {
@@ -92,13 +93,13 @@ def of_refusal(refusal: Refusal) -> Response:
 
 
 def of_error(error: AMFSError) -> Response:
-    """Return the answer to a request that ended with an error of AMFS."""
+    """Return the answer to a request that ended with an `AMFSError`."""
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     described = documents.error(error)
     hint = described.pop("hint")
     if status == 504 and isinstance(error, errors.WriteOutcomeUnknownError):
         hint = (
-            "ask with GET and ?version= whether the version has this write_id, or send the same "
+            "use GET with ?version= to see whether the version has this write_id, or send the same "
             "request again with this write_id as its Idempotency-Key"
         )
     document = {
@@ -118,8 +119,10 @@ def of_error(error: AMFSError) -> Response:
 
 
 def of_fault() -> Response:
-    """Return the answer to a request that met a fault of this program: no word about which."""
-    return of_refusal(Refusal(500, "internal", "the server met a fault; its log says which"))
+    """Return the answer to a request that failed because of a bug, without details."""
+    return of_refusal(
+        Refusal(500, "internal", "the request failed unexpectedly; see the server's log")
+    )
 
 
 def _problem(status: int, document: dict[str, Any], headers: dict[str, str]) -> Response:

@@ -1,4 +1,4 @@
-"""MCP over HTTP: the tools for whoever has a key."""
+"""MCP over HTTP: the tools for clients with a key."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from amfs_server.tools import Opened, make_server
 
 
 class RemoteTools:
-    """What answers `/mcp`, each request by itself: any server may answer the next one.
+    """The handler of `/mcp`. Requests are independent, so any server may answer the next one.
 
-    A key that sees one namespace works in that, another in the one of the header `AMFS-Namespace`,
-    by default the configured one. Subscribers hear of what their key sees.
+    A key that sees exactly one namespace works in that one. Other keys choose a namespace with the
+    header `AMFS-Namespace`; the default is the configured one. Subscribers are notified only of
+    memories that their key sees.
     """
 
     def __init__(self, engines: Engines, settings: Settings) -> None:
@@ -42,12 +43,12 @@ class RemoteTools:
         )
 
     def run(self) -> AbstractAsyncContextManager[None]:
-        """Answer requests while the block runs."""
+        """Answer requests until the block ends."""
         return self._manager.run()
 
     def answering(self, key: Key, headers: Headers) -> ASGIApp:
-        """Return what answers a request that was made with a key. Raises the refusal of a namespace
-        that the key does not see."""
+        """Return the application that answers a request with this key. Raises `Refusal` for a
+        namespace that the key does not see."""
         namespace = headers.get("amfs-namespace")
         if namespace is None:
             only = key.namespaces or []

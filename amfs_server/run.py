@@ -1,4 +1,4 @@
-"""Running the server: where it listens, and how it ends."""
+"""Running the server: how it listens, and how it ends."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _log = logging.getLogger("amfs.server")
 
 
 class _Server(uvicorn.Server):
-    """Ends streams of events as soon as it is told to end: they would keep it alive forever."""
+    """Ends event streams when it is told to exit; they would keep the server alive forever."""
 
     def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
         super().__init__(config)
         self._app = app
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, and say where."""
+        """Start to listen, and log the address."""
         await super().startup(sockets)
         if not self.started:
             return
@@ -42,7 +42,7 @@ class _Server(uvicorn.Server):
                 _log.info("serving at %s://%s:%d", scheme, place, port)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to end."""
+        """Start the shutdown."""
         self._app.state.server.stopping.set()
         super().handle_exit(sig, frame)
 
@@ -55,14 +55,22 @@ def serve(
     certificate: Path | None = None,
     private_key: Path | None = None,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C; then answer what is under way, and return.
+    """Serve until SIGTERM or Ctrl-C, then answer the requests in progress, and return.
 
-    Without keys it binds to this machine only: `ConfigurationError` otherwise.
+    Args:
+        settings: How the server works.
+        host: The address to listen at. Without keys it must be an address of this machine only.
+        port: The port, 0 to 65535; 0 chooses a free one.
+        certificate: The certificate for TLS, a PEM file; needs `private_key`.
+        private_key: The private key of the certificate.
+
+    Raises:
+        ConfigurationError: An argument is wrong, or the address is not available.
     """
     if settings.keys is None and not _is_local(host):
         raise ConfigurationError(
-            f"without keys the server would give {host} to everybody who reaches it",
-            hint="make some with `amfs key new` and give --keys FILE, or bind to 127.0.0.1",
+            f"without keys, everybody who can reach {host} could do everything",
+            hint="create keys with `amfs key new` and use --keys FILE, or bind to 127.0.0.1",
         )
     if (certificate is None) != (private_key is None):
         raise ConfigurationError("TLS needs both --certificate and --private-key")
@@ -73,7 +81,7 @@ def serve(
     app = make_app(settings)
     config = uvicorn.Config(
         app,
-        access_log=False,  # the application writes its own
+        access_log=False,  # the application writes its own log
         log_level="warning",
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
@@ -84,18 +92,20 @@ def serve(
         ws="none",
     )
     server = _Server(config, app)
-    # uvicorn raises the signal again once it has ended, for handlers of before.
-    before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGTERM, signal.SIGINT)}
+    # uvicorn raises the signal again after it has ended, for the previous handlers.
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
         server.run(sockets=[listening])
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     _log.info("the server has ended")
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """Return a socket at an address; uvicorn would end the program when there can be none."""
+    """Return a socket bound to an address; if uvicorn could not bind, it would exit the program."""
     try:
         ((family, kind, protocol, _, address), *_) = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -110,7 +120,7 @@ def _listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise ConfigurationError(
             f"the server cannot listen at {host}:{port}: {error.strerror or error}",
-            hint="is another one using the port?",
+            hint="is another program using the port?",
         ) from error
     return made
 

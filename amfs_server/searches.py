@@ -18,9 +18,9 @@ _NAMES = (
 
 
 async def by_query(call: Call) -> Response:
-    """`GET` what answers a query."""
+    """`GET` the hits for a query."""
     call.only(*_NAMES)
-    given: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "q": call.text("q"),
         "under": call.text("under"),
         "tags": call.texts("tags"),
@@ -33,11 +33,13 @@ async def by_query(call: Call) -> Response:
         "max_age": call.number("max_age"),
         "complete": call.flag("complete"),
     }
-    return await _found(call, {name: one for name, one in given.items() if one is not None})
+    return await _hits(
+        call, {name: value for name, value in parameters.items() if value is not None}
+    )
 
 
 async def by_body(call: Call) -> Response:
-    """`POST` a query, for long ones."""
+    """`POST` a query; for long queries."""
     call.only()
     fields = await call.body(_NAMES)
     for name in fields:
@@ -46,13 +48,13 @@ async def by_body(call: Call) -> Response:
     for name in ("since", "until"):
         if name in fields:
             fields[name] = moment(fields[name], name)
-    return await _found(call, fields)
+    return await _hits(call, fields)
 
 
-async def _found(call: Call, fields: dict[str, Any]) -> Response:
-    given = dict(fields)
-    query = given.pop("q", None)
-    under = given.pop("under", None)
+async def _hits(call: Call, fields: dict[str, Any]) -> Response:
+    filters = dict(fields)
+    query = filters.pop("q", None)
+    under = filters.pop("under", None)
     if "under" in fields and type(under) is not str:
         raise InvalidValueError("under must be text")
     if "q" in fields and type(query) is not str:
@@ -61,11 +63,11 @@ async def _found(call: Call, fields: dict[str, Any]) -> Response:
         raise InvalidValueError("tags must be a list of texts")
     if type(fields.get("complete", False)) is not bool:
         raise InvalidValueError("complete must be true or false")
-    limit = given.get("limit", 10)
-    if isinstance(limit, float) and limit.is_integer():  # JSON has one kind of numbers
-        limit = given["limit"] = int(limit)
+    limit = filters.get("limit", 10)
+    if isinstance(limit, float) and limit.is_integer():  # JSON has only one type of number
+        limit = filters["limit"] = int(limit)
     if type(limit) is not int or not 1 <= limit <= _MOST:
         raise InvalidValueError(f"limit must be from 1 to {_MOST}")
     scope = call.key.scope(under)
-    hits = await call.with_memory(lambda memory: memory.search(query, entity_path=scope, **given))
+    hits = await call.with_memory(lambda memory: memory.search(query, entity_path=scope, **filters))
     return json({"hits": [documents.hit(hit) for hit in hits]})

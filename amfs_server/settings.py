@@ -1,4 +1,4 @@
-"""What a server is told when it starts."""
+"""The settings of a server."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ MEGABYTE = 1024 * 1024
 class Settings:
     """How the server works.
 
-    `adapter` is the store, None: what the configuration says. `keys` is the file of keys; without
-    one everybody who reaches the server may do everything, so it is bound to this machine.
-    `origins` are those that a browser may come from, none by default. `state` is the directory
-    where events are remembered for clients that come back; None: in memory. `events_interval` is
-    how many seconds are between two polls where no doorbell rings.
+    `adapter` is the store; None means the configured one. `keys` is the file of keys; without it,
+    every client may do everything, so the server must be bound to this machine. `hosts` are the
+    host names to which a server without keys answers. `origins` are the origins whose pages may use
+    the server in a browser. `state` is the directory that remembers events for returning clients;
+    None keeps them in memory. `events_interval` is the number of seconds between two polls of a
+    store without a doorbell. `max_streams` limits the clients that follow events, `threads` the
+    requests that use the store at the same time, `body_seconds` the time for a request's body.
     """
 
     config: Config = field(default_factory=Config)
@@ -35,5 +37,5 @@ class Settings:
 
     @property
     def max_body_bytes(self) -> int:
-        """The largest body of a request: a value, and what is around it."""
+        """The largest size of a request's body: a value and its envelope."""
         return self.config.max_value_bytes + MEGABYTE

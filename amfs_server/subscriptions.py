@@ -1,4 +1,4 @@
-"""Subscriptions of MCP: who listens hears of changed memories."""
+"""Subscriptions of MCP: subscribers are notified of changed memories."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SCHEME = "amfs://memory/"
 
 Listener = Callable[[ServerEvent], None]
 Caller = tuple[Key, str]
-"""Who makes a request, and the namespace it is about."""
+"""The key that a request was made with, and its namespace."""
 
 CALLER: ContextVar[Caller] = ContextVar("amfs_mcp_caller")
-"""Set for the time of a request: the SDK's bus is not told whose subscription it is."""
+"""Set during a request, because the SDK does not tell its bus whose subscription it is."""
 
 
 def uri_of(entity_path: str, key: str) -> str:
@@ -30,8 +30,8 @@ def uri_of(entity_path: str, key: str) -> str:
 
 
 class WatchBus(InMemorySubscriptionBus):
-    """Tells subscribers of resources what a watch delivers; there is one only while somebody
-    listens."""
+    """Notifies subscribers of what a watch delivers. The watch runs only while there are
+    subscribers."""
 
     def __init__(self, watch: Callable[[], Watch]) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class WatchBus(InMemorySubscriptionBus):
         self._is_starting = False
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Register a listener, and begin to watch for the first."""
+        """Register a listener; the first one starts the watch."""
         unsubscribe = super().subscribe(listener)
         if self._watch is None and not self._is_starting:
             self._is_starting = True
@@ -57,7 +57,7 @@ class WatchBus(InMemorySubscriptionBus):
 
     @property
     def has_listeners(self) -> bool:
-        """Whether anybody listens."""
+        """Whether there are subscribers."""
         return bool(self._listeners)
 
     def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -65,7 +65,7 @@ class WatchBus(InMemorySubscriptionBus):
             self._watch = watch = self._start()
         finally:
             self._is_starting = False
-        if not self._listeners:  # all have left meanwhile
+        if not self._listeners:  # all have left in the meantime
             self._watch = None
             watch.cancel()
             return
@@ -75,19 +75,19 @@ class WatchBus(InMemorySubscriptionBus):
 
 
 class CallersBus:
-    """Tells each subscriber of what its key sees, in the namespace that it works in."""
+    """Notifies each subscriber of the memories that its key sees, in its namespace."""
 
     def __init__(self, watch: Callable[[str], Watch]) -> None:
         self._watch = watch
         self._buses: dict[str, WatchBus] = {}
 
     async def publish(self, event: ServerEvent) -> None:
-        """Tell all subscribers, of every namespace."""
+        """Notify all subscribers in every namespace."""
         for bus in list(self._buses.values()):
             await bus.publish(event)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Register a listener for whoever makes this request."""
+        """Register a listener for the caller of this request."""
         key, namespace = CALLER.get()
         bus = self._buses.get(namespace)
         if bus is None:

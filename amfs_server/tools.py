@@ -1,7 +1,7 @@
 """The MCP server: memories as tools and resources for models.
 
-Results are sized for a model: excerpts and counts first, whole values when they are asked for.
-Errors say what to do next.
+Results are sized for a model: excerpts and counts first, whole values on request. Errors say what
+to do next.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp.server.subscriptions import SubscriptionBus
 from mcp_types import ToolAnnotations
 from pydantic import Field
-from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
+from typing_extensions import TypedDict  # pydantic requires this one before Python 3.12
 
 from amfs import documents
 from amfs.cli.excerpt import Matches
@@ -36,11 +36,11 @@ _MOST_CHARACTERS = 20_000
 _MOST_LISTED = 200
 
 _INSTRUCTIONS = """\
-A memory shared with other agents, which keeps every version. Before a task, `recall` what is
-known about it; `read` what looks useful. When you learn something that others can use, `remember`
-it under a path that says what it is about (such as checkout-service) and a key that says what
-(such as retry-pattern). When it is clear whether what you used helped, `record_outcome`: it moves
-the confidence that others see.
+A memory shared with other agents, which keeps every version. Before a task, use `recall` to find
+what is known about it, and `read` the memories that look useful. When you learn something that
+others can use, `remember` it under a path for its subject (such as checkout-service) and a key that
+names it (such as retry-pattern). Once you know whether the memories you used helped, call
+`record_outcome`: it adjusts the confidence that others see.
 """
 
 
@@ -68,7 +68,7 @@ class Hits(TypedDict):
 
 
 class Content(TypedDict):
-    """A version; a long value comes in parts."""
+    """A version; a long value is returned in parts."""
 
     entry: dict[str, Any]
     text: str
@@ -90,7 +90,7 @@ class Versions(TypedDict):
 
 
 class Forgotten(TypedDict):
-    """A memory that was deleted, and by which version; or how many versions were erased."""
+    """A deleted memory with the version that deleted it, or the number of erased versions."""
 
     entity_path: str
     key: str
@@ -99,7 +99,7 @@ class Forgotten(TypedDict):
 
 
 class Recorded(TypedDict):
-    """An outcome, and the memories that it moved."""
+    """An outcome, and the memories whose confidence it adjusted."""
 
     outcome_ref: str
     memories: list[Name]
@@ -113,15 +113,17 @@ class Used(TypedDict):
 
 
 Opened = AbstractContextManager[AgentMemory]
-Path = Annotated[str, Field(description="What it is about: segments joined by /.", min_length=1)]
-MemoryKey = Annotated[str, Field(description="Which memory of that path.", min_length=1)]
+Path = Annotated[
+    str, Field(description="What the memory is about: segments joined by /.", min_length=1)
+]
+MemoryKey = Annotated[str, Field(description="The name of the memory in that path.", min_length=1)]
 Under = Annotated[
-    str | None, Field(description="Only memories under this entity path; none: all of them.")
+    str | None, Field(description="Only memories under this entity path; without it, all memories.")
 ]
 
 
 class Tools:
-    """The tools. `open_memory` gives the memory and the key of whoever calls."""
+    """The tools. `open_memory` returns the memory and the key of the caller."""
 
     def __init__(self, open_memory: Callable[[Context[Any, Any]], tuple[Opened, Key]]) -> None:
         self._open = open_memory
@@ -138,10 +140,10 @@ class Tools:
         memory_type: Literal["fact", "belief", "experience", "procedure"] = "fact",
         expected_version: Annotated[
             int | None,
-            Field(description="Write only if this is the newest version; 0: if there is none."),
+            Field(description="Write only if this is the newest version; 0: if none exists."),
         ] = None,
     ) -> Name:
-        """Write a memory that other agents can find. A new version is added; older ones stay."""
+        """Write a memory that other agents can find. It becomes a new version; older ones stay."""
 
         def write(memory: AgentMemory, caller: Key) -> MemoryEntry:
             caller.require_role("writer")
@@ -161,12 +163,16 @@ class Tools:
     async def recall(
         self,
         context: Context[Any, Any],
-        query: Annotated[str, Field(description="Words; leave it empty for the newest memories.")],
+        query: Annotated[
+            str, Field(description="Words to search for; leave it empty for the newest memories.")
+        ],
         entity_path: Under = None,
-        tags: Annotated[list[str], Field(description="Memories with all of them.")] = [],  # noqa: B006
+        tags: Annotated[
+            list[str], Field(description="Only memories that have all of these tags.")
+        ] = [],  # noqa: B006
         limit: Annotated[int, Field(ge=1, le=50)] = 5,
     ) -> Hits:
-        """Search all memories for words. Gives excerpts; `read` gives the whole."""
+        """Search all memories for words. Returns excerpts; `read` returns whole values."""
 
         def search(memory: AgentMemory, caller: Key) -> list[Hit]:
             scope = caller.scope(entity_path)
@@ -174,24 +180,26 @@ class Tools:
             matches = Matches(query)
             return [_hit(hit.entry, hit.score, matches) for hit in hits]
 
-        found = await self._call(context, search)
-        if not found:
-            hint = "Nothing is known. Try other words, or list_memories."
-        elif len(found) == limit:
-            hint = "There may be more: ask with a larger limit or more precise words."
+        hits = await self._call(context, search)
+        if not hits:
+            hint = "Nothing found. Try other words, or list_memories."
+        elif len(hits) == limit:
+            hint = "There may be more: use a larger limit or more precise words."
         else:
             hint = "That is all."
-        return Hits(hits=found, hint=hint)
+        return Hits(hits=hits, hint=hint)
 
     async def read(
         self,
         context: Context[Any, Any],
         entity_path: Path,
         key: MemoryKey,
-        version: Annotated[int | None, Field(description="None: the newest.", ge=1)] = None,
-        offset: Annotated[int, Field(description="Where in a long value to begin.", ge=0)] = 0,
+        version: Annotated[
+            int | None, Field(description="The version; without it, the newest.", ge=1)
+        ] = None,
+        offset: Annotated[int, Field(description="Where to start in a long value.", ge=0)] = 0,
     ) -> Content:
-        """Read one memory: its value, how sure its writer was, who wrote it and when."""
+        """Read one memory: its value, its confidence, who wrote it and when."""
 
         def look(memory: AgentMemory, caller: Key) -> MemoryEntry:
             caller.require_path(entity_path)
@@ -205,7 +213,9 @@ class Tools:
         entry = await self._call(context, look)
         text = entry.value if isinstance(entry.value, str) else _compact(entry.value)
         end = offset + _MOST_CHARACTERS
-        document = {name: one for name, one in documents.entry(entry).items() if name != "value"}
+        document = {
+            name: field for name, field in documents.entry(entry).items() if name != "value"
+        }
         return Content(
             entry=document, text=text[offset:end], next_offset=end if end < len(text) else None
         )
@@ -215,9 +225,11 @@ class Tools:
         context: Context[Any, Any],
         entity_path: Under = None,
         limit: Annotated[int, Field(ge=1, le=_MOST_LISTED)] = 50,
-        after: Annotated[str | None, Field(description="The `next` of the answer before.")] = None,
+        after: Annotated[
+            str | None, Field(description="The `next` of the previous answer.")
+        ] = None,
     ) -> Listed:
-        """List memories by name, with the beginning of each value."""
+        """List memories sorted by name, with the beginning of each value."""
 
         def look(memory: AgentMemory, caller: Key) -> list[MemoryEntry]:
             return memory.list(caller.scope(entity_path))
@@ -225,7 +237,7 @@ class Tools:
         entries = await self._call(context, look)
         if after is not None:
             position = name_before(after)
-            entries = [one for one in entries if (one.entity_path, one.key) > position]
+            entries = [entry for entry in entries if (entry.entity_path, entry.key) > position]
         shown = [_hit(entry, 0.0, Matches("")) for entry in entries[:limit]]
         following = None
         if len(entries) > limit:
@@ -266,10 +278,10 @@ class Tools:
         entity_path: Path,
         key: MemoryKey,
         erase: Annotated[
-            bool, Field(description="Erase the contents of all versions, for good.")
+            bool, Field(description="Erase the contents of all versions permanently.")
         ] = False,
     ) -> Forgotten:
-        """Delete a memory. Its history stays unless it is erased."""
+        """Delete a memory. Its history stays unless you erase it."""
 
         def remove(memory: AgentMemory, caller: Key) -> Forgotten:
             caller.require_role("eraser" if erase else "writer")
@@ -287,11 +299,11 @@ class Tools:
     async def record_outcome(
         self,
         context: Context[Any, Any],
-        outcome_ref: Annotated[str, Field(description="A name for what happened, used once.")],
+        outcome_ref: Annotated[str, Field(description="A unique name for what happened.")],
         outcome_type: Literal["success", "minor_failure", "failure", "critical_failure"],
         memories: Annotated[list[Used], Field(description="The memories that were used.")],
     ) -> Recorded:
-        """Say what came of using memories: the confidence of each moves, once."""
+        """Record what came of using memories. It adjusts the confidence of each memory, once."""
 
         def commit(memory: AgentMemory, caller: Key) -> Recorded:
             caller.require_role("writer")
@@ -303,14 +315,15 @@ class Tools:
                 entries=[(used["entity_path"], used["key"]) for used in memories],
             )
             moved = [
-                Name(entity_path=path, key=key, version=one) for path, key, one in outcome.causes
+                Name(entity_path=path, key=key, version=version)
+                for path, key, version in outcome.causes
             ]
             return Recorded(outcome_ref=outcome.ref, memories=moved)
 
         return await self._call(context, commit)
 
     async def resource(self, context: Context[Any, Any], name: str) -> str:
-        """Return a memory as the JSON in which it is stored."""
+        """Return the newest version of a memory as JSON."""
         entity_path, key = name_before(name)
 
         def look(memory: AgentMemory, caller: Key) -> MemoryEntry | None:
@@ -343,13 +356,13 @@ def make_server(
     open_memory: Callable[[Context[Any, Any]], tuple[Opened, Key]],
     bus: SubscriptionBus,
 ) -> MCPServer[Any]:
-    """Return the MCP server. `bus` tells of changed resources."""
+    """Return the MCP server. `bus` announces changed resources."""
     from amfs import __version__
 
     server: MCPServer[Any] = MCPServer(
         "amfs",
         title="AMFS",
-        description="Shared, versioned memory for agents.",
+        description="Shared, versioned memory for AI agents.",
         instructions=_INSTRUCTIONS,
         version=__version__,
         subscriptions=bus,
@@ -373,15 +386,15 @@ def make_server(
         SCHEME + "{+name}",
         name="memory",
         title="A memory",
-        description="The newest version: ENTITY/PATH/KEY, a slash in the key as %2F.",
+        description="The newest version of ENTITY/PATH/KEY; write a slash in the key as %2F.",
         mime_type="application/json",
-        security=ResourceSecurity(exempt_params={"name"}),  # no path of a file system
+        security=ResourceSecurity(exempt_params={"name"}),  # not a path in a file system
     )(tools.resource)
     return server
 
 
 def of_memory(memory: AgentMemory) -> MCPServer[Any]:
-    """Return the MCP server of one memory, for whoever started it."""
+    """Return the MCP server of one memory, for the user who started it."""
 
     def opened(_: Context[Any, Any]) -> tuple[Opened, Key]:
         return _Open(memory), NOBODY
@@ -390,7 +403,7 @@ def of_memory(memory: AgentMemory) -> MCPServer[Any]:
 
 
 class _Open(AbstractContextManager[AgentMemory]):
-    """A memory that stays open."""
+    """A memory that stays open when the block ends."""
 
     def __init__(self, memory: AgentMemory) -> None:
         self._memory = memory
@@ -418,7 +431,7 @@ def _hit(entry: MemoryEntry, score: float, matches: Matches) -> Hit:
 
 
 def _advice(error: AMFSError) -> str:
-    """Return an error in words that say what to do next."""
+    """Return an error's text, with advice on what to do next."""
     text = f"{error.problem}. {error.hint or ''}".strip()
     if error.code == "version_conflict":
         return f"{text}. Read the memory again, then remember with its version as expected_version."

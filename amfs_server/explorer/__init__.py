@@ -1,4 +1,4 @@
-"""The explorer: one page that reads the API, as its files are."""
+"""The explorer: a page that uses the API, served as static files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Nothing from another host, and nothing inline: a memory that looks like a script is text."""
+"""Allow nothing from other hosts and nothing inline, so a memory with a script in it stays text."""
 
 
 def page(name: str) -> Response | None:
-    """Return a file of the explorer; None when it has none of that name."""
+    """Return a file of the explorer, or None when there is no file of that name."""
     if name not in _FILES:
         return None
     file, kind = _FILES[name]

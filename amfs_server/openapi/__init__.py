@@ -19,11 +19,11 @@ def document() -> Document:
         "info": {
             "title": "AMFS",
             "version": __version__,
-            "summary": "Shared, versioned memory for agents.",
+            "summary": "Shared, versioned memory for AI agents.",
             "description": (
                 "Names are percent-encoded segments of the path: the last one is the key, those "
-                "before it are the entity path. Errors are problem documents (RFC 9457), one "
-                "`type` for each kind."
+                "before it are the entity path. Errors are problem documents (RFC 9457); each kind "
+                "of error has its own `type`."
             ),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

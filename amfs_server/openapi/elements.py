@@ -1,4 +1,4 @@
-"""What descriptions are made of: schemas of values, and the parts of an operation."""
+"""The parts of the API's description: schemas of values, and parts of operations."""
 
 from __future__ import annotations
 
@@ -25,14 +25,20 @@ MOST_LIMIT = 1_000
 
 
 FILTERS: dict[str, tuple[Document, str]] = {
-    "memory_type": ({"enum": list(MEMORY_TYPES)}, "Memories of that type."),
-    "agent_id": ({"type": "string", "minLength": 1}, "Newest version written by that agent."),
-    "since": (TIME, "Written then or later."),
-    "until": (TIME, "Written before."),
-    "min_confidence": ({"type": "number", "minimum": 0, "maximum": 1}, "At least so sure."),
+    "memory_type": ({"enum": list(MEMORY_TYPES)}, "Only memories of this type."),
+    "agent_id": (
+        {"type": "string", "minLength": 1},
+        "Only memories whose newest version this agent wrote.",
+    ),
+    "since": (TIME, "Only memories written at this time or later."),
+    "until": (TIME, "Only memories written before this time."),
+    "min_confidence": (
+        {"type": "number", "minimum": 0, "maximum": 1},
+        "Only memories with at least this confidence.",
+    ),
     "limit": (
         {"type": "integer", "minimum": 1, "maximum": MOST_LIMIT},
-        "Hits; 10 if it is not given.",
+        "The most hits to return; 10 by default.",
     ),
 }
 
@@ -40,7 +46,7 @@ FILTERS: dict[str, tuple[Document, str]] = {
 def an_object(
     properties: Document, *, required: tuple[str, ...] | None = None, closed: bool = False
 ) -> Document:
-    """Return the schema of a JSON object; all its properties are required unless some are named."""
+    """Return the schema of a JSON object; `required` names its required properties, None: all."""
     made: Document = {
         "type": "object",
         "properties": properties,
@@ -60,7 +66,7 @@ def operation(
     body: str | None = None,
     errors: tuple[int, ...] = (),
 ) -> Document:
-    """Return an operation; `errors` are those that not every one has."""
+    """Return an operation; `errors` are the statuses beyond those of every operation."""
     made: Document = {
         "operationId": name,
         "summary": summary,
@@ -74,7 +80,7 @@ def operation(
 
 
 def plain(name: str, summary: str, responses: dict[str, str]) -> Document:
-    """Return an operation that needs no key and answers with some JSON object."""
+    """Return an operation that answers with a JSON object and needs no key."""
     return {
         "operationId": name,
         "summary": summary,
@@ -87,7 +93,7 @@ def plain(name: str, summary: str, responses: dict[str, str]) -> Document:
 
 
 def answer(text: str, schema: str, **headers: str) -> Document:
-    """Return an answer whose body is of a schema by its name."""
+    """Return an answer whose body has the named schema."""
     made = {"description": text, **content({"$ref": f"#/components/schemas/{schema}"})}
     if headers:
         made["headers"] = {
@@ -97,7 +103,7 @@ def answer(text: str, schema: str, **headers: str) -> Document:
 
 
 def content(schema: Document, media_type: str = "application/json") -> Document:
-    """Return the content of a body."""
+    """Return the description of a body's content."""
     return {"content": {media_type: {"schema": schema}}}
 
 
@@ -114,20 +120,20 @@ def problems(*statuses: int) -> Document:
 
 
 _MEANINGS = {
-    400: "The request is wrong; the problem says what.",
-    401: "A key is needed.",
+    400: "The request is invalid; the problem says why.",
+    401: "A key is required.",
     403: "The key may not do that.",
     404: "There is no such thing.",
     408: "The body did not arrive in time.",
     409: "Something else is recorded under this reference.",
-    410: "The position is not known any more.",
-    412: "The condition does not hold; the ETag is the version there is.",
+    410: "The position is no longer known.",
+    412: "The condition does not hold; the ETag is the current version.",
     413: "The body is too large.",
     415: "The body is not JSON.",
     500: "The store's content, its configuration or this server is at fault.",
     502: "The store refuses this server.",
-    503: "The store does not answer now, or is not done; Retry-After says when to ask again.",
-    504: "It is not known whether it was written; the problem says how to ask.",
+    503: "The store does not answer now, or is not done; Retry-After says when to try again.",
+    504: "It is unknown whether the write happened; the problem says how to find out.",
     507: "The store is full.",
 }
 
@@ -135,10 +141,10 @@ _MEANINGS = {
 def in_path(*names: str) -> list[Document]:
     """Return the parameters of a path."""
     about = {
-        "entity_path": "One or more segments; each is encoded, the slashes between them are not.",
-        "key": "One segment; a slash in it is %2F.",
-        "reference": "1 to 250 bytes; a slash in it is %2F.",
-        "object": "What is behind the namespace in the key: segments, each encoded.",
+        "entity_path": "One or more segments; encode each, but not the slashes between them.",
+        "key": "One segment; encode a slash in it as %2F.",
+        "reference": "1 to 250 bytes; encode a slash in it as %2F.",
+        "object": "The part of the object key after the namespace: segments, each encoded.",
     }
     return [
         {
@@ -156,12 +162,12 @@ def in_path(*names: str) -> list[Document]:
 
 
 def query(name: str, schema: Document, text: str) -> Document:
-    """Return a parameter of the query."""
+    """Return a query parameter."""
     return {"name": name, "in": "query", "description": text, "schema": schema}
 
 
 def header(name: str, text: str, schema: Document | None = None) -> Document:
-    """Return a parameter that is a header."""
+    """Return a header parameter."""
     return {"name": name, "in": "header", "description": text, "schema": schema or WORD}
 
 
@@ -171,10 +177,10 @@ def fraction() -> Document:
 
 
 def seconds() -> Document:
-    """Return the schema of a length of time."""
+    """Return the schema of a duration in seconds."""
     return {"type": "number", "minimum": 0, "description": "Seconds."}
 
 
 def a_limit() -> Document:
-    """Return the schema of how many there are on a page."""
+    """Return the schema of the size of a page."""
     return {"type": "integer", "minimum": 1, "maximum": MOST_LIMIT}

@@ -18,7 +18,10 @@ from amfs_server.openapi.elements import (
 )
 
 _KEY: Document = {"type": "string", "minLength": 3, "maxLength": 1_024}
-_BYTES: Document = {"type": ["string", "null"], "description": "In base64; null: no such object."}
+_BYTES: Document = {
+    "type": ["string", "null"],
+    "description": "In base64; null if there is no such object.",
+}
 
 
 def object_paths() -> Document:
@@ -37,17 +40,17 @@ def object_paths() -> Document:
                     query(
                         "prefix",
                         {"type": "string", "pattern": "^([^/]+/)*$"},
-                        "Whole segments, each with a slash behind it.",
+                        "Whole segments, each followed by a slash.",
                     ),
-                    query("after", TEXT, "The `next` of the page before, or any key."),
-                    query("limit", a_limit(), "Objects on a page; 1,000 if it is not given."),
+                    query("after", TEXT, "The `next` of the previous page, or any key."),
+                    query("limit", a_limit(), "The most objects on a page; 1,000 by default."),
                 ],
                 responses={"200": {"description": "A page.", **content(page)}},
             ),
             "post": {
                 **operation(
                     "getObjects",
-                    "Get many objects: as many as fit into an answer, one at least",
+                    "Get many objects: as many as fit into an answer, at least one",
                     responses={"200": {"description": "Some of them.", **content(bodies)}},
                     errors=(408, 413, 415),
                 ),
@@ -65,20 +68,25 @@ def object_paths() -> Document:
             "put": {
                 **operation(
                     "putObject",
-                    "Create an object, or without a condition replace it",
+                    "Create an object; without a condition, create or replace it",
                     parameters=[
-                        header("If-None-Match", "Only if there is none.", {"enum": ["*"]}),
+                        header("If-None-Match", "Only create, never replace.", {"enum": ["*"]}),
                     ],
-                    responses={"201": {"description": "It is there.", **content(replaced)}},
+                    responses={
+                        "201": {"description": "The object is stored.", **content(replaced)}
+                    },
                     errors=(408, 412, 413, 504, 507),
                 ),
                 "requestBody": {"required": True, **content({}, "application/octet-stream")},
             },
             "delete": operation(
                 "deleteObject",
-                "Remove an object that is none of a memory",
+                "Remove an object that does not belong to a memory",
                 responses={
-                    "200": {"description": "It is gone.", **content(an_object({"key": TEXT}))}
+                    "200": {
+                        "description": "The object is removed.",
+                        **content(an_object({"key": TEXT})),
+                    }
                 },
             ),
         },

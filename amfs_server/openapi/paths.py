@@ -30,10 +30,12 @@ def paths() -> Document:
     """Return every path of memories, outcomes and operations."""
     memory = [*in_path("namespace", "entity_path", "key")]
     namespace = [*in_path("namespace")]
-    under = query("under", PATH, "An entity path: what is in it and below it.")
-    age = query("max_age", seconds(), "Answer from memory if checked at most so long ago.")
+    under = query("under", PATH, "Only memories under this entity path, at any depth.")
+    age = query(
+        "max_age", seconds(), "Answer without asking the store if it was checked this recently."
+    )
     complete = query(
-        "complete", {"type": "boolean"}, "List the store even if its change log knows."
+        "complete", {"type": "boolean"}, "List the whole store even where a change log would do."
     )
     return {
         "/v1/{namespace}/memories/{entity_path}/{key}": {
@@ -42,11 +44,14 @@ def paths() -> Document:
                 "readMemory",
                 "Read a memory",
                 parameters=[
-                    query("version", VERSION, "That version."),
-                    query("at", TIME, "What was newest and live then."),
-                    query("min_confidence", fraction(), "Below it: 404."),
+                    query("version", VERSION, "The version to read."),
+                    query("at", TIME, "Read the version that was newest and live at this time."),
+                    query("min_confidence", fraction(), "Answer 404 if the confidence is lower."),
                     age,
-                    header("If-None-Match", "The ETag of what the client has: 304 if it is new."),
+                    header(
+                        "If-None-Match",
+                        "The ETag of the client's version: 304 if it is still the newest.",
+                    ),
                 ],
                 responses={
                     "200": answer("The entry.", "Entry", ETag="The version."),
@@ -66,7 +71,7 @@ def paths() -> Document:
                     header("If-None-Match", "Write only if there is no version.", {"enum": ["*"]}),
                     header(
                         "Idempotency-Key",
-                        "The same key once more gives the same version.",
+                        "A repeated request with the same key returns the same version.",
                         {"type": "string", "pattern": "^[!-~]{1,200}$"},
                     ),
                 ],
@@ -76,7 +81,7 @@ def paths() -> Document:
                         "The new entry.",
                         "Entry",
                         ETag="The version.",
-                        Location="Where the version is.",
+                        Location="The path of the version.",
                     )
                 },
                 errors=(408, 412, 413, 415, 504, 507),
@@ -89,7 +94,7 @@ def paths() -> Document:
                 ],
                 responses={
                     "200": {
-                        "description": "The tombstone, or how many versions were erased.",
+                        "description": "The tombstone, or the number of erased versions.",
                         **content(
                             {
                                 "anyOf": [
@@ -110,8 +115,8 @@ def paths() -> Document:
                 "List memories, sorted by name",
                 parameters=[
                     under,
-                    query("limit", a_limit(), "Entries on a page; 100 if it is not given."),
-                    query("after", TEXT, "The `next` of the page before: the name of a memory."),
+                    query("limit", a_limit(), "The most entries on a page; 100 by default."),
+                    query("after", TEXT, "The `next` of the previous page: a memory's name."),
                     age,
                     complete,
                 ],
@@ -124,8 +129,8 @@ def paths() -> Document:
                 "readHistory",
                 "All versions, oldest first",
                 parameters=[
-                    query("limit", a_limit(), "Versions on a page; 100 if it is not given."),
-                    query("after", VERSION, "The `next` of the page before."),
+                    query("limit", a_limit(), "The most versions on a page; 100 by default."),
+                    query("after", VERSION, "The `next` of the previous page."),
                 ],
                 responses={"200": answer("A page.", "HistoryPage")},
                 errors=(404,),
@@ -135,10 +140,10 @@ def paths() -> Document:
             "parameters": memory,
             "get": operation(
                 "compareVersions",
-                "What changed between two versions",
+                "The changes between two versions",
                 parameters=[
-                    query("old", VERSION, "By default the version before `new`."),
-                    query("new", VERSION, "By default the newest."),
+                    query("old", VERSION, "The older version; by default the one before `new`."),
+                    query("new", VERSION, "The newer version; by default the newest."),
                 ],
                 responses={"200": answer("The difference.", "Difference")},
                 errors=(404,),
@@ -173,24 +178,24 @@ def paths() -> Document:
                 "search",
                 "Find memories by their words",
                 parameters=[
-                    query("q", TEXT, "Words in any language. Without them: the newest first."),
+                    query("q", TEXT, "Words in any language; without them, the newest first."),
                     under,
                     query(
                         "tags",
                         {"type": "array", "items": WORD},
-                        "All of them; the parameter may be repeated.",
+                        "Only memories with all of these tags; the parameter may be repeated.",
                     ),
                     *(query(name, schema, text) for name, (schema, text) in FILTERS.items()),
                     age,
                     complete,
                 ],
-                responses={"200": answer("What was found, best first.", "Hits")},
+                responses={"200": answer("The hits, best first.", "Hits")},
             ),
             "post": operation(
                 "searchByBody",
-                "The same with a long query",
+                "Find memories by a long query",
                 body="Search",
-                responses={"200": answer("What was found, best first.", "Hits")},
+                responses={"200": answer("The hits, best first.", "Hits")},
                 errors=(408, 413, 415),
             ),
         },
@@ -202,7 +207,7 @@ def paths() -> Document:
                 parameters=[
                     under,
                     query("since", TEXT, "The id of an event, or `beginning`."),
-                    header("Last-Event-ID", "The id of the last event that the client has."),
+                    header("Last-Event-ID", "The id of the last event that the client received."),
                 ],
                 responses={
                     "200": {
@@ -246,18 +251,20 @@ def paths() -> Document:
             ),
         },
         "/healthz": {
-            "get": plain("healthz", "Is the server alive", {"200": "It is."}),
+            "get": plain("healthz", "Whether the server is alive", {"200": "It is."}),
         },
         "/readyz": {
-            "get": plain("readyz", "Can the store be used", {"200": "Yes.", "503": "Not now."}),
+            "get": plain(
+                "readyz", "Whether the store can be used", {"200": "It can.", "503": "Not now."}
+            ),
         },
         "/metrics": {
             "get": {
                 "operationId": "metrics",
-                "summary": "Counts for Prometheus",
+                "summary": "Metrics for Prometheus",
                 "responses": {
                     "200": {
-                        "description": "The counts.",
+                        "description": "The metrics.",
                         "content": {"text/plain": {"schema": TEXT}},
                     },
                     **problems(401, 403),

@@ -21,7 +21,7 @@ from amfs_server.openapi.elements import (
 
 
 def schemas() -> Document:
-    """Return the schemas that answers and bodies name."""
+    """Return the schemas to which answers and bodies refer."""
     entry = an_object(
         {
             "namespace": TEXT,
@@ -49,7 +49,7 @@ def schemas() -> Document:
         "ttl": {"type": ["number", "null"], "minimum": 0.001, "maximum": 1e9},
         "expires_at": {"type": ["string", "null"], "format": "date-time"},
         "pattern_refs": {"type": "array", "items": WORD},
-        "index": {"type": "boolean", "description": "False: no search finds it by its words."},
+        "index": {"type": "boolean", "description": "If false, no search finds it by its words."},
     }
     cause = an_object(
         {
@@ -98,7 +98,7 @@ def schemas() -> Document:
         "Write": {
             **an_object(write, required=("value",), closed=True),
             "not": {"required": ["ttl", "expires_at"]},
-            "description": f"At most {DEFAULT_MAX_VALUE_BYTES:,} bytes, unless set otherwise.",
+            "description": f"At most {DEFAULT_MAX_VALUE_BYTES:,} bytes by default.",
         },
         "Search": an_object(
             {

@@ -19,6 +19,7 @@ from amfs_core.format import Cause, OutcomeType
 from amfs_core.memory import AgentMemory
 from amfs_core.outcomes import evidence
 from amfs_core.testing import Crash, Fault, FaultyAdapter, ModelAdapter
+from tests.support.known import told
 
 KEYS = ("a", "b")
 PATIENT = (False, False, True)
@@ -53,9 +54,9 @@ class OutcomesMachine(RuleBasedStateMachine):
             self.write(0, key, prior)
 
     def _agent(self, index: int) -> AgentMemory:
-        return AgentMemory(
-            f"agent-{index}", adapter=self.faulty, patience=60.0 if PATIENT[index] else 0.0
-        )
+        patience = 60.0 if PATIENT[index] else 0.0
+        memory = AgentMemory(f"agent-{index}", adapter=self.faulty, patience=patience)
+        return told(memory, AgentMemory("judge", adapter=self.inner))
 
     def _ask(self, index: int, call: Callable[[AgentMemory], Any]) -> bool:
         """Do it; an agent that crashes is replaced by one that knows nothing."""

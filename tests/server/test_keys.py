@@ -271,7 +271,7 @@ def test_the_command_makes_lists_and_removes_keys(tmp_path: Path) -> None:
     listed = run("key", "ls", cwd=tmp_path).stdout
     assert "ci\twriter\tall\ta/b\tci" in listed
     again = run("key", "new", "ci", cwd=tmp_path)
-    assert again.returncode == 2 and "named 'ci' already" in again.stderr
+    assert again.returncode == 2 and "already a key named 'ci'" in again.stderr
     assert run("key", "remove", "ci", cwd=tmp_path).returncode == 0
     assert run("key", "remove", "ci", cwd=tmp_path).returncode == 1
     assert json.loads((tmp_path / "keys.json").read_text()) == {"keys": []}
