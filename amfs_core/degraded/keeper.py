@@ -216,12 +216,12 @@ class Keeper:
         while True:
             first = set(self.waiting.keys())
             names = self.waiting.keys()
-            found = [(one, name) for name in names for one in self.waiting.load([name])]
+            found = self.waiting.load(names)
             if not found:  # nothing waits, but for what is damaged
                 if self._is_over(set(names)):
                     return
                 continue
-            batch = in_order(first, [one for one, _ in found], [name for _, name in found])
+            batch = in_order(first, found, [self.waiting.key(one) for one in found])
             for operation in batch:
                 if until is not None and time.monotonic() > until:
                     return

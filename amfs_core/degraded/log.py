@@ -187,9 +187,8 @@ class DegradableLog(VersionLog):
 
     # -- what waits --------------------------------------------------------------------------
 
-    def view(self) -> tuple[int, ViewLog] | None:
-        """Return what lists and searches run over, and a number that changes with it; None when
-        nothing waits and that is `stored`."""
+    def view(self) -> ViewLog | None:
+        """Return what lists and searches run over; None when nothing waits and that is `stored`."""
         keepers = list(self._keepers.values())
         for keeper in keepers:
             keeper.look()
@@ -199,7 +198,7 @@ class DegradableLog(VersionLog):
         rounds = sum(keeper.rounds for keeper in keepers)
         if self._view is None or self._view[0] != rounds:
             self._view = rounds, ViewLog(self.stored, keepers)
-        return self._view
+        return self._view[1]
 
     def degraded(self) -> Degraded:
         """Return what waits in all fallbacks of the namespace. 2 requests to each; never raises."""

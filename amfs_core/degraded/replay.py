@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from amfs_core.format import Draft, MemoryEntry
+from amfs_core.format import Draft, MemoryEntry, carried_on
 from amfs_core.layers import Operation
 from amfs_core.versions import NONE_KNOWN, Head, VersionLog
 
@@ -127,22 +127,13 @@ def _stands(operation: Operation, newest: MemoryEntry | None) -> bool:
 def _draft(entry: MemoryEntry, newest: MemoryEntry | None) -> Draft:
     provenance, claim = entry.provenance, entry.claim
     if claim is not None and newest is not None:
-        claim = newest.claim or newest.version  # numbers may have changed; it goes on, as it did
+        claim = newest.claimed_in  # numbers may have changed; it goes on, as it did
     return Draft(
         write_id=provenance.write_id,
         agent_id=provenance.agent_id,
         session_id=provenance.session_id,
-        value=entry.value,
-        confidence=entry.confidence,
-        tags=entry.tags,
-        memory_type=entry.memory_type,
-        expires_at=entry.expires_at,
-        pattern_refs=provenance.pattern_refs,
-        evidence=entry.evidence,
         deleted=entry.deleted,
-        claim=claim,
-        index=entry.index,
-        extra=entry.extra,
+        **(carried_on(entry) | {"claim": claim}),
     )
 
 

@@ -41,7 +41,7 @@ class Waiting:
 
     def add(self, operation: Operation) -> None:
         """Keep an operation, durably. 1 request, or more if its answer is lost."""
-        object_key = self._key(operation)
+        object_key = self.key(operation)
         self._store.settle(object_key, encode(operation))
         self._know(object_key, operation)
 
@@ -89,11 +89,11 @@ class Waiting:
 
     def still(self, operation: Operation) -> bool:
         """Whether an operation waits still. 1 request."""
-        return self._store.get(self._key(operation)) is not None
+        return self._store.get(self.key(operation)) is not None
 
     def remove(self, operation: Operation) -> None:
         """Remove an operation that has landed. 1 request."""
-        key = self._key(operation)
+        key = self.key(operation)
         self._store.delete(key)
         self._known.pop(key, None)
 
@@ -125,7 +125,8 @@ class Waiting:
         waiting = list(self._store.list(self._waiting))
         return waiting, sum(1 for _ in self._store.list(self._conflicts))
 
-    def _key(self, operation: Operation) -> str:
+    def key(self, operation: Operation) -> str:
+        """Return the key of the object that an operation is kept in."""
         return f"{self._waiting}{place_of(operation.address)}-{operation.name}"
 
     def _conflict_key(self, operation: Operation) -> str:

@@ -161,7 +161,7 @@ class Namespace:
             from amfs_core.catalog import Search
 
             # Thrown away with the call: what waits changes its number when it lands.
-            return Search(view[1], None, self.embedder, is_for_one_call=True)
+            return Search(view, None, self.embedder, is_for_one_call=True)
         search = self._search
         if search is not None and search.is_at_work_here():
             # A signal handler came in the middle of a search of this very thread, which cannot go

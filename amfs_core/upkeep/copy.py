@@ -7,7 +7,6 @@ at every moment, and to resume a copy that was killed, run it again.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -32,8 +31,6 @@ from amfs_core.versions import absence
 _COPIERS = 16  # memories copied at the same time
 _TOGETHER = 500  # memories whose versions are created together
 _WINDOW = 8  # versions of one memory read ahead; with the copiers, the bodies held at a time
-
-_VERSION = re.compile(r"v[1-9][0-9]*\.json")
 
 Progress = Callable[[int, int], None]
 """Told `(done, total)` objects, from any thread but by one at a time."""
@@ -117,16 +114,24 @@ def catch_up(
     """
     copier = _Copier(StoreClient(source, patience).origin, StoreClient(target, patience))
     refuse_nested(copier.source, copier.target)
-    root = Layout(namespace).root
-    lacking = _lacking(copier.source.list(root), copier.target.list(root))
+    layout = Layout(namespace)
+    lacking = _lacking(layout, copier.source.list(layout.root), copier.target.list(layout.root))
     return copier.run(listed(lacking))
 
 
-def _lacking(source: Iterator[ObjectInfo], target: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
+def _lacking(
+    layout: Layout, source: Iterator[ObjectInfo], target: Iterator[ObjectInfo]
+) -> Iterator[ObjectInfo]:
     """Yield the objects of the source that are not in the target as large as there, with all other
     versions of their memories. Both are in the byte order of their keys."""
+
+    def whole(info: ObjectInfo) -> str:
+        """Return what an object is copied together with: its memory, or only itself."""
+        version = layout.split(info.key)
+        return info.key if version is None else version[0]
+
     there = next(target, None)
-    for _, group in groupby(source, key=_whole):
+    for _, group in groupby(source, key=whole):
         infos, lacks = list(group), False
         for info in infos:
             key = info.key.encode()
@@ -135,12 +140,6 @@ def _lacking(source: Iterator[ObjectInfo], target: Iterator[ObjectInfo]) -> Iter
             lacks |= there is None or there.key != info.key or there.size != info.size
         if lacks:
             yield from infos
-
-
-def _whole(info: ObjectInfo) -> str:
-    """Return what an object is copied together with: its memory, or only itself."""
-    directory, _, name = info.key.rpartition("/")
-    return directory if _VERSION.fullmatch(name) else info.key
 
 
 # -- copying ---------------------------------------------------------------------------------
