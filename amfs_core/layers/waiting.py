@@ -79,13 +79,25 @@ class Waiting:
             if data is None:
                 continue
             try:
-                operation = decode(self._layout, key, data)
+                operation = self._decoded(key, data)
             except CorruptEntryError as damage:
                 self._name(key, damage)
                 continue
             self._know(key, operation)
             found.append(operation)
         return sorted(found, key=lambda one: (one.stamp, one.name))
+
+    def _decoded(self, key: str, data: bytes) -> Operation:
+        """Return the operation in an object. One under another name would never be removed: what
+        is removed is found by what the operation says."""
+        operation = decode(self._layout, key, data)
+        if self.key(operation) != key:
+            raise CorruptEntryError(
+                f"{key}: it holds the operation of another name, {self.key(operation)}",
+                hint="move it there, or delete it: what it holds is then lost",
+                object_key=key,
+            )
+        return operation
 
     def still(self, operation: Operation) -> bool:
         """Whether an operation waits still. 1 request."""

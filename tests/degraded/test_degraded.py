@@ -506,6 +506,27 @@ def test_a_damaged_operation_stays_and_stands_in_nobodys_way(
         assert "stays in the fallback store" in caplog.text
 
 
+def test_an_operation_under_another_ones_name_stays_and_stands_in_nobodys_way(
+    place: Place, by_hand: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with place.memory() as memory:
+        place.down()
+        memory.write("e", "moved", 1)
+        memory.write("e", "k", 2)
+        place.up()
+        [moved] = [key for key, body in all_of(place.fallback).items() if b"moved" in body]
+        body = place.fallback.get(moved)
+        assert body is not None
+        place.fallback.delete(moved)
+        place.fallback.create(moved.replace("waiting/", "waiting/0"), body)
+    with place.memory("b") as other:
+        report = other.reconcile()
+        assert report.waiting == 1
+        assert [one.value for one in other.history("e", "k")] == [2]
+        assert other.read("e", "moved") is None
+    assert "is not replayed" in caplog.text
+
+
 def test_a_forked_child_keeps_operations_of_its_own(tmp_path: Path) -> None:
     primary = Outage(LocalAdapter(tmp_path / "p", durability="none"))
     store = Layered(primary, fallback=LocalAdapter(tmp_path / "f", durability="none"))
