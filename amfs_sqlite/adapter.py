@@ -34,8 +34,8 @@ T = TypeVar("T")
 _Row = tuple[bytes, int, bytes]
 _Rows = list[Any]  # tuples
 
-_INSERT = "INSERT INTO objects (key, modified, body) VALUES (?, ?, ?)"
-_CREATE = f"{_INSERT} ON CONFLICT (key) DO NOTHING"
+_INSERT = "INSERT OR ROLLBACK INTO objects (key, modified, body) VALUES (?, ?, ?)"
+_CREATE = "INSERT INTO objects (key, modified, body) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING"
 _REPLACE = "INSERT OR REPLACE INTO objects (key, modified, body) VALUES (?, ?, ?)"
 _GET = "SELECT body FROM objects WHERE key = ?"
 _DELETE = "DELETE FROM objects WHERE key = ?"

@@ -31,11 +31,10 @@ CREATE TABLE objects (
 )
 """
 
-_MUST_BE_EMPTY = """
-SELECT CASE WHEN (SELECT count(*) FROM sqlite_master) > 0 THEN abs(-9223372036854775808) END
-"""
-"""An error, as that number has no absolute value, unless the file has no tables: somebody may have
-made some since we looked."""
+_GUARD = "CREATE TEMP TABLE guard (refused NOT NULL)"
+_MUST_BE_EMPTY = "INSERT OR ROLLBACK INTO guard SELECT NULL FROM main.sqlite_master LIMIT 1"
+"""Ends the transaction unless the file has no tables: somebody may have made some since we
+looked."""
 
 _BEGIN = "BEGIN IMMEDIATE"
 
@@ -251,12 +250,12 @@ class Database:
             f"PRAGMA application_id = {APPLICATION}",
             f"PRAGMA user_version = {VERSION}",
         )
+        changed(connection, _GUARD)
         try:
             in_one_go(connection, [partial(connection.execute, one) for one in statements])
-        except sqlite3.OperationalError as error:
-            if primary(error) != sqlite3.SQLITE_ERROR:
-                raise
+        except sqlite3.IntegrityError:
             return False
+        changed(connection, "DROP TABLE temp.guard")
         if self._durable:
             above = os.path.dirname(os.path.realpath(self.path))
             directory = os.open(above, os.O_RDONLY | os.O_CLOEXEC)
@@ -290,7 +289,9 @@ def in_one_go(
     changed. If one fails, all are rolled back.
 
     This too is one call of C: between two bytecodes of Python there is never a transaction, nor a
-    cursor, which would keep a connection half open that a forked child closes.
+    cursor, which would keep a connection half open that a forked child closes. A step that is
+    expected to fail must end the transaction itself (`OR ROLLBACK`), as SQLite does for a disk that
+    fails or is full: a signal handler may run before anything is done here.
     """
     begin, commit = partial(connection.execute, _BEGIN), partial(connection.execute, "COMMIT")
     all_steps: list[Callable[[], sqlite3.Cursor]] = [begin, *steps, commit]

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ import pytest
 from amfs_core.errors import BackendUnavailableError
 from amfs_core.memory import AgentMemory
 from amfs_core.testing.cases import in_forked_child, keys, together
-from amfs_sqlite import SqliteAdapter, connections
+from amfs_sqlite import SqliteAdapter, connections, database
 from tests.conftest import REPOSITORY
 from tests.support import moments
 
@@ -70,6 +71,13 @@ def adapter(path: Path) -> Iterator[SqliteAdapter]:
 def is_whole(path: Path) -> bool:
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def in_transaction(connection: sqlite3.Connection) -> bool:
+    try:
+        return connection.in_transaction
+    except sqlite3.ProgrammingError:  # it is not open yet
+        return False
 
 
 class TestCrashes:
@@ -293,6 +301,41 @@ class TestSignals:
         thread.join(30)
         assert written == [True]
         assert is_whole(path)
+
+    @pytest.mark.parametrize("moment", ["a rival makes the store", "keys are taken"])
+    def test_no_transaction_is_open_where_a_handler_may_run(
+        self, path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After a step that fails, too: a handler that writes would wait for what it interrupted.
+        Python runs handlers between two instructions, at each of which this looks."""
+        with closing(SqliteAdapter(path)) as adapter, closing(SqliteAdapter(path)) as rival:
+            if moment == "keys are taken":
+                rival.create("a.json", b"one")
+            else:
+                make = database.Database._make
+
+                def second(self: database.Database, connection: sqlite3.Connection) -> bool:
+                    monkeypatch.undo()
+                    rival.create("a.json", b"one")
+                    return make(self, connection)
+
+                monkeypatch.setattr(database.Database, "_make", second)
+            seen: list[bool] = []
+
+            def look(frame: FrameType, event: str, argument: object) -> Any:
+                frame.f_trace_opcodes = True
+                seen.append(any(map(in_transaction, database.every_connection())))
+                return look
+
+            before = sys.gettrace()
+            sys.settrace(look)
+            try:
+                created = adapter.create_many({"b.json": b"two", "a.json": b"three"})
+            finally:
+                sys.settrace(before)
+            assert created == ["b.json"]
+            assert len(seen) > 100
+            assert not any(seen)
 
 
 class TestThreads:
