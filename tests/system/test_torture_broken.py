@@ -6,7 +6,6 @@ The fourth, a local writer that does not flush directories, is in
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from amfs_core.errors import OutcomeUnknownError
 from amfs_core.format import MemoryEntry
-from amfs_core.memory import AgentMemory
+from amfs_core.memory import AgentMemory, namespace
 from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
 from amfs_core.versions import purge
 from tests.torture import broken, history
@@ -39,9 +38,8 @@ class Bench:
     def __init__(self, name: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.model = ModelAdapter()
         self.faulty = FaultyAdapter(self.model)
-        session = sys.modules["amfs_core.memory.namespace"]
-        for part in ("StoreClient", "VersionLog"):  # what `install` replaces
-            monkeypatch.setattr(session, part, getattr(session, part))
+        for part, _ in broken.PARTS.values():  # what `install` replaces
+            monkeypatch.setattr(namespace, part, getattr(namespace, part))
         monkeypatch.setattr(purge, "purge", purge.purge)
         self._adapter = broken.install(name, self.faulty)
         self._path = path

@@ -153,7 +153,7 @@ def misname(versions: VersionLog, address: Address, tombstone: Draft) -> int:
 
 
 _purge = amfs_core.versions.purge.purge
-_PARTS = {
+PARTS = {
     "forgets": ("VersionLog", Forgetful),
     "renames": ("GuardedClient", Renaming),
     "trusts": ("VersionLog", Trusting),
@@ -168,5 +168,5 @@ def install(name: str, adapter: StorageAdapter) -> StorageAdapter:
     if name in PURGES:
         setattr(amfs_core.versions.purge, "purge", PURGES[name])  # noqa: B010
     else:
-        setattr(amfs_core.memory.namespace, *_PARTS[name])
+        setattr(amfs_core.memory.namespace, *PARTS[name])
     return adapter
