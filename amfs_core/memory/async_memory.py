@@ -14,6 +14,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -97,7 +98,12 @@ class AsyncAgentMemory:
     health = _awaitable(AgentMemory.health)
 
     async def update(
-        self, entity_path: str, key: str, fn: Callable[[Any], Any], *, ttl: float | None = None
+        self,
+        entity_path: str,
+        key: str,
+        fn: Callable[[Any], Any],
+        *,
+        ttl: float | timedelta | None = None,
     ) -> MemoryEntry:
         """Read, change and write as one step; `fn`, a function or a coroutine function, returns the
         new value. See `AgentMemory.update`."""

@@ -132,7 +132,12 @@ class Writing(Session):
 
     @one_call
     def update(
-        self, entity_path: str, key: str, fn: Callable[[Any], Any], *, ttl: float | None = None
+        self,
+        entity_path: str,
+        key: str,
+        fn: Callable[[Any], Any],
+        *,
+        ttl: float | timedelta | None = None,
     ) -> MemoryEntry:
         """Read, change and write as one step: `fn(value)` returns the new value.
 
@@ -140,8 +145,8 @@ class Writing(Session):
         that this process knows. If another writer has replaced that, or comes first later, `fn` is
         called again with the newer value, so it should have no side effects. Its own time does not
         count against the patience. Confidence, tags, type, expiry and evidence stay as they were:
-        it is the same claim. 1 request when this process knows the newest version, else a read
-        more.
+        it is the same claim. `ttl`, in seconds or as a `timedelta`, begins a new time until it
+        expires. 1 request when this process knows the newest version, else a read more.
         """
         address = self._layout.address(entity_path, key)
         write_id = new_write_id()

@@ -339,6 +339,7 @@ class TestLinearizable:
         for entry in (
             mem.write("e", "k", 2, ttl=60),
             mem.update("e", "k", lambda _: 3, ttl=60),
+            mem.update("e", "k", lambda _: 3, ttl=timedelta(minutes=1)),
             *mem.write_many([{"entity_path": "e", "key": "k", "value": 4, "ttl": 60}]),
         ):
             assert entry.provenance.written_at == ahead
