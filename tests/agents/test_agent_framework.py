@@ -95,7 +95,7 @@ def test_a_history_needs_the_name_of_its_session(memory: AgentMemory) -> None:
             asyncio.run(work)
 
 
-def test_what_is_not_a_message_is_named(memory: AgentMemory) -> None:
+def test_an_invalid_message_is_named(memory: AgentMemory) -> None:
     memory.write("agent-framework/s", "0000000001", "mine")
     with pytest.raises(InvalidValueError, match="agent-framework/s/0000000001 has no messages"):
         asyncio.run(AMFSHistoryProvider(memory).get_messages("s"))
@@ -123,9 +123,7 @@ def test_runs_of_several_processes_are_all_there_each_with_its_answer(
         assert own == [f"{number}.{step}" for step in range(5)]
 
 
-def test_a_cleared_session_is_erased_for_good_and_may_begin_again(
-    store: Path, memory: AgentMemory
-) -> None:
+def test_a_cleared_session_is_erased_and_may_begin_again(store: Path, memory: AgentMemory) -> None:
     history = AMFSHistoryProvider(memory)
 
     async def program() -> None:

@@ -58,7 +58,7 @@ class TestSteps:
             assert [step.number for step in one.steps()] == [1, 2, 3, 4, 5, 6]
 
     @pytest.mark.parametrize("content", [b"bytes", float("nan"), {1: 2}, (1, 2)])
-    def test_what_json_cannot_carry_is_refused_and_nothing_is_begun(
+    def test_a_value_that_json_cannot_carry_is_refused_before_anything_begins(
         self, memory: AgentMemory, chain: Chain, content: Any
     ) -> None:
         with pytest.raises(InvalidValueError):
@@ -88,7 +88,7 @@ class TestSteps:
             assert one.steps() == one.steps(from_end=True, limit=1) == [first]
             assert one.append("thought", "hm", step_id="s-1") == first
 
-    def test_what_is_not_a_step_is_named(self, memory: AgentMemory, chain: Chain) -> None:
+    def test_an_invalid_step_is_named(self, memory: AgentMemory, chain: Chain) -> None:
         memory.write(STEPS, "0000000001", "mine")
         with pytest.raises(InvalidValueError, match=f"{STEPS}/0000000001 is not a step"):
             chain.steps()
@@ -294,7 +294,7 @@ class TestAbout:
             memory.commit_outcome("run-1", "success")
 
 
-def test_a_deleted_chain_is_gone_for_good_and_may_begin_again(
+def test_a_deleted_chain_is_erased_and_may_begin_again(
     store: Path, opens: Opens, memory: AgentMemory, chain: Chain
 ) -> None:
     chain.describe(goal="Rumpelstiltskin")

@@ -82,7 +82,7 @@ class TestTurns:
             chat.turns(**wrong)
 
     @pytest.mark.parametrize("content", [b"bytes", float("nan"), {1: 2}, {"a", "b"}])
-    def test_what_json_cannot_carry_is_refused_and_nothing_is_begun(
+    def test_a_value_that_json_cannot_carry_is_refused_before_anything_begins(
         self, conversations: Conversations, chat: Conversation, content: Any
     ) -> None:
         with pytest.raises(InvalidValueError):
@@ -280,7 +280,7 @@ class TestErasure:
         with pytest.raises(InvalidValueError, match="keep, older_than or both"):
             chat.prune()
 
-    def test_pruned_turns_are_history_unless_they_are_pruned_for_good(
+    def test_pruned_turns_stay_in_the_history_unless_they_are_erased(
         self, memory: AgentMemory, chat: Conversation
     ) -> None:
         filled(chat, 2).prune(keep=0)

@@ -153,7 +153,7 @@ def test_directories_are_where_something_is(fs: AMFSFileSystem) -> None:
         fs.ls("a/b")
 
 
-def test_what_is_removed_stays_in_the_history(fs: AMFSFileSystem, memory: AgentMemory) -> None:
+def test_a_removed_file_stays_in_the_history(fs: AMFSFileSystem, memory: AgentMemory) -> None:
     fs.pipe("a/k", b"one")
     fs.rm("a/k")
     with pytest.raises(FileNotFoundError):

@@ -305,7 +305,7 @@ def test_a_value_is_written_once_and_read_from_where_it_came(opens: Opens) -> No
     assert reader.stats().bytes < 25_000
 
 
-def test_who_prunes_moves_the_values_that_others_name(opens: Opens) -> None:
+def test_pruning_moves_values_that_other_checkpoints_name(opens: Opens) -> None:
     one, other = AMFSSaver(opens()), AMFSSaver(opens())
     first = put(one, values={"kept": "k", "n": 0}, new={"kept": "1", "n": "1"})
     second = put(one, parent=first, values={"kept": "k", "n": 1}, new={"n": "2"})
@@ -381,7 +381,7 @@ def test_a_checkpoint_that_is_put_again_keeps_what_others_need(opens: Opens) -> 
     assert values_of(AMFSSaver(opens()), first) == {"a": 2}
 
 
-def test_what_was_put_while_its_thread_was_deleted_is_not_read_without_its_values(
+def test_a_checkpoint_put_while_its_thread_is_deleted_is_not_read_without_its_values(
     opens: Opens,
 ) -> None:
     saver, other = AMFSSaver(opens()), AMFSSaver(opens())

@@ -177,7 +177,7 @@ def test_a_namespace_may_be_given_as_a_list(amfs_store: AMFSStore) -> None:
     assert amfs_store.list_namespaces(prefix=as_list, suffix=as_list[1:]) == [("a", "b")]
 
 
-def test_what_changed_last_is_found_first_and_an_item_keeps_when_it_was_made(
+def test_the_last_changed_item_comes_first_and_keeps_its_time_of_creation(
     amfs_store: AMFSStore,
 ) -> None:
     for number in range(3):
@@ -226,7 +226,7 @@ def test_the_asynchronous_methods_are_the_same(memory: AgentMemory) -> None:
 # --- refusals -------------------------------------------------------------------------------------
 
 
-def test_what_json_cannot_carry_is_refused_with_the_whole_batch(
+def test_a_value_that_json_cannot_carry_refuses_the_whole_batch(
     memory: AgentMemory, amfs_store: AMFSStore
 ) -> None:
     with pytest.raises(InvalidValueError, match=r"value\['at'\] is of type datetime"):
@@ -609,9 +609,7 @@ def test_it_works_on_a_directory(tmp_path: Path) -> None:
         assert store.list_namespaces(suffix=("a/b",)) == [("users", "a/b")]
 
 
-def test_what_is_imported_from_langgraphs_own_store_is_there(
-    memory: AgentMemory, tmp_path: Path
-) -> None:
+def test_items_of_langgraphs_own_store_are_imported(memory: AgentMemory, tmp_path: Path) -> None:
     names = [("a",), ("a", "b/c", "100%"), ("名前", " x ")]
     with SqliteStore.from_conn_string(str(tmp_path / "theirs.db")) as theirs:
         theirs.setup()

@@ -222,7 +222,7 @@ def test_each_edit_is_a_version_that_can_be_taken_back(memory: AgentMemory) -> N
             tool.restore(path, version)
 
 
-def test_what_the_model_has_read_is_what_an_outcome_is_about(memory: AgentMemory) -> None:
+def test_an_outcome_is_about_what_the_model_has_read(memory: AgentMemory) -> None:
     tool = AMFSMemoryTool(memory)
     tool.call(create("/memories/a.txt", "use port 80"))
     tool.call(view("/memories/a.txt"))

@@ -232,7 +232,7 @@ def test_a_directory_is_there_until_it_is_removed(here: Path, memory: AgentMemor
     assert raised.value.errno == errno.ENOTEMPTY
 
 
-def test_a_removed_file_is_still_read_and_written_by_who_has_it_open(
+def test_a_removed_file_is_read_and_written_while_it_is_open(
     here: Path, memory: AgentMemory
 ) -> None:
     memory.write(here.name, "file", "kept open")
@@ -244,7 +244,7 @@ def test_a_removed_file_is_still_read_and_written_by_who_has_it_open(
     assert os.listdir(here) == [] and memory.history(here.name, "new") == []
 
 
-def test_what_the_documentation_shows_works(fuse: None, tmp_path: Path) -> None:
+def test_the_example_of_the_documentation_works(fuse: None, tmp_path: Path) -> None:
     page = REPOSITORY / "docs" / "filesystem.md"
     (script,) = (block.text for block in Block.all_of(page) if "amfs mount" in block.text)
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -347,7 +347,7 @@ def test_the_history_lies_beside_and_is_only_read(here: Path, memory: AgentMemor
     assert (history / "v4").read_text() == "four\n"
 
 
-def test_what_a_memory_cannot_be_is_refused(mount: Mounted, here: Path) -> None:
+def test_an_invalid_memory_is_refused(mount: Mounted, here: Path) -> None:
     for act, number in (
         (lambda: (mount.point / "file").write_text("x"), errno.EPERM),
         (lambda: os.symlink("a", here / "link"), errno.EPERM),
@@ -381,7 +381,9 @@ def test_without_write_nothing_is_written(mount: Mounted, place: Path, memory: A
 # --- others who write ----------------------------------------------------------------------------
 
 
-def test_what_was_acknowledged_before_is_read(here: Path, memory: AgentMemory) -> None:
+def test_writes_acknowledged_before_a_file_is_opened_are_read(
+    here: Path, memory: AgentMemory
+) -> None:
     for number in range(50):
         memory.write(here.name, "count", "x" * number)
         memory.write(here.name, f"new-{number}", number)
@@ -433,7 +435,7 @@ def test_a_conflict_is_an_error_and_loses_nothing(
     assert values(memory, here.name, "plan") == ["one", "theirs", "again"]
 
 
-def test_what_is_appended_in_two_mounts_at_once_is_all_there(
+def test_lines_appended_in_two_mounts_at_once_are_all_there(
     here: Path, other_mount: Mounted, memory: AgentMemory
 ) -> None:
     there = other_mount.point / here.name
@@ -449,7 +451,7 @@ def test_what_is_appended_in_two_mounts_at_once_is_all_there(
     assert (there / "log").read_text().split() == lines
 
 
-def test_what_two_mounts_overwrite_at_once_is_a_version_or_kept(
+def test_a_file_overwritten_by_two_mounts_at_once_is_a_version_or_kept(
     here: Path, other_mount: Mounted, memory: AgentMemory, place: Path
 ) -> None:
     memory.write(here.name, "plan", "begin")
@@ -483,7 +485,7 @@ def test_what_two_mounts_overwrite_at_once_is_a_version_or_kept(
     assert {text for text in kept if here.name in text} == set(refused)
 
 
-def test_what_is_renamed_while_it_is_open_is_the_newest_version(
+def test_a_file_renamed_while_it_is_open_becomes_the_newest_version(
     here: Path, memory: AgentMemory
 ) -> None:
     memory.write(here.name, "old", {"n": 1})
@@ -681,7 +683,7 @@ def test_a_version_that_was_stored_without_an_answer_is_not_stored_twice(
         assert values(memory, "notes", "more") == ["one", "one two"]
 
 
-def test_what_was_appended_without_an_answer_is_not_appended_twice(tmp_path: Path) -> None:
+def test_an_append_whose_answer_was_lost_is_not_repeated(tmp_path: Path) -> None:
     adapter = Forgetful(tmp_path)
     with AgentMemory("a", adapter=adapter, patience=0.0) as memory:
         memory.write("notes", "log", "1\n")
@@ -736,7 +738,7 @@ def test_operations_cost_the_requests_that_the_design_names(fuse: None, tmp_path
 # --- the end, and what goes away -----------------------------------------------------------------
 
 
-def test_what_is_open_is_stored_when_the_mount_ends(fuse: None, tmp_path: Path) -> None:
+def test_open_files_are_stored_when_the_mount_ends(fuse: None, tmp_path: Path) -> None:
     for how in (signal.SIGINT, signal.SIGTERM):
         with mounting(tmp_path / "point", "store", "--write", cwd=tmp_path) as mounted:
             assert os.readlink(f"/proc/{mounted.process.pid}/cwd") == str(tmp_path)

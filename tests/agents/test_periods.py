@@ -157,7 +157,7 @@ class TestAnswers:
             ({"period": 3600.5}, "period"),
         ],
     )
-    def test_what_does_not_fit_into_a_period_is_refused(
+    def test_an_invalid_period_is_refused(
         self, how: dict[str, float], named: str, adapter: StorageAdapter
     ) -> None:
         with pytest.raises(InvalidValueError, match=named):

@@ -200,7 +200,7 @@ def test_no_turn_of_several_processes_is_lost_and_no_conflict_leaves_one(
 
 
 class TestSweep:
-    def test_what_is_deleted_is_erased_for_good_and_what_a_fork_has_stays(
+    def test_a_deleted_conversation_is_erased_and_its_fork_stays(
         self, store: Path, memory: AgentMemory
     ) -> None:
         here = AMFSConversationStore(memory)
@@ -244,13 +244,13 @@ def test_a_search_finds_messages(memory: AgentMemory) -> None:
     assert hits[0].entry.value["message"]["parts"][0]["content"] == "My parcel is lost."
 
 
-def test_what_is_not_a_record_is_named(memory: AgentMemory) -> None:
+def test_an_invalid_record_is_named(memory: AgentMemory) -> None:
     memory.write("pydantic-ai/records/c1", "record", {"mine": 1})
     with pytest.raises(InvalidValueError, match="is not the record of a conversation"):
         asyncio.run(AMFSConversationStore(memory).load("c1"))
 
 
-def test_a_save_that_is_cancelled_is_over_when_that_is_said(memory: AgentMemory) -> None:
+def test_a_cancelled_save_has_ended_when_the_cancellation_is_raised(memory: AgentMemory) -> None:
     here = AMFSConversationStore(memory)
 
     async def program() -> None:

@@ -73,7 +73,7 @@ class TestAnswers:
         assert cache.get_or_compute(REQUEST, Model()) == answer
         assert cache.get(REQUEST, "default") == answer
 
-    def test_what_is_put_replaces_and_what_is_invalid_is_computed_again(
+    def test_a_put_replaces_an_answer_and_an_invalid_one_is_computed_again(
         self, cache: ResponseCache
     ) -> None:
         cache.put(REQUEST, "put")
@@ -89,13 +89,15 @@ class TestAnswers:
         assert cache.get_or_compute(REQUEST, model) == 2
 
     @pytest.mark.parametrize("ttl", [0, -1, float("nan")])
-    def test_a_time_that_is_no_time_is_refused(self, memory: AgentMemory, ttl: float) -> None:
+    def test_an_invalid_time_is_refused(self, memory: AgentMemory, ttl: float) -> None:
         with pytest.raises(InvalidValueError):
             ResponseCache(memory, ttl=ttl)
         with pytest.raises(InvalidValueError):
             ResponseCache(memory).get_or_compute(REQUEST, Model(), ttl=ttl)
 
-    def test_what_is_not_json_is_refused_and_blocks_nobody(self, cache: ResponseCache) -> None:
+    def test_an_object_that_is_not_json_is_refused_and_does_not_block_others(
+        self, cache: ResponseCache
+    ) -> None:
         with pytest.raises(InvalidValueError):
             cache.get_or_compute({"a": b"bytes"}, Model())
         with pytest.raises(InvalidValueError):
@@ -158,7 +160,7 @@ class TestSingleFlight:
             cache.get_or_compute(REQUEST, fail)
         assert ResponseCache(opens()).get_or_compute(REQUEST, Model()) == 1
 
-    def test_who_died_while_computing_is_waited_for_until_the_lease_ends(
+    def test_a_process_that_died_while_computing_is_waited_for_until_its_lease_ends(
         self, opens: Opens
     ) -> None:
         dead = ResponseCache(opens(), lease=0.5)

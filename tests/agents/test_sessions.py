@@ -121,7 +121,7 @@ def test_an_item_that_json_cannot_carry_is_refused_with_all_others(memory: Agent
     assert asyncio.run(session.get_items()) == []
 
 
-def test_what_the_caller_does_to_items_changes_nothing(memory: AgentMemory) -> None:
+def test_items_that_the_caller_changes_later_are_stored_as_they_were(memory: AgentMemory) -> None:
     session = AMFSSession("s", memory)
 
     async def run() -> None:

@@ -103,7 +103,7 @@ def test_a_state_of_any_such_type_is_kept(opens: Opens, value: Any) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
-def test_what_is_not_of_the_type_is_refused_and_changes_nothing(
+def test_a_state_of_the_wrong_type_is_refused_and_changes_nothing(
     memory: AgentMemory, kind: Any, value: Any
 ) -> None:
     state = State(memory, *PLACE, kind)
@@ -121,7 +121,7 @@ def test_a_type_that_has_no_form_in_json_is_refused_at_once(memory: AgentMemory)
         State(memory, *PLACE, Plan, initial=Plan())  # type: ignore[arg-type]
 
 
-def test_what_somebody_else_stored_is_refused_by_name(
+def test_a_stored_state_of_another_type_is_refused_by_name(
     memory: AgentMemory, plan: State[Plan]
 ) -> None:
     memory.write(*PLACE, {"goal": "go", "done": [1]})
@@ -176,7 +176,7 @@ class TestOptimism:
         assert plan.update(add).value == Plan("go", ["theirs", "mine"])
         assert seen == [0, 1]
 
-    def test_a_set_on_what_is_no_longer_there_is_refused(
+    def test_a_set_on_a_memory_that_is_gone_is_refused(
         self, opens: Opens, plan: State[Plan]
     ) -> None:
         none = plan.read()
@@ -237,7 +237,7 @@ class TestTime:
 
 
 class TestEvolution:
-    def test_what_a_newer_program_added_survives_an_older_one(
+    def test_fields_of_a_newer_program_survive_an_older_one(
         self, memory: AgentMemory, plan: State[Plan]
     ) -> None:
         newer = State(memory, *PLACE, NewPlan)
@@ -249,9 +249,7 @@ class TestEvolution:
         plan.set(Plan("all of it"))  # which replaces whatever was there
         assert newer.get() == NewPlan("all of it", priority=1)
 
-    def test_what_is_in_a_field_that_did_not_change_stays_as_it_is_stored(
-        self, memory: AgentMemory
-    ) -> None:
+    def test_a_field_that_did_not_change_stays_as_it_is_stored(self, memory: AgentMemory) -> None:
         stored = {"tasks": [{"name": "a", "owner": "ada"}], "count": 1}
         memory.write(*PLACE, stored)
         state = State(memory, *PLACE, Work)

@@ -78,7 +78,7 @@ def test_own_writes_are_seen_within_max_age_and_cost_nothing(
     assert mem.list(max_age=60) == []
 
 
-def test_what_another_process_purged_is_in_no_file_after_a_refresh(
+def test_content_purged_by_another_process_is_in_no_file_after_a_refresh(
     store: Located, tmp_path: Path
 ) -> None:
     cache = tmp_path / "cache"
@@ -160,9 +160,7 @@ def test_progress_counts_to_the_end(mem: AgentMemory, store: Located) -> None:
 # -- complete --------------------------------------------------------------------------------
 
 
-def test_what_this_process_wrote_is_there_though_the_listing_lags(
-    mem: AgentMemory, store: Located
-) -> None:
+def test_own_writes_are_there_although_the_listing_lags(mem: AgentMemory, store: Located) -> None:
     mem.list()
     store.hide_newest(100)
     mem.write("e", "k", 1)
@@ -174,7 +172,7 @@ def test_what_this_process_wrote_is_there_though_the_listing_lags(
     assert names(mem) == ["e/k@2", "other/k@1"]
 
 
-def test_what_was_written_before_the_first_list_is_there_too(
+def test_memories_written_before_the_first_list_are_there_too(
     mem: AgentMemory, store: Located
 ) -> None:
     mem.write("e", "k", 1)
@@ -358,7 +356,7 @@ def test_a_file_that_is_spoilt_while_it_is_open_is_made_again(
         assert len(memory.list()) == 301
 
 
-def test_a_cache_directory_that_cannot_be_used_is_no_reason_to_fail(
+def test_an_unusable_cache_directory_is_not_a_reason_to_fail(
     store: Located, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("not a directory")
@@ -469,7 +467,7 @@ def test_a_full_private_catalog_says_what_to_do(mem: AgentMemory) -> None:
         mem.list()
 
 
-def test_a_refresh_that_began_after_the_call_is_good_for_all_who_waited(store: Located) -> None:
+def test_a_refresh_that_began_after_the_call_serves_all_that_waited(store: Located) -> None:
     """Eight threads that ask at once share refreshes, and all see what was written before."""
     with AgentMemory("a", adapter=store) as memory:
         AgentMemory("w", adapter=store).write("e", "k", datetime.now(UTC).isoformat())

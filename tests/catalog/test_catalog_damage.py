@@ -237,7 +237,7 @@ def test_ctrl_c_does_not_wait_for_another_process_that_writes(tmp_path: Path) ->
 # -- own writes ------------------------------------------------------------------------------
 
 
-def test_more_own_writes_than_are_remembered_are_seen_all_the_same(
+def test_more_own_writes_than_are_remembered_are_still_seen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from amfs_core.versions import cache as cache_module
@@ -311,7 +311,7 @@ def test_an_own_write_that_may_not_be_read_is_never_passed_over_in_silence(
 # -- erasure ---------------------------------------------------------------------------------
 
 
-def test_what_was_fetched_before_a_purge_is_not_stored_after_it(tmp_path: Path) -> None:
+def test_a_version_fetched_before_a_purge_is_not_stored_after_it(tmp_path: Path) -> None:
     adapter = LocalAdapter(tmp_path / "store")
     cache = tmp_path / "cache"
     with (

@@ -147,7 +147,7 @@ def test_another_length_under_the_same_name_is_refused_and_spoils_nothing(tmp_pa
     assert len(memory.semantic_search("q")) == 2
 
 
-def test_what_has_no_name_and_no_place_of_its_own_shares_no_vectors(tmp_path: Path) -> None:
+def test_an_embedder_without_a_name_shares_no_vectors(tmp_path: Path) -> None:
     adapter = LocalAdapter(tmp_path / "store")
     for word in ("one", "two"):
         AgentMemory("w", adapter=adapter).write("e", word, word)
@@ -160,7 +160,7 @@ def test_what_has_no_name_and_no_place_of_its_own_shares_no_vectors(tmp_path: Pa
             assert memory.semantic_search("q", limit=1)[0].entry.key == liked
 
 
-def test_what_cannot_be_called_is_no_embedder() -> None:
+def test_an_embedder_must_be_callable() -> None:
     with pytest.raises(InvalidValueError, match="must be callable"):
         AgentMemory("a", adapter=ModelAdapter(), embedder="a model's name")  # type: ignore[arg-type]
 

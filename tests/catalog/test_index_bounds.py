@@ -57,7 +57,7 @@ def test_the_beginning_of_a_large_value_is_found_and_the_rest_is_bounded(
     assert found(memory, "walrus") == []
 
 
-def test_what_stands_just_within_the_bound_is_found(memory: AgentMemory) -> None:
+def test_a_word_just_within_the_bound_is_found(memory: AgentMemory) -> None:
     memory.write("e", "within", "word " * 19_990 + "pelican")
     memory.write("e", "beyond", "word " * 20_000 + "pelican")
     assert found(memory, "pelican") == ["within"]
@@ -65,7 +65,9 @@ def test_what_stands_just_within_the_bound_is_found(memory: AgentMemory) -> None
 
 @pytest.mark.parametrize("data", [DATA, LINES, URL_SAFE, HEXADECIMAL], ids=len)
 @pytest.mark.parametrize("form", ["{}", "data:image/png;base64,{}", "see\n{}\n"])
-def test_encoded_data_is_no_words_and_hides_none(memory: AgentMemory, data: str, form: str) -> None:
+def test_encoded_data_has_no_words_and_hides_none(
+    memory: AgentMemory, data: str, form: str
+) -> None:
     text = f"before {form.format(data)} pelican"
     memory.write("e", "k", text)
     assert found(memory, "pelican") == ["k"]

@@ -94,7 +94,7 @@ def at_each_step(tmp_path: Path, ask: Ask, embeds: bool) -> Iterator[list[Memory
     [(by_words, False), (by_words, True), (by_meaning, True)],
     ids=["words", "both", "meaning"],
 )
-def test_a_memory_that_is_replaced_during_a_search_is_found_all_the_same(
+def test_a_memory_that_is_replaced_during_a_search_is_still_found(
     tmp_path: Path, ask: Ask, embeds: bool
 ) -> None:
     steps = 0
@@ -104,7 +104,7 @@ def test_a_memory_that_is_replaced_during_a_search_is_found_all_the_same(
     assert steps > 5
 
 
-def test_what_another_process_stores_again_unchanged_stays_indexed(tmp_path: Path) -> None:
+def test_a_memory_that_another_process_stores_unchanged_stays_indexed(tmp_path: Path) -> None:
     store = Located(ModelAdapter())
     with (
         AgentMemory("a", adapter=store, cache_dir=tmp_path) as memory,

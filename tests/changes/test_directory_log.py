@@ -62,7 +62,7 @@ def test_a_store_that_is_not_there_gets_no_log(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_the_log_is_no_object(adapter: LocalAdapter, position: str) -> None:
+def test_the_log_is_not_an_object(adapter: LocalAdapter, position: str) -> None:
     assert [info.key for info in adapter.list("")] == ["before.json"]
 
 
@@ -205,7 +205,7 @@ def test_forged_lines_name_nothing_that_is_not_there(
 
 
 @pytest.mark.parametrize("kept", [0, 10, 80, 200])
-def test_a_log_that_was_cut_is_not_gone_on_from(
+def test_a_log_that_was_cut_is_not_followed(
     adapter: LocalAdapter, log: DirectoryLog, kept: int
 ) -> None:
     log.position(make=True)
@@ -241,7 +241,7 @@ def test_a_copied_directory_has_a_log_of_its_own(
     assert named(adapter.changes(), position) == ["a.json"]
 
 
-def test_a_log_put_back_from_a_backup_is_not_gone_on_from(
+def test_a_log_restored_from_a_backup_is_not_followed(
     adapter: LocalAdapter, log: DirectoryLog, position: str
 ) -> None:
     path = file_of(adapter)
@@ -256,9 +256,7 @@ def test_a_log_put_back_from_a_backup_is_not_gone_on_from(
 
 
 @pytest.mark.parametrize("text", ["", "x", "..", "0.0.0", "a.b.c.d", "9.9.99999999.x"])
-def test_what_is_no_position_is_not_gone_on_from(
-    log: DirectoryLog, position: str, text: str
-) -> None:
+def test_an_invalid_position_is_not_followed(log: DirectoryLog, position: str, text: str) -> None:
     token, *_ = position.split(".")
     assert log.since(text) is None
     assert log.since(f"{token}{text}") is None
@@ -326,7 +324,7 @@ class TestAnotherUser:
             if path != Path("/") and path != Path("/tmp"):
                 path.chmod(path.stat().st_mode | 0o005)
 
-    def test_whoever_may_write_to_the_store_may_post(
+    def test_a_process_that_may_write_to_the_store_may_post(
         self, adapter: LocalAdapter, log: DirectoryLog
     ) -> None:
         os.chown(adapter.root, 0, 4242)
@@ -336,7 +334,7 @@ class TestAnotherUser:
         as_another_user(adapter, "theirs.json", 4242)
         assert named(log, position) == ["theirs.json"]
 
-    def test_one_who_may_not_removes_a_log_that_nobody_may_rely_on(
+    def test_a_process_that_may_not_post_removes_the_log(
         self, adapter: LocalAdapter, log: DirectoryLog, position: str
     ) -> None:
         os.chmod(adapter.root, 0o777)
@@ -345,7 +343,7 @@ class TestAnotherUser:
         as_another_user(adapter, "theirs.json", 4242)
         assert log.since(position) is None
 
-    def test_one_who_may_do_neither_writes_nothing(
+    def test_a_process_that_may_do_neither_writes_nothing(
         self, adapter: LocalAdapter, log: DirectoryLog, position: str
     ) -> None:
         os.chmod(adapter.root, 0o777)

@@ -95,7 +95,7 @@ def test_a_look_with_nothing_new_is_one_question(
     assert adapter.requests() == Counter(list=3)
 
 
-def test_what_others_did_is_seen_at_once_and_got_alone(
+def test_changes_by_others_are_seen_at_once_and_only_they_are_fetched(
     follower: tuple[AgentMemory, FaultyAdapter], writer: AgentMemory
 ) -> None:
     memory, adapter = follower
@@ -112,7 +112,7 @@ def test_what_others_did_is_seen_at_once_and_got_alone(
     assert adapter.requests()["get"] == 8
 
 
-def test_what_is_erased_is_found_no_more(
+def test_an_erased_memory_is_not_found(
     follower: tuple[AgentMemory, FaultyAdapter], writer: AgentMemory
 ) -> None:
     memory, adapter = follower
@@ -202,7 +202,7 @@ def test_all_is_listed_where_something_may_not_be_read(
     assert listed(memory) == listed(writer)
 
 
-def test_what_is_done_behind_its_back_is_found_by_a_complete_look(
+def test_changes_by_other_tools_are_found_by_a_complete_look(
     follower: tuple[AgentMemory, FaultyAdapter], writer: AgentMemory
 ) -> None:
     memory, adapter = follower

@@ -153,13 +153,13 @@ def test_json_that_could_not_be_kept_is_refused_by_write_and_import_alike(
     ],
     ids=range(11),
 )
-def test_what_is_no_json_stays_text_however_long(tmp_path: Path, given: str) -> None:
+def test_text_that_is_not_json_stays_text_however_long(tmp_path: Path, given: str) -> None:
     (tmp_path / "v").write_text(given)
     ok("write", "e", "k", "@v")
     assert documents("read", "e", "k", "--json")[0]["value"] == given
 
 
-def test_the_signature_of_utf_8_is_no_part_of_a_value(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_a_value(tmp_path: Path) -> None:
     (tmp_path / "v.json").write_bytes(b'\xef\xbb\xbf{"a": 1}')
     ok("write", "e", "file", "@v.json")
     ok("write", "e", "stdin", "-", stdin=b"\xef\xbb\xbftext \xef\xbb\xbf")
@@ -234,7 +234,7 @@ def test_ls_log_and_diff() -> None:
     assert "no version 9" in refused("diff", "e/f", "k", "1", "9")
 
 
-def test_what_is_absent_is_1_and_null_where_there_is_one_document() -> None:
+def test_an_absent_memory_is_exit_code_1_and_null_in_json() -> None:
     for command in ("read", "diff", "rm", "log"):
         result = run(command, "e", "absent")
         assert (result.exit_code, result.stdout) == (1, "")
@@ -419,7 +419,7 @@ def closed(arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_a_stream_that_the_shell_closed_is_said_to_be_so() -> None:
+def test_a_stream_that_the_shell_closed_is_reported() -> None:
     code, _, said = closed("write e k 1 >&-")
     assert (code, said.count("\n")) == (2, 1) and "standard output is closed" in said
     assert documents("ls", "--json") == []

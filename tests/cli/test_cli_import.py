@@ -78,7 +78,7 @@ def test_lines_of_json_are_imported_as_before() -> None:
     assert documents("read", "e", "k", "--json")[0]["version"] == 2
 
 
-def test_what_cannot_be_done_is_one_line() -> None:
+def test_an_impossible_request_is_one_line_of_error() -> None:
     assert "did you mean 'markdown'" in refused("import", "--from", "markdwn", "x")
     assert "absent'" in refused("import", "--from", "mem0", "absent")
     assert "--dry-run needs --from" in refused("import", "memory.jsonl", "--dry-run")

@@ -123,7 +123,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments: tuple[str, ...], probl
     assert ok("outcomes") == ""
 
 
-def test_what_an_agent_wrote_does_not_drive_the_terminal() -> None:
+def test_values_do_not_control_the_terminal() -> None:
     with AgentMemory("a\x1b[2J") as memory:
         memory.commit_outcome("r\x1b[2J", "success", entries=[])
     shown = ok("outcomes") + ok("outcome", "r\x1b[2J") + ok("outcome", "r\x1b[2J", "success")

@@ -170,7 +170,7 @@ def test_people_get_a_table_with_the_matches_in_colour() -> None:
 
 
 @pytest.mark.parametrize("command", ["ls", "search"])
-def test_a_person_who_waited_is_told_of_the_catalog_once_it_would_help(
+def test_a_slow_search_suggests_the_catalog_once_it_would_help(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with AgentMemory() as memory:
@@ -220,7 +220,7 @@ def test_without_a_cache_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("place", ["a file", "nowhere"])
-def test_a_user_without_a_cache_directory_searches_all_the_same(
+def test_search_works_without_a_cache_directory(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()

@@ -210,12 +210,12 @@ def test_a_mistake_in_the_file_is_named_with_its_line(
     assert message in problem(tmp_path, text)
 
 
-def test_an_empty_file_is_no_mistake(tmp_path: Path) -> None:
+def test_an_empty_file_is_valid(tmp_path: Path) -> None:
     write_file(tmp_path / "amfs.yaml", "# nothing yet\n")
     assert load().namespace == "default"
 
 
-def test_a_directory_is_no_configuration_file(
+def test_a_directory_is_not_a_configuration_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "settings").mkdir()
@@ -590,7 +590,7 @@ def test_everything_announced_is_there() -> None:
     assert all(hasattr(amfs, name) for name in amfs.__all__)
 
 
-def test_what_is_looked_for_is_what_the_extra_installs() -> None:
+def test_an_extra_installs_the_modules_that_are_looked_for() -> None:
     import tomllib
 
     from amfs.config.adapters import _NEEDS

@@ -143,7 +143,9 @@ def test_confidence_counts_in_the_step_that_begins_with_it() -> None:
     assert plot.steps([0.3, 0.6, 0.7, 1.0]) == [0, 0, 0, 1, 0, 0, 1, 1, 0, 1]
 
 
-def test_what_cannot_be_drawn_is_one_line_and_leaves_no_file(tmp_path: Path) -> None:
+def test_a_plot_that_cannot_be_drawn_is_one_line_of_error_and_leaves_no_file(
+    tmp_path: Path,
+) -> None:
     assert "nothing to draw" in refused("stats", "--plot", "picture.svg")
     assert "nothing to draw under nowhere" in refused("stats", "nowhere", "--plot", "picture.svg")
     ok("write", "e", "k", "1")

@@ -134,7 +134,7 @@ def test_provisional_is_in_no_body(place: Place) -> None:
     assert b"provisional" not in b"".join(all_of(place.fallback).values())
 
 
-def test_what_others_wrote_meanwhile_comes_first_and_the_number_changes(
+def test_writes_by_others_meanwhile_come_first_and_the_number_changes(
     place: Place, by_hand: None
 ) -> None:
     with place.memory() as memory:
@@ -276,7 +276,7 @@ def test_a_function_decides_at_once(place: Place) -> None:
         assert [one.value for one in memory.history("e", "k")] == [0, "theirs", 1]
 
 
-def test_what_was_decided_on_a_merged_value_is_a_conflict_too(place: Place) -> None:
+def test_a_write_decided_on_a_merged_value_is_a_conflict_too(place: Place) -> None:
     with place.memory(decide=lambda one: Merge([one.entry.value, "merged"])) as memory:
         memory.write("e", "k", 1)
         place.down()
@@ -489,7 +489,7 @@ def test_an_operation_is_not_replayed_before_one_that_a_listing_missed(by_hand: 
 # -- damage, forks, routes --------------------------------------------------------------------
 
 
-def test_a_damaged_operation_stays_and_stands_in_nobodys_way(
+def test_a_damaged_operation_stays_and_does_not_block_others(
     place: Place, by_hand: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     with place.memory() as memory:
@@ -506,7 +506,7 @@ def test_a_damaged_operation_stays_and_stands_in_nobodys_way(
         assert "stays in the fallback store" in caplog.text
 
 
-def test_an_operation_under_another_ones_name_stays_and_stands_in_nobodys_way(
+def test_an_operation_under_the_wrong_name_stays_and_does_not_block_others(
     place: Place, by_hand: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     with place.memory() as memory:

@@ -80,7 +80,7 @@ class Program:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_what_was_acknowledged_is_there_once_and_in_order_or_a_named_conflict(seed: int) -> None:
+def test_each_acknowledged_write_is_there_once_and_in_order_or_a_named_conflict(seed: int) -> None:
     program = Program(seed)
     program.run()
     with program.memory("judge") as judge:

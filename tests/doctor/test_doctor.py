@@ -73,7 +73,7 @@ def test_a_root_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert everything_under(tmp_path) == {}
 
 
-def test_what_was_made_is_removed_when_nobody_wants_the_rest(tmp_path: Path) -> None:
+def test_scratch_objects_are_removed_when_the_findings_are_abandoned(tmp_path: Path) -> None:
     findings = diagnose()
     assert next(one for one in findings if one.name == "conditional create").verdict == "ok"
     assert everything_under(tmp_path)
@@ -222,7 +222,7 @@ def test_a_listing_that_comes_late_is_a_problem() -> None:
     assert problems(tried(Late()).values()) == ["listing"]
 
 
-def test_what_may_not_be_deleted_is_named() -> None:
+def test_an_object_that_may_not_be_deleted_is_named() -> None:
     class Keeps(ModelAdapter):
         def delete(self, key: str) -> None:
             raise PermissionDeniedError("no; ask for it")
@@ -271,7 +271,7 @@ def test_a_mistake_in_the_file_is_a_problem_with_its_line(tmp_path: Path) -> Non
     assert "'rot'" in found[1].found
 
 
-def test_every_setting_is_said_to_come_from_where_it_does(
+def test_every_setting_is_shown_with_its_origin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "amfs.yaml"

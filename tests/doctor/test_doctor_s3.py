@@ -112,7 +112,7 @@ def test_the_command_says_all_is_well_of_a_bucket(
     assert run("doctor").stdout.endswith("all is well\n")
 
 
-def test_a_minio_that_pushes_is_said_to_ring(
+def test_a_minio_that_pushes_events_is_reported_as_a_doorbell(
     pushing: Server,  # noqa: F811
     configure: Configure,
 ) -> None:
@@ -142,7 +142,7 @@ def test_an_absent_bucket_is_a_problem_of_the_bucket(
     assert all_skipped(found, *TRIAL, "memories")
 
 
-def test_a_user_who_may_only_read_gets_a_warning_and_a_readable_store(
+def test_a_read_only_user_gets_a_warning_and_a_readable_store(
     minio: Server,
     reader_keys: tuple[str, str],  # noqa: F811
     configure: Configure,
@@ -234,7 +234,7 @@ def test_credentials_that_expire_say_when_and_where_they_come_from(
         assert part in found["credentials"].found
 
 
-def test_https_to_a_port_without_tls_is_said_to_be_that(
+def test_https_to_a_port_without_tls_is_reported_as_such(
     minio: Server, configure: Configure
 ) -> None:
     url = minio.endpoint_url.replace("http://", "https://")

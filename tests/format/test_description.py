@@ -156,7 +156,7 @@ def test_an_outcome_keeps_all_of_the_claim_but_its_confidence() -> None:
     assert claim_of(newest) == {**claim_of(entry), "confidence": confidence, "evidence": counted}
 
 
-def test_erasure_leaves_nothing_of_a_claim_and_nothing_of_who_made_it() -> None:
+def test_erasure_leaves_nothing_of_a_claim_or_of_its_author() -> None:
     layout = Layout("default")
     entry = full_entry()
     address = layout.address(entry.entity_path, entry.key)
@@ -195,7 +195,7 @@ def test_a_draft_is_checked_for_every_field_that_can_be_given() -> None:
     assert parameters == set(WRITE_PARAMETERS) - {"entity_path", "key", "expected_version"}
 
 
-def test_what_is_given_is_what_is_read() -> None:
+def test_a_memory_is_read_with_every_field_as_it_was_given() -> None:
     given = {
         **{name: marked(name, str) for name in drafts.GIVEN if name not in ("value", "tags")},
         "value": {"v": 1},

@@ -276,7 +276,7 @@ def test_a_newer_format_asks_for_an_upgrade() -> None:
     ],
     ids=range(17),
 )
-def test_what_the_format_does_not_describe_is_corrupt_and_nothing_else(body: bytes) -> None:
+def test_only_bodies_that_the_format_does_not_describe_are_corrupt(body: bytes) -> None:
     with pytest.raises(CorruptEntryError):
         read(body)
 
@@ -297,7 +297,7 @@ def test_fields_of_a_newer_writer_are_kept() -> None:
 
 
 @pytest.mark.parametrize("by", ["an update", "an outcome"])
-def test_what_carries_a_claim_on_keeps_what_a_newer_writer_said_of_it_and_not_of_the_write(
+def test_carrying_a_claim_on_keeps_a_newer_writers_fields_of_the_claim_but_not_of_the_write(
     by: str,
 ) -> None:
     adapter = ModelAdapter()

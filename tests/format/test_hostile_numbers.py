@@ -173,7 +173,7 @@ lost = st.sets(st.integers(1, 3000), max_size=500)
 
 
 @given(numbers, st.integers(0, 3000), lost)
-def test_what_writers_reached_is_told_from_what_they_did_not(
+def test_the_newest_version_of_a_writer_is_told_from_foreign_ones(
     foreign: set[int], written: int, lost: set[int]
 ) -> None:
     genuine = set(range(1, written + 1)) - lost

@@ -41,7 +41,7 @@ class TestHugeValues:
         assert (caught.value.entity_path, caught.value.key) == ("e", "k20000")
         assert memory.list() == []
 
-    def test_what_is_larger_than_the_limit_is_read_counted_deleted_and_purged(self) -> None:
+    def test_a_version_over_the_limit_is_read_counted_deleted_and_purged(self) -> None:
         adapter = ModelAdapter()
         roomy = core.AgentMemory("agent", adapter=adapter)
         roomy.write("e", "k", "x" * 50_000)

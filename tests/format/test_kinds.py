@@ -49,7 +49,7 @@ def test_nothing_else_is_of_a_kind(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_who_goes_through_a_store_knows_each_kind(kind: Kind) -> None:
+def test_code_that_goes_through_a_store_knows_each_kind(kind: Kind) -> None:
     from datetime import UTC, datetime
 
     from amfs_core.storage import ObjectInfo

@@ -181,7 +181,7 @@ def test_no_file_is_ever_outside_the_root(
         "default/entries/e/k/v" + "9" * 5000 + ".json",
     ],
 )
-def test_what_the_layout_never_makes_is_foreign(object_key: str) -> None:
+def test_a_key_that_the_layout_never_makes_is_foreign(object_key: str) -> None:
     assert LAYOUT.parse(object_key) is None
 
 

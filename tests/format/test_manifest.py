@@ -53,7 +53,7 @@ def test_the_bytes_are_those_of_the_published_format() -> None:
     assert decode_manifest(GOLDEN, LAYOUT, 1) == manifest(notices=NOTICES)
 
 
-def test_what_a_newer_release_says_more_is_kept() -> None:
+def test_fields_of_a_newer_release_are_kept() -> None:
     def more(fields: dict[str, Any]) -> None:
         fields["mood"] = "good"
         fields["features"]["notices"]["state"] = "starting"
@@ -112,7 +112,7 @@ def test_bytes_of_anything_are_no_manifest(data: bytes) -> None:
     ("needed_by", "reads", "writes"),
     [("writers", True, False), ("readers", False, False), ("erasers", False, False)],
 )
-def test_who_must_know_a_feature_refuses_one_that_it_does_not_know(
+def test_a_release_refuses_a_feature_that_it_must_know_and_does_not(
     needed_by: str, reads: bool, writes: bool
 ) -> None:
     unknown = manifest(telepathy=Feature(needed_by, "9.1"))

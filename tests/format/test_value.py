@@ -156,7 +156,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("value", "name"), REFUSED)
-def test_what_json_cannot_carry_is_refused_by_name_and_place(value: Any, name: str) -> None:
+def test_a_value_that_json_cannot_carry_is_refused_by_name_and_place(value: Any, name: str) -> None:
     adapter = ModelAdapter()
     memory = AgentMemory("a", adapter=adapter)
     for wrapped, place in (

@@ -57,7 +57,7 @@ def test_each_state_has_its_name(state: Visibility) -> None:
     assert one.has_content is (state in (Visibility.LIVE, Visibility.EXPIRED))
 
 
-def test_what_expires_is_seen_until_then_and_not_at_that_time() -> None:
+def test_a_memory_is_seen_until_just_before_it_expires() -> None:
     one = entry(expires_at=NOW)
     assert one.is_live(NOW - timedelta(microseconds=1))
     assert not one.is_live(NOW)

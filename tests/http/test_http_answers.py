@@ -73,7 +73,9 @@ def fails(verb: str, given: Answer) -> AMFSError:
 
 @pytest.mark.parametrize("name", FOREIGN)
 @pytest.mark.parametrize("verb", VERBS)
-def test_what_is_not_of_amfs_is_neither_an_object_nor_absence(verb: str, name: str) -> None:
+def test_an_answer_of_another_server_is_neither_an_object_nor_an_absence(
+    verb: str, name: str
+) -> None:
     error = fails(verb, FOREIGN[name])
     wanted = OutcomeUnknownError if verb == "create" else BackendUnavailableError
     assert type(error) is wanted
@@ -183,7 +185,7 @@ def test_no_key_is_in_an_error_or_a_repr() -> None:
         *("http://host:0", "http://host?x=1", "http://host#x"),
     ],
 )
-def test_a_url_that_is_no_servers_is_refused_without_its_secrets(url: str) -> None:
+def test_an_invalid_server_url_is_refused_without_its_secrets(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         HttpAdapter(url)
     assert "secret" not in str(caught.value)

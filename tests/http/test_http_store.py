@@ -294,7 +294,7 @@ def test_a_memory_of_a_key_for_one_path_is_whole_there(place: Place) -> None:
 
 
 @pytest.mark.parametrize("key", ["mine", "signs", "writer"])
-def test_every_key_reads_the_manifest_and_who_has_limits_does_not_write_it(
+def test_every_key_reads_the_manifest_and_a_limited_key_does_not_write_it(
     key: str, tmp_path: Path
 ) -> None:
     file, root = tmp_path / "keys.json", LocalAdapter(tmp_path / "s")

@@ -178,7 +178,7 @@ def talk(server: Path, file: Path, work: Callable[[Call], Coroutine[Any, Any, No
 
 
 @pytest.mark.slow
-def test_what_the_server_itself_keeps_is_imported_as_it_changes(
+def test_the_servers_own_file_is_imported_as_it_changes(
     server: Path, memory: AgentMemory, imported: Import, tmp_path: Path
 ) -> None:
     file = tmp_path / "memory.jsonl"

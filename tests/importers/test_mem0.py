@@ -46,7 +46,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "export.json"
 
 
-def test_what_the_package_returned_becomes_memories(memory: AgentMemory, imported: Import) -> None:
+def test_records_of_the_package_become_memories(memory: AgentMemory, imported: Import) -> None:
     assert states(imported("mem0", PACKAGE)) == ["expired", "new", "new", "new"]
     exported = {one["id"]: one for one in json.loads(PACKAGE.read_text())["results"]}
     paths = {
@@ -146,7 +146,9 @@ def test_a_memory_about_nobody_needs_a_path(imported: Import, file: Path) -> Non
 
 
 @pytest.mark.parametrize("text", ['{"full_name": "Dev"}', '{"results": 5}', "5", "nonsense"])
-def test_what_is_no_memory_is_refused(imported: Import, file: Path, text: str) -> None:
+def test_an_argument_that_is_not_a_memory_is_refused(
+    imported: Import, file: Path, text: str
+) -> None:
     file.write_text(text)
     assert set(reasons(imported("mem0", file))) == {"memory 1"}
 

@@ -134,7 +134,7 @@ def test_a_program_that_ends_without_closing_leaves_nothing_behind(tmp_path: Pat
     assert same(*(local(tmp_path / name) for name in "pm"))
 
 
-def test_what_does_not_fit_into_the_queue_is_counted_and_brought_by_copy(
+def test_objects_that_overflow_the_queue_are_counted_and_brought_by_copy(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(backlog, "MOST_WAITING", 10)
@@ -439,7 +439,7 @@ def test_reads_go_to_a_mirror_only_while_the_primary_is_down(
     assert memory.write("e", "k", 2).version == 2
 
 
-def test_what_a_mirror_did_not_have_is_seen_once_the_primary_is_back(
+def test_versions_that_a_mirror_lacked_are_seen_once_the_primary_is_back(
     failing: tuple[AgentMemory, FaultyAdapter, LocalAdapter],
 ) -> None:
     memory, primary, _ = failing

@@ -121,7 +121,7 @@ def test_a_listing_asks_only_stores_that_can_have_something() -> None:
         assert (len(default.calls), len(scratch.calls)) == asked, prefix
 
 
-def test_what_was_there_before_a_route_is_not_seen_and_a_copy_moves_it() -> None:
+def test_memories_from_before_a_route_are_not_seen_and_a_copy_moves_them() -> None:
     default, scratch = ModelAdapter(), ModelAdapter()
     with AgentMemory("a", adapter=default) as memory:
         memory.write("scratch", "k", 1)

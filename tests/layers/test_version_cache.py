@@ -98,7 +98,7 @@ def test_outcomes_and_what_was_not_listed_are_not_kept(place: Place) -> None:
 
 
 @pytest.mark.parametrize("by", ["another process", "this one"])
-def test_what_was_purged_is_not_served_and_not_kept(place: Place, by: str) -> None:
+def test_purged_content_is_neither_served_nor_kept(place: Place, by: str) -> None:
     with place.writer() as writer:
         for number in range(3):
             writer.write("e", "k", f"xyzzy {number}")
@@ -210,9 +210,7 @@ def test_an_object_is_kept_once_its_time_tells_it_from_a_change(
     assert [place.gets(history)[1] for _ in range(2)] == [1, 0]
 
 
-def test_what_a_listing_said_counts_for_seconds(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_listing_counts_for_seconds(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     with place.writer() as writer:
         writer.write("e", "k", 1)
     place.gets(history)
@@ -227,9 +225,7 @@ def test_what_a_listing_said_counts_for_seconds(
     assert place.primary.requests()["get"] == 1
 
 
-def test_what_is_remembered_of_listings_is_bounded(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_for_listings_is_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(version_cache, "_MOST_LISTED", 10)
     with place.writer() as writer:
         for number in range(50):

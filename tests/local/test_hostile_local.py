@@ -81,7 +81,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("version", [1, 2])
-def test_what_is_not_a_file_is_named_and_in_nobodys_way(
+def test_anything_but_a_file_is_named_and_does_not_block_others(
     adapter: LocalAdapter, kind: str, version: int
 ) -> None:
     if version == 2:
@@ -92,7 +92,7 @@ def test_what_is_not_a_file_is_named_and_in_nobodys_way(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_a_file_is_not_waited_for_nor_overwritten(
+def test_anything_but_a_file_is_neither_waited_for_nor_overwritten(
     adapter: LocalAdapter, kind: str
 ) -> None:
     path = spot(adapter, "odd")
@@ -108,7 +108,9 @@ def test_what_is_not_a_file_is_not_waited_for_nor_overwritten(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_purging_fixes_what_is_not_a_file(adapter: LocalAdapter, kind: str) -> None:
+def test_purging_replaces_whatever_stands_in_a_versions_place(
+    adapter: LocalAdapter, kind: str
+) -> None:
     path = spot(adapter, "odd")
     KINDS[kind](path)
     memory = AgentMemory("agent", adapter=adapter)
@@ -135,7 +137,7 @@ def test_a_directory_named_like_a_version_is_found_by_whoever_meets_it(
     assert finding.object_key.endswith("odd/v1.json/x")
 
 
-def test_a_hard_link_is_no_other_version(adapter: LocalAdapter) -> None:
+def test_a_hard_link_is_not_another_version(adapter: LocalAdapter) -> None:
     hostile.place(adapter, "odd", genuine("odd"))
     path = spot(adapter, "odd", 2)
     path.hardlink_to(spot(adapter, "odd", 1))
@@ -194,7 +196,7 @@ class TestDirectories:
             memory.write(ENTITY, "odd", 1)
         hostile.hold(adapter, {}, foreign=1)
 
-    def test_names_that_are_not_utf8_or_begin_with_a_dot_are_in_nobodys_way(
+    def test_names_that_are_not_utf8_or_begin_with_a_dot_do_not_block_others(
         self, adapter: LocalAdapter
     ) -> None:
         entries = os.fsencode(adapter.root) + b"/default/entries/"
@@ -205,7 +207,7 @@ class TestDirectories:
         hostile.hold(adapter, {})
 
 
-def test_a_file_that_may_not_be_read_is_named_and_in_nobodys_way(
+def test_an_unreadable_file_is_named_and_does_not_block_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As a damaged one is; whoever asks for it is told."""

@@ -104,7 +104,7 @@ class TestFiles:
         adapter.replace("a/b.json", b"three")
         assert files(root) == ["a/b.json"]
 
-    def test_what_is_hidden_is_not_listed_and_no_link_is_followed(
+    def test_hidden_files_are_not_listed_and_links_are_not_followed(
         self, adapter: LocalAdapter, root: Path
     ) -> None:
         adapter.create("a/b.json", b"one")
@@ -233,7 +233,7 @@ class TestRoots:
         assert root.read_bytes() == b"a file"
         assert not AgentMemory("a", adapter=adapter).health().ok
 
-    def test_a_full_disk_is_said_to_be_full_and_leaves_no_half(
+    def test_a_full_disk_is_reported_and_leaves_nothing_half_written(
         self, adapter: LocalAdapter, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         adapter.create("a/a.json", b"one")
@@ -340,7 +340,7 @@ class TestDurability:
         assert LocalAdapter(root).create("a/b.json", b"two") is False
         assert flushed[-1] == ((root / "a").stat().st_ino, True)
 
-    def test_who_was_late_does_not_write_a_file_in_vain_again(
+    def test_a_writer_that_was_late_does_not_write_another_file_in_vain(
         self, adapter: LocalAdapter, root: Path, flushed: list[tuple[int, bool]]
     ) -> None:
         rival = LocalAdapter(root)

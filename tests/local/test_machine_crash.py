@@ -126,7 +126,7 @@ def work(machine: Machine) -> None:
         machine.acknowledge()
 
 
-def test_what_was_acknowledged_survives_a_crash_of_the_machine_at_any_moment(
+def test_acknowledged_writes_survive_a_crash_of_the_machine_at_any_moment(
     machine: Machine,
 ) -> None:
     work(machine)
@@ -198,7 +198,9 @@ def test_a_version_on_one_that_its_dead_writer_had_not_flushed_does_not_survive_
     assert list(machine.problems()) == []
 
 
-def test_so_it_is_for_who_read_it_where_names_reach_the_disk_in_order(machine: Machine) -> None:
+def test_a_writer_that_had_read_loses_nothing_where_names_reach_the_disk_in_order(
+    machine: Machine,
+) -> None:
     machine.process().write("e", "k", 1)
     machine.acknowledge()
     crash_before_flush(machine, "k")

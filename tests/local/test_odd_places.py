@@ -72,7 +72,7 @@ def test_a_directory_link_below_the_root_is_not_followed(
     assert contents(outside) == before
 
 
-def test_who_knew_a_directory_does_not_write_beyond_the_link_in_its_place(
+def test_a_process_that_knew_a_directory_does_not_write_through_a_link_in_its_place(
     memory: AgentMemory, tmp_path: Path
 ) -> None:
     """Such a write was acknowledged, and no read found it."""
@@ -140,7 +140,7 @@ def refusing(number: int, names: Callable[[str], bool]) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("number", REFUSALS, ids=lambda number: errno.errorcode[number])
-def test_a_file_system_without_hard_links_is_named_and_is_no_outage(
+def test_a_file_system_without_hard_links_is_named_and_is_not_an_outage(
     tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = AgentMemory("a", adapter=LocalAdapter(tmp_path), patience=0)
@@ -242,7 +242,7 @@ def test_a_temporary_file_that_cannot_be_removed_does_not_make_a_write_fail(
     assert LocalAdapter(tmp_path).get("a/b.json") == b"one"
 
 
-def test_a_name_that_the_file_system_does_not_take_is_no_outage(tmp_path: Path) -> None:
+def test_a_name_that_the_file_system_refuses_is_not_an_outage(tmp_path: Path) -> None:
     root = str(tmp_path)
     while len(root) < 3_600:  # PATH_MAX is 4,096
         root += "/" + "y" * 200
@@ -254,7 +254,7 @@ def test_a_name_that_the_file_system_does_not_take_is_no_outage(tmp_path: Path) 
     assert memory.metrics.outages == 0
 
 
-def test_a_version_over_the_limit_of_a_file_is_no_outage(tmp_path: Path) -> None:
+def test_a_version_over_the_file_size_limit_is_not_an_outage(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     memory = AgentMemory("a", adapter=LocalAdapter(tmp_path / "store"))
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
@@ -294,7 +294,7 @@ def test_a_root_in_an_unknown_home_is_refused(
 
 
 @pytest.mark.parametrize("home", ["", "relative", "~"])
-def test_a_home_that_is_no_whole_path_is_not_a_home(
+def test_a_home_that_is_a_relative_path_is_ignored(
     home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An empty one would make `/mem` of `~/mem`."""

@@ -53,7 +53,7 @@ def fill(adapter: ModelAdapter, count: int) -> None:
         )
 
 
-def test_what_one_agent_fetched_costs_the_others_nothing() -> None:
+def test_versions_that_one_agent_fetched_cost_the_others_nothing() -> None:
     adapter = Counting()
     fill(adapter, MEMORIES)
     agents = [AgentMemory(f"agent-{n}", adapter=adapter) for n in range(AGENTS)]

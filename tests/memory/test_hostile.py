@@ -35,7 +35,7 @@ def memory(adapter: StorageAdapter) -> AgentMemory:
 
 
 class TestBodies:
-    def test_every_kind_of_broken_body_is_found_and_in_nobodys_way(
+    def test_every_kind_of_broken_body_is_found_and_does_not_block_others(
         self, adapter: StorageAdapter, caplog: pytest.LogCaptureFixture
     ) -> None:
         bodies = {name: damage(genuine(name)) for name, damage in BROKEN.items()}
@@ -88,7 +88,7 @@ class TestBodies:
             assert isinstance(error, CorruptEntryError)
             assert "upgrade" not in str(error)
 
-    def test_what_another_tool_writes_in_its_own_style_is_read(self) -> None:
+    def test_json_in_another_tools_style_is_read(self) -> None:
         fields = json.loads(genuine("k"))
         del fields["sha256"]
         spaced = json.dumps(fields, indent=1).encode()

@@ -34,7 +34,7 @@ def memory(adapter: StorageAdapter) -> AgentMemory:
 
 
 class TestForgedHistories:
-    def test_a_gap_is_in_nobodys_way_and_a_copy_names_it_after_all_others(
+    def test_a_gap_does_not_block_others_and_a_copy_names_it_last(
         self, adapter: StorageAdapter
     ) -> None:
         for object_key, body in chain("gap", 3, ENTITY):
@@ -85,7 +85,7 @@ class TestForgedHistories:
             memory.write(ENTITY, "k", 2)
         assert len(list(adapter.list(""))) == 2
 
-    def test_a_time_at_the_end_of_time_is_no_crash(self, memory: AgentMemory) -> None:
+    def test_a_time_at_the_end_of_the_calendar_does_not_crash(self, memory: AgentMemory) -> None:
         last = "9999-12-31T23:59:59.999999Z"
         body = hostile.with_field("provenance.written_at", last)(genuine("k"))
         hostile.place(memory.adapter, "k", body)
@@ -136,7 +136,7 @@ class TestForeignObjects:
         f"{'n' * 255}%2Fn/v1.json",
     )
 
-    def test_they_are_named_and_in_nobodys_way(self, adapter: StorageAdapter) -> None:
+    def test_they_are_named_and_do_not_block_others(self, adapter: StorageAdapter) -> None:
         longest = 255 if isinstance(adapter, LocalAdapter) else sys.maxsize
         keys = [key for key in self.KEYS if max(map(len, key.split("/"))) <= longest]
         for key in keys:

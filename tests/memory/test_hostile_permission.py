@@ -76,7 +76,7 @@ class TestOneAmongOthers:
         adapter.secret = {name("b", 2)}
         assert keys(memory) == ["a", "c"]
 
-    def test_whoever_asks_for_it_is_told(self, adapter: Guarded, memory: AgentMemory) -> None:
+    def test_a_call_about_it_raises(self, adapter: Guarded, memory: AgentMemory) -> None:
         adapter.secret = {name("b")}
         for ask in (memory.read, memory.history, memory.delete, memory.purge):
             with pytest.raises(PermissionDeniedError) as caught:
@@ -135,7 +135,7 @@ class TestNothingMayBeRead:
             with pytest.raises(PermissionDeniedError):
                 call()
 
-    def test_what_was_read_before_does_not_stand_for_what_may_be_read_now(
+    def test_an_earlier_read_does_not_hide_a_refusal(
         self, adapter: Guarded, memory: AgentMemory
     ) -> None:
         """As when credentials end between two lists: the new one is not left out."""
@@ -147,7 +147,7 @@ class TestNothingMayBeRead:
         adapter.closed = False
         assert keys(memory) == ["a", "b", "c", "d"]
 
-    def test_a_path_of_which_nothing_may_be_read_raises_and_another_does_not(
+    def test_an_unreadable_path_raises_and_another_does_not(
         self, adapter: Guarded, memory: AgentMemory
     ) -> None:
         AgentMemory("writer", adapter=adapter).write("secret/deep", "k", 1)
@@ -159,7 +159,9 @@ class TestNothingMayBeRead:
 
 
 @given(st.sets(st.integers(0, 99)), st.sets(st.integers(0, 120)))
-def test_what_may_be_read_is_got_whatever_may_not_be(secret: set[int], wanted: set[int]) -> None:
+def test_readable_objects_are_returned_beside_unreadable_ones(
+    secret: set[int], wanted: set[int]
+) -> None:
     adapter = Guarded()
     for number in range(100):
         adapter.create(f"o/{number}", str(number).encode())

@@ -83,7 +83,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(memory: AgentMemory) -> None
 # -- what others wrote -----------------------------------------------------------------------
 
 
-def test_what_somebody_wrote_since_is_kept(memory: AgentMemory) -> None:
+def test_a_memory_written_since_is_kept(memory: AgentMemory) -> None:
     imported(memory, record(1))
     memory.write("people", "k", "mine")
     (kept,) = imported(memory, record(2))
@@ -91,14 +91,14 @@ def test_what_somebody_wrote_since_is_kept(memory: AgentMemory) -> None:
     assert versions(memory) == [1, "mine"]
 
 
-def test_what_somebody_updated_since_is_kept(memory: AgentMemory) -> None:
+def test_a_memory_updated_since_is_kept(memory: AgentMemory) -> None:
     imported(memory, record(1))
     memory.update("people", "k", lambda value: value + 10)
     (kept,) = imported(memory, record(2))
     assert (kept.state, kept.reason) == ("kept", "importer updated it (version 2)")
 
 
-def test_what_somebody_deleted_since_stays_deleted(memory: AgentMemory) -> None:
+def test_a_memory_deleted_since_stays_deleted(memory: AgentMemory) -> None:
     imported(memory, record(1), record(1, "purged"))
     memory.delete("people", "k")
     memory.purge("people", "purged")
@@ -124,7 +124,7 @@ def test_an_outcome_is_not_somebody_elses_claim(memory: AgentMemory) -> None:
     assert versions(memory) == [1, 1, 2]
 
 
-def test_what_another_source_wrote_is_kept(memory: AgentMemory) -> None:
+def test_memories_from_another_source_are_kept(memory: AgentMemory) -> None:
     imported(memory, record(1), origin="alice")
     (kept,) = imported(memory, record(2), origin="bob")
     assert (kept.state, kept.reason) == ("kept", "version 1 was imported from another source")
@@ -153,7 +153,7 @@ class Raced(LocalAdapter):
         return super().create(key, data)
 
 
-def test_what_somebody_writes_meanwhile_is_kept(tmp_path: Path) -> None:
+def test_a_concurrent_write_is_kept(tmp_path: Path) -> None:
     adapter = Raced(tmp_path / "store")
     with AgentMemory("importer", adapter=adapter) as memory:
         imported(memory, record(1))
@@ -187,7 +187,7 @@ def test_two_imports_of_a_source_at_once_write_each_record_once(tmp_path: Path) 
 # -- what cannot be written ------------------------------------------------------------------
 
 
-def test_what_cannot_be_a_memory_is_refused_and_the_rest_is_written(tmp_path: Path) -> None:
+def test_an_invalid_record_is_refused_and_the_rest_is_written(tmp_path: Path) -> None:
     with AgentMemory(
         "importer", adapter=LocalAdapter(tmp_path / "store"), max_value_bytes=2000
     ) as memory:

@@ -166,7 +166,7 @@ def test_errors_with_entries_come_back_whole(tmp_path: Path) -> None:
     assert isinstance(again.errors[1], VersionConflictError) and again.errors[1].actual == 1
 
 
-def test_what_a_memory_returns_travels(tmp_path: Path) -> None:
+def test_results_of_a_memory_can_be_pickled(tmp_path: Path) -> None:
     memory = AgentMemory("a", adapter=LocalAdapter(tmp_path))
     entry = memory.write("e", "k", {"a": [1]})
     memory.read("e", "k")
@@ -344,7 +344,7 @@ def test_many_memories_are_read_in_the_order_of_their_names() -> None:
 
 
 @pytest.mark.parametrize("pair", ["e/k", ("e",), ("e", "k", "x"), None, ["e", "k"]])
-def test_what_is_no_pair_is_named_before_anything_is_read(pair: Any) -> None:
+def test_an_entry_that_is_not_a_pair_is_named_before_anything_is_read(pair: Any) -> None:
     memory = CoreMemory("a", adapter=ModelAdapter())
     with pytest.raises(InvalidValueError, match=r"pairs\[1\] must be an entity path and a key"):
         memory.read_many([("e", "k"), pair])

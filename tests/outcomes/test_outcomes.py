@@ -156,7 +156,7 @@ class TestTheRecord:
         assert faulty.inner.get(key) == outcome.encode_outcome(recorded)
         assert LAYOUT.parse_outcome(key) == "deploys/42: done."
 
-    def test_it_says_who_committed_what_and_when(self, mem: AgentMemory) -> None:
+    def test_an_outcome_names_its_author_type_and_time(self, mem: AgentMemory) -> None:
         before = datetime.now(UTC)
         entry = mem.write("e", "k", 1)
         recorded = mem.commit_outcome("r", OutcomeType.FAILURE, entries=[entry])
@@ -212,7 +212,7 @@ class TestTheRecord:
             ({"committed_at": "yesterday"}, "not an outcome"),
         ],
     )
-    def test_what_is_no_outcome_of_this_place_and_format_is_refused(
+    def test_an_outcome_of_another_place_or_format_is_refused(
         self, mem: AgentMemory, faulty: FaultyAdapter, changes: dict[str, Any], problem: str
     ) -> None:
         mem.commit_outcome("r", "success", entries=[])
@@ -250,7 +250,7 @@ class TestTheRecord:
         assert found.ref == ref
         assert len(LAYOUT.outcome_key(ref).removeprefix("default/outcomes/").encode()) <= 255
 
-    def test_what_the_layout_never_makes_is_no_outcome(self) -> None:
+    def test_a_key_that_the_layout_never_makes_is_not_an_outcome(self) -> None:
         for name in ("", ".json", "a", "a/b.json", "%41.json", ".a.json", f"{'x' * 251}.json"):
             assert LAYOUT.parse_outcome(f"default/outcomes/{name}") is None
         assert LAYOUT.parse_outcome("other/outcomes/a.json") is None
@@ -787,7 +787,7 @@ class TestCrashes:
 
     @pytest.mark.parametrize("fault", CRASHES)
     @pytest.mark.parametrize("skip", [0, 1, 2])
-    def test_whoever_commits_it_again_finishes_it(
+    def test_committing_it_again_finishes_it(
         self, faulty: FaultyAdapter, fault: Fault, skip: int, other: AgentMemory
     ) -> None:
         self.crashed(faulty, fault, skip)
@@ -817,7 +817,7 @@ class TestCrashes:
         assert moved(faulty) == moved(faulty, "j") == ["r"]
         assert other.verify(repair=True).repaired == ()
 
-    def test_a_store_that_went_away_is_said_and_calling_again_finishes_it(
+    def test_a_store_that_goes_away_is_reported_and_a_second_call_finishes(
         self, hasty: AgentMemory, faulty: FaultyAdapter
     ) -> None:
         entries = [hasty.write("e", key, 1) for key in "kj"]
@@ -837,7 +837,7 @@ class TestCrashes:
         assert moved(faulty) == moved(faulty, "j") == ["r"]
 
     @pytest.mark.parametrize("fault", [Fault.LOST_ANSWER, Fault.LOST_REQUEST, Fault.LATE])
-    def test_when_it_stays_unknown_it_is_said_and_calling_again_finishes_it(
+    def test_an_outcome_that_stays_unknown_is_raised_and_a_second_call_finishes(
         self, hasty: AgentMemory, faulty: FaultyAdapter, fault: Fault
     ) -> None:
         entry = hasty.write("e", "k", 1)
@@ -931,7 +931,7 @@ class TestVerify:
         assert finding.object_key == "default/entries/e/k/v2.json"
         assert "counts the outcome 'r', of which there is no record" in finding.problem
 
-    def test_an_outcome_that_is_recorded_meanwhile_is_no_finding(
+    def test_an_outcome_that_is_recorded_meanwhile_is_not_a_finding(
         self, mem: AgentMemory, other: AgentMemory, faulty: FaultyAdapter
     ) -> None:
         entry = mem.write("e", "k", 1)
@@ -954,7 +954,7 @@ class TestVerify:
         assert other.verify("a").ok
         assert not other.verify().ok
 
-    def test_an_outcome_under_way_is_no_finding_once_it_is_done(
+    def test_an_outcome_under_way_is_not_a_finding_once_it_is_done(
         self, mem: AgentMemory, other: AgentMemory, faulty: FaultyAdapter
     ) -> None:
         entry = mem.write("e", "k", 1)
@@ -1006,7 +1006,7 @@ class TestRequestBudget:
         made = self.made(faulty, lambda: mem.commit_outcome("r", "success", entries=entries))
         assert made == {"create": 1 + causes}
 
-    def test_so_it_is_of_what_was_read(
+    def test_memories_that_were_read_cost_the_same(
         self, mem: AgentMemory, other: AgentMemory, faulty: FaultyAdapter
     ) -> None:
         for key in "abc":
@@ -1019,7 +1019,7 @@ class TestRequestBudget:
         made = self.made(faulty, lambda: mem.commit_outcome("r", "success", entries=[("e", "k")]))
         assert made == {"create": 2, "get": 1}
 
-    def test_what_was_there_before_the_record_is_not_looked_at(
+    def test_versions_from_before_the_record_are_not_looked_at(
         self, mem: AgentMemory, other: AgentMemory, faulty: FaultyAdapter
     ) -> None:
         entry = mem.write("e", "k", 0)
@@ -1077,7 +1077,7 @@ def test_an_outcome_costs_the_same_however_many_were_counted_in_between() -> Non
     assert costs[1] < 35
 
 
-def test_who_counted_a_fresh_outcome_in_before_is_found_although_many_came_since() -> None:
+def test_the_version_that_counted_a_fresh_outcome_is_found_although_many_followed() -> None:
     inner = ModelAdapter()
     store = FaultyAdapter(inner)
     agent = AgentMemory("a", adapter=store)

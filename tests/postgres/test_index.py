@@ -133,9 +133,7 @@ def test_with_a_change_log_a_first_search_lists_nothing(
     assert second.metrics.index_queries - still == 3  # look, find, require
 
 
-def test_those_who_ask_at_once_wait_for_one_of_them(
-    index: PostgresIndex, opened: ExitStack
-) -> None:
+def test_concurrent_callers_wait_for_one_refresh(index: PostgresIndex, opened: ExitStack) -> None:
     adapter = Listed()
     with AgentMemory("writer", adapter=adapter) as writer:
         writer.write_many({"entity_path": "e", "key": f"k{n}", "value": n} for n in range(200))
@@ -278,7 +276,7 @@ def test_a_purge_reaches_what_other_releases_have(
         "DELETE FROM {s}.total_1",
     ],
 )
-def test_what_is_wrong_in_the_index_is_made_again(
+def test_a_damaged_index_is_rebuilt(
     index: PostgresIndex, postgres: Postgres, opened: ExitStack, damage: str
 ) -> None:
     adapter = Listed()
@@ -328,7 +326,7 @@ class Guarded(Listed):
             yield key, self.get(key)
 
 
-def test_who_may_not_read_all_of_it_takes_nothing_from_the_others(
+def test_a_process_that_may_not_read_everything_removes_nothing_for_others(
     index: PostgresIndex, opened: ExitStack
 ) -> None:
     store = Guarded()
@@ -381,7 +379,7 @@ def test_without_the_database_a_search_says_so_and_reads_go_on(
         assert "Sec-ret" not in caplog.text
 
 
-def test_what_was_written_while_a_catalog_stood_in_is_found_in_the_index(
+def test_memories_written_while_a_catalog_stood_in_are_found_in_the_index(
     postgres: Postgres, opened: ExitStack
 ) -> None:
     index = PostgresIndex(postgres.dsn, new_schema(), fallback=True, connect_timeout=2)

@@ -41,7 +41,7 @@ def _fill(dsn: str, schema: str, root: Path, lease: float) -> None:
     memory.list()
 
 
-def test_whoever_comes_next_ends_what_a_killed_process_began(
+def test_the_next_process_ends_what_a_killed_one_began(
     index: PostgresIndex, postgres: Postgres, tmp_path: Path
 ) -> None:
     adapter = LocalAdapter(tmp_path, durability="none")

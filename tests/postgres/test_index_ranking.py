@@ -221,7 +221,7 @@ def test_both_find_the_same_by_meaning_and_by_both(both: _BOTH, extension: bool)
                 )
 
 
-def test_what_one_process_embedded_no_other_embeds_again(
+def test_a_text_that_one_process_embedded_is_not_embedded_again(
     both: _BOTH, index: PostgresIndex, extension: bool
 ) -> None:
     ours, _ = both

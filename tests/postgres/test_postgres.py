@@ -99,7 +99,7 @@ class TestSchema:
     @pytest.mark.parametrize(
         "name", ["", "pg_mine", "information_schema", "x" * 64, "é" * 32, "a\0b", "\ud800", None, 5]
     )
-    def test_what_cannot_be_a_name_is_refused(self, name: Any) -> None:
+    def test_an_impossible_name_is_refused(self, name: Any) -> None:
         with pytest.raises(ConfigurationError, match=r"^schema "):
             PostgresAdapter("postgresql:///x", name)
 
@@ -301,7 +301,7 @@ class TestErrors:
         ],
         ids=lambda one: type(one).__name__ if isinstance(one, Exception) else one.__name__,
     )
-    def test_what_a_server_cannot_easily_be_made_to_say_is_translated(
+    def test_answers_that_real_servers_rarely_give_are_translated(
         self, error: psycopg.Error, expected: type[AMFSError]
     ) -> None:
         made = translated(error, str(error), "a.json", "read", "h:1/d")
@@ -466,7 +466,7 @@ class TestSecrets:
             f"postgresql://u:{SECRET}@h/d%zz",
         ],
     )
-    def test_what_is_no_dsn_is_refused_without_a_word_of_it(self, dsn: str) -> None:
+    def test_an_invalid_dsn_is_refused_without_quoting_it(self, dsn: str) -> None:
         ways: list[Callable[[], object]] = [
             lambda: PostgresAdapter(dsn),
             lambda: PostgresAdapter("postgresql:///d", listen_dsn=dsn),

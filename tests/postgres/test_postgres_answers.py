@@ -69,7 +69,7 @@ def test_a_write_that_is_cut_off_makes_one_version(
 
 
 @pytest.mark.parametrize("cut", [Cut.REQUEST, Cut.COMMIT, Cut.READY], ids=lambda one: one.name)
-def test_of_a_batch_that_is_cut_off_nothing_is_said_to_be_created(
+def test_a_batch_that_is_cut_off_acknowledges_nothing(
     postgres: Postgres, wire: Wire, cut_off: PostgresAdapter, cut: Cut
 ) -> None:
     wire.cut_next(cut)

@@ -105,7 +105,7 @@ def test_a_look_with_nothing_new_reads_the_index(
         *("{system}.{timeline}.9000000000:9000000000:", "{system}.{timeline}.5:4:"),
     ],
 )
-def test_a_position_of_another_server_or_life_is_not_gone_on_from(
+def test_a_position_of_another_server_or_timeline_is_not_followed(
     log: Log, made: PostgresAdapter, position: str
 ) -> None:
     system, timeline, snapshot = log.position.split(".")
@@ -139,7 +139,7 @@ def test_a_role_that_may_not_ask_which_server_this_is_lists_everything(
             postgres.sql("GRANT EXECUTE ON FUNCTION pg_control_system() TO PUBLIC")
 
 
-def test_there_is_no_log_without_a_store(postgres: Postgres, adapter: PostgresAdapter) -> None:
+def test_an_absent_store_has_no_log(postgres: Postgres, adapter: PostgresAdapter) -> None:
     assert adapter.changes().position(make=True) is None
     assert adapter.changes().since("1.1.5:5:") is None
 

@@ -80,7 +80,7 @@ for number in range(5):
 
 
 class TestCrashes:
-    def test_what_was_acknowledged_is_there_when_writers_and_the_server_are_killed(
+    def test_acknowledged_writes_are_there_when_writers_and_the_server_are_killed(
         self, tmp_path: Path, postgres: Postgres
     ) -> None:
         """`postgres` is only asked for to be skipped with it: this server is another one."""

@@ -26,12 +26,12 @@ def adapter(s3_server: Server, bucket: str) -> S3Adapter:
     return made
 
 
-def test_broken_bodies_in_a_bucket_are_found_and_in_nobodys_way(adapter: S3Adapter) -> None:
+def test_broken_bodies_in_a_bucket_are_found_and_do_not_block_others(adapter: S3Adapter) -> None:
     bodies = {name: BROKEN[name](genuine(name)) for name in SOME}
     hostile.hold(adapter, hostile.fill(adapter, bodies))
 
 
-def test_folders_and_odd_keys_of_other_tools_are_named_and_in_nobodys_way(
+def test_folders_and_odd_keys_of_other_tools_are_named_and_do_not_block_others(
     adapter: S3Adapter, s3_server: Server, bucket: str
 ) -> None:
     client = s3_server.boto3_client()
@@ -49,7 +49,7 @@ def test_folders_and_odd_keys_of_other_tools_are_named_and_in_nobodys_way(
     hostile.hold(adapter, {}, foreign=foreign)
 
 
-def test_a_folder_named_like_a_version_is_no_version(
+def test_a_folder_named_like_a_version_is_not_a_version(
     adapter: S3Adapter, s3_server: Server, bucket: str
 ) -> None:
     """Without the slash at its end, the folder would stand for the newest version."""
@@ -68,7 +68,7 @@ def test_a_folder_named_like_a_version_is_no_version(
     assert memory.write(ENTITY, GOOD[1], "more").version == 2
 
 
-def test_a_refused_removal_is_said_to_be_refused() -> None:
+def test_a_refused_removal_is_reported() -> None:
     with answering(lambda _: s3_error(403, "AccessDenied")) as address:
         adapter = S3Adapter(
             "bucket",

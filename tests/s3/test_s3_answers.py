@@ -280,7 +280,7 @@ LOOKS: dict[str, Callable[[AgentMemory], object]] = {
 @pytest.mark.parametrize(
     "trick", [*ANYWHERE.values(), *FOR_LIST.values()], ids=[*ANYWHERE, *FOR_LIST]
 )
-def test_what_is_no_listing_is_not_an_empty_store(
+def test_an_answer_that_is_not_a_listing_is_not_an_empty_store(
     memory: AgentMemory, server: StandIn, trick: Trick, look: Callable[[AgentMemory], object]
 ) -> None:
     server.tricks["list"] = trick
@@ -310,7 +310,7 @@ def test_a_copy_from_a_sign_in_page_is_not_done(
 
 
 @pytest.mark.parametrize("trick", ANYWHERE.values(), ids=ANYWHERE)
-def test_what_does_not_acknowledge_a_write_is_not_an_acknowledgement(
+def test_an_odd_answer_to_a_write_is_not_an_acknowledgement(
     memory: AgentMemory, server: StandIn, trick: Trick
 ) -> None:
     before = dict(server.objects)
@@ -333,7 +333,7 @@ def test_an_acknowledgement_with_a_body_is_none_even_with_the_right_validator(
 @pytest.mark.parametrize(
     "trick", [*ANYWHERE.values(), *FOR_GET.values()], ids=[*ANYWHERE, *FOR_GET]
 )
-def test_what_is_no_object_is_neither_absent_nor_damaged(
+def test_an_answer_that_is_not_an_object_is_neither_absent_nor_damaged(
     memory: AgentMemory, adapter: S3Adapter, server: StandIn, trick: Trick
 ) -> None:
     server.tricks["get"] = trick
@@ -345,7 +345,7 @@ def test_what_is_no_object_is_neither_absent_nor_damaged(
 
 
 @pytest.mark.parametrize("name", sorted({*ANYWHERE} - {"200 with nothing"}))
-def test_what_does_not_acknowledge_a_removal_is_an_error(
+def test_an_answer_that_does_not_acknowledge_a_removal_is_an_error(
     adapter: S3Adapter, server: StandIn, name: str
 ) -> None:
     server.tricks["delete"] = ANYWHERE[name]
@@ -449,9 +449,7 @@ def test_an_answer_that_is_far_too_long_ends(
         requests[kind]()
 
 
-def test_what_was_sent_and_received_is_not_kept_by_idle_connections(
-    adapter: S3Adapter, server: StandIn
-) -> None:
+def test_idle_connections_keep_no_bodies(adapter: S3Adapter, server: StandIn) -> None:
     body = bytes(1024**2)
     given, taken = sys.getrefcount(body), []
     adapter.create("default/x", body)

@@ -260,7 +260,7 @@ def test_reading_a_memory_that_this_process_knows_is_one_get(
     assert counted == {"get": 1}
 
 
-def test_reading_within_max_age_of_the_last_check_is_no_request(
+def test_a_read_within_max_age_of_the_last_check_makes_no_request(
     new_memory: Callable[[], AgentMemory], wire: FaultProxy
 ) -> None:
     memory = new_memory()

@@ -391,7 +391,7 @@ def test_a_bucket_named_like_the_first_part_of_another_host_is_fine(
 # -- work in the background ------------------------------------------------------------------
 
 
-def test_everybody_who_asks_gets_what_was_done_once() -> None:
+def test_every_caller_gets_the_result_of_one_call() -> None:
     begun, go = threading.Event(), threading.Event()
     calls: list[int] = []
 
@@ -444,7 +444,7 @@ def test_where_no_thread_can_be_started_the_caller_does_the_work(
     assert Background(threading.get_ident).result(30) == threading.get_ident()
 
 
-def test_what_nobody_waited_for_is_not_given_to_whoever_comes_later() -> None:
+def test_an_answer_that_nobody_waited_for_is_not_given_to_a_later_caller() -> None:
     """Credentials that a process found an hour ago may have ended since."""
     numbers = iter(range(10))
     ended = threading.Event()

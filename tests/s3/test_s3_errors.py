@@ -120,7 +120,7 @@ def test_a_bucket_that_is_removed_is_never_an_absent_memory(s3_server: Server) -
             memory.read("e", "k", version=1)
 
 
-def test_a_wrong_secret_key_is_said_to_be_wrong(
+def test_a_wrong_secret_key_is_reported_as_wrong(
     s3_server: Server, bucket: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
@@ -135,7 +135,7 @@ def test_a_wrong_secret_key_is_said_to_be_wrong(
     assert SECRET not in caplog.text
 
 
-def test_an_unknown_access_key_id_is_said_to_be_unknown(s3_server: Server, bucket: str) -> None:
+def test_an_unknown_access_key_id_is_reported_as_unknown(s3_server: Server, bucket: str) -> None:
     options: dict[str, Any] = {
         "aws_access_key_id": "AKIANOBODYKNOWSTHIS",
         "aws_secret_access_key": SECRET,
@@ -210,7 +210,7 @@ def reader_keys(minio: Server, tmp_path: Path) -> tuple[str, str]:
     return "reader", "reader-secret-key"
 
 
-def test_a_user_who_may_only_read_reads_and_is_told_that_he_may_not_write(
+def test_a_read_only_user_reads_and_is_refused_writes(
     minio: Server, reader_keys: tuple[str, str]
 ) -> None:
     bucket = minio.new_bucket()
@@ -345,7 +345,7 @@ def test_no_secret_that_a_failing_server_echoes_reaches_the_log_of_the_retries(
         assert_discreet(error, SECRET, TOKEN)
 
 
-def test_an_answer_that_is_no_http_is_unavailable() -> None:
+def test_an_answer_that_is_not_http_is_unavailable() -> None:
     with listening(lambda connection: connection.sendall(b"SSH-2.0-nonsense\r\n")) as url:
         errors = errors_at(url)
     for error in errors:
@@ -405,7 +405,7 @@ def refusal() -> Iterator[str]:
     yield f"http://127.0.0.1:{servers.free_port()}"
 
 
-def test_an_unreachable_endpoint_is_said_to_be_so_in_under_15_seconds_by_default() -> None:
+def test_an_unreachable_endpoint_is_reported_in_under_15_seconds_by_default() -> None:
     def failed(call: Callable[[], object]) -> tuple[AMFSError, float]:
         started = time.monotonic()
         with pytest.raises(AMFSError) as caught:
@@ -527,7 +527,7 @@ def tls_in_front_of(server: Server, directory: Path, name: str = "server") -> It
         thread.join()
 
 
-def test_https_to_a_port_without_tls_is_said_to_be_that(s3_server: Server, bucket: str) -> None:
+def test_https_to_a_port_without_tls_is_reported_as_such(s3_server: Server, bucket: str) -> None:
     url = s3_server.endpoint_url.replace("http://", "https://")
     with Place.on(s3_server, bucket, url).memory() as memory:
         assert_all(every_error(memory), ConfigurationError, "TLS", "https")
@@ -615,7 +615,7 @@ def test_an_unknown_profile_is_named(way: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:9000", "localhost:9000", "ftp://x", "http://"])
-def test_an_endpoint_that_is_no_url_is_a_configuration_error(url: str) -> None:
+def test_an_endpoint_that_is_not_a_url_is_a_configuration_error(url: str) -> None:
     for error in errors_at(url):
         assert type(error) is ConfigurationError, repr(error)
         assert url in str(error)

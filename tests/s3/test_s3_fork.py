@@ -140,7 +140,7 @@ def test_a_child_waits_for_nothing_that_a_thread_of_its_parent_held(place: Place
             thread.result()
 
 
-def test_what_is_kept_for_ever_is_not_freed_at_the_end_either() -> None:
+def test_objects_that_are_kept_forever_are_not_freed_at_exit_either() -> None:
     program = """
 import gc
 from amfs_core.fork import keep_forever

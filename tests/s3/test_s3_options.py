@@ -192,7 +192,7 @@ def test_an_option_of_the_former_client_is_refused_by_name(name: str) -> None:
         ("connect_timeout: soon", 6, "'connect_timeout': it must be a number"),
     ],
 )
-def test_in_the_file_the_line_is_said_by_every_command(
+def test_an_error_in_the_file_is_reported_with_its_line_by_every_command(
     tmp_path: Path, text: str, line: int, message: str
 ) -> None:
     (tmp_path / "amfs.yaml").write_text(

@@ -53,9 +53,7 @@ def put(
     return client.put(path, json={"value": value, **more}, headers=headers)
 
 
-def test_what_is_written_over_http_is_what_python_reads(
-    client: httpx.Client, here: AgentMemory
-) -> None:
+def test_python_reads_what_was_written_over_http(client: httpx.Client, here: AgentMemory) -> None:
     answer = put(
         client,
         place(here, "memories", "checkout/eu", "retry"),
@@ -74,7 +72,7 @@ def test_what_is_written_over_http_is_what_python_reads(
     assert located.json() == entry.to_dict()
 
 
-def test_what_python_writes_is_read_over_http(client: httpx.Client, here: AgentMemory) -> None:
+def test_http_reads_what_python_wrote(client: httpx.Client, here: AgentMemory) -> None:
     here.write("e", "k", 1)
     second = here.write("e", "k", 2)
     answer = client.get(place(here, "memories", "e", "k"))
@@ -112,7 +110,7 @@ def test_every_name_comes_back_exactly(
 @pytest.mark.parametrize(
     "path", ["e", "", "e//k", "/e/k", "%ff/k", "a%2Fb/k", "e/" + "x" * 300, "e/k/"]
 )
-def test_what_is_no_name_is_refused(client: httpx.Client, served: Served, path: str) -> None:
+def test_an_invalid_name_is_refused(client: httpx.Client, served: Served, path: str) -> None:
     raw = f"/v1/names/memories/{path}".encode()
     url = httpx.URL(served.url).copy_with(raw_path=raw)
     answer = client.put(url, json={"value": 1})
@@ -144,7 +142,9 @@ def test_a_condition_that_cannot_be_kept_is_refused(
     assert here.history("e", "k") == []
 
 
-def test_what_a_client_has_is_not_sent_again(client: httpx.Client, here: AgentMemory) -> None:
+def test_an_entry_that_the_client_has_is_not_sent_again(
+    client: httpx.Client, here: AgentMemory
+) -> None:
     here.write("e", "k", 1)
     path = place(here, "memories", "e", "k")
     answer = client.get(path, headers={"if-none-match": '"1"'})
@@ -348,7 +348,7 @@ def test_a_head_has_the_headers_and_no_body(client: httpx.Client, here: AgentMem
     assert (answer.status_code, answer.headers["etag"], answer.content) == (200, '"1"', b"")
 
 
-def test_long_answers_are_compressed_for_who_asks(client: httpx.Client, here: AgentMemory) -> None:
+def test_long_answers_are_compressed_on_request(client: httpx.Client, here: AgentMemory) -> None:
     here.write("e", "k", "pelican " * 10_000)
     path = place(here, "memories", "e", "k")
     assert client.get(path).headers["content-encoding"] == "gzip"

@@ -198,9 +198,7 @@ class TestFile:
         assert first.modified < second.modified < first.modified + timedelta(seconds=60)
         assert (first.size, second.size) == (3, 5)
 
-    def test_of_what_is_created_together_only_what_was_free_is_said_to_be(
-        self, adapter: SqliteAdapter
-    ) -> None:
+    def test_a_batch_acknowledges_only_keys_that_were_free(self, adapter: SqliteAdapter) -> None:
         adapter.create("b.json", b"mine")
         assert adapter.create_many({"a.json": b"1", "b.json": b"mine", "c.json": b"3"}) == [
             "a.json",
@@ -221,9 +219,7 @@ def sqlite_changed() -> Any:
 
 
 class TestErasure:
-    def test_what_was_replaced_is_in_no_file_any_more(
-        self, adapter: SqliteAdapter, path: Path
-    ) -> None:
+    def test_replaced_content_is_in_no_file(self, adapter: SqliteAdapter, path: Path) -> None:
         with AgentMemory("a", adapter=adapter) as memory, closing(SqliteAdapter(path)) as other:
             for number in range(400):
                 memory.write("people", f"p{number % 40}", f"SECRET-{number}-" + "x" * number * 7)
@@ -237,7 +233,7 @@ class TestErasure:
             assert after.count(b"SECRET-") == 0
             assert memory.verify().ok
 
-    def test_who_reads_on_keeps_it_in_the_log_which_is_said(
+    def test_a_long_reader_keeps_erased_bytes_in_the_log_which_is_reported(
         self, adapter: SqliteAdapter, path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         adapter.create("a.json", b"SECRET")
@@ -273,7 +269,7 @@ class TestOtherFiles:
                 assert not memory.health().ok
         assert before == (path.read_bytes() if path.is_file() else None)
 
-    def test_a_file_that_is_no_database_is_refused_and_left_alone(self, path: Path) -> None:
+    def test_a_file_that_is_not_a_database_is_refused_and_left_alone(self, path: Path) -> None:
         path.write_bytes(b"a file of somebody's, which is no database of SQLite's" * 100)
         self.refused(path, "not a database")
 
@@ -303,7 +299,7 @@ class TestOtherFiles:
         path.write_bytes(b"x")
         self.refused(path / "store.db", "not a directory")
 
-    def test_a_damaged_file_is_said_to_be_damaged(self, path: Path) -> None:
+    def test_a_damaged_file_is_reported_as_damaged(self, path: Path) -> None:
         with closing(SqliteAdapter(path)) as adapter:
             adapter.create_many({f"{number}.json": bytes(500) for number in range(500)})
         with open(path, "r+b") as file:
@@ -415,7 +411,7 @@ class TestPermissions:
         thread.join()
 
     @pytest.mark.parametrize("what", ["file", "directory"])
-    def test_what_may_not_be_read_is_not_absent(self, shared: Path, what: str) -> None:
+    def test_an_unreadable_object_is_not_absent(self, shared: Path, what: str) -> None:
         os.chmod(shared if what == "file" else shared.parent, 0)
 
         def use() -> None:
@@ -446,7 +442,7 @@ def multiprocessing_events() -> tuple[Any, Any]:
 
 
 class TestSpace:
-    def test_a_limit_on_files_is_said_and_what_was_there_stays(self, path: Path) -> None:
+    def test_a_file_size_limit_is_reported_and_old_content_stays(self, path: Path) -> None:
         def use() -> None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
@@ -466,7 +462,7 @@ class TestSpace:
 
         in_forked_child(use)
 
-    def test_a_full_disk_is_said_to_be_full_and_goes_on_when_there_is_room(
+    def test_a_full_disk_is_reported_and_writes_go_on_when_there_is_room(
         self, tmp_path: Path
     ) -> None:
         disk = tmp_path / "disk"

@@ -81,7 +81,7 @@ def in_transaction(connection: sqlite3.Connection) -> bool:
 
 
 class TestCrashes:
-    def test_what_killed_writers_acknowledged_is_there_and_the_store_is_whole(
+    def test_writes_that_killed_writers_acknowledged_are_there_and_the_store_is_whole(
         self, path: Path, tmp_path: Path
     ) -> None:
         dice = random.Random(20)

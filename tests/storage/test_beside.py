@@ -28,7 +28,7 @@ def test_the_answer_waits_for_what_is_beside_it() -> None:
 
 
 @pytest.mark.parametrize("work_fails", [False, True])
-def test_what_is_beside_it_fails_first(work_fails: bool) -> None:
+def test_an_error_of_the_parallel_call_comes_first(work_fails: bool) -> None:
     def aside() -> None:
         raise LookupError("aside")
 

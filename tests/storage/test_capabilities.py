@@ -138,7 +138,7 @@ def test_a_class_that_declares_nothing_can_what_it_defines() -> None:
     assert StorageAdapter.capabilities == ModelAdapter.capabilities == Capabilities()
 
 
-def test_what_is_not_declared_is_not_asked_for(tmp_path: Path) -> None:
+def test_a_capability_that_is_not_declared_is_not_used(tmp_path: Path) -> None:
     class Silent(LocalAdapter):
         capabilities = Capabilities(paged=False)
 

@@ -66,7 +66,7 @@ def test_none_is_lost_between_threads_while_the_totals_are_asked_for() -> None:
     assert all(one == sorted(one) for one in seen)  # they never fall
 
 
-def test_what_waits_to_be_counted_is_bounded() -> None:
+def test_versions_that_wait_to_be_counted_are_bounded() -> None:
     meter = Meter()
     for _ in range(10_000):
         meter.add("get")

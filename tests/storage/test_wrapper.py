@@ -32,7 +32,7 @@ def test_it_can_what_the_inner_store_can_and_no_more(tmp_path: Path) -> None:
         _ = WrappedAdapter(LocalAdapter(tmp_path)).root
 
 
-def test_what_not_every_store_has_is_passed_on(tmp_path: Path) -> None:
+def test_optional_capabilities_are_passed_on(tmp_path: Path) -> None:
     store = SqliteAdapter(tmp_path / "s.db", durability="none")
     client = StoreClient(WrappedAdapter(store))
     assert client.capabilities.batch

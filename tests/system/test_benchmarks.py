@@ -80,7 +80,7 @@ def test_worse_is_what_is_worse_beyond_the_spread(
     assert Change(before, after).verdict is verdict
 
 
-def test_nothing_before_and_nothing_after_is_no_change() -> None:
+def test_nothing_before_and_nothing_after_is_not_a_change() -> None:
     none = Figure("s", "delete", "AMFS", "DELETE", (0,))
     assert Change(none, none).ratio == 1
 
@@ -100,7 +100,7 @@ def test_comparing_fails_if_a_figure_got_worse(tmp_path: Path) -> None:
     assert "-40 %" in printed
 
 
-def test_a_peer_that_got_worse_is_no_failure(tmp_path: Path) -> None:
+def test_a_peer_that_got_worse_is_not_a_failure(tmp_path: Path) -> None:
     before, after = figure(9, 10, peer="obstore"), figure(4, 5, peer="obstore")
     code, printed = compared(tmp_path, result(before), result(after))
     assert code == 0
@@ -299,7 +299,7 @@ def test_a_driver_does_what_it_is_told(opened: Opened) -> None:
     assert ask("peak")["megabytes"] > 5
 
 
-def test_what_a_peer_cannot_do_is_said_and_it_goes_on(tmp_path: Path) -> None:
+def test_a_peer_that_cannot_do_the_work_is_named_and_the_run_goes_on(tmp_path: Path) -> None:
     with Driver(FILES, tmp_path) as driver:
         driver.ask("open", place={"directory": str(tmp_path), "agent": "test"})
         with pytest.raises(CannotError, match="no text search"):
@@ -315,7 +315,7 @@ def test_work_ends_when_its_time_is_over(tmp_path: Path) -> None:
         assert driver.ask("write", keys="k", count=10**9, seconds=0.05)["done"] < 10**6
 
 
-def test_a_peer_that_is_not_installed_is_said_so(tmp_path: Path) -> None:
+def test_a_peer_that_is_not_installed_is_named(tmp_path: Path) -> None:
     with pytest.raises(CannotError, match="could not be installed"):
         Driver(Peer("nobody", "files", "nowhere"), tmp_path)
 

@@ -120,7 +120,7 @@ class TestFullDisk:
             (403, "QuotaExceeded"),
         ],
     )
-    def test_a_full_bucket_is_said_so_and_not_tried_again(self, status: int, code: str) -> None:
+    def test_a_full_bucket_is_reported_and_not_tried_again(self, status: int, code: str) -> None:
         answer = s3_error(status, code)
         with (
             answering(lambda _: answer) as url,

@@ -325,7 +325,7 @@ def test_a_bad_purge_is_caught(rule: str, bad: Good) -> None:
     assert rule in bad.rules()
 
 
-def test_what_an_outcome_counted_is_recognised_in_a_stub() -> None:
+def test_an_outcome_recognises_its_evidence_in_a_stub() -> None:
     model = ModelAdapter()
     with AgentMemory("a", adapter=model) as memory:
         memory.write("torture", "k0", {"by": "x", "count": 1})

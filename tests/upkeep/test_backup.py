@@ -85,7 +85,7 @@ def test_tar_and_gzip_open_a_chain_of_backups_and_what_comes_out_is_the_store(
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_what_is_restored_is_what_there_was_byte_for_byte(tmp_path: Path, seed: int) -> None:
+def test_a_restored_namespace_is_the_same_byte_for_byte(tmp_path: Path, seed: int) -> None:
     """Random histories and backups of them: each is restored as it was, and says what it has."""
     dice = random.Random(seed)
     backups = Backups(local(tmp_path / "backups"))
@@ -187,7 +187,7 @@ def test_the_backup_of_another_store_is_a_full_one(tmp_path: Path) -> None:
         assert len(list((tmp_path / f"backups{number}/default/archives").iterdir())) == 2
 
 
-def test_what_the_source_lost_in_the_middle_of_a_history_stays_in_the_chain(
+def test_a_version_lost_in_the_middle_of_the_sources_history_stays_in_the_chain(
     tmp_path: Path,
 ) -> None:
     fill(tmp_path / "a")
@@ -279,7 +279,7 @@ def test_a_backup_made_while_four_writers_write_is_closed_and_has_all_that_was_a
         assert not unfinished  # an erasure that was under way is found as it was in the source
 
 
-def test_what_comes_after_the_listing_passed_is_in_the_backup_if_something_stands_on_it(
+def test_a_version_written_behind_the_listing_is_in_the_backup_if_a_later_one_depends_on_it(
     tmp_path: Path,
 ) -> None:
     """An outcome of the backup names a version that the listing came too early for, and another
@@ -349,7 +349,7 @@ def phantoms(path: Path, *, takes_back: bool = False) -> Meanwhile:
     return adapter
 
 
-def test_what_a_store_lists_and_takes_back_is_not_there(tmp_path: Path) -> None:
+def test_an_object_that_the_store_lists_and_takes_back_is_absent(tmp_path: Path) -> None:
     """As MinIO does with what a client was creating that was killed."""
     fill(tmp_path / "a")
     expected = default(tmp_path / "a")
@@ -378,7 +378,7 @@ def test_what_a_store_lists_and_takes_back_is_not_there(tmp_path: Path) -> None:
     assert {one.object_key for one in findings} == adapter.phantoms  # it stays so: that is a loss
 
 
-def test_what_is_lost_below_a_version_that_is_there_is_still_named(tmp_path: Path) -> None:
+def test_a_lost_version_below_an_existing_one_is_still_named(tmp_path: Path) -> None:
     fill(tmp_path / "a")
     (tmp_path / "a/default/entries/a/b/v12.json").unlink()
     adapter = Meanwhile(tmp_path / "a")
@@ -413,7 +413,7 @@ def test_a_restore_never_overwrites_different_bytes(tmp_path: Path) -> None:
         assert target.history("a", "b")[0] == theirs
 
 
-def test_what_the_target_has_erased_since_stays_erased(tmp_path: Path) -> None:
+def test_content_erased_in_the_target_since_stays_erased(tmp_path: Path) -> None:
     backups = saved(tmp_path)
     with memory(tmp_path / "a") as source:
         source.purge("a", "b")
@@ -430,7 +430,7 @@ def test_what_the_target_has_erased_since_stays_erased(tmp_path: Path) -> None:
         assert source.verify().ok
 
 
-def test_what_the_backup_has_erased_is_erased_in_the_target_after_its_order(
+def test_erasures_of_the_backup_follow_their_order_in_the_target(
     tmp_path: Path,
 ) -> None:
     fill(tmp_path / "a")
@@ -489,7 +489,7 @@ def test_a_damaged_part_is_found_before_any_of_it_is_written(tmp_path: Path) -> 
     backups.restore(None)
 
 
-def test_a_damaged_manifest_is_no_backup_and_is_in_no_other_ones_way(
+def test_a_damaged_manifest_is_not_a_backup_and_does_not_block_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     backups = saved(tmp_path)
@@ -582,7 +582,7 @@ def killed_attempt(tmp_path: Path, requests: int) -> str:
     return name
 
 
-def test_an_attempt_that_was_killed_is_no_backup_and_is_removed_after_a_while(
+def test_a_killed_attempt_is_not_a_backup_and_is_removed_after_a_while(
     tmp_path: Path,
 ) -> None:
     backups = saved(tmp_path)
@@ -657,7 +657,7 @@ def test_nothing_is_pruned_that_somebody_builds_on(tmp_path: Path) -> None:
             assert base.name in {one.name for one in good}
 
 
-def test_who_begins_while_a_backup_is_pruned_does_not_build_on_it(tmp_path: Path) -> None:
+def test_a_backup_begun_while_another_is_pruned_does_not_build_on_it(tmp_path: Path) -> None:
     """One has chosen what to build on, then another marks that, looks for attempts, sees none, and
     is about to remove it when the first one goes on."""
     fill(tmp_path / "a")
@@ -699,7 +699,7 @@ def test_who_begins_while_a_backup_is_pruned_does_not_build_on_it(tmp_path: Path
         assert objects(tmp_path / one.name) == default(tmp_path / "a")
 
 
-def test_what_was_erased_is_read_again_even_if_a_listing_shows_nothing_of_it(
+def test_an_erased_version_is_read_again_even_if_the_listing_is_unchanged(
     tmp_path: Path,
 ) -> None:
     """The stub has the size of the content, and the store's clock stood still."""

@@ -119,7 +119,7 @@ def test_a_backup_is_made_when_it_is_due_and_old_ones_go(tmp_path: Path) -> None
         assert (report.backup, report.pruned) == (None, None)
 
 
-def test_what_cannot_be_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+def test_impossible_arguments_are_refused_before_anything_is_done(tmp_path: Path) -> None:
     with memory(tmp_path / "a") as writer:
         kept = local(tmp_path / "kept")
         for wrong in ({"keep": 0}, {"keep_for": -1}, {"backup_every": -1}):

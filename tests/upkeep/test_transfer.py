@@ -200,7 +200,7 @@ def test_erasure_in_the_source_reaches_the_target(tmp_path: Path) -> None:
         assert copied.verify().ok
 
 
-def test_what_the_target_erased_stays_erased(tmp_path: Path) -> None:
+def test_content_erased_in_the_target_stays_erased(tmp_path: Path) -> None:
     fill(tmp_path / "a")
     copy.copy(local(tmp_path / "a"), local(tmp_path / "b"))
     with memory(tmp_path / "b") as target:
@@ -375,7 +375,7 @@ def lines(*items: object) -> io.BytesIO:
 ONE = {"entity_path": "e", "key": "k", "value": {"n": 1}}
 
 
-def test_what_export_gives_import_takes(tmp_path: Path) -> None:
+def test_import_takes_what_export_prints(tmp_path: Path) -> None:
     with memory(tmp_path / "a") as source:
         source.write("e", "k", "first")
         source.write(

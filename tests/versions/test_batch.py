@@ -71,7 +71,7 @@ def test_the_next_version_of_each_memory_is_created_in_one_call(opened: Open) ->
     assert {entry.key for entry in memory.list()} == {"a", "b", "c"}
 
 
-def test_what_another_wrote_first_is_stood_upon(opened: Open) -> None:
+def test_a_batch_builds_on_what_another_wrote_first(opened: Open) -> None:
     store = Together()
     opened("other", adapter=store).write("e", "b", "theirs")
     memory = opened("a", adapter=store)
@@ -110,7 +110,7 @@ def test_a_store_that_is_down_says_so_for_each_item(opened: Open) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["stored", "not-stored"])
-def test_what_may_be_there_after_all_is_not_called_unwritten(opened: Open, there: bool) -> None:
+def test_a_write_that_may_have_landed_is_not_called_unwritten(opened: Open, there: bool) -> None:
     """As on a disk that takes files and then fails to flush their directories."""
 
     class Failing(Together):
@@ -190,7 +190,7 @@ def test_a_directory_gets_thousands_of_memories_and_versions_at_once(
     assert left == []
 
 
-def test_what_is_in_the_way_of_one_memory_of_a_directory_hinders_no_other(
+def test_an_obstacle_for_one_memory_of_a_directory_does_not_hinder_others(
     tmp_path: Path, opened: Open
 ) -> None:
     root = tmp_path / "store"

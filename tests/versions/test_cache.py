@@ -111,7 +111,7 @@ def test_whoever_comes_first_of_many_threads_the_newest_version_is_the_head() ->
 
 
 @pytest.mark.usefixtures("eager_threads")
-def test_what_a_purge_erases_is_not_kept_whoever_comes_first() -> None:
+def test_purged_content_is_not_kept_whichever_comes_first() -> None:
     store = ModelAdapter()
     writer = AgentMemory("w", adapter=store)
     with ThreadPoolExecutor(4) as pool:

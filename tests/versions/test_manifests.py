@@ -134,7 +134,7 @@ class TestRefusal:
         assert versions(store) == before
 
     @pytest.mark.parametrize("how", WRITES)
-    def test_a_feature_that_writers_must_know_stops_those_who_write(
+    def test_a_feature_that_writers_must_know_stops_writers(
         self, store: FaultyAdapter, how: str
     ) -> None:
         memory(store).write("e", "k", "one")
@@ -150,7 +150,7 @@ class TestRefusal:
         declare(store, WRITERS)
         READS[how](memory(store))
 
-    def test_what_concerns_somebody_that_this_release_has_not_heard_of_concerns_it(
+    def test_a_feature_for_an_unknown_audience_concerns_everybody(
         self, store: FaultyAdapter
     ) -> None:
         declare(store, {"dreams": Feature("sleepers", "10")})
@@ -244,14 +244,14 @@ class TestTwoReleasesAtOnce:
         declare(store, WRITERS)
         assert [info.key for info in store.list("")] == [KEY]
 
-    def test_who_does_not_know_a_feature_does_not_change_the_manifest(
+    def test_a_release_that_does_not_know_a_feature_does_not_change_the_manifest(
         self, store: FaultyAdapter
     ) -> None:
         declare(store, WRITERS)
         with pytest.raises(UnknownFeatureError):
             manifests(store).change(lambda _: {})
 
-    def test_what_a_later_release_says_more_is_carried_on(self, store: FaultyAdapter) -> None:
+    def test_fields_of_a_later_release_are_carried_on(self, store: FaultyAdapter) -> None:
         declare(store, {"notices": Feature("writers", "9.1", {"state": "starting"})})
         with release_that_knows("notices"):
             made = manifests(store).change(lambda now: now)
@@ -282,7 +282,7 @@ class TestCost:
             clock.now += 1
         assert self.gets(store) == [KEY] * 10
 
-    def test_who_only_reads_does_not_ask_again(self, store: FaultyAdapter, clock: Clock) -> None:
+    def test_a_reader_does_not_ask_again(self, store: FaultyAdapter, clock: Clock) -> None:
         reader = memory(store)
         for _ in range(10):
             reader.read("e", "k")
@@ -367,7 +367,7 @@ class TestWhatCannotBeRead:
         assert (finding.object_key, "does not follow" in finding.problem) == (second, True)
 
     @pytest.mark.parametrize("name", ["v3.json", "notes.txt", "v1.json.bak"])
-    def test_what_nobody_reads_stops_nobody_and_is_found(
+    def test_a_stray_object_beside_the_manifests_blocks_nothing_and_is_found(
         self, store: FaultyAdapter, name: str
     ) -> None:
         store.create(f"{LAYOUT.manifests}{name}", b"whatever")
@@ -404,7 +404,7 @@ class Forbidding(ModelAdapter):
 
 
 class TestNotPermitted:
-    def test_what_is_not_listed_is_not_there(self) -> None:
+    def test_a_manifest_that_is_not_listed_is_absent(self) -> None:
         store = Forbidding(lists=True)
         assert memory(store).write("e", "k", 1).version == 1
         assert memory(store).read("e", "k") is not None
@@ -513,7 +513,9 @@ class TestWithOtherStores:
             Backups(place).create(store)
         assert list(place.list("")) == []
 
-    def test_what_is_declared_while_a_backup_is_made_is_in_it(self, store: StorageAdapter) -> None:
+    def test_a_feature_declared_while_a_backup_is_made_is_in_it(
+        self, store: StorageAdapter
+    ) -> None:
         memory(store).write("e", "k", 1)
         slow = FaultyAdapter(store)
         slow.before(lambda: declare(store, WRITERS), skip=3)

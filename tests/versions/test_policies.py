@@ -184,7 +184,7 @@ def test_nobody_gets_outside_the_prefix(
     assert len(owner.history("e", "k")) == 1
 
 
-def test_one_object_that_may_not_be_read_is_named_and_in_nobodys_way(
+def test_an_unreadable_object_is_named_and_does_not_block_others(
     owner: AgentMemory, place_of: Callable[[str], Place], caplog: pytest.LogCaptureFixture
 ) -> None:
     for key in ("a", "secret", "z"):

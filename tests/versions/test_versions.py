@@ -375,7 +375,7 @@ class TestLinearizable:
             ),
         ],
     )
-    def test_what_is_refused_names_its_memory(
+    def test_a_refusal_names_its_memory(
         self, mem: AgentMemory, call: Callable[[AgentMemory], object]
     ) -> None:
         with pytest.raises(InvalidValueError) as caught:
@@ -666,7 +666,7 @@ class TestErasure:
         assert stub.value is None
 
     @pytest.mark.parametrize("damaged", [1, 2, 3])
-    def test_a_damaged_version_is_erased_all_the_same(
+    def test_a_damaged_version_is_erased_too(
         self, mem: AgentMemory, faulty: FaultyAdapter, damaged: int
     ) -> None:
         self.write_three(mem)
@@ -791,7 +791,7 @@ class TestNeverPastAnUnknown:
             hasty.write("e", "k", 1)
         assert (hasty.find_write("e", "k", caught.value.write_id) or pytest.fail()).version == 1
 
-    def test_what_was_surely_not_applied_is_not_called_unknown(
+    def test_a_request_that_was_certainly_not_applied_is_not_called_unknown(
         self, hasty: AgentMemory, faulty: FaultyAdapter
     ) -> None:
         for fault in (Fault.UNAVAILABLE, Fault.CONFLICT):
@@ -959,7 +959,7 @@ class TestUpdate:
         assert mem.update("e", "k", lambda old: old + 1).value == 11
         assert values(faulty) == [1, 10, 11]
 
-    def test_what_its_function_raises_is_raised_and_nothing_is_written(
+    def test_an_exception_of_the_function_is_raised_and_nothing_is_written(
         self, mem: AgentMemory, faulty: FaultyAdapter
     ) -> None:
         mem.write("e", "k", 1)
@@ -967,7 +967,7 @@ class TestUpdate:
             mem.update("e", "k", lambda old: old / 0)
         assert values(faulty) == [1]
 
-    def test_what_its_function_does_to_the_old_value_changes_no_version(
+    def test_an_update_function_that_mutates_the_old_value_changes_no_version(
         self, mem: AgentMemory, faulty: FaultyAdapter
     ) -> None:
         mem.write("e", "k", {"list": [1]})
@@ -994,7 +994,7 @@ class TestUpdate:
 class TestResultsAreValues:
     VALUE = {"a": [1, {"b": "c"}], "z": 1.5}  # noqa: RUF012  # never changed; that is the point
 
-    def test_what_write_returned_is_what_every_read_returns(
+    def test_every_read_returns_what_write_returned(
         self, mem: AgentMemory, faulty: FaultyAdapter
     ) -> None:
         written = mem.write(
@@ -1077,14 +1077,14 @@ class TestWriteMany:
         assert mem.write_many([]) == []
 
     @pytest.mark.parametrize("wrong", [None, 5, "ab", {"entity_path": "e", "key": "k", "value": 1}])
-    def test_what_is_no_list_of_items_is_refused(
+    def test_an_argument_that_is_not_a_list_of_items_is_refused(
         self, mem: AgentMemory, faulty: FaultyAdapter, wrong: Any
     ) -> None:
         with pytest.raises(InvalidValueError, match=f"items .* not {type(wrong).__name__}"):
             mem.write_many(wrong)
         assert faulty.calls == []
 
-    def test_what_cannot_be_called_is_refused_by_name(
+    def test_an_argument_that_is_not_callable_is_refused_by_name(
         self, mem: AgentMemory, faulty: FaultyAdapter
     ) -> None:
         nothing: Any = None
@@ -1280,7 +1280,9 @@ class TestRequestBudget:
             assert mem.health().ok
         assert requests.made == {"list": 1}
 
-    def test_what_is_refused_beforehand_is_0(self, mem: AgentMemory, faulty: FaultyAdapter) -> None:
+    def test_a_write_refused_for_its_arguments_makes_no_request(
+        self, mem: AgentMemory, faulty: FaultyAdapter
+    ) -> None:
         with Requests(mem, faulty) as requests:
             with pytest.raises(InvalidKeyError):
                 mem.write("e", "", 1)
@@ -1471,7 +1473,7 @@ class TestTheMemoryItself:
         assert mem.write("e", "k", "parent").version == 2
 
     @pytest.mark.parametrize("agent_id", ["", None, 1, "\ud800"])
-    def test_an_agent_id_that_is_no_name_is_refused(self, agent_id: Any) -> None:
+    def test_an_invalid_agent_id_is_refused(self, agent_id: Any) -> None:
         with pytest.raises(InvalidValueError, match="agent_id"):
             AgentMemory(agent_id, adapter=ModelAdapter())
 

@@ -63,7 +63,7 @@ def test_a_cursor_that_was_cut_or_changed_is_refused(cut: int, put: str) -> None
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "1", "1.", ".x", "1.AAAA", "0.AAAA", "v1.json"])
-def test_what_is_no_cursor_is_refused(text: str) -> None:
+def test_an_invalid_cursor_is_refused(text: str) -> None:
     with pytest.raises(InvalidValueError):
         cursor.decode(text, "default", None)
 

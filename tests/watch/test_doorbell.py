@@ -514,7 +514,7 @@ def test_without_its_library_a_bucket_has_no_doorbell(monkeypatch: pytest.Monkey
     adapter.close()
 
 
-def test_behind_a_proxy_or_on_a_path_there_is_no_doorbell() -> None:
+def test_a_store_behind_a_proxy_or_on_a_path_has_no_doorbell() -> None:
     behind = Place("bucket", "http://127.0.0.1:9", "access", "secret")
     adapter = behind.adapter(client_options={"proxy_url": "http://127.0.0.1:8"})
     assert adapter.doorbell("") is None

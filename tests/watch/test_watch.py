@@ -138,7 +138,7 @@ def test_tombstones_and_erased_versions_come_too(memory: AgentMemory) -> None:
     assert {entry.value for entry in seen} == {None}
 
 
-def test_what_was_delivered_does_not_come_again_when_it_is_erased(memory: AgentMemory) -> None:
+def test_a_delivered_version_does_not_come_again_when_it_is_erased(memory: AgentMemory) -> None:
     memory.write("e", "k", "secret")
     with memory.watch(since="beginning", interval=QUICK) as watch:
         assert next(watch).value == "secret"
@@ -309,7 +309,7 @@ class Dropping(ModelAdapter):
             yield key, self.get(key)
 
 
-def test_what_came_before_an_outage_is_delivered_at_once() -> None:
+def test_versions_from_before_an_outage_are_delivered_at_once() -> None:
     adapter = Dropping()
     with AgentMemory("writer", adapter=adapter) as writer:
         for number in range(100):
@@ -343,7 +343,7 @@ class Refusing(ModelAdapter):
 
 
 @pytest.mark.parametrize("kind", [PermissionDeniedError, BucketNotFoundError])
-def test_what_waiting_does_not_cure_is_raised_to_who_iterates(kind: type[Exception]) -> None:
+def test_a_permanent_error_is_raised_to_the_iterator(kind: type[Exception]) -> None:
     adapter = Refusing()
     memory = AgentMemory("a", adapter=adapter)
     with memory.watch(interval=QUICK) as watch:
@@ -596,7 +596,7 @@ def test_a_callback_that_raises_is_reported_and_the_next_entries_follow(
     assert report.exc_info and "of the user's" in str(report.exc_info[1])
 
 
-def test_what_is_written_while_a_callback_is_slow_is_not_missed(memory: AgentMemory) -> None:
+def test_versions_written_during_a_slow_callback_are_not_missed(memory: AgentMemory) -> None:
     seen: list[Place] = []
     go_on, waits = threading.Event(), threading.Event()
 
