@@ -116,19 +116,26 @@ class _Store(Collector):
                 ("refused", "Requests not sent because the store was known to be down."),
             )
         }
-        for namespace, metrics in self._engines.metrics().items():
+        engines = self._engines.metrics()
+        for namespace, metrics in engines.items():
             for kind, count in metrics.requests.items():
                 requests.add_metric((namespace, kind), count)
             for name, family in totals.items():
                 family.add_metric((namespace,), getattr(metrics, name))
         yield requests
         yield from totals.values()
+        yield CounterMetricFamily(
+            "amfs_index_queries",
+            "Statements sent to the index that search uses.",
+            # All engines share the index, and each reports what all of them sent.
+            max((metrics.index_queries for metrics in engines.values()), default=0),
+        )
         for name, text in _LAGS.items():
             gauge = GaugeMetricFamily(f"amfs_mirror_{name}", text, labels=("mirror",))
             for lag in self._engines.store.mirror_lags():
                 gauge.add_metric((lag.mirror,), getattr(lag, name))
             yield gauge
-        yield from self._fallback(self._engines.metrics())
+        yield from self._fallback(engines)
         yield GaugeMetricFamily(
             "amfs_event_clients", "Clients that follow events now.", self._hubs.clients
         )

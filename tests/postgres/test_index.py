@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,9 +28,10 @@ from amfs_local import LocalAdapter
 from amfs_postgres import PostgresAdapter
 from amfs_postgres.index import PostgresIndex, looks
 from amfs_sqlite import SqliteAdapter
-from tests.conftest import NOT_COVERED
+from tests.conftest import NOT_COVERED, REPOSITORY
 from tests.support.known import known
 from tests.support.postgres import Postgres, new_schema, pooled
+from tests.support.served import serving
 from tests.support.servers import ServerUnavailableError, free_port
 
 Open = Callable[[], AgentMemory]
@@ -452,11 +454,33 @@ def test_a_role_that_may_not_make_a_schema_is_told_and_one_that_may_prepares(
         memory.list()
     owner = opened.enter_context(closing(PostgresIndex(postgres.dsn, index.schema)))
     owner.prepare()
+    page = (REPOSITORY / "docs/security.md").read_text()
+    [_, granted] = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    user = f"{index.schema}_user"  # roles belong to all databases of a server
     postgres.sql(
-        f"GRANT USAGE ON SCHEMA {index.schema} TO {role}",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {index.schema} TO {role}",
+        granted.replace("amfs_index_user", user).replace("amfs_index", index.schema),
+        f"GRANT {user} TO {role}",
     )
     assert [hit.entry.key for hit in memory.search("apple")] == ["k"]
+    memory.purge("e", "k")
+    assert memory.search("apple") == []
+    assert memory.health().ok
+
+
+def test_the_server_counts_what_it_sends_to_the_index(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMFS_INDEX", f"{postgres.dsn}?schema={new_schema()}")
+    with serving(tmp_path / "store") as server, server.client() as client:
+        for namespace in ("one", "two"):
+            client.put(f"/v1/{namespace}/memories/e/k", json={"value": "apple"})
+        counts = []
+        for _ in range(2):
+            assert len(client.get("/v1/one/search?q=apple").json()["hits"]) == 1
+            text = client.get("/metrics").text
+            [count] = re.findall(r"^amfs_index_queries_total (\S+)", text, re.MULTILINE)
+            counts.append(float(count))
+    assert 0 < counts[0] < counts[1]
 
 
 @pytest.mark.parametrize(

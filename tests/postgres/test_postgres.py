@@ -335,7 +335,7 @@ class TestRoles:
 
     def grant(self, postgres: Postgres, name: str, role: str) -> str:
         """Carry out the page's statements for this schema; return how a member connects."""
-        [text] = re.findall(r"```sql\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+        text = re.findall(r"```sql\n(.*?)```", _PAGE.read_text(), re.DOTALL)[0]
         own = f"{name}_"  # roles belong to all databases of a server
         text = text.replace("amfs_", own).replace("SCHEMA amfs", f"SCHEMA {name}")
         postgres.sql(text.replace("amfs.objects", f"{name}.objects"))
