@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -114,11 +115,14 @@ def run(*, quick: bool, only: str | None, load_fully: bool) -> None:
 
 
 @main.command("page")
-@click.argument("result", type=click.Path(exists=True, path_type=Path))
+@click.argument("results", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--into", type=click.Path(path_type=Path), default=DOCS, help="A directory.")
-def page_of(result: Path, into: Path) -> None:
-    """Make the page of a saved RESULT again."""
-    click.echo(page.write(Result.load(result), into))
+def page_of(results: tuple[Path, ...], into: Path) -> None:
+    """Make the page of saved RESULTS again. Of a section that several have, the last one counts."""
+    loaded = [Result.load(path) for path in results]
+    if len({one.scale for one in loaded}) > 1:
+        raise click.UsageError("the results differ in scale")
+    click.echo(page.write(functools.reduce(Result.followed_by, loaded), into))
 
 
 @main.command()

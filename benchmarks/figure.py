@@ -78,6 +78,13 @@ class Result(msgspec.Struct, frozen=True):
         """Read what `save` wrote."""
         return msgspec.json.decode(path.read_bytes(), type=cls)
 
+    def followed_by(self, later: Result) -> Result:
+        """Return both as one run, of which the later one measured its sections last."""
+        sections = {one.section for one in later.figures}
+        kept = [one for one in self.figures if one.section not in sections]
+        minutes = self.minutes + later.minutes
+        return Result(self.machine, self.scale, minutes, kept + later.figures)
+
     def of(self, section: str, unit: str = "") -> Figures:
         """Return the figures of a section, of one unit if it is given."""
         return Figures(

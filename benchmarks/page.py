@@ -18,12 +18,14 @@ from benchmarks import (
     measure,
     money,
     pictures,
+    server,
+    shared_index,
     stores,
     summary,
     watch,
 )
 from benchmarks import requests as counting
-from benchmarks.figure import Result
+from benchmarks.figure import Figure, Result
 from benchmarks.peer import AMFS, RIVAL
 from benchmarks.pictures import number
 from benchmarks.scale import FULL, QUICK
@@ -48,7 +50,7 @@ def _parts(result: Result, made: Sequence[str]) -> Iterator[str]:
     yield wrapped(
         f"AMFS {result.machine.get('AMFS', '').split(',')[0].removeprefix('amfs ')} beside what "
         "you would otherwise pick, and beside the physical limit. All figures are medians of one "
-        f"run (`{COMMANDS[result.scale]}`, {result.minutes:.0f} minutes, "
+        f"run of each part (`{COMMANDS[result.scale]}`, {result.minutes:.0f} minutes, "
         f"{result.machine.get('CPU', '')}). Do not compare them with another machine's: compare "
         "the columns. `–` is what a peer can't do; the longer tables say why."
     )
@@ -100,6 +102,8 @@ def _sections(result: Result) -> Iterator[str]:
     yield from _watched(result)
     yield from _looked(result)
     yield from _stored(result)
+    yield from _indexed(result)
+    yield from _served(result)
     yield from _loaded(result)
     yield from _talked(result)
     yield from _graphs(result)
@@ -258,6 +262,50 @@ def _stored(result: Result) -> Iterator[str]:
     for unit in ("/s", "turns", "s", "bytes", "ms"):
         yield from table(result, stores.SECTION, unit)
     yield from notes([f"{one.peer}, {one.operation}: {one.note}" for one in figures if one.note])
+
+
+def _indexed(result: Result) -> Iterator[str]:
+    figures = result.of(shared_index.SECTION)
+    if not list(figures):
+        return
+    yield "## An index for all agents"
+    yield wrapped(
+        "`make bench ONLY=index`: a hundred agents in ten processes on one bucket, of whom each "
+        "searches once, [with an index in PostgreSQL](search.md#an-index-for-all-agents) and with "
+        "a catalog for each process. Time and requests are those of all together."
+    )
+    on_a_bucket = [one for one in figures if one.peer in shared_index.WAYS]
+    among_many = [one for one in figures if one.peer not in shared_index.WAYS]
+    yield _by_unit(on_a_bucket)
+    yield wrapped(
+        "The catalog itself, with words that are distributed as in text, two of them in every "
+        "memory and in every question: the time to fill it, its size, and that of a search."
+    )
+    yield _by_unit(among_many)
+
+
+def _by_unit(figures: Sequence[Figure]) -> str:
+    """Return a table whose rows are operations, and once more for each other unit."""
+    named = {(f"{one.operation}, {one.unit}", one.peer): one for one in figures}
+    rows = list(dict.fromkeys(row for row, _ in named))
+    peers = list(dict.fromkeys(peer for _, peer in named))
+    return grid(rows, peers, lambda row, peer: shown(named.get((row, peer))))
+
+
+def _served(result: Result) -> Iterator[str]:
+    figures = result.of(server.SECTION)
+    if not list(figures):
+        return
+    yield "## Over HTTP"
+    yield wrapped(
+        "`make bench ONLY=server`: [`amfs serve`](http.md) beside the library, both on the same "
+        "bucket of this machine, whose two cores the bucket, the server and its clients share. "
+        "Then clients that follow events: the memory that each takes in the server, the store's "
+        "listings while nothing happens, and from a write until the last client has it."
+    )
+    followers = [one for one in figures if "clients" in one.peer]
+    yield _by_unit([one for one in figures if one not in followers])
+    yield _by_unit(followers)
 
 
 def _loaded(result: Result) -> Iterator[str]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 SECTION = "shared index"
+WITH, WITHOUT = WAYS = ("with an index", "without")
 _PROCESSES = 10
 _AGENTS = 10  # in each
 _TOPICS = 1_013
@@ -57,7 +58,7 @@ def _on_a_bucket(size: int) -> Iterator[Figure]:
         place = Place.on(server, server.new_bucket())
         with closing(place.adapter()) as store, AgentMemory("writer", adapter=store) as writer:
             _write(writer, size)
-            for name, dsn in (("with an index", database.dsn), ("without", None)):
+            for name, dsn in ((WITH, database.dsn), (WITHOUT, None)):
                 yield from _hundred(name, place, dsn, writer, size)
 
 

@@ -232,6 +232,23 @@ def test_the_page_is_made_of_a_saved_run(tmp_path: Path) -> None:
     assert all((tmp_path / name).stat().st_size < 200_000 for name in pictures)
 
 
+def test_of_parts_that_were_measured_apart_one_page_is_made(tmp_path: Path) -> None:
+    first = result(
+        Figure("shared index", "build", "PostgreSQL", "s", (1.0,)),
+        Figure("looks", "nothing new", "SQLite", "ms", (2.0,)),
+    )
+    again = result(Figure("looks", "nothing new", "SQLite", "ms", (3.0,)))
+    paths = [tmp_path / "first.json", tmp_path / "again.json"]
+    first.save(paths[0])
+    again.save(paths[1])
+    made = CliRunner().invoke(main, ["page", *map(str, paths), "--into", str(tmp_path)])
+    assert made.exit_code == 0, made.output
+    text = (tmp_path / "benchmarks.md").read_text()
+    assert "| build, s | 1 s |" in text
+    assert "3 ms" in text and "2 ms" not in text
+    assert "24 minutes" in text
+
+
 def test_the_same_run_gives_the_same_page_and_pictures(tmp_path: Path) -> None:
     made = []
     for name in ("one", "other"):
