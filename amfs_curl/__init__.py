@@ -1,10 +1,10 @@
-"""HTTP requests by libcurl, for stores that are reached over a network.
+"""HTTP requests through libcurl, for stores on a network.
 
-Each request is whole and sent once: no redirect is followed, nothing is unpacked, nothing holds a
-lock. A signal interrupts one, and a forked child makes connections of its own.
+Each request is complete and sent once: no redirect is followed, no body is decompressed, and no
+lock is held. A signal can interrupt a request, and a forked child makes its own connections.
 
-`amfs_curl.curl` has the requests. It needs pycurl, so whoever makes requests imports it by name;
-the rest does without.
+`amfs_curl.curl` makes the requests. It needs pycurl, so modules that make requests import it by
+name; the others work without it.
 """
 
 from amfs_curl.answer import Answer

@@ -1,4 +1,4 @@
-"""What a server answered to one request."""
+"""A server's answer to one request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer, whole. Header names are in lower case.
+    """One complete HTTP answer. Header names are in lower case.
 
     `sent_twice` is True when the request may have been sent before, on a connection that was lost:
     then a refusal may be the answer to the second one, because the first was applied.
@@ -24,7 +24,7 @@ class Answer:
 
     @property
     def description(self) -> str:
-        """What somebody needs to know to find out who answered. No query, no credentials."""
+        """A description that helps to find out who answered, without query and credentials."""
         parts = [f"status {self.status}"]
         if kind := self.headers.get("content-type"):
             parts.append(kind.partition(";")[0][:_SHOWN])

@@ -1,7 +1,8 @@
-"""HTTP requests by libcurl, each whole and once: nothing is followed, repeated or unpacked.
+"""HTTP requests through libcurl, each complete and sent once: nothing is followed, repeated or
+decompressed.
 
-libcurl signs a request itself (AWS Signature Version 4), shows all that is answered, and can be
-interrupted. `docs/design/dependencies.md` says why it and not another client.
+libcurl signs requests itself (AWS Signature Version 4), shows the complete answer, and can be
+interrupted. `docs/design/dependencies.md` says why AMFS uses it and not another client.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ _TLS_CODES = (
 
 
 class Unanswered(Exception):  # never leaves the adapter
-    """A request without a whole answer. `stage` is how far it got: "connect", "tls" or "sent"."""
+    """A request without a complete answer. `stage` is how far it got: "connect", "tls" or
+    "sent"."""
 
     def __init__(self, stage: Literal["connect", "tls", "sent"], reason: str) -> None:
         super().__init__(reason)
@@ -46,9 +48,9 @@ class Unanswered(Exception):  # never leaves the adapter
 class Curl:
     """Requests with the same options, from any thread.
 
-    Idle handles, each with its connection, wait in a queue: to take or return one is a single step
-    for all threads, so no lock is needed, and a signal handler that makes a request while another
-    one is interrupted takes a handle of its own.
+    Idle handles, each with its connection, wait in a queue. Taking or returning a handle is one
+    atomic step, so no lock is needed, and a signal handler that makes a request while another one
+    is interrupted takes its own handle.
     """
 
     def __init__(self, options: Callable[[pycurl.Curl], None]) -> None:
@@ -66,10 +68,10 @@ class Curl:
         password: str = "",
         most_bytes: int,
     ) -> Answer:
-        """Send a request and return its answer, whatever it says, with a body of at most so many
+        """Send a request and return its answer, whatever its status, with a body of at most so many
         bytes. Raises `Unanswered`."""
         try:
-            # The one used last: its connection is the likeliest to live.
+            # The handle used last: its connection is the most likely to be alive.
             handle, is_connected = self._idle.pop()
         except IndexError:
             handle, is_connected = self._new(), False
@@ -85,7 +87,7 @@ class Curl:
         if method in _WITH_BODY:
             handle.setopt(pycurl.POSTFIELDS, body)
         else:
-            handle.setopt(pycurl.POSTFIELDS, b"")  # else the body before would be signed
+            handle.setopt(pycurl.POSTFIELDS, b"")  # otherwise libcurl would sign the previous body
             handle.setopt(pycurl.HTTPGET, 1)
         handle.setopt(pycurl.CUSTOMREQUEST, method)
         # Signal handlers run between the steps of Python in the main thread. libcurl calls this
@@ -99,11 +101,11 @@ class Curl:
         except pycurl.error as error:
             handle.close()
             raise _unanswered(error) from None
-        except BaseException:  # from a signal handler: what became of the request is not known
+        except BaseException:  # from a signal handler: the outcome of the request is unknown
             handle.close()
             raise
         content = received.getvalue()
-        received.close()  # the handle keeps it, and may be idle for long
+        received.close()  # the handle would keep it, and may stay idle for long
         if method in _WITH_BODY:
             handle.setopt(pycurl.POSTFIELDS, b"")
         answered = _headers(lines)
@@ -111,8 +113,8 @@ class Curl:
             self._idle.append((handle, answered.get("connection", "").lower() != "close"))
         else:
             handle.close()
-        # When a connection that was kept turns out to be lost before any answer, libcurl connects
-        # again and repeats the request, with nothing to forbid it.
+        # When a kept connection turns out to be lost before any answer, libcurl connects again and
+        # repeats the request. No option forbids that.
         sent_twice = connects > (0 if is_connected else 1)
         return Answer(status, answered, content, sent_twice)
 

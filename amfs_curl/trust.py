@@ -1,4 +1,4 @@
-"""Which certificates libcurl trusts: those of this system, unless others are named."""
+"""The certificates that libcurl trusts: those of this system, unless others are named."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 class TrustedCertificates:
-    """The certificates that servers and proxies are checked against.
+    """The certificates against which servers and proxies are checked.
 
-    libcurl's own build may look for them where this system has none, so it is told. `file` replaces
+    A build of libcurl may look for them in the wrong place, so AMFS names the
+    place. `file` replaces
     those of the system; `fallback` names a file for a system that has none. A server may also
     have a certificate of `more`, and a proxy must have one of `proxy`; both are in PEM form. With
     `anybody`, no certificate of a server is checked.
@@ -42,7 +43,7 @@ class TrustedCertificates:
         self._anybody = anybody
 
     def give_to(self, handle: pycurl.Curl) -> None:
-        """Have a handle trust them."""
+        """Make a handle trust them."""
         import pycurl
 
         if self._anybody:

@@ -1,6 +1,6 @@
 """The URL of a server or a proxy, checked before anything is sent there.
 
-URLs may hold a password or a signature, so no message shows more of them than `shown` leaves.
+URLs may contain a password or a signature, so messages show only what `shown` returns.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _USER_INFO = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@", re.DOTALL)
 
 
 def shown(url: str) -> str:
-    """Return a URL, or what was to be one, without its user, password, query and fragment."""
+    """Return a URL, even an invalid one, without its user, password, query and fragment."""
     return _USER_INFO.sub(r"\1", _QUERY.sub("", url))
 
 
 def fault(url: str) -> str | None:
-    """Say what is wrong with the URL of a server, for a sentence that begins with it; None when
-    there is nothing."""
+    """Return what is wrong with the URL of a server, as the rest of a sentence that begins with the
+    URL; None when it is valid."""
     if not _ALLOWED.fullmatch(url):
-        return "has a character that no URL has; write it as %XX, and a host as its xn-- form"
+        return "has a character that URLs do not allow; write it as %XX, or a host in its xn-- form"
     if not url.lower().startswith(("http://", "https://")):
         return "must begin with http:// or https://"
     if "?" in url or "#" in url:
@@ -49,13 +49,13 @@ def fault(url: str) -> str | None:
         port = 0
     if port is not None and port not in _PORTS:
         return "has a port that is not a number from 1 to 65535"
-    if "%" in host or not (_is_name(host) or is_address(url)):  # a zone of IPv6 has one, say
+    if "%" in host or not (_is_name(host) or is_address(url)):  # for example in an IPv6 zone
         return "has a host that is neither a name nor an address"
     return None
 
 
 def is_address(url: str) -> bool:
-    """True when the host is an IP address and no name."""
+    """True when the host is an IP address and not a name."""
     try:
         ipaddress.ip_address(urlsplit(url).hostname or "")
     except ValueError:
@@ -68,6 +68,6 @@ def _is_name(host: str) -> bool:
         return False
     try:
         host.encode("ascii").decode("idna")
-    except UnicodeError:  # xn-- and what follows stands for nothing
+    except UnicodeError:  # the label is not a valid xn-- form
         return False
     return True

@@ -29,12 +29,12 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class HttpAdapter(StorageAdapter):
-    """Keeps objects where an AMFS server does (`amfs serve`).
+    """Keeps objects in the store of an AMFS server (`amfs serve`).
 
-    `url` is the server's, such as `https://memory.example.com`; `api_key` is what `amfs key new`
-    printed; where the configuration opens the store, that of the variable `AMFS_API_KEY`. The key's
-    rights hold: what it does not see is refused, and what it writes it signs as its agent. One
-    request takes `timeout` seconds at most, to connect `connect_timeout`.
+    `url` is the server's, such as `https://memory.example.com`; `api_key` is the key that `amfs key
+    new` printed; when the configuration opens the store, it comes from the variable `AMFS_API_KEY`.
+    The key's rights apply: objects that it may not see are refused, and it signs its writes as its
+    agent. A request takes at most `timeout` seconds, and connecting at most `connect_timeout`.
 
     Sends nothing until it is used. Needs the extra `http`. Raises `ConfigurationError`.
     """
@@ -55,7 +55,7 @@ class HttpAdapter(StorageAdapter):
         self._api_key = _checked_key(api_key or None)
         self.timeout = arguments.timeout(timeout, "timeout")
         self.connect_timeout = arguments.timeout(connect_timeout, "connect_timeout")
-        # Now, so that nothing is imported while a signal handler may come in between.
+        # Imported now, because a signal handler could interrupt a later import.
         self._client = self._made()
         fork.register(self)
 
@@ -66,7 +66,7 @@ class HttpAdapter(StorageAdapter):
 
     @property
     def location(self) -> str:
-        """The server, and a mark of the key: another key may see other objects there."""
+        """The server, and a mark of the key, because another key may see other objects there."""
         mark = hashlib.sha256((self._api_key or "").encode()).hexdigest()[:12]
         return f"{self.url}/objects#{mark}"
 
@@ -98,7 +98,7 @@ class HttpAdapter(StorageAdapter):
             yield from page
 
     def replace(self, key: str, data: bytes) -> None:
-        """Write the object, over one that is there too. 1 request."""
+        """Write the object, replacing an existing one. 1 request."""
         self._client.put(key, data)
 
     def delete(self, key: str) -> None:
@@ -147,7 +147,7 @@ def _checked(url: object) -> str:
     parts = urlsplit(url)
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(
-            f"leave credentials out of the url {shown(url)!r}", hint="AMFS_API_KEY has the key"
+            f"remove the credentials from the url {shown(url)!r}", hint="AMFS_API_KEY has the key"
         )
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     port = parts.port or _PORTS[parts.scheme]

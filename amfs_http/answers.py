@@ -1,8 +1,8 @@
-"""What an AMFS server answers, and how to tell it from what anything else answers.
+"""The answers of an AMFS server, and how to tell them from those of anything else.
 
-A proxy, a sign-in page of a network or a server of another kind may answer in the place of AMFS. So
-an answer counts only in the form that the server's description (`/openapi.json`) gives for that
-request. Anything else proves nothing about what the store holds.
+A proxy, a network's sign-in page or another kind of server may answer in place of AMFS. An answer
+therefore counts only in the form that the server's description (`/openapi.json`) gives for that
+request. Anything else proves nothing about the content of the store.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ T = TypeVar("T")
 
 
 class NotFromAMFS(Exception):  # never leaves the adapter
-    """An answer that a server of AMFS does not give; its text says what came instead."""
+    """An answer that no AMFS server gives; its text describes the answer."""
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A problem document (RFC 9457), as far as it is of use here."""
+    """A problem document (RFC 9457): the fields that are used here."""
 
     type: str
     code: str
@@ -61,7 +61,7 @@ class _Removed(msgspec.Struct, frozen=True):
 
 
 def problem_in(answer: Answer) -> Problem | None:
-    """Return the problem that an answer tells of; None for an answer of any other form."""
+    """Return the problem in an answer; None for an answer of any other form."""
     if _kind(answer) != _PROBLEM_TYPE:
         return None
     try:
@@ -72,7 +72,7 @@ def problem_in(answer: Answer) -> Problem | None:
 
 
 def object_in(answer: Answer) -> bytes | None:
-    """Return the object that a GET was answered with, None when the server says that there is none.
+    """Return the object in the answer to a GET; None when the server says that there is none.
     Raises `NotFromAMFS`, as all of these do."""
     if _code(answer) == _ABSENT:
         return None
@@ -83,7 +83,7 @@ def object_in(answer: Answer) -> bytes | None:
 
 
 def objects_in(answer: Answer, keys: Collection[str]) -> list[tuple[str, bytes | None]]:
-    """Return the objects that a POST of these keys was answered with: one of them at least."""
+    """Return the objects in the answer to a POST of these keys: at least one of them."""
     bodies = _decoded(answer, _OK, _Bodies).objects
     given = [body.key for body in bodies]
     if not given or len(set(given)) < len(given) or not set(given) <= set(keys):
@@ -92,7 +92,7 @@ def objects_in(answer: Answer, keys: Collection[str]) -> list[tuple[str, bytes |
 
 
 def page_in(answer: Answer, prefix: str, after: str) -> tuple[list[ObjectInfo], str | None]:
-    """Return a page of a listing and the position of the next page; None: it was the last one."""
+    """Return a page of a listing and the position of the next page, None after the last page."""
     page = _decoded(answer, _OK, _Page)
     position = after.encode()
     for info in page.objects:
@@ -106,7 +106,7 @@ def page_in(answer: Answer, prefix: str, after: str) -> tuple[list[ObjectInfo], 
 
 
 def is_created(answer: Answer, key: str, size: int) -> bool:
-    """Return whether a PUT that creates did so; False when there is such an object."""
+    """Return whether a PUT created the object; False when it exists already."""
     if _code(answer) == _EXISTS:
         return False
     require_written(answer, key, size)

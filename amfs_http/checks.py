@@ -1,4 +1,4 @@
-"""What `amfs doctor` looks at in a store behind a server."""
+"""The checks of `amfs doctor` for a store behind a server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class HttpChecks:
             return problem(error.problem, "start it with `amfs serve`, or name its URL")
         if answer.body.strip() != _ALIVE:
             return problem(
-                f"{self._store.url} is not a server of AMFS: {answer.description}",
+                f"{self._store.url} is not an AMFS server: {answer.description}",
                 "name the URL of `amfs serve`",
             )
         return ok(f"{self._store.url} answers")
@@ -49,4 +49,4 @@ class HttpChecks:
             return problem(
                 "the server cannot use its store now", "run `amfs doctor` where the server runs"
             )
-        return problem(f"/readyz is answered by something else: {answer.description}", "")
+        return problem(f"something else answers /readyz: {answer.description}", "")

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Client:
-    """One request per call, to one server. All raise the errors of the contract.
+    """One request per call, to one server. Every method raises the errors of the contract.
 
     Safe to share between threads. A forked child must make a new one and leave this one alone.
     """
@@ -52,10 +52,10 @@ class Client:
         self._curl = Curl(self._set_options)
 
     def create(self, key: str, data: bytes) -> bool:
-        """PUT with `If-None-Match: *`; False when there is such an object.
+        """PUT with `If-None-Match: *`; False when the object exists.
 
-        A refusal of a request that was perhaps sent twice may be the work of its first sending: the
-        outcome is unknown then, as if the first answer had been lost.
+        When a request may have been sent twice, a refusal of the second may mean that the first was
+        applied. The outcome is then unknown, as if the first answer had been lost.
         """
         what = self._what("create", key)
 
@@ -73,7 +73,7 @@ class Client:
         return self._ask(object_in, "GET", self._path(key), key, what=self._what("get", key))
 
     def get_many(self, keys: Sequence[str]) -> list[tuple[str, bytes | None]]:
-        """POST the keys; as many objects as fit into an answer, one at least."""
+        """POST the keys; return as many objects as fit into an answer, at least one."""
         what = self._what("get", keys[0], len(keys))
         body = msgspec.json.encode({"keys": keys})
 
@@ -111,7 +111,7 @@ class Client:
         self._ask(read, "DELETE", self._path(key), key, what=self._what("delete", key))
 
     def ask(self, path: str) -> Answer:
-        """GET a path of the server's own, such as `/healthz`, and return whatever is answered."""
+        """GET one of the server's own paths, such as `/healthz`, and return whatever comes."""
         return self._send("GET", self._url + path, "", what=f"cannot ask {self._url}{path}")
 
     def close(self) -> None:
@@ -128,7 +128,8 @@ class Client:
         what: str,
         body: bytes = b"",
     ) -> T:
-        """Return what `read` makes of the answer to a request; raise what else it means."""
+        """Return what `read` makes of the answer to a request; raise the error that any other
+        answer means."""
         answer = self._send(method, url, key, *headers, what=what, body=body)
         try:
             return read(answer)
@@ -153,12 +154,12 @@ class Client:
         return f"cannot {verb} {key!r}{more} at {self._url}"
 
     def _set_options(self, handle: pycurl.Curl) -> None:
-        """Set what is the same for every request."""
+        """Set the options that are the same for every request."""
         timeout, connect_timeout = self._timeouts
         handle.setopt(pycurl.TIMEOUT_MS, max(1, round(timeout * _MILLISECONDS)))
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(connect_timeout * _MILLISECONDS)))
         handle.setopt(pycurl.USERAGENT, "amfs")
         handle.setopt(pycurl.PATH_AS_IS, 1)  # a key may have segments such as ".."
-        handle.setopt(pycurl.PROXY, self._proxy or "")  # empty: none, whatever the variables say
+        handle.setopt(pycurl.PROXY, self._proxy or "")  # "": none, whatever the variables say
         handle.setopt(pycurl.NOPROXY, "")
         self._certificates.give_to(handle)

@@ -1,4 +1,4 @@
-"""What a request that failed means, in the errors of the contract."""
+"""From failed requests to the errors of the contract."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _CLASSES: dict[str, type[AMFSError]] = {
     "bucket_not_found": BucketNotFoundError,
     "conditional_writes_unsupported": ConditionalWritesUnsupportedError,
 }
-"""What each code of a problem means. Of none of them anything was applied."""
+"""The error for each code of a problem. None of these requests was applied."""
 
 
 def of_unanswered(error: Unanswered, what: str, key: str, *, creates: bool) -> AMFSError:
-    """Return the error for a request that got no whole answer; `what` is what it was to do.
+    """Return the error for a request without a complete answer; `what` says what it was to do.
 
     A create that was sent may have been applied: its outcome is unknown.
     """
@@ -45,17 +45,17 @@ def of_unanswered(error: Unanswered, what: str, key: str, *, creates: bool) -> A
 
 
 def of_answer(answer: Answer, description: str, what: str, key: str, *, creates: bool) -> AMFSError:
-    """Return the error for an answer that is not the one that was asked for. `description` says
-    what came, where that is nothing that a server of AMFS sends."""
+    """Return the error for an answer other than the expected one. `description` describes an answer
+    that no AMFS server sends."""
     problem = problem_in(answer)
     unclear = OutcomeUnknownError if creates else BackendUnavailableError
     if problem is None:
         return unclear(
-            f"{what}: something else than AMFS answered ({description})",
-            hint="see what is between here and the server, and whether the URL is the server's",
+            f"{what}: something other than AMFS answered ({description})",
+            hint="check the URL, and any proxy on the way to the server",
             object_key=key,
         )
-    # A code of no class is a fault of the server, or its own unknown outcome.
+    # A code without a class is an internal error of the server, or an outcome unknown to it.
     kind = _CLASSES.get(problem.code, unclear)
     return kind(
         f"{what}: {problem.detail}",

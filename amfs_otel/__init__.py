@@ -2,7 +2,8 @@
 
 from amfs_otel import AMFSInstrumentor
 
-AMFSInstrumentor().instrument()     # before the first memory; opentelemetry-instrument does it
+AMFSInstrumentor().instrument()     # before the first memory is made; opentelemetry-instrument does
+this
 """
 
 from amfs_otel.instrumentor import AMFSInstrumentor

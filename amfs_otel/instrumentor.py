@@ -12,17 +12,17 @@ from amfs_otel.recorder import Recorder
 
 
 class AMFSInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its package has no types
-    """Records what memories do, what stores are asked for, and what a server of AMFS answers.
+    """Records operations on memories, requests to stores, and answers of an AMFS server.
 
     `instrument(tracer_provider=…, meter_provider=…)` turns it on, by default with the providers
-    that are set globally; `uninstrument()` turns it off. What is recorded: a span and a duration
-    for each operation (`amfs.write`, `amfs.search`, …) and below it for each request to the store
-    (`amfs.store.create`, …). Names of memories are in it, values never. Memories that were opened
-    before show their operations, and no requests.
+    that are set globally; `uninstrument()` turns it off. It records a span and a duration for each
+    operation (`amfs.write`, `amfs.search`, …) and below it for each request to the store
+    (`amfs.store.create`, …). Spans contain names of memories, never values. Memories opened before
+    show their operations but not their requests.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """Return what has to be installed: nothing, as this is of AMFS itself."""
+        """Return the packages that must be installed: none, because this one is part of AMFS."""
         return ()
 
     def _instrument(self, **given: Any) -> None:

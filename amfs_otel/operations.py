@@ -27,7 +27,7 @@ _originals: dict[tuple[type, str], Method] = {}
 
 
 def patch(recorder: Recorder) -> None:
-    """Have each operation of every memory recorded."""
+    """Start recording each operation of every memory."""
     for name in _METHODS:
         _replace(AgentMemory, name, lambda method: _recorded(recorder, method))
     from amfs_core.memory.async_memory import AsyncAgentMemory
@@ -37,11 +37,11 @@ def patch(recorder: Recorder) -> None:
 
 
 def unpatch() -> None:
-    """Leave the operations as they were."""
+    """Restore the original operations."""
     while _originals:
         (kind, name), method = _originals.popitem()
         delattr(kind, name)
-        if getattr(kind, name, None) is not method:  # it was the class's own, not inherited
+        if getattr(kind, name, None) is not method:  # the class defined it itself
             setattr(kind, name, method)
 
 
@@ -103,7 +103,7 @@ def _attributes(
 
 
 def _note(span: Span, result: object) -> None:
-    """Note what came of it: never a value."""
+    """Note the outcome, never a value."""
     if isinstance(result, MemoryEntry):
         span.set_attribute("amfs.version", result.version)
     elif isinstance(result, list):

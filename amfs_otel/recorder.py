@@ -19,7 +19,7 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2
 
 
 class Recorder:
-    """Records with one provider of traces and one of metrics; None: the global ones."""
+    """Records with one provider of traces and one of metrics. None means the global one."""
 
     def __init__(
         self,
@@ -49,9 +49,10 @@ class Recorder:
     def span(
         self, name: str, kind: SpanKind, attributes: Attributes, labels: Attributes
     ) -> Iterator[Span]:
-        """Record a block: a span that what happens in it stands below, and how long it took.
+        """Record a block: a span, the parent of all spans inside it, and a duration.
 
-        `attributes` are the span's, `labels` the duration's too: they take few values.
+        The span gets `attributes` and `labels`. The duration gets only `labels`, which take few
+        values.
         """
         span = self._tracer.start_span(name, kind=kind, attributes={**attributes, **labels})
         begun = time.perf_counter()
@@ -75,8 +76,8 @@ class Recorder:
         labels: Attributes,
         start: Callable[[], Iterator[T]],
     ) -> Iterator[T]:
-        """Record a request whose answer is taken piece by piece. Its span is nobody's parent: what
-        happens between two pieces is not part of it."""
+        """Record a request whose answer is read piece by piece. Its span has no children, because
+        the work between two pieces is not part of it."""
         span = self._tracer.start_span(
             name, kind=SpanKind.CLIENT, attributes={**attributes, **labels}
         )
@@ -95,7 +96,7 @@ class Recorder:
                 count += 1
                 yield piece
                 begun = time.perf_counter()
-        except GeneratorExit:  # whoever takes the pieces has enough
+        except GeneratorExit:  # the reader has enough
             raise
         except BaseException as error:
             failed["error.type"] = fail(span, error)

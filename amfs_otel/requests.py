@@ -14,7 +14,7 @@ _original: list[Callable[..., None]] = []
 
 
 def patch(recorder: Recorder) -> None:
-    """Have the requests of every client recorded that is made from now on."""
+    """Start recording the requests of every client made from now on."""
     original = StoreClient.__init__
     _original.append(original)
 
@@ -25,7 +25,7 @@ def patch(recorder: Recorder) -> None:
 
 
 def unpatch() -> None:
-    """Record the requests of new clients no more."""
+    """Stop recording the requests of new clients."""
     StoreClient.__init__ = _original.pop()  # type: ignore[method-assign]
 
 

@@ -1,4 +1,4 @@
-"""Requests to a server of AMFS as spans, which go on from those of its clients."""
+"""Requests to an AMFS server as spans, children of its clients' spans."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _is_registered: list[bool] = []
 
 
 def patch(tracer_provider: Any, meter_provider: Any) -> None:
-    """Have every application recorded that is made from now on. Imports no server by itself."""
+    """Start recording every application made from now on. Imports no server by itself."""
     _providers.append((tracer_provider, meter_provider))
     if not _is_registered:
         _is_registered.append(True)
@@ -23,7 +23,7 @@ def patch(tracer_provider: Any, meter_provider: Any) -> None:
 
 
 def unpatch() -> None:
-    """Record new applications no more."""
+    """Stop recording new applications."""
     _providers.clear()
 
 
@@ -47,7 +47,7 @@ def _wrap(module: ModuleType) -> None:
 
 
 def span_details(scope: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
-    """Return the name of a request's span: its resource, so that there are few of them."""
+    """Return the name of a request's span: its resource, so that there are few names."""
     parts = str(scope.get("path", "")).split("/")[1:]
     if parts[0] == "v1" and len(parts) > 2:
         route = f"/v1/{{namespace}}/{parts[2]}" + ("/{name}" if len(parts) > 3 else "")

@@ -1,4 +1,4 @@
-"""What is newer than a position under a path: by listing, and by the store's change log."""
+"""The changes under a path since a position: by listing, and by the store's change log."""
 
 from amfs_core.changes.listing import Listed, Listing, Page, Stored, stored
 from amfs_core.changes.source import Followed, Source

@@ -1,4 +1,4 @@
-"""What a listing says: which versions there are under an entity path, and which are the newest."""
+"""Listings: the versions under an entity path, and which of them are the newest."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from amfs_core.parallel import ahead
 from amfs_core.storage import ObjectInfo, StoreClient
 
 Listed = tuple[int, int, float | None]
-"""The newest version that is known of a memory: its number, its size in bytes, and the time of
-its object in seconds since 1970; no size and no time when no listing was asked."""
+"""The newest known version of a memory: its number, its size in bytes, and the time of its object
+in seconds since 1970. Size and time are None when they do not come from a listing."""
 
 Page = dict[str, Listed]
 """Newest versions by the prefixes of their memories."""
@@ -21,8 +21,8 @@ Page = dict[str, Listed]
 class Listing:
     """The newest version of each memory under an entity path, as a listing has them.
 
-    `counts` has, while the pages go by, how many versions were listed of each memory that has more
-    than v1.
+    While the pages are read, `counts` collects the number of listed versions of each memory that
+    has more than v1.
     """
 
     def __init__(self, store: StoreClient, layout: Layout, entity_path: str | None) -> None:
@@ -32,13 +32,13 @@ class Listing:
         self.counts: dict[str, int] = {}
 
     def pages(self) -> Iterator[Page]:
-        """Yield what about 1,000 objects at a time say. 1 request each.
+        """Yield the newest versions among about 1,000 objects at a time. 1 request each.
 
-        A memory may be on several pages. Names that look like versions are taken for some:
-        `Layout.parse` says whether AMFS would have made them.
+        A memory may be on several pages. Names that look like versions are included: `Layout.parse`
+        says whether AMFS would have made them.
         """
         pages = self._store.pages(self._root)
-        # Where a page is a request, the next one comes while this one is looked at.
+        # Where a page is a request, the next page is fetched while this one is read.
         for infos in ahead(pages) if self._store.capabilities.paged else pages:
             yield self._newest(infos)
 
@@ -47,7 +47,7 @@ class Listing:
         split = self._layout.split
         for info in infos:
             key = info.key
-            if key.endswith("/v1.json"):  # all that most memories have, and the first of any
+            if key.endswith("/v1.json"):  # the only version of most memories, and the first of all
                 page[key[:-7]] = 1, info.size, info.modified.timestamp()
                 continue
             place = split(key)
@@ -57,13 +57,13 @@ class Listing:
             self.counts[prefix] = self.counts.get(prefix, 1) + 1
             if prefix not in page or version > page[prefix][0]:
                 page[prefix] = version, info.size, info.modified.timestamp()
-        page.pop(self._root, None)  # the memory e/k lists with the path e/k, and is not under it
+        page.pop(self._root, None)  # the memory e/k, which a listing of the path e/k has
         return page
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A version as a listing has it: its size in bytes, and since when the store has it."""
+    """A version in a listing: its size in bytes, and the time when the store got it."""
 
     address: Address
     version: int
@@ -74,11 +74,11 @@ class Stored:
 def stored(
     store: StoreClient, layout: Layout, entity_path: str | None
 ) -> Iterator[Stored | ObjectInfo]:
-    """Yield every version under an entity path or in the namespace, and each object that is not a
-    version as it was listed. 1 request per 1,000 objects; no body is read."""
+    """Yield every version under an entity path or in the namespace, and every other object as it
+    was listed. 1 request per 1,000 objects; no body is read."""
     for info in store.list(layout.entity_prefix(entity_path)):
         parsed = layout.parse(info.key)
         if parsed is None:
             yield info
-        elif parsed[0].is_under(entity_path):  # the memory e/k has its versions below e/k/ too
+        elif parsed[0].is_under(entity_path):  # versions of the memory e/k are below e/k/ too
             yield Stored(*parsed, info.size, info.modified)

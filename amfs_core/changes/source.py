@@ -10,14 +10,14 @@ from amfs_core.format import Layout
 from amfs_core.storage import StoreClient
 
 _AUDITS_SHARE = 0.02
-"""Share of the time for listings that look for changes which the log does not have."""
+"""Share of the time for listings that look for changes missing from the log."""
 
 
 @dataclass(slots=True)
 class Followed:
-    """A place in the change log up to which everything under an entity path is known.
+    """A position in the change log up to which everything under an entity path is known.
 
-    `again` are versions that were damaged when they were last asked for.
+    `again` contains versions that were damaged when they were last read.
     """
 
     entity_path: str | None
@@ -47,7 +47,7 @@ class Source:
         return None if self._log is None else self._log.position(make=make)
 
     def followed(self, entity_path: str | None, position: str, begun: float) -> Followed:
-        """Return the place to continue from, after a listing of a path that was `begun` after a
+        """Return the position to continue from, after a listing of a path that was `begun` after a
         position."""
         now = time.monotonic()
         audit = 0.0 if self._log is None else self._log.audit
@@ -58,7 +58,7 @@ class Source:
         """Return the log's next position, and the newest version that it names of each changed
         memory under the path; None if everything must be listed. 1 request.
 
-        Any of them may be known already. A caller that has stored or delivered all of them sets
+        Some of them may be known already. A caller that has stored or delivered all of them sets
         `followed.position = position`.
         """
         if self._log is None or time.monotonic() > followed.due:

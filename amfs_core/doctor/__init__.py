@@ -1,4 +1,4 @@
-"""What a check is, the probe of any store, and what a disk is."""
+"""Checks, the probe of any store, and findings about disks."""
 
 from amfs_core.doctor.check import (
     DEADLINE,

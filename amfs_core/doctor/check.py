@@ -1,7 +1,7 @@
-"""Checks of a store and what they found: what `amfs doctor` runs.
+"""Checks of a store and their findings, for `amfs doctor`.
 
-For adapters: `StorageAdapter.checks` says what there is to look at in a kind of store;
-`amfs_core.doctor.probe` is what can be tried with any store.
+For adapters: `StorageAdapter.checks` yields the checks of one kind of store;
+`amfs_core.doctor.probe` has those of any store.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _USER_INFO = re.compile(r"(?<=://)[^/\s'\"@]*@")  # of a URL: RFC 3986, section 
 
 
 class Verdict(StrEnum):
-    """How serious a finding is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -36,9 +36,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What a check found, and what fixes it. `name` is the name of the check, set by `examine`.
+    """The result of a check, and how to fix it. `name` is the name of the check, set by `examine`.
 
-    `blocks` says that checks that need this one make no sense now; a problem always blocks.
+    With `blocks`, the checks that need this one are skipped; a problem always blocks.
     """
 
     verdict: Verdict
@@ -64,7 +64,7 @@ def problem(found: str, hint: str) -> Diagnosis:
 
 
 def skipped(why: str) -> Diagnosis:
-    """Return that nothing was looked at."""
+    """Return that nothing was checked."""
     return Diagnosis(Verdict.SKIPPED, why, blocks=True)
 
 
@@ -81,9 +81,9 @@ def reads_only(error: PermissionDeniedError) -> Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to look at. `needs` are the names of checks without which it makes no sense.
+    """One check. `needs` has the names of the checks that must succeed first.
 
-    `look` is called in a thread of its own, and given up after `seconds`. It may raise `AMFSError`.
+    `look` is called in its own thread and abandoned after `seconds`. It may raise `AMFSError`.
     """
 
     name: str
@@ -93,8 +93,8 @@ class Check:
 
 
 def labelled(label: str, checks: Iterable[Check]) -> Iterator[Check]:
-    """Yield the checks of one store of several, with a label before their names. Closing this
-    closes them."""
+    """Yield the checks of one of several stores, with a label before their names. Closing this
+    iterator closes them."""
     try:
         for check in checks:
             needs = tuple(f"{label}: {name}" for name in check.needs)
@@ -105,9 +105,9 @@ def labelled(label: str, checks: Iterable[Check]) -> Iterator[Check]:
 
 
 def examine(checks: Iterable[Check]) -> Iterator[Diagnosis]:
-    """Run checks and yield what each found, as soon as it is known; never raises `AMFSError`.
+    """Run checks and yield each result as soon as it is known; never raises `AMFSError`.
 
-    A user and password in a URL are left out.
+    Users and passwords in URLs are left out.
     """
     blocked: set[str] = set()
     end = time.monotonic() + ALL_SECONDS
@@ -130,7 +130,7 @@ def examine(checks: Iterable[Check]) -> Iterator[Diagnosis]:
 
 
 def _looked(check: Check) -> Diagnosis:
-    """Return what a check found, or that it found nothing in time."""
+    """Return the result of a check, or that it did not end in time."""
     found: list[Diagnosis] = []
 
     def look() -> None:
@@ -152,9 +152,9 @@ def _guarded(check: Check) -> Diagnosis:
         return refused(error)
     except OSError as error:
         found = error.strerror or type(error).__name__
-        return problem(f"the operating system says: {found}", "see what it means by that")
+        return problem(f"the operating system says: {found}", "look up this message")
     except Exception as error:
-        # Without its text, which may have a secret in it.
+        # Without its text, which may contain a secret.
         place = error.__traceback__
         while place is not None and place.tb_next is not None:
             place = place.tb_next

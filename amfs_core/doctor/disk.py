@@ -10,7 +10,7 @@ LITTLE_SPACE = 100 * 1024 * 1024
 
 
 def lasting(mount: Mount) -> Diagnosis:
-    """Return whether a mounted file system keeps its files over a restart of the machine."""
+    """Return whether a mounted file system keeps its files when the machine restarts."""
     found = f"{mount.kind}, mounted at {mount.place}"
     if mount.kind in ("tmpfs", "ramfs"):
         return warning(f"{found}: it is gone when the machine restarts", "use a disk")
@@ -20,7 +20,7 @@ def lasting(mount: Mount) -> Diagnosis:
 
 
 def size_text(count: float) -> str:
-    """Return a number of bytes for people."""
+    """Return a number of bytes with a unit."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}"

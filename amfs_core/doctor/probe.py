@@ -1,4 +1,4 @@
-"""A trial of a store: the promises of its contract, tried with one scratch object."""
+"""A trial of a store: the promises of the contract, tested with one scratch object."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ _NO_DOORBELL = f"the store has none that answers within {_DOORBELL_SECONDS:.0f} 
 
 
 def checks_of(adapter: StorageAdapter) -> Iterator[Check]:
-    """Return the checks of a store: those of its adapter, or the `Trial` of any store."""
+    """Return the checks of a store: those of its adapter, or otherwise the `Trial`."""
     store = adopted(adapter)
     return store.checks() if store.capabilities.checks else Trial(adapter).checks()
 
 
 class Trial:
-    """Checks of an adapter that hold for every kind of store: about 13 requests.
+    """Checks for every kind of store: about 13 requests.
 
-    `directory` is the place of the scratch object, a prefix that nothing else uses. Without the
-    checks in `needs`, none of these makes sense; without those in `to_write`, only reading does.
+    `directory` is the place of the scratch object, a prefix that nothing else uses. Unless the
+    checks in `needs` succeed, all of these are skipped; unless those in `to_write` succeed, those
+    that write are.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Trial:
         self._gets: list[float] = []
 
     def checks(self) -> Iterator[Check]:
-        """Yield the checks; the scratch object is removed at the end, whatever happened."""
+        """Yield the checks. The scratch object is removed at the end in any case."""
         needs = self._needs
         try:
             yield Check("list", self._list, needs)
@@ -78,7 +79,7 @@ class Trial:
         return ok("allowed; absent objects are reported as absent")
 
     def _create(self) -> Diagnosis:
-        # Before it is sent: a create whose answer is lost leaves an object too.
+        # Set before the request, because a create whose answer is lost leaves an object too.
         self._is_there = True
         try:
             created = self._adapter.create(self._key, _FIRST)
@@ -134,7 +135,7 @@ class Trial:
         try:
             self._adapter.delete(self._key)
         except PermissionDeniedError as error:
-            self._is_there = False  # to ask again would change nothing
+            self._is_there = False  # another request would change nothing
             return warning(
                 f"refused, so scratch objects stay: {error}",
                 f"allow it (s3:DeleteObject), and remove {self._key!r}",
@@ -152,7 +153,7 @@ class Trial:
         if bell is None:
             return ok("none here: `watch` polls")
         try:
-            rang = bell.wait(_DOORBELL_SECONDS)  # it rings once it listens
+            rang = bell.wait(_DOORBELL_SECONDS)  # it may ring once when it begins to listen
         finally:
             bell.close()
         return ok("changes ring at once" if rang else f"{_NO_DOORBELL}: `watch` polls")

@@ -1,4 +1,4 @@
-"""What came of using memories, and its effect on confidence."""
+"""Outcomes of using memories, and their effect on confidence."""
 
 from amfs_core.outcomes import apply, evidence
 from amfs_core.outcomes.records import Outcomes

@@ -1,9 +1,8 @@
 """Counting an outcome into the memories that it names: exactly once each, in any order.
 
-For each memory one version is appended, whose `write_id` follows from the outcome and the memory.
-That id among the versions after the used one shows that the outcome has been counted. Such a
-version is never older than the outcome's record, so for a fresh outcome only versions since the
-record need a look.
+Each memory gets one more version, whose `write_id` follows from the outcome and the memory. If that
+id is among the versions after the used one, the outcome has been counted. Such a version is never
+older than the outcome's record, so for a new outcome only versions since the record must be read.
 `docs/design/outcomes.md` walks through every failure.
 """
 
@@ -31,12 +30,12 @@ def finish(
     looked: Mapping[Address, int],
     threads: int,
 ) -> None:
-    """Count an outcome into every memory that it names, unless it is already counted there.
+    """Count an outcome into every memory that it names, unless it has been counted there.
 
     `looked` has, for each memory, a version up to which the outcome is known not to be counted: for
-    an outcome that was recorded just now, the newest version before. 1 request per memory when its
-    newest version is known and has been looked at. Raises `OutcomePendingError` when some memories
-    could not be moved; the others were.
+    an outcome recorded just now, the newest version before. 1 request per memory when its newest
+    version is known and has been read. Raises `OutcomePendingError` when some memories could not be
+    changed; the others were.
     """
     used = {versions.layout.address(*name): version for name, version in outcome.memories().items()}
     errors: dict[Address, AMFSError] = {}
@@ -47,7 +46,7 @@ def finish(
         except AMFSError as error:
             errors[address] = error
 
-    if len(used) == 1:  # no thread is needed for one
+    if len(used) == 1:  # a single memory needs no thread
         count(*used)
     elif used:
         mapped(count, used, threads)
@@ -60,7 +59,7 @@ def settle(
 ) -> MemoryEntry | None:
     """Count an outcome about version `used` into one memory; return the version that counts it.
 
-    None if it was counted before, or says nothing about the present claim of the memory.
+    None if it was counted before, or is not about the memory's present claim.
     """
     its_id = write_id(versions.layout, outcome.ref, address)
     fresh, looked = looked > 0, max(looked, used)
@@ -70,8 +69,8 @@ def settle(
         newest = versions.get(address, head.version) or versions.missing(address, head.version)
         if not evidence.can_count(newest, used):
             return None
-        # The appender may have passed versions without showing them here: one of them may be what
-        # another process appended for this very outcome.
+        # `append` may have passed versions that this function has not seen. One of them may be the
+        # version that another process appended for the same outcome.
         between = range(looked + 1, head.version + 1)
         if fresh:
             between = _since(versions, outcome, newest, between)
@@ -88,7 +87,7 @@ def settle(
             **said,
         )
 
-    # Not before the record, whatever this clock says: `_since` relies on it.
+    # Not before the record, whatever this clock says, because `_since` relies on that.
     moment = max(versions.clock.now(), outcome.committed_at)
     return versions.append(address, make, head=_head(versions, address, used), moment=moment)
 
@@ -105,7 +104,7 @@ def is_owed(versions: VersionLog, outcome: Outcome, address: Address, used: int)
 
 
 def _head(versions: VersionLog, address: Address, used: int) -> Head:
-    """Return where to begin: an existing version, not before the used one."""
+    """Return the version to begin with: an existing one, not before the used one."""
     head = versions.cache.head(address) or NONE_KNOWN
     if head.version < used:
         versions.newest(address)
@@ -114,11 +113,11 @@ def _head(versions: VersionLog, address: Address, used: int) -> Head:
 
 
 def _since(versions: VersionLog, outcome: Outcome, newest: MemoryEntry, numbers: range) -> range:
-    """Return those of the numbers, the last of which is that of `newest`, whose versions may have
-    been appended because of an outcome that was recorded just now.
+    """Return those numbers whose versions may have been appended for an outcome recorded just now.
+    The last number is that of `newest`.
 
-    Such a version is not older than the record, and times never fall within a memory: so nothing
-    before an older one needs a look. 1 request for each version since, and 1 more.
+    Such a version is not older than the record, and times never decrease within a memory, so the
+    search ends at the first older version. 1 request for each version since, and 1 more.
     """
     address = versions.layout.address(newest.entity_path, newest.key)
     first = numbers.stop

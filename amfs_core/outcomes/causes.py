@@ -1,4 +1,5 @@
-"""What an outcome is about: the `entries` that a caller names, and the versions they stand for."""
+"""The causes of an outcome: the `entries` that a caller names, and the versions that they stand
+for."""
 
 from __future__ import annotations
 
@@ -16,17 +17,17 @@ from amfs_core.versions import NONE_KNOWN, VersionLog
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a caller named: exact versions, with the SHA-256 that each should have if that is known,
-    and memories, which stand for their newest version."""
+    """The causes that a caller named: exact versions, each with its SHA-256 if that is known, and
+    memories, which stand for their newest version."""
 
     versions: dict[Cause, str | None] = field(default_factory=dict)
     memories: dict[tuple[str, str], Address] = field(default_factory=dict)
 
     def difference(self, outcome: Outcome) -> str | None:
-        """Say how this differs from the causes of a recorded outcome; None if it does not.
+        """Return how these differ from the causes of a recorded outcome; None if they do not.
 
-        A memory without a version matches whichever version of it was recorded: the newest has
-        changed since, because the outcome itself was counted into it.
+        A memory without a version matches any recorded version of it, because counting the outcome
+        has changed the newest one.
         """
         recorded = set(outcome.causes)
         for cause in self.versions:
@@ -43,7 +44,7 @@ class Named:
 
 
 def named(layout: Layout, entries: Iterable[Any]) -> Named:
-    """Return the versions and memories that `entries` name; sends nothing.
+    """Return the versions and memories that `entries` name. Sends nothing.
 
     Raises `InvalidValueError` or `InvalidKeyError`.
     """
@@ -82,7 +83,7 @@ def named(layout: Layout, entries: Iterable[Any]) -> Named:
 def resolve(versions: VersionLog, given: Named, threads: int) -> tuple[Cause, ...]:
     """Return the named versions, sorted by name.
 
-    A read for each memory without a version; for each exact version 1 request, 0 when this process
+    A read for each memory without a version; 1 request for each exact version, 0 when this process
     knows the memory.
     Raises `InvalidValueError` for a memory without a live version, and for a version that does not
     exist or is not the one that was given.
@@ -101,7 +102,7 @@ def resolve(versions: VersionLog, given: Named, threads: int) -> tuple[Cause, ..
         address = versions.layout.address(cause.entity_path, cause.key)
         head = versions.cache.head(address) or NONE_KNOWN
         if cause.version <= head.version and versions.cache.body(address, cause.version) is None:
-            return cause  # it exists, and is not fetched only to be compared
+            return cause  # it exists, and need not be fetched for the comparison
         entry = versions.get(address, cause.version)
         if entry is None:
             raise InvalidValueError(f"there is no {cause} in this store")

@@ -2,7 +2,7 @@
 
 Written confidence is a prior, outcomes are observations, and confidence is the mean of the Beta
 posterior. Sums commute, so outcomes that race give the same confidence in any order.
-`docs/design/outcomes.md` says why these numbers.
+`docs/design/outcomes.md` gives the reasons for these numbers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from amfs_core.format import Evidence, MemoryEntry, OutcomeType
 
 PRIOR_STRENGTH = 4
-"""How many observations the written confidence counts for."""
+"""The number of observations for which the written confidence counts."""
 
 WEIGHTS: dict[OutcomeType, tuple[float, float]] = {
     OutcomeType.SUCCESS: (1, 0),
@@ -20,8 +20,8 @@ WEIGHTS: dict[OutcomeType, tuple[float, float]] = {
     OutcomeType.FAILURE: (0, 1),
     OutcomeType.CRITICAL_FAILURE: (0, 2),
 }
-"""What each outcome adds to successes and to failures: multiples of a power of two, whose sums are
-exact in floating point (below 2^52), so that their order leaves no trace."""
+"""The amounts that each outcome adds to successes and to failures. They are multiples of a power of
+two, so their sums are exact in floating point (below 2^52) and do not depend on their order."""
 
 
 def confidence(prior: float, successes: float, failures: float) -> float:
@@ -30,10 +30,10 @@ def confidence(prior: float, successes: float, failures: float) -> float:
 
 
 def can_count(entry: MemoryEntry, used: int) -> bool:
-    """True if an outcome about version `used` says something about the claim of `entry`.
+    """True if an outcome about version `used` is about the claim of `entry`.
 
-    False if the memory was deleted, has expired, or was written again since: blame does not pass to
-    a claim that was not used. Once this is False, it stays False for every later version.
+    False if the memory was deleted, has expired, or was written again since: a claim that was not
+    used gets no blame. Once this is False, it stays False for every later version.
     """
     return entry.is_live() and entry.claimed_in <= used
 

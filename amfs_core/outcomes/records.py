@@ -1,7 +1,7 @@
 """Recording outcomes, and reading them back.
 
-The record is created first and is the truth; then it is counted into the memories that it names.
-A crash in between is finished by whoever commits the outcome again, or by `verify`.
+The record is created first and is authoritative; then it is counted into the memories that it
+names. After a crash in between, committing the outcome again or `verify` finishes the counting.
 `docs/design/outcomes.md` walks through every failure.
 """
 
@@ -39,9 +39,9 @@ MAX_KNOWN_BYTES = 32 * 1024 * 1024
 
 
 class Outcomes:
-    """All outcomes of one namespace, as they are in the store.
+    """The outcomes of one namespace, as they are in the store.
 
-    Remembers up to 32 MiB of them: they never change.
+    Caches up to 32 MiB of them, because they never change.
     """
 
     def __init__(self, versions: VersionLog) -> None:
@@ -53,7 +53,8 @@ class Outcomes:
         fork.register(self)
 
     def after_fork(self) -> None:
-        """Start empty: the parent may have been changing it at the moment of the fork."""
+        """Start with an empty cache: the parent may have been changing it at the moment of the
+        fork."""
         self._lock = threading.RLock()
         self._known: OrderedDict[str, tuple[Outcome, int]] = OrderedDict()
         self._size = 0
@@ -71,7 +72,7 @@ class Outcomes:
     ) -> Outcome:
         """Record an outcome, or find it recorded, and count it into the memories it is about.
 
-        `reads` is what it is about when there are no `entries`. See `AgentMemory.commit_outcome`.
+        Without `entries`, the outcome is about `reads`. See `AgentMemory.commit_outcome`.
         """
         kind = _type(outcome_type)
         self._layout.outcome_key(outcome_ref)
@@ -79,13 +80,13 @@ class Outcomes:
         try:
             about = _of(reads) if given is None else causes.resolve(self._versions, given, threads)
         except InvalidValueError:
-            # Perhaps it was recorded when this could still be said: then it is to be resumed.
+            # It may have been recorded while these entries were still valid, and is then resumed.
             recorded = self.read(outcome_ref)
             if recorded is None:
                 raise
             looked: dict[Address, int] = {}
         else:
-            # What is there before the record is cannot have been appended because of it.
+            # Versions from before the record cannot have been appended because of it.
             looked = self._looked(about)
             made = Outcome(
                 namespace=self._layout.namespace,
@@ -118,8 +119,9 @@ class Outcomes:
 
     def list(self, entity_path: str | None = None) -> list[Outcome]:
         """Return all outcomes, oldest first: of those about memories under an entity path, if one
-        is given. 1 request per 1,000 outcomes, and 1 for each that is not known yet. One that is
-        damaged, or may not be read although others may, is left out and named once in the log."""
+        is given. 1 request per 1,000 outcomes, and 1 for each that is not known yet. An outcome
+        that is damaged, or that this process may not read although it may read others, is left out
+        and named once in the log."""
         self._layout.entity_prefix(entity_path)
         refs = {
             info.key: ref
@@ -148,7 +150,7 @@ class Outcomes:
         return sorted(found, key=lambda one: (one.committed_at, one.ref))
 
     def _looked(self, about: Iterable[Cause]) -> dict[Address, int]:
-        """Return the newest version of each memory that this process knows of now."""
+        """Return the newest version of each memory that this process knows now."""
         looked: dict[Address, int] = {}
         for cause in about:
             address = self._layout.address(cause.entity_path, cause.key)
@@ -159,7 +161,7 @@ class Outcomes:
     def _create(self, made: Outcome) -> Outcome:
         """Return what is recorded under the reference forever: `made`, or an earlier record.
 
-        Tries the same bytes until one or the other is seen, as `StoreClient.settle` does.
+        Sends the same bytes until one of the two is seen, as `StoreClient.settle` does.
         """
         object_key = self._layout.outcome_key(made.ref)
         made, body = seal_outcome(made)

@@ -1,6 +1,7 @@
-"""How well memories answer a query: BM25 over weighted fields, with the memories written around.
+"""How well memories answer a query: BM25 over weighted fields, including the memories written just
+before and after.
 
-`docs/design/search.md` says why, and what each constant is worth.
+`docs/design/search.md` gives the reasons and the effect of each constant.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ K1 = 1.2
 """How soon more occurrences of a term stop counting (Robertson and Walker's usual value)."""
 
 B = 0.4
-"""How much longer memories are held against them: less than in documents, where 0.75 is usual."""
+"""How much a memory's length lowers its score: less than for documents, where 0.75 is usual."""
 
 NEAR = (0.4, 0.2)
-"""What a term counts for when it is in the memory written just before or after, or two away.
+"""The weight of a term in the memory written just before or after, or two away.
 
-They add up to less than 1, so that a term of the memory itself always counts for more.
+The weights add up to less than 1, so a term in the memory itself always counts more.
 """
 
 FIELD_NAMES = KEY = TAGS = 1.0
 ENTITY_PATH = 0.5
-"""What one occurrence outside the value counts for; a path is shared by many memories."""
+"""The weight of an occurrence outside the value; many memories share a path."""
 
 Neighbours = tuple[int, int, int, int]
 """The memories one before, one after, two before and two after, or `NOBODY`."""
@@ -30,7 +31,7 @@ Neighbours = tuple[int, int, int, int]
 NOBODY = -1
 
 NOT_HELD = 0
-"""The code of a term that a memory has not got."""
+"""The code of a term that is not in a memory."""
 
 _STEPS = 4  # a weighted frequency is stored in quarters, at most 255 of them
 _LENGTH_STEPS = 16  # a length is stored to a sixteenth of its binary logarithm: 4 % apart
@@ -55,7 +56,7 @@ def length_code(length: int) -> int:
 
 
 class Frequencies(dict[int, float]):
-    """From a posting's code to the term's frequency, as it were in a memory of average length."""
+    """From a posting's code to the term's frequency, scaled to a memory of average length."""
 
     def __init__(self, average_length: float) -> None:
         super().__init__({NOT_HELD: 0.0})
@@ -69,7 +70,7 @@ class Frequencies(dict[int, float]):
 
 
 class Worths(dict[int, float]):
-    """From a posting's code to what the term adds to the score of a memory that holds it."""
+    """From a posting's code to the term's contribution to the score of its memory."""
 
     def __init__(self, rarity: float, frequencies: Frequencies) -> None:
         super().__init__()
@@ -83,12 +84,12 @@ class Worths(dict[int, float]):
 
 
 def rarity(holders: int, memories: int) -> float:
-    """Return what a term is worth that so many memories hold (Robertson and Sparck Jones)."""
+    """Return the weight of a term that this many memories contain (Robertson and Sparck Jones)."""
     return math.log(1 + (memories - holders + 0.5) / (holders + 0.5))
 
 
 def saturated(frequency: float) -> float:
-    """Return between 0 and K1 + 1 what a frequency is worth: 1 for a frequency of 1."""
+    """Return the weight of a frequency, between 0 and K1 + 1: 1 for a frequency of 1."""
     return frequency * (K1 + 1) / (frequency + K1)
 
 
@@ -100,7 +101,7 @@ def score(
 ) -> dict[int, float]:
     """Return the score of each candidate.
 
-    `found` has the rarity of each query term, and its code in each memory that holds it.
+    `found` has the rarity of each query term, and its code in each memory that contains it.
     """
     scores = {}
     near, far = NEAR

@@ -1,6 +1,6 @@
 """Joining two rankings of the same memories: by their words and by their meaning.
 
-`docs/design/search.md` says what each part is worth, and the two together.
+`docs/design/search.md` gives the recall of each ranking and of both together.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ Ranked = list[tuple[int, float]]
 """Ids and scores, best first."""
 
 CANDIDATES = 200
-"""How many of each ranking are looked at, at least."""
+"""The least number of memories that are taken from each ranking."""
 
 MEANING = 0.3
-"""What the nearest by meaning counts for, beside 1 for the best by words."""
+"""The weight of the nearest by meaning; the best by words counts 1."""
 
 
 def fused(words: Ranked, nearness: Mapping[int, float], average: float) -> Ranked:
     """Return ids with the sum of both scores, best first.
 
-    A score by words counts as a part of the best one. A nearness (a cosine) counts by how far it
-    stands out: 0 where it is the `average` of all memories that were compared, 1 where it is the
-    highest. `nearness` has every id that is to be ranked, in the order for equal scores.
+    A score by words counts as a fraction of the best one. A nearness (a cosine) counts by how far
+    it is above the others: 0 for the `average` of all compared memories, 1 for the highest.
+    `nearness` has every id to rank, in the order for equal scores.
     """
     best = words[0][1] if words else 1.0
     highest = max(nearness.values(), default=average)

@@ -1,7 +1,7 @@
-"""Postings: who holds a term, how often, and how long that memory is, as the bytes of a row.
+"""Postings: which memories contain a term, how often, and how long they are, as the bytes of a row.
 
-A posting is 8 bytes, least first: the code of the term's frequency and of the memory's length, then
-the memory's id. A term has its postings in blocks of 4,096 ids.
+A posting is 8 bytes, least significant first: the code of the term's frequency and of the memory's
+length, then the memory's id. A term's postings are in blocks of 4,096 ids.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Row = tuple[int, str, str, Sequence[str], Any]
 """Id, entity path, key, tags and value of a memory."""
 
 BLOCK_BITS = 12
-"""What is left of an id without these is the block of its postings."""
+"""An id without these bits is the number of its block."""
 
 BYTES = 8
-"""Of one posting."""
+"""The bytes of one posting."""
 
 MOST_ID = (1 << 32) - 1
 
@@ -30,7 +30,7 @@ _IS_LITTLE = sys.byteorder == "little"
 
 
 class Postings:
-    """Who holds a term (`ids`), and the codes of its frequency there (`codes`)."""
+    """The memories that contain a term (`ids`), and the codes of its frequency there (`codes`)."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         halves = array("I", b"".join(blocks))
@@ -39,21 +39,21 @@ class Postings:
         self.ids, self.codes = halves[1::2], halves[::2]
 
     def among(self, wanted: Container[int]) -> dict[int, int]:
-        """Return the codes of those that are wanted."""
+        """Return the codes of the wanted memories."""
         pairs = zip(self.ids, self.codes, strict=True)
         return dict(compress(pairs, map(wanted.__contains__, self.ids)))
 
 
 class Indexed(NamedTuple):
-    """Memories taken apart: by block and term their postings; and of each memory its id, how many
-    terms its value has, and all its terms, which stand between spaces."""
+    """Indexed memories: their postings by block and term; and for each memory its id, the number of
+    terms in its value, and all its terms, separated by spaces."""
 
     blocks: Mapping[int, Mapping[str, bytes]]
     memories: list[tuple[int, int, str]]
 
 
 def indexed(rows: Iterable[Row]) -> Indexed:
-    """Take memories apart. About 50 µs for one of 0.5 KB."""
+    """Index memories. About 50 µs for one of 0.5 KB."""
     blocks: dict[int, defaultdict[str, list[int]]] = {}
     memories: list[tuple[int, int, str]] = []
     codes = bm25.FREQUENCY_CODES

@@ -1,7 +1,7 @@
 """English word stems, so that "hiking", "hikes" and "hiked" are one term.
 
-The rules are those of Snowball's English stemmer (Porter's second; snowballstem.org). Forms that no
-suffix rule reaches ("went") are a short list.
+The rules are those of Snowball's English stemmer (Porter's second; snowballstem.org). A short list
+has the forms that no suffix rule covers ("went").
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ _IRREGULAR = {
 
 
 _idle: deque[EnglishStemmer] = deque()
-"""A stemmer holds the word that it is at, so it serves one thread at a time: they take turns."""
+"""A stemmer keeps its current word, so it serves one thread at a time."""
 
 
 def stem(word: str) -> str:
-    """Return the stem of a word in lower case; words with other than a-z are their own stem."""
+    """Return the stem of a word in lower case; a word with other characters than a-z is its own
+    stem."""
     if len(word) <= 2 or not (word.isascii() and word.isalpha()):
         return word
     try:

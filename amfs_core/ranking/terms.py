@@ -1,4 +1,4 @@
-"""From text to search terms: what a memory can be found by, and what a query asks for."""
+"""From text to search terms, of memories and of queries."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ _LETTERS = str.maketrans(
     | {"æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ı": "i"}
 )
 _LONGEST_WORD = 128
-"""What is longer is not a word but encoded data, and found only by its beginning."""
+"""Anything longer is not a word but encoded data, which is found only by its beginning."""
 
 MOST_CHARACTERS = 100_000
-"""Of one value so many are indexed: about 50 pages, which takes a tenth of a second."""
+"""The number of characters indexed of one value: about 50 pages, which takes a tenth of a
+second."""
 
 _LEAST_VECTOR = 64
 _LEAST_ENCODED = 200
@@ -51,7 +52,7 @@ _YEAR = "january february march april may june july august september october nov
 _MONTHS = _YEAR.split()
 _SHORT_MONTHS = {month[:3]: month for month in _MONTHS} | {"sept": "september"}
 
-# What English questions are phrased with, as opposed to what they are about.
+# The words that phrase English questions, as opposed to their subjects.
 _PHRASING = """
 a about an and any are as at be been both but by ca can could did do does doing done for from had
 has have having he her hers him his how i if in into is it its me might my of on or our ours she
@@ -62,15 +63,15 @@ _QUESTION_WORDS = frozenset(_PHRASING.split())
 
 
 def terms(text: str) -> list[str]:
-    """Return the terms that a text can be found by, as often as they are in it.
+    """Return the terms by which a text can be found, each as often as it occurs.
 
     Case, accents and English word endings are folded. An identifier gives its parts and the whole
-    (`retry-pattern`: retri, pattern, retrypattern); an ISO date its day, month and year as if it
-    were in words; a run of a script without spaces its characters and its pairs of characters.
+    (`retry-pattern`: retri, pattern, retrypattern), an ISO date its day, month and year as in
+    words, and a run of a script without spaces its characters and its pairs of characters.
     """
     found: list[str] = []
     if text.isascii():
-        for token in text.split():  # most were seen before, with their punctuation
+        for token in text.split():  # most words are known already, with their punctuation
             found += _terms_of_token(token) if len(token) <= _LONGEST_WORD else _terms_in(token)
         return found
     for run, word in _WORD.findall(_without_accents(text)):
@@ -85,8 +86,8 @@ def terms(text: str) -> list[str]:
 def query_terms(text: str) -> list[str]:
     """Return the distinct terms that a query asks for, in order.
 
-    Words that only make a question of it are left out, unless there are no others. A run of a
-    script without spaces asks for its pairs of characters, or for its only character.
+    Words that only phrase the question are left out, unless there are no others. A run of a script
+    without spaces gives its pairs of characters, or its only character.
     """
     asked: dict[str, None] = {}
     phrasing: dict[str, None] = {}
@@ -103,14 +104,14 @@ def query_terms(text: str) -> list[str]:
 def texts(value: Any) -> tuple[str, str]:
     """Return the text inside a JSON value, and the names of the fields of its objects.
 
-    Numbers and booleans are text as JSON writes them. What nobody searches is left out: long lists
-    of numbers, such as vectors, and encoded data. Of the rest the first 100,000 characters are
-    returned, in the order in which JSON has them, and as many of the names.
+    Numbers and booleans are text as JSON writes them. Long lists of numbers, such as vectors, and
+    encoded data are left out, because nobody searches for them. The result has at most the first
+    100,000 characters of the rest, in JSON's order, and as many of the names.
     """
     found: list[str] = []
     names: list[str] = []
     room, room_for_names = MOST_CHARACTERS, MOST_CHARACTERS
-    waiting = [value]  # the next at the end
+    waiting = [value]  # the next one is at the end
     while waiting and room > 0:
         one = waiting.pop()
         if isinstance(one, dict):
@@ -129,14 +130,14 @@ def texts(value: Any) -> tuple[str, str]:
 
 
 def _plain(one: Any, room: int) -> str:
-    """Return a scalar as text, without encoded data, and no longer than there is room."""
+    """Return a scalar as text, without encoded data, cut to the room that is left."""
     if isinstance(one, bool):
         return "true" if one else "false"
     if not isinstance(one, str):
         return str(one)
     if len(one) < _LEAST_ENCODED:
         return one[:room]
-    # Encoded data may stand before what is to be found, so more is looked at than is kept.
+    # Encoded data may come before the text, so more is read than is kept.
     return _ENCODED.sub(" ", one[: 100 * MOST_CHARACTERS])[:room]
 
 

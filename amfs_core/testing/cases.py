@@ -28,7 +28,7 @@ T = TypeVar("T")
 DEADLINE = 60.0
 """Seconds after which a forked child or a thread counts as hanging."""
 
-# Their order differs between bytes, UTF-16 units, whole segments and what a directory walk gives.
+# Their order differs between bytes, UTF-16 units, whole segments and a directory walk.
 TRICKY_ORDER = (
     "order/-.json",
     "order/A.json",
@@ -55,7 +55,7 @@ TRICKY_ORDER = (
     "order/😀/x.json",
 )
 
-# The layout makes such segments, so every store has to keep them exactly.
+# The layout makes such segments, so every store must keep them exactly.
 AWKWARD_SEGMENTS = (
     "inside spaces  two",
     "~tilde",
@@ -110,11 +110,12 @@ class StorageAdapterCases:
             def adapter(self):
                 return MyAdapter(...)
 
-    The fixture gives an adapter over an empty store, a new one for every case.
+    The fixture returns an adapter for an empty store, a new one for every case.
     """
 
     rings: ClassVar[bool] = False
-    """Whether a doorbell of this store is sure to ring for every creation; set it where it is."""
+    """Whether a doorbell of this store certainly rings for every create. Set it to True where it
+    does."""
 
     @pytest.fixture
     def adapter(self) -> Iterator[StorageAdapter] | StorageAdapter:
@@ -144,31 +145,31 @@ class StorageAdapterCases:
             assert store.doorbell("") is None
 
     def test_create_makes_an_object_that_get_returns(self, adapter: StorageAdapter) -> None:
-        """What was created is there at once, whole."""
+        """A created object is there at once, complete."""
         assert adapter.create("a/b.json", b"one") is True
         assert adapter.get("a/b.json") == b"one"
 
     def test_create_is_refused_where_there_is_an_object(self, adapter: StorageAdapter) -> None:
-        """The second create is answered False and changes nothing."""
+        """The second create returns False and changes nothing."""
         assert adapter.create("a/b.json", b"one") is True
         assert adapter.create("a/b.json", b"two") is False
         assert adapter.create("a/b.json", b"one") is False
         assert adapter.get("a/b.json") == b"one"
 
     def test_create_is_refused_where_replace_put_an_object(self, adapter: StorageAdapter) -> None:
-        """How an object came to be makes no difference."""
+        """It makes no difference how the object was made."""
         adapter.replace("a/b.json", b"one")
         assert adapter.create("a/b.json", b"two") is False
         assert adapter.get("a/b.json") == b"one"
 
     def test_of_sixteen_creates_at_once_exactly_one_wins(self, adapter: StorageAdapter) -> None:
-        """The winner's bytes, and only they, are what is kept."""
+        """Only the winner's bytes are kept."""
         for round_ in range(10):
             key = f"race/{round_}.json"
             bodies = [f"writer {number} of {key}".encode() * 50 for number in range(16)]
 
             def create(body: bytes, key: str = key) -> bool:
-                # False may also say "conflict, and nothing landed": then the writer tries again.
+                # False may also mean "a conflict, and nothing landed": then the writer tries again.
                 while not (created := adapter.create(key, body)) and adapter.get(key) is None:
                     pass
                 return created
@@ -178,7 +179,7 @@ class StorageAdapterCases:
             assert adapter.get(key) == bodies[won.index(True)]
 
     def test_a_created_object_is_seen_by_every_thread(self, adapter: StorageAdapter) -> None:
-        """A create that returned is visible to all reads that start after it."""
+        """A create that has returned is visible to all later reads."""
         adapter.create("a/b.json", b"one")
         assert together([lambda: adapter.get("a/b.json")] * 8) == [b"one"] * 8
 
@@ -205,7 +206,7 @@ class StorageAdapterCases:
     def test_objects_that_are_created_together_are_created_each(
         self, adapter: StorageAdapter
     ) -> None:
-        """All objects whose key is free, none of the others, and no object by two callers."""
+        """All objects whose key is free, none of the others, and no object for two callers."""
         batching = adopted(adapter)
         if not batching.capabilities.batch:
             pytest.skip("this store does not create objects together: it is optional")
@@ -228,7 +229,7 @@ class StorageAdapterCases:
     # -- getting -----------------------------------------------------------------------------
 
     def test_get_of_what_is_not_there_is_none(self, adapter: StorageAdapter) -> None:
-        """In an empty store, beside an object and below a missing directory."""
+        """In an empty store, beside an object, and below a missing directory."""
         assert adapter.get("a/b.json") is None
         adapter.create("a/b.json", b"one")
         assert adapter.get("a/c.json") is None
@@ -256,7 +257,8 @@ class StorageAdapterCases:
         assert list(adapter.list("a/b/")) == []
 
     def test_list_is_in_the_byte_order_of_keys(self, adapter: StorageAdapter) -> None:
-        """Of whole keys as UTF-8: neither per segment, nor by locale, nor by UTF-16 unit."""
+        """The order of whole keys in UTF-8: neither by segment, nor by locale, nor by UTF-16
+        unit."""
         for key in reversed(TRICKY_ORDER):
             adapter.create(key, key.encode())
         in_order = sorted(TRICKY_ORDER, key=str.encode)
@@ -325,7 +327,7 @@ class StorageAdapterCases:
     def test_replace_writes_over_what_is_there_and_where_nothing_is(
         self, adapter: StorageAdapter
     ) -> None:
-        """A longer body by a shorter one too."""
+        """Also a longer body by a shorter one."""
         adapter.replace("new.json", b"made")
         adapter.create("old.json", b"a long body" * 100)
         adapter.replace("old.json", b"short")
@@ -380,7 +382,7 @@ class StorageAdapterCases:
             assert adapter.create(key, b"other") is False
 
     def test_awkward_keys_are_all_different(self, adapter: StorageAdapter) -> None:
-        """No two of them are one object: nothing folds case, normalises or unescapes."""
+        """Each is its own object: nothing folds case, normalises or unescapes."""
         wanted = {f"all/{segment}/v1.json" for segment in AWKWARD_SEGMENTS}
         for key in wanted:
             assert adapter.create(key, key.encode()) is True
@@ -396,7 +398,7 @@ class StorageAdapterCases:
             assert keys(adapter, key.rpartition("/")[0] + "/") == [key]
 
     def test_the_longest_key_of_the_layout_is_kept(self, adapter: StorageAdapter) -> None:
-        """A whole object key of 1,024 bytes less what is kept for the prefix."""
+        """An object key of 1,024 bytes, less the bytes reserved for the prefix."""
         address = Layout("n").address("/".join(["e" * 199] * 4), "k" * 69)
         key = address.object_key(9_999_999_999)
         assert len(key) == MAX_OBJECT_KEY_BYTES - MAX_PREFIX_BYTES
@@ -407,7 +409,7 @@ class StorageAdapterCases:
     # -- threads, forks, the end -------------------------------------------------------------
 
     def test_it_works_from_many_threads_at_once(self, adapter: StorageAdapter) -> None:
-        """Sixteen threads create, get, list, replace and delete, each in its own place."""
+        """Sixteen threads create, get, list, replace and delete, each under its own prefix."""
 
         def work(name: str) -> list[str]:
             for number in range(10):
@@ -427,7 +429,7 @@ class StorageAdapterCases:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
     def test_it_works_in_a_forked_child_and_on_in_the_parent(self, adapter: StorageAdapter) -> None:
-        """An adapter used before a fork is used after it, on both sides."""
+        """An adapter used before a fork works after it, on both sides."""
         adapter.create("before.json", b"before")
         assert adapter.get("before.json") == b"before"
         in_forked_child(lambda: _use("child", adapter))
@@ -437,7 +439,7 @@ class StorageAdapterCases:
     def test_it_works_in_a_child_forked_while_other_threads_use_it(
         self, adapter: StorageAdapter
     ) -> None:
-        """No lock that a thread of the parent held stays held in the child."""
+        """No lock held by a thread of the parent stays held in the child."""
         adapter.create("before.json", b"before")
         done = threading.Event()
 
@@ -490,7 +492,7 @@ class StorageAdapterCases:
             assert not set(last[1])
 
     def test_a_change_log_misses_nothing_of_many_writers(self, adapter: StorageAdapter) -> None:
-        """A reader that asks again and again hears of every object, by the time it is there."""
+        """A reader that asks again and again gets every object as soon as it is there."""
         log = adopted(adapter).changes()
         if log is None:
             pytest.skip("this store has no change log")
@@ -528,7 +530,7 @@ class StorageAdapterCases:
         adapter.close()
 
     def test_the_doorbell_waits_no_longer_than_it_is_told(self, adapter: StorageAdapter) -> None:
-        """It is None, or something that can be waited for and closed: `close` ends a wait."""
+        """It is None, or a doorbell that can be waited for and closed: `close` ends a wait."""
         doorbell = adapter.doorbell("bell/")
         if doorbell is None:
             return
@@ -552,7 +554,7 @@ class StorageAdapterCases:
     def test_the_doorbell_rings_for_a_creation_under_its_prefix(
         self, adapter: StorageAdapter
     ) -> None:
-        """Where the store says so of itself, with `rings`; a doorbell is allowed to fail."""
+        """Where the store says so itself, with `rings`; a doorbell is allowed to fail."""
         doorbell = adapter.doorbell("bell/") if self.rings else None
         if doorbell is None:
             pytest.skip("this store has no doorbell that is sure to ring")
@@ -570,9 +572,9 @@ def keys(adapter: StorageAdapter, prefix: str, start_after: str = "") -> list[st
 
 
 def together(work: list[Callable[[], T]], *, seconds: float = DEADLINE) -> list[T]:
-    """Run every callable in a thread of its own, all started at one moment; return their results.
+    """Run every callable in its own thread, all started at the same moment; return their results.
 
-    Raises the first error of any; `AssertionError` when one hangs.
+    Raises the first error; `AssertionError` when a thread hangs.
     """
     start = threading.Barrier(len(work))
     results: dict[int, T] = {}
@@ -605,7 +607,7 @@ def in_forked_child(work: Callable[[], object], *, seconds: float = DEADLINE) ->
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_report, args=(work, sender))
     with warnings.catch_warnings():
-        # Python 3.12 warns of forks beside threads; that these work is what is tested here.
+        # Python 3.12 warns about forks beside threads; this tests that they work.
         warnings.simplefilter("ignore", DeprecationWarning)
         child.start()
     sender.close()
@@ -632,7 +634,7 @@ def _report(work: Callable[[], object], sender: Connection) -> None:
 
 
 def _use(name: str, adapter: StorageAdapter) -> None:
-    """Do a little of everything, in a place of its own."""
+    """Do a little of everything under one prefix."""
     assert adapter.get("before.json") == b"before"
     assert adapter.create(f"use/{name}/1.json", b"one") is True
     assert adapter.create(f"use/{name}/1.json", b"two") is False

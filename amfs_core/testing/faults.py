@@ -1,4 +1,4 @@
-"""`FaultyAdapter`: an adapter that fails when it is told to, in the ways that real stores fail."""
+"""`FaultyAdapter`: an adapter that fails on demand, in the ways that real stores fail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Fault(Enum):
-    """What can be made to happen to one request. The first four are for `create` only."""
+    """A fault of one request. The first four are for `create` only."""
 
     LOST_ANSWER = "it is applied, but its answer never comes: OutcomeUnknownError"
     LOST_REQUEST = "it is not applied, and no answer comes: OutcomeUnknownError"
@@ -35,12 +35,12 @@ VERBS = ("create", "get", "list", "replace", "delete")
 
 
 class Crash(BaseException):
-    """The process is dead. Only the test that asked for it should catch this."""
+    """The process is dead. Only the test that injected the fault should catch this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request that reached the adapter: which verb, and its key or prefix."""
+    """One request that reached the adapter: its verb, and its key or prefix."""
 
     verb: str
     key: str
@@ -48,7 +48,7 @@ class Call:
 
 @dataclass(slots=True)
 class _Planned:
-    """A fault, and how many more matching calls go by unharmed before it."""
+    """A fault, and how many matching calls still succeed before it."""
 
     fault: Fault
     verb: str
@@ -57,14 +57,14 @@ class _Planned:
 
 @dataclass(slots=True)
 class _Action:
-    """Something to be done before a later call, whatever its verb."""
+    """An action to run before a later call, whatever its verb."""
 
     action: Callable[[], object]
     skip: int
 
 
 class FaultyAdapter(WrappedAdapter):
-    """Any adapter, with faults on demand; without faults it does what `inner` does.
+    """An adapter with faults on demand. Without faults it does what `inner` does.
 
     `inject` plans a fault for a coming call, `before` runs code between two calls of a writer (so
     that a race happens exactly where it hurts), `hide_newest` makes listings lag. `calls` has
@@ -203,7 +203,8 @@ class FaultyAdapter(WrappedAdapter):
     # -- how faults happen -------------------------------------------------------------------
 
     def arrive(self, verb: str, key: str) -> Fault | None:
-        """Note a call, run what is due before it, and return the fault that is due for it."""
+        """Note a call, run the actions that are due before it, and return the fault that is due for
+        it."""
         with self._lock:
             due = [one.action for one in self._actions if one.skip == 0]
             self._actions = [one for one in self._actions if one.skip]
@@ -244,7 +245,7 @@ class FaultyAdapter(WrappedAdapter):
 
 
 class _FaultyLog:
-    """The change log of an adapter; a question counts as a listing, and may fail like one."""
+    """The change log of an adapter; a request counts as a listing, and may fail like one."""
 
     def __init__(self, adapter: FaultyAdapter, log: ChangeLog) -> None:
         self.audit = log.audit

@@ -1,4 +1,4 @@
-"""Hypothesis state machines: random programs, run against an adapter and against a model of it.
+"""Hypothesis state machines: random programs, run on an adapter and on a model of it.
 
 `AdapterMachine` compares an adapter with `ModelAdapter`. `VersionsMachine` lets several writers
 append versions over an adapter that loses answers, delivers late, lags and kills them, and compares
@@ -78,8 +78,8 @@ class AdapterMachine(RuleBasedStateMachine):
 
     @rule(wanted=st.lists(_keys, max_size=8, unique=True), body=_bodies)
     def create_many(self, wanted: list[str], body: bytes) -> None:
-        """Where objects are created together: only those that were free, and every one of them once
-        it is tried again."""
+        """Where objects are created together: only those whose key was free, and each of these
+        after another try."""
         store = adopted(self.adapter)
         if not store.capabilities.batch:
             return
@@ -137,7 +137,7 @@ class AdapterMachine(RuleBasedStateMachine):
 
 @dataclass(frozen=True, slots=True)
 class _Fact:
-    """One version that is known to be in the store, as its raw bytes say."""
+    """One version that is known to be in the store, by its raw bytes."""
 
     token: str
     write_id: str
@@ -147,7 +147,7 @@ class _Fact:
 
 
 class _SkewedClock(Clock):
-    """A writer's clock that is wrong by a fixed time."""
+    """The clock of a writer, wrong by a fixed time."""
 
     def __init__(self, skew: timedelta) -> None:
         super().__init__()
@@ -159,16 +159,16 @@ class _SkewedClock(Clock):
 
 @dataclass(slots=True)
 class _Writer:
-    """An agent; a patient one gets through every fault, a hasty one gives up at the first."""
+    """An agent. A patient one survives every fault; a hasty one gives up at the first."""
 
     memory: AgentMemory
     patient: bool
     seen: dict[tuple[str, str], int]
 
 
-# A deeper entity path that looks like a memory of the first is where listings could be confused.
+# A deeper entity path that looks like a memory of the first could confuse listings.
 _MEMORIES = (("e", "k"), ("e", "k2"), ("e/k", "v1x"))
-# What is further ahead than some minutes `verify` names, as it should be fixed.
+# `verify` reports clocks that are more than some minutes ahead.
 _WRITERS = ((False, timedelta()), (False, timedelta(minutes=5)), (True, -timedelta(days=1)))
 
 _indexes = st.integers(0, len(_WRITERS) - 1)
@@ -179,10 +179,10 @@ _skips = st.integers(0, 5)
 class VersionsMachine(RuleBasedStateMachine):
     """Writers, readers and faults in any order, against a list of what is in the store.
 
-    After every step the store is looked at underneath all caches, byte by byte: what was
-    acknowledged is there, nothing is doubled, changed or missing, the chain closes and times do
-    not fall. Every answer is compared with what it may be: exactly the truth, or one between the
-    truth at the start and at the end of the call, where another writer came in between.
+    After every step the store is inspected below all caches, byte by byte: acknowledged versions
+    are there, nothing is doubled, changed or missing, the chain is closed and times do not
+    decrease. Every answer must be exactly the truth, or, where another writer came in between, a
+    state between the start and the end of the call.
     """
 
     def make_adapter(self) -> StorageAdapter:
@@ -239,37 +239,37 @@ class VersionsMachine(RuleBasedStateMachine):
 
     @rule()
     def heal(self) -> None:
-        """No fault is due any more; what is late stays late."""
+        """All planned faults are cancelled; late creates stay late."""
         self.faulty.clear()
         self.stale = 0
 
     @rule()
     def deliver(self) -> None:
-        """What was late arrives."""
+        """Late creates arrive."""
         self.faulty.deliver()
         self._look()
 
     @rule(skip=_skips)
     def deliver_in_between(self, skip: int) -> None:
-        """What was late arrives between two requests of somebody."""
+        """Late creates arrive between two requests of a writer."""
         self.faulty.before(self.deliver, skip=skip)
 
     @rule(index=_indexes, name=_memories, skip=_skips)
     def write_in_between(self, index: int, name: tuple[str, str], skip: int) -> None:
-        """Somebody writes between two requests of another."""
+        """A writer writes between two requests of another."""
         self.faulty.before(lambda: self.write(index, name), skip=skip)
 
     # -- writing -----------------------------------------------------------------------------
 
     @rule(index=_indexes, name=_memories)
     def write(self, index: int, name: tuple[str, str]) -> None:
-        """Append whatever is there."""
+        """Append, whatever the newest version is."""
         token = self._token()
         self._append(index, name, token, lambda m: m.write(*name, {"token": token}))
 
     @rule(index=_indexes, name=_memories)
     def update(self, index: int, name: tuple[str, str]) -> None:
-        """Build on what is the newest; `_look` checks that it was."""
+        """Build on the newest version; `_look` checks that it was the newest."""
         token = self._token()
 
         def change(old: Any) -> Any:
@@ -310,7 +310,7 @@ class VersionsMachine(RuleBasedStateMachine):
         token: str,
         call: Callable[[AgentMemory], MemoryEntry | None],
     ) -> None:
-        """Run a call that may append `token`, and compare what it says with what it did."""
+        """Run a call that may append `token`, and compare its answer with its effect."""
         writer = self.writers[index]
         least = len(self.truth[name])
         # One writer's tombstones are all alike: an earlier call's may land during this one.
@@ -427,7 +427,8 @@ class VersionsMachine(RuleBasedStateMachine):
         return []
 
     def _states(self, name: tuple[str, str], least: int) -> set[int | None]:
-        """Return what may be read while the newest version goes from `least` to what it is."""
+        """Return the versions that may be read while the newest one moves from `least` to the
+        present one."""
         facts = self.truth[name]
         numbers = range(least, len(facts) + 1)
         return {None if not number or facts[number - 1].deleted else number for number in numbers}
@@ -446,14 +447,14 @@ class VersionsMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_is_what_it_was(self) -> None:
-        """Every version that ever was there still is, byte for byte."""
+        """Every version that was ever there is still there, byte for byte."""
         self._look()
         for name, facts in self.truth.items():
             for number, fact in enumerate(facts, 1):
                 assert self.inner.get(_object_key(name, number)) == fact.body
 
     def _look(self) -> None:
-        """Take note of new versions, and check that each may be there and follows the last."""
+        """Note new versions, and check that each is allowed and follows the last."""
         for name, facts in self.truth.items():
             while body := self.inner.get(_object_key(name, len(facts) + 1)):
                 facts.append(self._fact(name, facts, body))
@@ -504,7 +505,8 @@ class VersionsMachine(RuleBasedStateMachine):
         return AgentMemory("reader", adapter=self.inner)
 
     def teardown(self) -> None:
-        """Everything late arrives; a stranger then finds all of it, and nothing to complain of."""
+        """All late creates arrive; a new process then finds everything, and `verify` reports
+        nothing."""
         self.deliver()
         reader = self._reader()
         report = reader.verify()

@@ -14,12 +14,12 @@ _PAGE = 1000
 
 
 class ModelAdapter(StorageAdapter):
-    """The perfect adapter: an adapter is right if it does the same as this one.
+    """The reference adapter: an adapter is correct if it does the same as this one.
 
-    Everything is in memory and gone with the process; a forked child has its own copy. Safe to use
-    from many threads. It is also the strictest: it raises `ValueError` for a key or a prefix that
-    the contract does not allow, and for a key that is both an object and a directory of another
-    (which a file system cannot have and the layout never makes).
+    Everything is in memory and ends with the process; a forked child has its own copy. Safe to use
+    from many threads. It is also the strictest adapter: it raises `ValueError` for a key or a
+    prefix that the contract does not allow, and for a key that is both an object and a directory of
+    another one (which a file system cannot have and the layout never makes).
     """
 
     backend_type = "model"
@@ -65,7 +65,7 @@ class ModelAdapter(StorageAdapter):
         return self._pages(prefix.encode(), start_after.encode())
 
     def replace(self, key: str, data: bytes) -> None:
-        """Write the object, over one that is there too."""
+        """Write the object, replacing an existing one."""
         self._check(key)
         with self._lock:
             self._put(key, data)
