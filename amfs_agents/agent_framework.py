@@ -26,7 +26,7 @@ from amfs_core.memory import AgentMemory, AsyncAgentMemory
 with needed_for("AMFSHistoryProvider", "agent-framework"):
     from agent_framework import HistoryProvider, Message
 
-    # What the framework's own providers leave out of a transcript that is given again.
+    # The framework's own providers leave these out when a transcript is passed again.
     from agent_framework._sessions import filter_new_messages
 
 _OPEN_SESSIONS = 1000
@@ -35,12 +35,13 @@ _OPEN_SESSIONS = 1000
 class AMFSHistoryProvider(HistoryProvider):
     """The messages of sessions, shared by every process that has the same store.
 
-    Those of a session are under the entity path `<path>/<session_id>`, one memory for each run that
-    adds some, so `AgentMemory.search` finds them. `session_id` is any text, up to about 250 bytes.
+    The messages of a session are under the entity path `<path>/<session_id>`, one memory for each
+    run that adds some, so `AgentMemory.search` finds
+    them. `session_id` is any text, up to about 250 bytes.
     `source_id` and the flags are those of `HistoryProvider`. The memory stays open.
 
-    A method that changes a session and is cancelled ends with `CancelledError` once it is known
-    what came of the change.
+    When a method that changes a session is cancelled, it raises `CancelledError` once the outcome
+    of the change is known.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class AMFSHistoryProvider(HistoryProvider):
         )
         own = memory.memory if isinstance(memory, AsyncAgentMemory) else memory
 
-        @lru_cache(maxsize=_OPEN_SESSIONS)  # each knows where its session ends
+        @lru_cache(maxsize=_OPEN_SESSIONS)  # each one knows the end of its session
         def additions(session_id: str) -> Sequence:
             return Sequence(own, f"{path}/{segment(session_id, 'session_id')}")
 
@@ -91,8 +92,8 @@ class AMFSHistoryProvider(HistoryProvider):
     ) -> None:
         """Add messages to a session: all of them or none, next to each other, exactly once.
 
-        Those that the session ends with already, as when a whole transcript is given again, are
-        left out. The cost of `get_messages`, and 1 request. Raises `InvalidValueError` for a
+        Messages with which the session already ends, as when a whole transcript is passed again,
+        are left out. The cost of `get_messages`, and 1 request. Raises `InvalidValueError` for a
         message that JSON cannot carry exactly.
         """
         additions = self._additions(_named(session_id))
@@ -106,7 +107,7 @@ class AMFSHistoryProvider(HistoryProvider):
             await to_its_end(save)
 
     async def clear(self, session_id: str) -> int:
-        """Erase the messages of a session for good; return how many versions were erased.
+        """Erase the messages of a session permanently; return how many versions were erased.
 
         About 7 requests for each run. After a crash, call it again: it goes on.
         """
@@ -114,7 +115,7 @@ class AMFSHistoryProvider(HistoryProvider):
 
 
 def _named(session_id: str | None) -> str:
-    # A name for all sessions that have none would mix them up.
+    # One name for all sessions without an id would mix them up.
     if session_id is None:
         raise InvalidValueError("a session without an id has no history", hint="give it one")
     return session_id

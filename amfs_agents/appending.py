@@ -1,4 +1,5 @@
-"""Appending what depends on the version before it, for one request as long as nobody else does."""
+"""Appending a version that depends on the one before it, for one request if no other writer
+interferes."""
 
 from __future__ import annotations
 
@@ -21,10 +22,10 @@ def append(
 
     `newest` is the newest version, a tombstone too, or None when there is none. `change` is called
     again whenever another writer came first, and returns None to append nothing: then the newest is
-    returned. `fields` are parameters of `AgentMemory.write`. Unlike `AgentMemory.update` this takes
-    a memory that the process has not seen for new, until the store says otherwise.
+    returned. `fields` are parameters of `AgentMemory.write`. Unlike `AgentMemory.update`, this
+    assumes that a memory the process has not seen is new, until the store says otherwise.
 
-    1 request for a new memory or one that this process knows; about 6 more for another one, and
+    1 request for a new memory or one that this process knows; about 6 more for any other, and
     whenever another writer came first.
     """
     versions, address = memory.engine.versions, memory.engine.layout.address(entity_path, key)

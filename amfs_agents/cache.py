@@ -1,11 +1,12 @@
 """`ResponseCache`: answers of models, kept for a time and computed once (docs/cache.md).
 
-A request is one memory, whose key is the SHA-256 of the request. Its value is an answer and when
-that ends, or a claim: somebody computes the answer, until a time at the latest. A claim is taken by
-appending a version to what was read, so of all processes exactly one gets it.
+A request is one memory, whose key is the SHA-256 of the request. Its value is an answer with its
+expiry, or a claim: a process computes the answer until a deadline. A process takes a claim by
+appending a version to the one it read, so exactly one of all processes gets it.
 
-With a `period` that memory is in the namespace of a period (`periods`). Around the change from one
-to the next it is one in each of both, so that clocks that differ a little still agree on one claim.
+With a `period`, that memory is in the namespace of a period (`periods`). Around the change from one
+period to the next, both have such a memory, so that processes whose clocks differ a little still
+agree on one claim.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ _log = logging.getLogger("amfs")
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """What this cache object was asked so far.
+    """The requests to this cache object so far.
 
-    `hits` were answered at once, `waits` by what somebody else was computing, `misses` computed.
+    `hits` were answered at once, `waits` by an answer that another caller was computing, and
+    `misses` were computed.
     """
 
     hits: int
@@ -54,7 +56,7 @@ class CacheStats:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep erased or, with a period, removed: answers, and versions of them."""
+    """The answers, and their versions, that a sweep erased or, with a period, removed."""
 
     answers: int
     versions: int
@@ -67,14 +69,15 @@ class ResponseCache:
         answer = cache.get_or_compute({"model": "m", "prompt": "…"}, lambda: ask_the_model())
 
     A request and an answer are any JSON; the order of an object's members makes no difference. An
-    answer is kept for `ttl` seconds (or a `timedelta`). Who computes has `lease` seconds: after
-    that, as after a crash, another one computes it too. Make it longer than an answer ever takes.
+    answer is kept for `ttl` seconds (or a `timedelta`). A caller has `lease` seconds to compute an
+    answer; after that, as after a crash, another caller computes it too. Make the lease longer than
+    an answer ever takes.
     Searches do not find answers. Safe to share between threads, and after a fork.
 
     With a `period` (seconds or a `timedelta`, at least 10 minutes and as long as any `ttl` and the
     `lease`) answers are kept in namespaces beside the memory's own, a new one each period, which
-    `sweep` removes whole: nothing is left of them. They are then no memories of this namespace: no
-    outcome moves them.
+    `sweep` removes completely. They are then not memories of this namespace, so no outcome changes
+    them.
     """
 
     def __init__(
@@ -107,12 +110,13 @@ class ResponseCache:
 
     @property
     def stats(self) -> CacheStats:
-        """How often this object had the answer, waited for it, and computed it."""
+        """How often this object had an answer, waited for one, and computed one."""
         with self._lock:
             return CacheStats(self._hits, self._waits, self._misses)
 
     def get(self, request: Any, default: Any = None) -> Any:
-        """Return the answer to a request, or `default`. The cost of a read; counts as nothing."""
+        """Return the answer to a request, or `default`. The cost of a read; not counted in
+        `stats`."""
         answer = self._read(_key(request))
         return default if answer is None else answer.value
 
@@ -135,12 +139,12 @@ class ResponseCache:
         *,
         ttl: float | timedelta | None = None,
     ) -> Any:
-        """Return the answer to a request: the one that is kept, or what `compute()` returns.
+        """Return the answer to a request: the kept one, or the result of `compute()`.
 
         While one caller computes, in this process or another, all others wait for its answer. When
-        it fails they get no answer, and the next one computes; its error is its own caller's. An
-        answer that could not be kept, because the store failed, is returned all the same, and
-        logged (logger "amfs").
+        it fails, its own caller gets the error, and the next caller computes. An answer that could
+        not be kept, because the store failed, is still returned, and the failure is logged (logger
+        "amfs").
 
         A read for a kept answer; 2 requests more to compute one; while another process computes, a
         read up to 20 times a second, and less often the longer it takes. Raises what `compute`
@@ -183,7 +187,7 @@ class ResponseCache:
         *,
         ttl: float | timedelta | None = None,
     ) -> Any:
-        """Do what `get_or_compute` does with a coroutine function, without blocking the loop."""
+        """Do the same as `get_or_compute` with a coroutine function, without blocking the loop."""
         key, lifetime = _key(request), self._lifetime(ttl)
         waited = False
         while True:
@@ -217,14 +221,14 @@ class ResponseCache:
                 self._leave(key, flight, answer)
 
     def sweep(self) -> Swept:
-        """Erase the answers whose time is over, with all their versions, and say how many.
+        """Erase the expired answers, with all their versions, and return how many.
 
         A stub of some 600 bytes stays of each version, so that its number is not used again.
         Answers that are valid or being computed stay. A listing, 1 request for each answer not read
         before, and for each to erase 2 and 2 for each of its versions.
 
-        With a `period`, instead: remove what is in the periods that are over, two periods after
-        they ended, so that nothing of it stays. 1 request, 1 for each period there is, 1 more and
+        With a `period`, it instead removes the content of periods that ended at least two periods
+        ago, so that nothing of it stays. 1 request, 1 for each period there is, 1 more and
         1 per 1,000 objects for each that is over, and 1 for each of its objects.
         """
         if self._periods is not None:
@@ -243,14 +247,14 @@ class ResponseCache:
         return Swept(answers, versions)
 
     def _readable(self) -> list[AgentMemory]:
-        """Return where an answer may be, the newest place first."""
+        """Return the places where an answer may be, the newest place first."""
         return [self._memory] if self._periods is None else self._periods.readable(self._clock())
 
     def _writable(self) -> list[AgentMemory]:
         return [self._memory] if self._periods is None else self._periods.writable(self._clock())
 
     def _newest(self, key: str) -> Any:
-        """Return the value that is newest, be it an answer or a claim; None for none."""
+        """Return the newest value, an answer or a claim; None for none."""
         for memory in self._readable():
             if (entry := memory.read(self._path, key)) is not None:
                 return entry.value
@@ -260,12 +264,12 @@ class ResponseCache:
         return _answer(self._newest(key), self._clock())
 
     def _look(self, key: str) -> None:
-        """See the newest versions: `_claim` decides by what this process has seen last."""
+        """Read the newest versions, because `_claim` decides by what this process has seen last."""
         self._newest(key)
 
     def _claim(self, key: str) -> _Claim | _Answer | None:
-        """Claim an answer, and return the claim; the answer when it is there by now; None when
-        somebody else has a claim."""
+        """Claim an answer, and return the claim; the answer when there is one by now; None when
+        another process has a claim."""
 
         def claim(old: Any) -> dict[str, Any]:
             now = self._clock()
@@ -276,7 +280,7 @@ class ResponseCache:
         claimed: list[tuple[AgentMemory, MemoryEntry]] = []
         try:
             if self._periods is not None:
-                claim(self._newest(key))  # perhaps in a period that is not written any more
+                claim(self._newest(key))  # perhaps in a period that is no longer written
             for memory in self._writable():
                 claimed.append((memory, memory.update(self._path, key, claim)))
         except BaseException as error:
@@ -308,7 +312,7 @@ class ResponseCache:
         return _Answer(value)
 
     def _release(self, claim: _Claim) -> None:
-        """Let another one compute, without waiting for the lease to end."""
+        """Let another process compute, without waiting for the lease to end."""
         try:
             self._replace(claim, {"computing_until": self._clock().isoformat()})
         except AMFSError as error:
@@ -317,15 +321,15 @@ class ResponseCache:
     def _replace(self, claim: _Claim, value: dict[str, Any]) -> None:
         """Write a value in place of a claim, where that is still the newest version."""
         for memory, entry in claim.versions:
-            # Not where the lease had ended, or somebody put another answer.
+            # Not where the lease has ended, or where another answer was put.
             with contextlib.suppress(VersionConflictError):
                 memory.write(
                     self._path, claim.key, value, index=False, expected_version=entry.version
                 )
 
     def _join(self, key: str) -> tuple[Future[_Answer | None], bool]:
-        """Return what will be known here when the answer is, and whether the caller is to get it
-        for all in this process."""
+        """Return the future of the answer, and whether the caller must get it for all in this
+        process."""
         with self._lock:
             flight = self._flights.get(key)
             if flight is not None:
@@ -371,7 +375,7 @@ class _Claim:
 
 
 class _HeldError(Exception):
-    """There is an answer, or (None) somebody's claim; never leaves `_claim`."""
+    """There is an answer, or (None) another process's claim; never leaves `_claim`."""
 
     def __init__(self, answer: _Answer | None) -> None:
         self.answer = answer
@@ -386,14 +390,14 @@ def _kept(value: Any, until: datetime) -> dict[str, Any]:
 
 
 def _answer(kept: Any, now: datetime) -> _Answer | None:
-    """Return the answer in a memory's value, unless its time is over or it is something else."""
+    """Return the answer in a memory's value, unless it has expired or is something else."""
     if type(kept) is dict and "answer" in kept and _is_later(kept.get("expires_at"), now):
         return _Answer(kept["answer"])
     return None
 
 
 def _is_held(kept: Any, now: datetime) -> bool:
-    """True for an answer or a claim whose time is not over."""
+    """True for an answer or a claim that has not expired."""
     if _answer(kept, now) is not None:
         return True
     return type(kept) is dict and _is_later(kept.get("computing_until"), now)

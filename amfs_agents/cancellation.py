@@ -1,4 +1,4 @@
-"""Work for an event loop whose outcome is known when it ends, also when it is cancelled."""
+"""Work for an event loop whose outcome is known when it ends, even when it is cancelled."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ async def to_its_end(work: Callable[[], T]) -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        task.exception()  # as its caller no longer asks for it
+        task.exception()  # because its caller no longer waits for it
         raise cancelled
     return task.result()

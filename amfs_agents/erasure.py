@@ -1,4 +1,4 @@
-"""Going on with what a crash interrupted: an erasure that was ordered and not carried out."""
+"""Finishing erasures that were ordered and then interrupted by a crash."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ _THREADS = 32
 
 
 def finish_purges(memory: AgentMemory, newest: Iterable[MemoryEntry]) -> None:
-    """Purge again those of these memories whose newest version orders it and is not obeyed yet.
+    """Purge those of these memories whose newest version orders it, if that was not carried out.
 
-    1 request for each that was purged, and what `AgentMemory.purge` costs for what is left.
+    1 request for each memory that was purged, and the cost of `AgentMemory.purge` for each that was
+    not.
     """
     layout = memory.engine.layout
     # A purge goes from the first version to the last: where the last is erased, all are.

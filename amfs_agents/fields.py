@@ -16,8 +16,8 @@ def value(**fields: Any) -> dict[str, Any]:
 def record(entry: MemoryEntry, what: str, among: str, **kinds: type) -> dict[str, Any]:
     """Return the value of a memory, if it is an object that has these fields.
 
-    Raises `InvalidValueError` for anything else, which says that it is not a `what`, and that what
-    it is `among` belongs under another path.
+    Raises `InvalidValueError` for anything else. Its message says that the value is not a `what`,
+    and that the `among` belong under another path.
     """
     found = entry.value
     if type(found) is dict and all(type(found.get(name)) is kind for name, kind in kinds.items()):

@@ -1,5 +1,5 @@
-"""What a memory is as a file, and which directories there are: the rules of all that shows memories
-as files."""
+"""Memories as files and entity paths as directories: the rules shared by everything that shows
+memories as files."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _BINARY = "base64"
 
 
 def content(value: Any) -> bytes:
-    """Return the bytes of the file that a value is."""
+    """Return the bytes of a value's file."""
     if isinstance(value, str):
         return value.encode()
     if is_binary(value):
         try:
             return base64.b64decode(value[_BINARY], validate=True)
         except binascii.Error:
-            pass  # somebody's own value, which only looks like it
+            pass  # a value of the user's that only looks like one
     return msgspec.json.encode(value)
 
 
 def value_of(data: bytes) -> Any:
-    """Return the value that the bytes of a file become."""
+    """Return the value for the bytes of a file."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -36,15 +36,15 @@ def value_of(data: bytes) -> Any:
 
 
 def is_binary(value: Any) -> bool:
-    """True for the value that bytes become which are not text: no search should find its words."""
+    """True for the value of bytes that are not text, whose words no search should find."""
     return isinstance(value, dict) and set(value) == {_BINARY} and isinstance(value[_BINARY], str)
 
 
 def children(entries: Iterable[MemoryEntry], path: str) -> tuple[list[MemoryEntry], list[str]]:
     """Return the files in a directory, and the names of the directories in it.
 
-    `entries` is what is listed under `path`, at any depth; "" is the root. A key may have a slash,
-    which is not that of a directory.
+    `entries` are the memories under `path`, at any depth; "" is the root. A slash in a key does not
+    make a directory.
     """
     skip = len(path) + 1 if path else 0
     files: list[MemoryEntry] = []

@@ -29,22 +29,22 @@ Info = dict[str, Any]
 class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
     """The memories of a namespace as a file system, protocol `amfs`.
 
-    `memory` is what it works on; without it one is opened for `agent_id` and `namespace` in
-    `store`, a place as `amfs.open_store` takes it, and what is not given comes from the
-    configuration. It then belongs to the file system, and `close` ends it.
+    Without `memory`, the file system opens one for `agent_id` and `namespace` in `store`, a place
+    as `amfs.open_store` takes it; missing arguments come from the configuration. That memory
+    belongs to the file system, and `close` closes it.
 
-    Directories are there as long as something is in them. A file is in a directory at least: there
-    is no memory without an entity path. Removing leaves a tombstone, and the history stays.
+    A directory exists as long as something is in it. Every file is in a directory, because every
+    memory has an entity path. Removing a file leaves a tombstone, and the history stays.
 
-    Requests: a file is read with what `AgentMemory.read` costs, and written with what `write`
-    does. A listing, and what has to find out whether a path is a directory, is an
-    `AgentMemory.list`. Errors are those of files (`FileNotFoundError`, `FileExistsError`,
-    `IsADirectoryError`), and `AMFSError` for what the store or a name is to blame for.
+    Requests: reading a file costs as much as `AgentMemory.read`, and writing as much as `write`. A
+    listing, and finding out whether a path is a directory, costs an `AgentMemory.list`. Errors are
+    those of files (`FileNotFoundError`, `FileExistsError`, `IsADirectoryError`), and `AMFSError`
+    for errors of the store or in a name.
     """
 
     protocol: ClassVar[str] = "amfs"
     root_marker = ""
-    cachable = False  # two memories may look alike, and be of different stores
+    cachable = False  # two memories may look alike and belong to different stores
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
     # -- looking -----------------------------------------------------------------------------
 
     def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
-        """List what is in a directory, or the one file. 1 `AgentMemory.list`."""
+        """List the content of a directory, or a single file. 1 `AgentMemory.list`."""
         path = self._strip_protocol(path)
         found = {info["name"]: info for info in self._children(path)}
         if not found:
@@ -79,7 +79,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
         return [found[name] for name in names] if detail else names
 
     def info(self, path: str, **options: Any) -> Info:
-        """Describe a file or a directory. A read, and for what is not a file a list."""
+        """Describe a file or a directory. A read, and a list if it is not a file."""
         path = self._strip_protocol(path)
         if not path:
             return _directory("")
@@ -119,8 +119,8 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
         assume_literal: bool = False,
         **options: Any,
     ) -> Any:
-        """Return the paths that a pattern or a tree stands for; the question mark of an earlier
-        version is not a pattern's."""
+        """Return the paths that a pattern or a tree stands for. The question mark before an earlier
+        version is not part of a pattern."""
         if isinstance(path, str) and _MOMENT.search(path):
             return [self._strip_protocol(path)]
         return super().expand_path(path, recursive, maxdepth, assume_literal, **options)
@@ -148,7 +148,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
         return self._entry(self._strip_protocol(path)).sha256
 
     def ukey(self, path: str) -> str:
-        """Return the same: another version is another file to whoever caches one."""
+        """Return the same, because to a cache another version is another file."""
         return self.checksum(path)
 
     # -- reading and writing -----------------------------------------------------------------
@@ -166,7 +166,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
         mode: Literal["create", "overwrite"] = "overwrite",
         **options: Any,
     ) -> None:
-        """Write a file: one version more, or with `mode="create"` the first."""
+        """Write a file: another version, or with `mode="create"` the first."""
         self._write(self._plain(path), bytes(value), creates=mode == "create")
 
     def _open(self, path: str, mode: str = "rb", **options: Any) -> io.BytesIO:
@@ -189,7 +189,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
         return _Writing(self, path, before, creates=kind == "x")
 
     def cp_file(self, path1: str, path2: str, **options: Any) -> None:
-        """Copy a file, as its value: what was structured stays so."""
+        """Copy a file's value, so that structured values stay structured."""
         path1 = self._strip_protocol(path1)
         try:
             value = self._entry(path1).value
@@ -207,24 +207,26 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
             raise FileNotFoundError(path)
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
-        """Remove files, and with `recursive` what is below a directory, which then is gone."""
+        """Remove files, and with `recursive` everything below a directory, which removes the
+        directory."""
         for name in reversed(self.expand_path(path, recursive=recursive, maxdepth=maxdepth)):
             try:
                 self.rm_file(name)
             except (FileNotFoundError, InvalidValueError):
                 if not recursive or _MOMENT.search(name):
-                    raise  # else it is a directory: its files have gone before it
+                    raise  # otherwise it is a directory, whose files were removed before it
 
     def mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:
-        """Do nothing: a directory is there when something is in it."""
+        """Do nothing: a directory exists when something is in it."""
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        """Do nothing, but refuse what is there already unless it may be."""
+        """Do nothing, but refuse a directory that exists, unless `exist_ok`."""
         if not exist_ok and self.exists(path):
             raise FileExistsError(path)
 
     def rmdir(self, path: str) -> None:
-        """Do nothing: a directory goes with what is in it. Refuses one in which something is."""
+        """Do nothing: a directory disappears with its content. Refuses a directory that is not
+        empty."""
         if self._is_directory(self._strip_protocol(path)):
             raise OSError(f"the directory {path!r} is not empty")
 
@@ -238,7 +240,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
     # -- in terms of memories ----------------------------------------------------------------
 
     def _plain(self, path: str) -> str:
-        """Return a path that is to be changed: that of the newest version."""
+        """Return a path that may be changed: that of the newest version."""
         stripped: str = self._strip_protocol(path)
         if _MOMENT.search(stripped):
             raise InvalidValueError(
@@ -324,7 +326,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
 
 
 class _Writing(io.BytesIO):
-    """A file that becomes a version when it is closed, and not when its block raised."""
+    """A file that becomes a version when it is closed, unless its block raised."""
 
     def __init__(self, files: AMFSFileSystem, path: str, before: bytes, *, creates: bool) -> None:
         super().__init__()
@@ -339,7 +341,7 @@ class _Writing(io.BytesIO):
         self.close()
 
     def close(self) -> None:
-        """Write the version. What fails may be closed again, without a second try."""
+        """Write the version. After a failure the file may be closed again, without a second try."""
         if not self._is_done:
             self._is_done = True
             self._files._write(self._path, self.getvalue(), creates=self._creates)

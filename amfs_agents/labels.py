@@ -22,8 +22,8 @@ _FOLDED = "%+"
 def label(name: str, what: str) -> str:
     """Return a segment of at most `MAX_LABEL_BYTES` for a name that may be empty or of any length.
 
-    A name that is longer, once escaped, is its SHA-256, so whoever needs the name back must keep it
-    beside. Raises `InvalidValueError`, naming `what`, for what is not text.
+    A longer name, once escaped, becomes its SHA-256, so a caller that needs the name back must
+    store it too. Raises `InvalidValueError`, naming `what`, if the name is not text.
     """
     if name == "":
         return _EMPTY
@@ -39,7 +39,7 @@ def unlabel(label: str) -> str | None:
 
 
 def fold(names: Sequence[str]) -> str:
-    """Return one segment that stands for several names, which cannot be had back from it."""
+    """Return one segment that stands for several names, which cannot be recovered from it."""
     return _FOLDED + _digest(json.dumps(list(names)))
 
 

@@ -1,4 +1,4 @@
-"""Which memories there are, by their names alone."""
+"""Listing memories by their names alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from amfs_core.versions import is_foreign, reached
 _MOST_PATHS = 128
 
 Newest = Mapping[Address, int]
-"""Memories, those that are deleted too, and the number of the newest version of each."""
+"""Memories, including deleted ones, and the number of each one's newest version."""
 
 
 class _Known(NamedTuple):
@@ -26,8 +26,8 @@ class _Known(NamedTuple):
 
 
 class Names:
-    """The memories under entity paths. A store that has a change log is asked only what is new
-    since the last look at a path, as `AgentMemory.list` does.
+    """The memories under entity paths. A store with a change log is only asked for changes since
+    the last look at a path, as by `AgentMemory.list`.
 
     Safe to share between threads, and usable after a fork.
     """
@@ -39,12 +39,12 @@ class Names:
         self._known: OrderedDict[str, _Known | None] = OrderedDict()
 
     def newest(self, entity_path: str) -> Newest:
-        """Return the memories under an entity path, those of deeper paths too; no contents are
-        read. 1 request per 1,000 objects, or 1 in all where a change log is followed."""
+        """Return the memories under an entity path, including deeper paths; no contents are read. 1
+        request per 1,000 objects, or 1 in all where a change log is followed."""
         known = self._known.get(entity_path)
         news = None if known is None else self._news(known)
         if news is None:
-            # As others do, it has a log made at the second look: who looks once needs none.
+            # A log is begun at the second look only, because a process that looks once needs none.
             position = self._source.position(make=entity_path in self._known)
             begun = time.monotonic()
             newest: Newest = newest_versions(self._memory, entity_path)
@@ -59,8 +59,8 @@ class Names:
         return newest
 
     def _news(self, known: _Known) -> _Known | None:
-        """Return what is known now; None when all is to be listed. What is known is replaced, not
-        changed: another thread may be looking at it."""
+        """Return the memories known now; None when everything must be listed. The known memories
+        are replaced, not changed, because another thread may be reading them."""
         answer = self._source.since(known.followed)
         if answer is None:
             return None
@@ -76,7 +76,7 @@ class Names:
 
 
 def newest_versions(memory: AgentMemory, entity_path: str) -> dict[Address, int]:
-    """Return the memories under an entity path, those of deeper paths too, by a listing of all.
+    """Return the memories under an entity path, including deeper paths, by listing all objects.
     1 request per 1,000 objects; no contents are read."""
     versions = memory.engine.versions
     listing = Listing(versions.store, versions.layout, entity_path)
@@ -96,7 +96,7 @@ def newest_versions(memory: AgentMemory, entity_path: str) -> dict[Address, int]
     return found
 
 
-@lru_cache(maxsize=16_384)  # who looks at a thread once does so again, with one checkpoint more
+@lru_cache(maxsize=16_384)  # a process that looks at a thread looks again, with one more checkpoint
 def _address(layout: Layout, prefix: str) -> Address | None:
     """Return the memory whose versions have a prefix; None where AMFS would not have made it."""
     parsed = layout.parse(f"{prefix}v1.json")

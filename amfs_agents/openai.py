@@ -4,9 +4,9 @@
     await Runner.run(agent, "Hello", session=session)
 
 Each change of the session is one numbered memory, {"keep": k, "items": [...]}: keep the first k
-items that there were (all, without `keep`), then add these. A number is taken exactly once, so what
-several processes do to one session has one order, and a change that depends on what was read before
-it, such as `pop_item`, is made only if nothing came in between.
+earlier items (all, without `keep`), then add these. Each number is taken exactly once, so changes
+by several processes have one order, and a change that depends on an earlier read, such as
+`pop_item`, is made only if no other change came in between.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class AMFSSession(SessionABC):
     `<path>/<session_id>`, one memory for each call that adds some, so `AgentMemory.search` finds
     them. `session_settings` has the default `limit` of `get_items`. The memory stays open.
 
-    A method that changes the session and is cancelled ends with `CancelledError` once it is known
-    what came of the change.
+    When a method that changes the session is cancelled, it raises `CancelledError` once the outcome
+    of the change is known.
     """
 
     def __init__(
@@ -107,8 +107,8 @@ class AMFSSession(SessionABC):
     async def pop_item(self) -> TResponseInputItem | None:
         """Remove the newest item and return it; None when there is none.
 
-        No two callers get the same item. The cost of `get_items`, and 1 request; again when
-        somebody else changed the session meanwhile.
+        No two callers get the same item. The cost of `get_items`, and 1 request; the same again
+        when another process changed the session meanwhile.
         """
         return await to_its_end(self._pop)
 
@@ -133,7 +133,7 @@ class AMFSSession(SessionABC):
         entries = self._changes.entries()
         if not _State.of(entries).items:
             return
-        # First the change, which clears the session for everybody in one step.
+        # The change comes first: it clears the session for everybody in one step.
         cleared = self._changes.append({"keep": 0, "items": []}, index=False)
         self._changes.delete([int(entry.key) for entry in entries if entry.key < cleared.key])
 
@@ -154,8 +154,8 @@ class AMFSSession(SessionABC):
     ) -> _CompactionSnapshot | None:
         """Return the newest items, and how to replace them in one step if nothing has changed.
 
-        `OpenAIResponsesCompactionSession` asks for it: with it, compaction replaces exactly what
-        the model has seen, and never loses what another process added meanwhile.
+        `OpenAIResponsesCompactionSession` uses this, so compaction replaces exactly the items that
+        the model has seen, and never loses items that another process added meanwhile.
         """
         from agents.memory.session import _CompactionSnapshot
 

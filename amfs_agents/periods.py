@@ -1,7 +1,7 @@
 """`Periods`: namespaces that follow each other in time, each removed whole once it is over.
 
-Inside a namespace a version number stays taken for ever, so what is erased leaves stubs. What need
-not last is kept in namespaces that do not last either (docs/design/erasure.md).
+Inside a namespace a version number stays taken forever, so erased memories leave stubs. Short-lived
+memories are kept in short-lived namespaces instead (docs/design/erasure.md).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from amfs_core.memory import AgentMemory
 from amfs_core.parallel import mapped
 
 CLOCKS = timedelta(seconds=30)
-"""Clocks may be so far from the true time for two processes to agree on what is being written."""
+"""The largest error of a clock with which two processes still agree on the period to write in."""
 SHORTEST = timedelta(minutes=10)
-"""Shortest period. It is far more than what clocks may differ by."""
+"""Shortest period. It is far longer than clocks may differ."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -32,7 +32,7 @@ class Periods:
     """The namespaces beside a memory's own that hold what is under `path`, a new one every
     `length`.
 
-    What is written in one period may be read until the next one ends, so it must not last longer
+    Memories written in one period can be read until the next one ends, so they must not last longer
     than a period. Safe to share between threads, and usable after a fork.
     """
 
@@ -73,9 +73,10 @@ class Periods:
     def remove_over(self, now: datetime) -> tuple[int, int]:
         """Remove all objects of the periods that are over; return how many memories and objects.
 
-        A period is over when the one after it has ended, and one more period of this length is:
-        nobody reads it any more, and writes to it only who slept since. What such a writer leaves
-        goes with the next call, as does what a crash left. 1 request, 1 for each period there is,
+        A period is over when the one after it and another one of this length have ended: nobody
+        reads it any longer, and only a process that slept since then writes to it. The next call
+        removes the objects that such a writer, or a crash, has
+        left. 1 request, 1 for each period there is,
         1 more and 1 per 1,000 objects for each that is over, and 1 for each of its objects.
         """
         memories = objects = 0

@@ -5,9 +5,8 @@
     await store.save(await agent.run("Hello", conversation=conversation))
 
 A message is one memory, which never changes and knows the message before it. A conversation is one
-memory too, the record, which says which message is the last one: a save writes the messages first,
-and then the record, if it is still the version that was looked at. So a save is all there or, to
-whoever loads, not at all.
+memory too, the record, which names the last message. A save writes the messages first, and then the
+record, if it is still at the version that was read. So a loader sees all of a save or nothing.
 """
 
 from __future__ import annotations
@@ -49,11 +48,11 @@ class AMFSConversationStore(ConversationStore):
 
     A message is the memory `<path>/messages/<entry id>`, so `AgentMemory.search` finds it; a record
     is `<path>/records/<conversation id>/record`. `conversation_id` is any text, up to about 250
-    bytes. Deleting takes a conversation away from everybody; `sweep` erases what it leaves. The
+    bytes. Deleting removes a conversation for everybody; `sweep` erases its messages. The
     memory stays open.
 
-    A method that changes something and is cancelled ends with `CancelledError` once it is known
-    what came of it.
+    When a method that changes something is cancelled, it raises `CancelledError` once the outcome
+    is known.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class AMFSConversationStore(ConversationStore):
     async def read_records(
         self, *, scope: str | None = None, limit: int | None = None
     ) -> Sequence[ConversationRecord]:
-        """Return the records of a scope, or all, that which was saved last first.
+        """Return the records of a scope, or all, the last saved first.
 
         1 request per 1,000 versions of all records, and 1 for each that has changed.
         """
@@ -88,13 +87,13 @@ class AMFSConversationStore(ConversationStore):
     ) -> None:
         """Store a record and the messages that it adds: 1 request for each, and 1 or 2.
 
-        Raises `ConversationConflict` as the base class says; then no message is left.
+        Raises `ConversationConflict` as the base class does, and then leaves no message.
         """
         await to_its_end(lambda: self._write(record, new_entries, expected_revision))
 
     async def delete_record(self, conversation_id: str, *, expected_revision: str) -> None:
-        """Delete a record. 2 requests. The messages stay until `sweep`: some other process may be
-        about to save a fork that has them."""
+        """Delete a record. 2 requests. The messages stay until `sweep`, because another process may
+        be about to save a fork that has them."""
         await to_its_end(lambda: self._delete(conversation_id, expected_revision))
 
     async def read_entry(self, entry_id: str) -> ConversationEntry:
@@ -111,10 +110,11 @@ class AMFSConversationStore(ConversationStore):
         return await asyncio.to_thread(self._history, head_id, limit)
 
     async def sweep(self, *, older_than: float | timedelta = 3600.0) -> int:
-        """Erase, for good, what was deleted longer ago than `older_than` (seconds or `timedelta`),
-        and messages of saves that failed; return how many messages were erased.
+        """Erase permanently everything deleted longer ago than `older_than` (seconds or
+        `timedelta`), and messages of saves that failed; return how many messages were erased.
 
-        The wait is for saves and forks that are under way: make it longer than these ever take.
+        `older_than` protects saves and forks that are under way: make it longer than these ever
+        take.
         Until then do not use the `conversation_id` of a deleted conversation again. A list of all
         records and messages, and about 7 requests for each that is erased.
         """
@@ -122,7 +122,7 @@ class AMFSConversationStore(ConversationStore):
         return await to_its_end(lambda: self._sweep(datetime.now(UTC) - age))
 
     def _newest(self, conversation_id: str) -> MemoryEntry | None:
-        # Not `read`: it is not what the agent relied on (`commit_outcome`).
+        # Not `read`, because the agent did not rely on it (`commit_outcome`).
         entries = self._memory.list(self._place(conversation_id))
         return entries[0] if entries else None
 
@@ -157,8 +157,8 @@ class AMFSConversationStore(ConversationStore):
             trail: list[str] = []
             if (parent := entry.parent_id) is not None:
                 before = trails[parent] if parent in trails else self._message(parent)["trail"]
-                # The ids before it, so that they can be read at the same time; now and then begun
-                # again, or they would outgrow the messages.
+                # The ids before it, so that they can be read at the same time. The list begins
+                # again now and then, or it would outgrow the messages.
                 trail = [*before, parent] if len(before) < _TRAIL else []
             trails[entry.id] = trail
             [message] = ModelMessagesTypeAdapter.dump_python([entry.message], mode="json")
@@ -177,7 +177,7 @@ class AMFSConversationStore(ConversationStore):
     def _expected(
         self, conversation_id: str, revision: str | None
     ) -> tuple[ConversationRecord | None, int]:
-        """Return the record that a new version builds on, and which version that is; raise
+        """Return the record that a new version builds on, and its version number; raise
         `ConversationConflict` unless it has this revision."""
         newest = self._newest(conversation_id)
         record = _record(newest)
@@ -231,7 +231,7 @@ class AMFSConversationStore(ConversationStore):
         return history
 
     def _sweep(self, before: datetime) -> int:
-        # Messages first: what a save of this moment adds is not among them, or young.
+        # Messages first: those of a save under way are not among them, or are young.
         messages = {unsegment(entry.key): entry for entry in self._memory.list(self._messages)}
         records = self._memory.list(self._records)
         over = [entry for entry in records if "deleted" in entry.value and _is_old(entry, before)]

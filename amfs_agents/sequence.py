@@ -1,8 +1,8 @@
 """`Sequence`: memories numbered in the order in which they were appended, by any process.
 
 A number is taken by creating the first version of the memory that has it as its key. Exactly one
-writer wins a number, and a number is tried only when the one before it is taken, so the numbers
-that were ever taken have no gaps, whatever became of their memories since. None is taken twice.
+writer wins a number, and a number is tried only when the one before it is taken. So the numbers
+taken have no gaps, even if their memories are gone, and none is taken twice.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Sequence:
     def __init__(self, memory: AgentMemory, entity_path: str) -> None:
         self._memory = memory
         self.entity_path = entity_path
-        self._end = 0  # a number known to be taken, or 0; the end is here or further on
-        self._last: MemoryEntry | None = None  # the one that was appended here last
+        self._end = 0  # a number known to be taken, or 0; the end is here or later
+        self._last: MemoryEntry | None = None  # the last one that this object appended
         self._gone: set[int] = set()  # numbers without a live memory: they never get one again
         self._moved: dict[int, MemoryEntry] = {}  # first versions of those that outcomes moved
 
@@ -44,11 +44,11 @@ class Sequence:
     ) -> MemoryEntry:
         """Append a memory under the next number, and return its entry.
 
-        With a `write_id` that a live memory here was written with, that one is returned and nothing
-        is written, so an append can be repeated safely. With `after` it gets exactly the number
-        after that one, and `VersionConflictError` is raised when somebody else has it. `follows` is
-        called with the first version of the memory that this one would come next to, and refuses
-        that by raising: what every append refuses to follow stays the last one.
+        With the `write_id` of a live memory in the sequence, that memory is returned and nothing is
+        written, so an append can be repeated safely. With `after` it gets exactly the next number,
+        and `VersionConflictError` is raised when another writer has it. `follows` is called with
+        the first version of the memory before it, and refuses to follow it by raising: a memory
+        that every append refuses to follow stays the last one.
 
         1 request, a listing more with a `write_id`, and 2 more with `follows` for a memory that
         this object did not append itself; about 4 log2(n) more to find the end of n memories that
@@ -57,8 +57,8 @@ class Sequence:
         if after is not None:
             return self._create(after + 1, value, write_id, index)
         while True:
-            # All that is up to the number tried is looked at before: two who append the same
-            # `write_id` at the same time try the same number, and the loser looks again.
+            # Everything up to the number is read before it is tried: two writers that append the
+            # same `write_id` at the same time try the same number, and the loser reads again.
             if write_id is not None:
                 for entry in self.entries():
                     if entry.provenance.write_id == write_id:
@@ -73,9 +73,9 @@ class Sequence:
                 self.end()
 
     def entries(self) -> list[MemoryEntry]:
-        """Return the live memories in their order, each as it was appended.
+        """Return the live memories in order, each as it was appended.
 
-        What was appended before the last one returned is never missing. 1 request per 1,000
+        No memory appended before the last one returned is missing. 1 request per 1,000
         objects, and 1 for each memory not read before; 2 for each number between them whose memory
         was deleted, and for each whose confidence an outcome has moved, once.
         """
@@ -87,7 +87,7 @@ class Sequence:
             return []
         last = max(live)
         self._end = max(self._end, last)
-        # A listing beside writers may have a memory and not the one appended just before it.
+        # A listing during writes may contain a memory and not the one appended just before it.
         missing = [
             number
             for number in range(min(live) + 1, last)
@@ -121,7 +121,7 @@ class Sequence:
         return self._as_appended(live)
 
     def originals(self) -> list[MemoryEntry]:
-        """Return the first version of every number, whatever became of it. About 2 requests for
+        """Return the first version of every number, even of deleted memories. About 2 requests for
         each."""
         histories = mapped(self._history, range(1, self.end() + 1), _THREADS)
         return [history[0] for history in histories if history]
@@ -129,7 +129,8 @@ class Sequence:
     def end(self) -> int:
         """Return the highest number that was ever taken; 0 for none.
 
-        About 4 requests per doubling of the distance from what this object has seen.
+        About 4 requests per doubling of the distance from the last number that this object has
+        seen.
         """
         low, step = self._end, 1
         while self._is_taken(low + step):
@@ -153,7 +154,7 @@ class Sequence:
         return sum(entry is not None for entry in deleted)
 
     def purge(self, numbers: list[int]) -> int:
-        """Erase all versions of memories for good; return how many were erased."""
+        """Erase all versions of memories permanently; return how many were erased."""
         return sum(
             mapped(
                 lambda number: self._memory.purge(self.entity_path, _key(number)), numbers, _THREADS
@@ -218,7 +219,7 @@ class Sequence:
         return history[-1] if history else None
 
     def _history(self, number: int) -> list[MemoryEntry]:
-        # Not `read`: what is looked at here was not used by the agent (`commit_outcome`).
+        # Not `read`, because the agent did not use these memories (`commit_outcome`).
         try:
             return self._memory.history(self.entity_path, _key(number))
         except CorruptEntryError:  # `list` leaves it out and names it in the log

@@ -3,8 +3,8 @@
     state = State(memory, "agents/planner", "plan", Plan)
     state.update(lambda plan: replace(plan, step=plan.step + 1))
 
-The type says what is valid, on the way in and on the way out. What a newer program has added to the
-object stays when an older one, whose type does not know of it, changes the rest (docs/state.md).
+The type defines which objects are valid, for reads and for writes. Fields that a newer program has
+added stay when an older one, whose type does not have them, changes the rest (docs/state.md).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ T = TypeVar("T")
 class Snapshot(Generic[T]):
     """A state as it was in one version.
 
-    `version` is 0 before the first one. `entry` is the memory, with its confidence and who wrote it
-    when; None where `value` is the initial state, because nothing was written or it was deleted.
+    `version` is 0 before the first one. `entry` is the memory, with its confidence and provenance;
+    None where `value` is the initial state, because nothing was written or the memory was deleted.
     """
 
     value: T
@@ -42,9 +42,9 @@ class State(Generic[T]):
     """A state of the type `value_type`, which is the memory `key` at `entity_path`.
 
     The type is a dataclass, a `msgspec.Struct`, a `TypedDict`, a pydantic model, or whatever else
-    msgspec converts to and from JSON. `initial` makes the state that there is before the first
-    write; without it the type does, called without arguments. `migrate` is called with what is
-    stored, as JSON, before it becomes the type, and returns it in today's form.
+    msgspec converts to and from JSON. `initial` makes the state before the first write; without it,
+    the type is called without arguments. `migrate` is called with the stored JSON, before it is
+    converted to the type, and returns it in today's form.
 
     The memory stays open. Safe to share between threads.
     """
@@ -72,8 +72,8 @@ class State(Generic[T]):
     def get(self, *, at: datetime | None = None) -> T:
         """Return the state, or the initial one; with `at`, an aware time, as it was then.
 
-        The cost of `AgentMemory.read`. Raises `InvalidValueError` when what is stored is not of the
-        type.
+        The cost of `AgentMemory.read`. Raises `InvalidValueError` when the stored value is not of
+        the type.
         """
         return self._snapshot(self._memory.read(self.entity_path, self.key, at=at)).value
 
@@ -85,7 +85,7 @@ class State(Generic[T]):
         """
         entry = self._memory.read(self.entity_path, self.key, at=at)
         if entry is None and at is None:
-            # Which version a tombstone is, so that `set` can follow it.
+            # The number of the tombstone, so that `set` can follow it.
             history = self._memory.history(self.entity_path, self.key)
             if history and not history[-1].is_live():
                 return Snapshot(self._begin(), history[-1].version, None)
@@ -93,11 +93,11 @@ class State(Generic[T]):
         return self._snapshot(entry)
 
     def set(self, value: T, *, expected: Snapshot[T] | None = None) -> Snapshot[T]:
-        """Replace the state, and return what is there now.
+        """Replace the state, and return the new one.
 
-        With `expected`, what `read` returned, only if nobody has changed it since: else
-        `VersionConflictError`, and nothing was written. What `expected` has that the type does not
-        know of is kept; without it, all that was there is replaced.
+        With `expected`, a result of `read`, it is replaced only if it has not changed since;
+        otherwise `VersionConflictError` is raised and nothing is written. Fields of `expected` that
+        the type does not have are kept; without `expected`, everything is replaced.
 
         The cost of `AgentMemory.write`. Raises `InvalidValueError` when the value is not of the
         type.
@@ -114,13 +114,13 @@ class State(Generic[T]):
         )
 
     def update(self, change: Callable[[T], T]) -> Snapshot[T]:
-        """Read, change and write as one step, and return what is there now.
+        """Read, change and write as one step, and return the new state.
 
         `change` gets the state, or the initial one, which it may alter, and returns the new one. It
-        is called again whenever somebody else came first, so it should do nothing else. What is
-        stored and the type does not know of is kept, as are tags, confidence and expiry.
+        is called again whenever another writer came first, so it should have no other effects.
+        Stored fields that the type does not have are kept, as are tags, confidence and expiry.
 
-        The cost of `AgentMemory.update`. Raises what `get` and `set` raise, and what `change` does.
+        The cost of `AgentMemory.update`. Raises what `get`, `set` and `change` raise.
         """
         arguments.function(change, "change")
 
@@ -135,7 +135,7 @@ class State(Generic[T]):
         return self._snapshot(self._memory.update(self.entity_path, self.key, changed))
 
     def history(self) -> list[Snapshot[T]]:
-        """Return all versions of the state, oldest first, but for those that were deleted or
+        """Return all versions of the state, oldest first, except those that were deleted or
         erased. The cost of `AgentMemory.history`. Raises what `get` raises, naming the version."""
         history = self._memory.history(self.entity_path, self.key)
         return [self._snapshot(entry) for entry in history if entry.has_content]
@@ -199,11 +199,11 @@ class _Form(Generic[T]):
         self.name = getattr(value_type, "__name__", str(value_type))
 
     def encoded(self, value: T) -> Any:
-        """Return the value as JSON; `TypeError` for what has no form in it."""
+        """Return the value as JSON; `TypeError` if JSON has no form for it."""
         return _listed(msgspec.to_builtins(value, str_keys=True))
 
     def decoded(self, stored: Any) -> T:
-        """Return what is stored as the type; `ValueError` for what is not of it."""
+        """Return the stored JSON as the type; `ValueError` if it is not valid."""
         return msgspec.convert(stored, self.value_type, str_keys=True)
 
 
@@ -240,10 +240,10 @@ def _form(value_type: type[T]) -> _Form[T]:
 
 
 def _merged(new: Any, stored: Any, known: Any) -> Any:
-    """Return the new JSON of a state, with what only the stored one has.
+    """Return the new JSON of a state, with the fields that only the stored one has.
 
-    `known` is what the type knows of the stored one: a field that is the same in `new` stays as it
-    is stored, with whatever it has inside.
+    `known` is the part of the stored JSON that the type has. A field that is the same in `new`
+    stays as it is stored, with all its content.
     """
     if not (type(new) is type(stored) is type(known) is dict):
         return new
@@ -263,7 +263,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _listed(node: Any) -> Any:
-    """Return JSON in which lists stand for tuples."""
+    """Return JSON with lists in place of tuples."""
     if isinstance(node, dict):
         return {name: _listed(child) for name, child in node.items()}
     if isinstance(node, (list, tuple)):

@@ -17,7 +17,7 @@ _RENAMES = 10
 
 
 class FileError(Exception):
-    """What the model did wrong, as it is told."""
+    """An error of the model, in the words for the model."""
 
 
 class Files:
@@ -108,7 +108,7 @@ class Files:
             self._move(names, target + names[len(source) :])
 
     def history(self, path: str) -> list[MemoryEntry]:
-        """Return all versions of a file, oldest first, those before a deletion too."""
+        """Return all versions of a file, oldest first, including those before a deletion."""
         names = segments(path)
         return self._memory.history(*self._place(names)) if names else []
 
@@ -134,7 +134,7 @@ class Files:
 
     def _move(self, names: tuple[str, ...], to: tuple[str, ...]) -> None:
         source, target = self._place(names), self._place(to)
-        for _ in range(_RENAMES):  # until nobody edited it while it was copied
+        for _ in range(_RENAMES):  # until no edit came in during the copy
             entry = self._memory.read(*source)
             if entry is None:
                 return
@@ -148,20 +148,20 @@ class Files:
         return bool(names) and self._memory.read(*self._place(names)) is not None
 
     def _check_parents(self, names: tuple[str, ...]) -> None:
-        """Refuse a file in what is a file itself."""
+        """Refuse a path below a file."""
         for depth in range(1, len(names)):
             if self._is_file(names[:depth]):
                 raise FileError(f"The path {shown(names[:depth])} is not a directory.")
 
     def _tree(self, names: tuple[str, ...]) -> dict[tuple[str, ...], int]:
-        """Return the files below a directory, which may be none, and their sizes."""
+        """Return the files below a directory, possibly none, and their sizes."""
         skipped = len(self._path) + 1
         entries = self._memory.list("/".join((self._path, *names)))
         tree = {}
         for entry in entries:
             directory = entry.entity_path[skipped:]
             place = (*(directory.split("/") if directory else ()), entry.key)
-            if type(entry.value) is str:  # what others keep there is not a file
+            if type(entry.value) is str:  # a memory of another program there is not a file
                 tree[place] = len(entry.value.encode())
         return tree
 

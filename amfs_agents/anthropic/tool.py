@@ -39,8 +39,8 @@ class AMFSMemoryTool(BetaAbstractMemoryTool):
 
     The file /memories/a/b.txt is the memory "b.txt" under the entity path `<path>/a`. Every edit is
     a version, `history` shows them and `restore` takes them back. Several processes may use the
-    same `path`: of two edits of one file at the same time neither is lost. What the model does
-    wrong is a `ToolError` with the message of the SDK's own backends.
+    same `path`: two edits of one file at the same time are both kept. Errors of the model are a
+    `ToolError` with the message of the SDK's own backends.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class AMFSMemoryTool(BetaAbstractMemoryTool):
         return _told(lambda: commands.clear(self._files))
 
     def history(self, path: str) -> list[MemoryEntry]:
-        """Return all versions of a file, oldest first, deletions and what was before them too.
+        """Return all versions of a file, oldest first, including deletions and earlier versions.
 
         1 request per 1,000 versions, and 1 for each not read before.
         """
@@ -160,5 +160,5 @@ class AsyncAMFSMemoryTool(BetaAsyncAbstractMemoryTool):
 def _told(work: Callable[[], T]) -> T:
     try:
         return work()
-    except (FileError, InvalidKeyError, InvalidValueError) as error:  # the model's to mend
+    except (FileError, InvalidKeyError, InvalidValueError) as error:  # the model can correct it
         raise ToolError(str(error)) from error

@@ -1,4 +1,4 @@
-"""`Chain`: the steps of one piece of work, and what came of it."""
+"""`Chain`: the steps of one piece of work, and its result."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Chain:
         whose = segment(agent, "agent")
         self._about_path = f"{path}/about/{whose}"
         self._steps = Sequence(memory, f"{path}/steps/{whose}/{self._key}")
-        self._about: About | None = None  # as it was seen; where it branches never changes
+        self._about: About | None = None  # as last seen; the origin of a branch never changes
 
     @property
     def entity_path(self) -> str:
@@ -71,11 +71,11 @@ class Chain:
     def steps(
         self, *, limit: int | None = None, from_end: bool = False, kind: str | None = None
     ) -> list[Step]:
-        """Return the steps in their order: all, or those of a `kind`; the first `limit` of them, or
-        with `from_end` the last.
+        """Return the steps in order: all, or those of a `kind`; the first `limit` of them, or with
+        `from_end` the last.
 
-        1 request per 1,000 steps that there ever were, and 1 for each that this process has not
-        read or written. The last `limit` of any kind cost up to 2 each, and about 4 log2(n) more
+        1 request per 1,000 steps ever appended, and 1 for each that this process has not read or
+        written. The last `limit` of any kind cost up to 2 each, and about 4 log2(n) more
         where this object has not seen the end of n steps. In a branch, as much for each chain that
         it comes from.
         """
@@ -89,11 +89,12 @@ class Chain:
         return steps[-limit:] if from_end else steps[:limit]
 
     def watch(self, *, after: int = 0, interval: float | None = None) -> StepWatch:
-        """Follow the chain: every step after the number `after`, once and in order, those that are
-        there and those to come, until the chain is closed.
+        """Follow the chain: every step after the number `after`, once and in order, existing and
+        new ones, until the chain is closed.
 
-        `interval` is that of `AgentMemory.watch`, whose cost this has, with the cost of `steps` for
-        what a branch has of other chains. Of a chain that is deleted, it waits for a next step.
+        `interval` is that of `AgentMemory.watch`. The cost of `AgentMemory.watch`, and in a branch
+        that of `steps` for the chains that it comes from. After the chain is deleted, it waits for
+        another step.
         """
         arguments.version(after, "after", least=0)
         start = self._branching()
@@ -103,11 +104,11 @@ class Chain:
         return StepWatch(watch, [step for step in earlier if step.number > after], offset, after)
 
     def branch(self, number: int, chain_id: str | None = None) -> Chain:
-        """Begin another chain of the same agent that has this one's steps up to `number`, and goes
-        on differently; a closed chain can be branched from too.
+        """Begin another chain of the same agent that has this one's steps up to `number` and
+        continues differently. A closed chain can be branched too.
 
-        The steps are not copied: when this chain is deleted for good, the branch keeps its own
-        steps only. To branch again in the same way returns the same branch. None for `chain_id`: a
+        The steps are not copied: when this chain is deleted, the branch keeps only its own steps.
+        Branching again in the same way returns the same branch. Without `chain_id` it gets a
         UUID. About 5 requests. Raises `InvalidValueError` when there is no such step, or
         `chain_id` is another chain's.
         """
@@ -128,9 +129,10 @@ class Chain:
         return branch
 
     def close(self, result: Any = None, *, metadata: Any = None) -> Result:
-        """Close the chain with its result: no step follows. Return the result.
+        """Close the chain with its result, after which no step can follow. Return the result.
 
-        To close it again with the same result returns that. The cost of `append`, and 1 request.
+        Closing it again with the same result returns that
+        result. The cost of `append`, and 1 request.
         Raises `ChainClosedError` when it was closed with another result, and what `append` raises.
         """
         closing = {"closed": True, **value(result=result, metadata=metadata)}
@@ -144,45 +146,46 @@ class Chain:
                 raise
             closed = found
             if (about := self.about()) is not None and about.closed_at is not None:
-                return closed  # else whoever closed it died before the note below
+                return closed  # otherwise the process that closed it died before the note below
         closed_at = closed.written_at.isoformat()
         self._update(lambda old: {**old, "closed_at": closed_at})
         return closed
 
     def result(self) -> Result | None:
-        """Return what the chain came to; None while it goes on. The cost of the last step."""
+        """Return the result of the chain; None while it goes on. The cost of reading the last
+        step."""
         newest = self._steps.newest(1)
         return Result.of(newest[0]) if newest and is_result(newest[0]) else None
 
     def about(self) -> About | None:
-        """Return what is known about the chain; None when it was never begun, or deleted.
+        """Return what is known about the chain; None if it was never begun, or was deleted.
 
         1 request, and 1 for each version not read before.
         """
-        # Not `read`: it is not what the agent relied on (`commit_outcome`).
+        # Not `read`, because the agent did not rely on it (`commit_outcome`).
         history = self._memory.history(self._about_path, self._key)
         self._about = About.of(history[-1]) if history and history[-1].is_live() else None
         return self._about
 
     def describe(self, *, goal: str | None = None, metadata: Any = None) -> None:
-        """Set what is known about the chain; what is None stays as it is.
+        """Set what is known about the chain; arguments that are None change nothing.
 
-        1 request, and a read more the first time. What two processes set at the same time is both
-        kept.
+        1 request, and a read more the first time. Settings by two processes at the same time are
+        both kept.
         """
         told = value(goal=None if goal is None else arguments.text(goal, "goal"), metadata=metadata)
         self._update(lambda old: {**old, **told})
 
     def delete(self) -> int:
-        """Erase the chain for good: steps, result, and what is known about it; return how many
-        versions were erased. Branches keep their own steps.
+        """Erase the chain permanently: its steps, its result, and what is known about it. Return
+        how many versions were erased. Branches keep their own steps.
 
         About 6 requests for each step. Stop its writers first. After a crash, call it again: it
         goes on.
         """
         erased = self._steps.purge_all()
         self._about = None
-        # Last, so that the chain is found again until nothing is left.
+        # Last, so that the chain can be found until nothing is left.
         return erased + self._memory.purge(self._about_path, self._key)
 
     def _all(self, last: int | None = None) -> list[Step]:
@@ -219,7 +222,7 @@ class Chain:
         return Chain(self._memory, self._path, start.agent, start.chain_id)
 
     def _begun(self, start: Branching | None = None) -> About:
-        """Return what is known about the chain, which begins now if it has not."""
+        """Return what is known about the chain, beginning it if necessary."""
         about = self._about or self.about()
         if about is None:  # so that a chain that has steps is always known, and can be deleted
             branched = {} if start is None else {"branched_from": asdict(start)}

@@ -26,7 +26,7 @@ class Chains:
         self._path = path
 
     def open(self, agent: str, chain_id: str | None = None) -> Chain:
-        """Return a chain, which need not be there yet; None: a new one, with a UUID.
+        """Return a chain, which need not exist yet; without `chain_id` a new one, with a UUID.
 
         No request. Both names are any text.
         """
@@ -34,7 +34,7 @@ class Chains:
         return Chain(self._memory, self._path, agent, name)
 
     def list(self, *, agent: str | None = None) -> list[About]:
-        """Return what is known about the chains of an agent, or of all, the newest first.
+        """Return what is known about the chains of an agent, or of all agents, the newest first.
 
         1 request per 1,000 versions of what is known about them, and 1 for each chain that has
         changed since this process looked; no step is read.

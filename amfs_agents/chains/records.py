@@ -1,4 +1,4 @@
-"""What a chain is made of, and what that is as the value of a memory."""
+"""The records of a chain, and their form as values of memories."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Step:
 
     `number` counts from 1 in the order of appending, in a branch on from the step that it branched
     from. `kind` is any text, such as "thought", "action" or "observation"; `content` and `metadata`
-    are any JSON. `agent_id` is who wrote it, `step_id` what `append` was called with, or random.
+    are any JSON. `agent_id` is its writer; `step_id` is the one given to `append`, or random.
     """
 
     number: int
@@ -52,7 +52,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a chain came to: `value` and `metadata` are any JSON."""
+    """The result of a chain: `value` and `metadata` are any JSON."""
 
     value: Any
     metadata: Any
@@ -73,7 +73,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Branching:
-    """Where a branch begins: after the step `number` of another chain."""
+    """The origin of a branch: after the step `number` of another chain."""
 
     agent: str
     chain_id: str

@@ -1,4 +1,4 @@
-"""`StepWatch`: the steps of a chain as they come, in their order."""
+"""`StepWatch`: the steps of a chain as they come, in order."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from amfs_core.watch import Watch
 
 
 class StepWatch:
-    """The steps of a chain, those that are there and those to come; ends when the chain is closed.
+    """The existing and new steps of a chain; ends when the chain is closed.
 
     Iterate it, with `for` or `async for`. Each step comes once, after all before it; a step that
-    was erased is passed over. A context manager, also an async one. Behind it is a
-    `AgentMemory.watch`, which says how soon steps come, what happens while the store is not
-    available, and what that costs.
+    was erased is passed over. A context manager, also an async one. It uses `AgentMemory.watch`,
+    which documents how soon steps come, what happens while the store is unavailable, and the cost.
     """
 
     def __init__(self, watch: Watch, earlier: list[Step], offset: int, after: int) -> None:
@@ -27,7 +26,7 @@ class StepWatch:
         self._offset = offset
         self._after = after
         self._next = 1
-        self._waiting: dict[int, MemoryEntry] = {}  # came before one that is before them
+        self._waiting: dict[int, MemoryEntry] = {}  # steps that arrived before an earlier one
         self._closed = False
 
     def cancel(self) -> None:
@@ -79,7 +78,7 @@ class StepWatch:
         return self._ready.popleft()
 
     def _take(self, entry: MemoryEntry) -> None:
-        """Note a version, and have ready what comes next in the chain by now."""
+        """Note a version, and prepare the steps that can be delivered now."""
         if entry.version > 1 or not entry.key.isdecimal():
             return  # a step never changes: this is an outcome's, or a tombstone
         self._waiting[int(entry.key)] = entry

@@ -1,4 +1,5 @@
-"""Conversations: turns in order, summaries beside them, whose they are (docs/conversations.md)."""
+"""Conversations: turns in order, summaries beside them, by user and agent
+(docs/conversations.md)."""
 
 from amfs_agents.conversations.conversation import Conversation
 from amfs_agents.conversations.conversations import Conversations

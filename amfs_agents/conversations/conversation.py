@@ -75,7 +75,7 @@ class Conversation:
             metadata=metadata,
         )
         values.copied(turn, "turn")
-        # Before the turn: so a conversation that has turns is always known, and can be deleted.
+        # Before the turn, so that a conversation with turns is always known and can be deleted.
         self._note_activity()
         return Turn.of(self._turns.append(turn, write_id=turn_id))
 
@@ -91,11 +91,11 @@ class Conversation:
     ) -> list[Turn]:
         """Return turns, oldest first.
 
-        Those of a `role`, with since <= written_at < until; of these the first `offset` are skipped
-        and at most `limit` returned. With `from_end` both are counted from the newest turn.
+        Only those of a `role`, with since <= written_at < until. Of these, the first `offset` are
+        skipped and at most `limit` returned. With `from_end`, both count from the newest turn.
 
-        1 request per 1,000 turns that there ever were, and 1 for each that this process has not
-        read or written: a conversation of 50 turns takes 51 the first time and 1 from then on.
+        1 request per 1,000 turns ever appended, and 1 for each that this process has not read or
+        written: a conversation of 50 turns takes 51 the first time and 1 from then on.
         """
         start = None if since is None else arguments.moment(since, "since")
         end = None if until is None else arguments.moment(until, "until")
@@ -115,7 +115,7 @@ class Conversation:
         return turns[offset:] if limit is None else turns[offset : offset + limit]
 
     def about(self) -> About | None:
-        """Return what is known about the conversation; None when it was never begun, or deleted.
+        """Return what is known about the conversation; None if it was never begun, or was deleted.
 
         The cost of a read.
         """
@@ -130,10 +130,10 @@ class Conversation:
         summary: Any = None,
         metadata: Any = None,
     ) -> None:
-        """Set what is known about the conversation; what is None stays as it is.
+        """Set what is known about the conversation; arguments that are None change nothing.
 
-        1 request, and a read more the first time. What two processes set at the same time is both
-        kept.
+        1 request, and a read more the first time. Settings by two processes at the same time are
+        both kept.
         """
         told = value(
             title=None if title is None else arguments.text(title, "title"),
@@ -146,13 +146,13 @@ class Conversation:
     def compress(
         self, first: int, last: int, content: Any, *, model: str | None = None, metadata: Any = None
     ) -> Chunk:
-        """Have `content`, such as a summary, stand for the turns `first` to `last` in `context`.
+        """Let `content`, such as a summary, stand for the turns `first` to `last` in `context`.
 
         The turns themselves stay as they are. A chunk may stand for turns that smaller chunks
         already stand for, as long as it includes each of them whole.
 
         A listing of turns and one of chunks, and 1 request. Raises `InvalidValueError` when there
-        are no such turns, or they are a part of what another chunk stands for.
+        are no such turns, or when they are only a part of the turns of another chunk.
         """
         turns = [turn for turn in self.turns() if first <= turn.number <= last]
         if not turns or (turns[0].number, turns[-1].number) != (first, last):
@@ -170,7 +170,7 @@ class Conversation:
         return Chunk.of(self._chunks.append(summary))
 
     def chunks(self) -> list[Chunk]:
-        """Return the chunks that count now, in the order of their turns. The cost of a listing."""
+        """Return the chunks in use now, in the order of their turns. The cost of a listing."""
         counting: list[Chunk] = []
         for chunk in reversed([Chunk.of(entry) for entry in self._chunks.entries()]):
             if not any(newer.overlaps(chunk.first, chunk.last) for newer in counting):
@@ -178,7 +178,7 @@ class Conversation:
         return sorted(counting, key=lambda chunk: chunk.first)
 
     def context(self) -> list[Turn | Chunk]:
-        """Return the compressed conversation: chunks, and the turns that none stands for, in order.
+        """Return the compressed conversation: chunks, and the turns without a chunk, in order.
 
         A listing of turns and one of chunks.
         """
@@ -196,8 +196,8 @@ class Conversation:
         return [turn for turn in self.turns() if chunk.contains(turn.number, turn.number)]
 
     def expand(self, chunk: Chunk) -> list[Turn | Chunk]:
-        """Delete a chunk, so that its turns (or the smaller chunks under it) count again; return
-        the `context` from now on. A listing of turns, one of chunks, a read and 1 request."""
+        """Delete a chunk, so that its turns (or the smaller chunks under it) are used again; return
+        the new `context`. A listing of turns, one of chunks, a read and 1 request."""
         self._chunks.delete([chunk.number])
         return self.context()
 
@@ -208,8 +208,9 @@ class Conversation:
         older_than: float | timedelta | None = None,
         for_good: bool = False,
     ) -> int:
-        """Remove turns: all but the newest `keep`, or what was written longer ago than `older_than`
-        (seconds or `timedelta`), or what is both. Return how many turns were removed.
+        """Remove turns: all but the newest `keep`, or those written longer ago than `older_than`
+        (seconds or `timedelta`), or, with both arguments, those to which both apply. Return how
+        many were removed.
 
         They are deleted: their histories stay. With `for_good` their contents are erased. Chunks
         stay. A listing, and 2 requests for each turn; about 7 `for_good`.
@@ -231,8 +232,8 @@ class Conversation:
         return self._turns.delete(numbers)
 
     def delete(self) -> int:
-        """Erase the conversation for good: turns (pruned ones too), chunks, and what is known about
-        it; return how many versions were erased.
+        """Erase the conversation permanently: turns (including pruned ones), chunks, and what is
+        known about it. Return how many versions were erased.
 
         About 7 requests for each turn and chunk. After a crash, call it again: it goes on.
         """

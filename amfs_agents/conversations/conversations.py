@@ -23,9 +23,9 @@ class Conversations:
         chat.append("user", "Where is my parcel?")
 
     They are under the entity path `path`: a turn is the memory
-    `<path>/turns/<user>/<agent>/<conversation>/<number>`. So a key of a server can be confined to
-    one user, and each turn is found by a search. `activity_interval` is how old, in seconds, the
-    noted time of the last activity may be: 0 notes it with each turn, which costs a request.
+    `<path>/turns/<user>/<agent>/<conversation>/<number>`. So a server's key can be limited to one
+    user, and searches find each turn. `activity_interval` is how old, in seconds, the noted time of
+    the last activity may be: 0 notes it with each turn, which costs a request.
     """
 
     def __init__(
@@ -40,7 +40,8 @@ class Conversations:
         self._interval = arguments.seconds(activity_interval, "activity_interval")
 
     def open(self, user: str, agent: str, conversation_id: str | None = None) -> Conversation:
-        """Return a conversation, which need not be there yet; None: a new one, with a UUID.
+        """Return a conversation, which need not exist yet; without `conversation_id` a new one,
+        with a UUID.
 
         No request. The three names are any text.
         """
@@ -54,10 +55,10 @@ class Conversations:
         )
 
     def list(self, *, user: str | None = None, agent: str | None = None) -> list[About]:
-        """Return what is known about the conversations of a user, an agent or both, that which was
-        active last first; all for neither.
+        """Return what is known about the conversations of a user, an agent or both, or without
+        either about all, the last active first.
 
-        1 request per 1,000 versions of what is known about these (all, without a user), and 1 for
+        1 request per 1,000 versions of these records (of all records, without a user), and 1 for
         each conversation that has changed since this process looked; no turn is read.
         """
         entries = self._memory.list(self._under("about", user, agent))
@@ -106,8 +107,8 @@ class Conversations:
         user: str | None = None,
         agent: str | None = None,
     ) -> int:
-        """Erase, for good, the conversations without activity for so long (seconds or `timedelta`);
-        return how many. The cost of `list`, and of `Conversation.delete` for each.
+        """Erase permanently the conversations without activity for so long (seconds or
+        `timedelta`); return how many. The cost of `list`, and of `Conversation.delete` for each.
 
         A turn that another process appends while its conversation is erased may be erased too.
         """
@@ -119,9 +120,9 @@ class Conversations:
         return len(old)
 
     def delete_user(self, user: str) -> int:
-        """Erase everything of a user for good; return how many conversations that were.
+        """Erase everything of a user permanently; return the number of conversations.
 
-        The cost of a list of all that is the user's, and of `Conversation.delete` for each
+        The cost of listing everything of the user, and of `Conversation.delete` for each
         conversation. After a crash, call it again: it goes on. Copies elsewhere (backups, other
         stores) are not touched.
         """

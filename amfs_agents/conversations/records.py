@@ -1,4 +1,4 @@
-"""What a conversation is made of, and what that is as the value of a memory."""
+"""The records of a conversation, and their form as values of memories."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Turn:
     """One message, as it was said.
 
     `number` counts from 1 in the order of appending and is never used twice. `content`, `usage`,
-    `tool_calls` and `metadata` are any JSON. `turn_id` is what `append` was called with, or random.
+    `tool_calls` and `metadata` are any JSON. `turn_id` is the one given to `append`, or random.
     """
 
     number: int
@@ -50,7 +50,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class TurnHit:
-    """A turn that a search found, in which conversation, and its score."""
+    """A turn found by a search, its conversation, and its score."""
 
     turn: Turn
     user: str
@@ -61,7 +61,8 @@ class TurnHit:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What stands for the turns `first` to `last`, both included, in the compressed conversation.
+    """The replacement for the turns `first` to `last`, both included, in the compressed
+    conversation.
 
     `number` counts from 1 in the order of compressing; of two chunks that overlap the newer counts.
     """

@@ -1,4 +1,4 @@
-"""The awaitable methods of a checkpointer: each is the other of its name, run in a thread."""
+"""The awaitable methods of a checkpointer: each runs the synchronous one in a thread."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from amfs_agents.cancellation import to_its_end
 
 
 class AwaitableSaver(BaseCheckpointSaver[str]):
-    """A checkpointer whose methods that begin with `a` run the others in a thread. One that changes
-    something and is cancelled ends with `CancelledError` once it is known what came of the change.
+    """A checkpointer whose methods that begin with `a` run the others in a thread. When one that
+    changes something is cancelled, it raises `CancelledError` once the outcome of the change is
+    known.
     """
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:

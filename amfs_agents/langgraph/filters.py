@@ -1,4 +1,4 @@
-"""Which values a filter of LangGraph lets through, and which namespaces a condition."""
+"""LangGraph's filters of values and conditions on namespaces."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {"$gt": gt, "$gte": ge, "$lt": 
 
 
 def passes(value: Mapping[str, Any], conditions: Mapping[str, Any] | None) -> bool:
-    """True when every member that is named is as it is to be.
+    """True when every named member satisfies its condition.
 
-    Raises `InvalidValueError` for an operator that there is not.
+    Raises `InvalidValueError` for an unknown operator.
     """
     return all(
         _matches(value.get(name), condition) for name, condition in (conditions or {}).items()

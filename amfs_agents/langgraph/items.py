@@ -1,7 +1,7 @@
-"""Items of the store as memories: where they are, and what they are as the values of these.
+"""Items of the store as memories: their places, and their form as values.
 
 The labels of a namespace are the segments of an entity path, so `("users", "ada")` is below
-`("users",)` and a search under a prefix lists only what is there.
+`("users",)` and a search under a prefix lists only that part.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from amfs_core.format import (
 
 _FOLD_BYTES = size(fold([])) + 1
 _REFRESHED_AFTER = 0.01
-"""Which part of its time to live has to be over before a read begins it again: what is read all the
-time would be written all the time."""
+"""The part of an item's time to live that must be over before a read begins it again. Otherwise an
+item that is read all the time would be written all the time."""
 
 Namespace = tuple[str, ...]
 
 
 class Places:
-    """Which memory an item is. All are under the entity path `path`."""
+    """The memory of an item. All are under the entity path `path`."""
 
     def __init__(self, layout: Layout, path: str) -> None:
         self._path = path
@@ -41,7 +41,7 @@ class Places:
 
     def entity_path(self, namespace: Namespace) -> str:
         """Return the entity path of a namespace. Labels that do not fit into an object key are
-        folded into one segment."""
+        combined in one segment."""
         labels = [label(name, "namespace label") for name in namespace]
         if sum(size(one) + 1 for one in labels) > self._room:
             whole = self._fitting(labels)
@@ -58,7 +58,7 @@ class Places:
         return label(key, "key")
 
     def _fitting(self, labels: list[str]) -> int:
-        """Return how many labels fit beside a fold."""
+        """Return how many labels fit beside a combined segment."""
         left, count = self._room - _FOLD_BYTES, 0
         for one in labels:
             left -= size(one) + 1
@@ -70,8 +70,8 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
-    """An item as it is kept. `ttl` is in minutes; `vectors` are what its texts mean, by field, as
-    `amfs_agents.langgraph.meaning` packs them."""
+    """An item as it is stored. `ttl` is in minutes; `vectors` are the embeddings of its texts by
+    field, as `amfs_agents.langgraph.meaning` packs them."""
 
     namespace: Namespace
     key: str
@@ -82,8 +82,8 @@ class StoredItem:
     vectors: dict[str, str] = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
-        """Return it as the value of a memory, in which a search by words finds what the item's
-        value says."""
+        """Return it as the value of a memory, in which a search by words finds the words of the
+        item."""
         kept: dict[str, Any] = {
             "namespace": list(self.namespace),
             "key": self.key,
@@ -120,7 +120,7 @@ class StoredItem:
             ) from error
 
     def item(self) -> Item:
-        """Return it as LangGraph has items."""
+        """Return it as LangGraph's `Item`."""
         return Item(
             namespace=self.namespace,
             key=self.key,
@@ -130,14 +130,14 @@ class StoredItem:
         )
 
     def found(self, score: float | None) -> SearchItem:
-        """Return it as LangGraph has what a search found."""
+        """Return it as LangGraph's `SearchItem`."""
         return SearchItem(
             self.namespace, self.key, self.value, self.created_at, self.updated_at, score
         )
 
 
 def is_due(item: StoredItem, entry: MemoryEntry, now: datetime) -> bool:
-    """True when a read has to begin the item's time to live again."""
+    """True when a read must begin the item's time to live again."""
     if item.ttl is None or entry.expires_at is None:
         return False
     whole = timedelta(minutes=item.ttl)

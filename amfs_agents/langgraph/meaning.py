@@ -1,4 +1,4 @@
-"""Which texts of an item are embedded, and which items are nearest to a query by meaning."""
+"""Embedding texts of items, and finding the items nearest to a query by meaning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Vector = Sequence[float]
 
 
 class Meaning:
-    """An index configuration of LangGraph: what embeds texts, and where in an item these are."""
+    """LangGraph's configuration of an index: the embedder, and the fields of an item that it
+    embeds."""
 
     def __init__(self, config: IndexConfig) -> None:
         self.embeddings = ensure_embeddings(config.get("embed"))
@@ -36,7 +37,7 @@ class Meaning:
         return found
 
     def by_text(self, texts: Sequence[str], vectors: Sequence[Vector]) -> dict[str, str]:
-        """Return what an embedder gave for texts, packed, if it is a vector of the right size for
+        """Return an embedder's vectors for texts, packed, if there is one of the right size for
         each."""
         if len(vectors) != len(texts):
             raise ConfigurationError(
@@ -52,7 +53,8 @@ class Meaning:
 
 
 def packed(vector: Vector) -> str:
-    """Return a vector as base64 of single-precision numbers: a quarter of what its digits take."""
+    """Return a vector as base64 of single-precision numbers: a quarter of the size of its
+    digits."""
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 

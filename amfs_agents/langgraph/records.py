@@ -1,8 +1,8 @@
-"""What is kept of a thread, and what that is as the value of a memory.
+"""The records of a thread, and their form as values of memories.
 
-A checkpoint is one memory. It has the values of the channels that changed with it; of all others it
-names the checkpoint whose memory has the value, so each value is kept once. What a task wrote
-while a checkpoint was the newest is one memory more.
+A checkpoint is one memory. It has the values of the channels that changed with it, and for every
+other channel it names the checkpoint whose memory has the value, so each value is stored once. The
+writes of a task to a checkpoint are another memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ChannelVersion = str | int | float | None
 
 
 class Packed(NamedTuple):
-    """What a serializer made of a value: the name of the form, and bytes."""
+    """A serialized value: the name of the form, and bytes."""
 
     kind: str
     data: bytes
@@ -54,7 +54,7 @@ class Blob(NamedTuple):
 
 
 class Home(NamedTuple):
-    """Where the value of a channel is: in the memory of which checkpoint, at which version."""
+    """The home of a channel's value: the checkpoint whose memory has it, and its version."""
 
     version: ChannelVersion
     checkpoint_id: str
@@ -62,11 +62,11 @@ class Home(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SavedCheckpoint:
-    """A checkpoint as it is kept.
+    """A checkpoint as it is stored.
 
-    `checkpoint` is without `channel_values`: `blobs` are those that came with it, `homes` says of
-    each other channel that has a value where that is. `carried` are values of which only other
-    checkpoints say that they are here.
+    `checkpoint` is without `channel_values`: `blobs` are the values that came with it, and `homes`
+    says where the values of the other channels are. `carried` are values that only other
+    checkpoints refer to.
     """
 
     thread_id: str
@@ -113,19 +113,19 @@ class SavedCheckpoint:
             raise _foreign(entry, "checkpoint") from error
 
     def blob(self, channel: str, version: ChannelVersion) -> Blob | None:
-        """Return the value of a channel at a version if it is kept here."""
+        """Return the value of a channel at a version if it is stored here."""
         for blob in (*self.blobs, *self.carried):
             if (blob.channel, blob.version) == (channel, version):
                 return blob
         return None
 
     def all_homes(self) -> dict[str, Home]:
-        """Return of each channel that has a value where that is."""
+        """Return the home of each channel that has a value."""
         own = {blob.channel: Home(blob.version, self.checkpoint_id) for blob in self.blobs}
         return {**self.homes, **own}
 
     def carrying(self, earlier: SavedCheckpoint) -> SavedCheckpoint:
-        """Return it with the values that were kept under its name before."""
+        """Return it with the values that were stored under its name before."""
         more = [
             blob
             for blob in (*earlier.blobs, *earlier.carried)
@@ -135,7 +135,7 @@ class SavedCheckpoint:
 
 
 class SavedWrite(NamedTuple):
-    """What a task wrote to a channel. `number` counts the writes of a task from 0; special ones,
+    """A write of a task to a channel. `number` counts the writes of a task from 0; special ones,
     such as an error, have the negative numbers that LangGraph gives them."""
 
     number: int
@@ -146,7 +146,7 @@ class SavedWrite(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TaskWrites:
-    """All that a task wrote while a checkpoint was the newest."""
+    """All writes of a task to a checkpoint."""
 
     task_id: str
     writes: tuple[SavedWrite, ...]
@@ -184,8 +184,8 @@ class TaskWrites:
             raise _foreign(entry, "task's writes") from error
 
     def onto(self, earlier: TaskWrites) -> TaskWrites:
-        """Return what is there after these came to earlier ones of the task: of two with one number
-        the first stays, but a special one is replaced."""
+        """Return these writes merged with earlier ones of the task: of two with the same number the
+        first stays, but a special one is replaced."""
         writes = {write.number: write for write in earlier.writes}
         for write in self.writes:
             if write.number < 0 or write.number not in writes:

@@ -55,8 +55,8 @@ class AMFSSaver(AwaitableSaver):
     Thread ids and all other names are any text. Checkpoints are under the entity path `path`, as
     `serde` writes them (default: LangGraph's own serializer). Searches do not find them. The memory
     stays open. Safe to share between threads and event loops, and usable after a fork. The methods
-    that begin with `a` are the others, run in a thread; one that changes something and is cancelled
-    ends with `CancelledError` once it is known what came of the change.
+    that begin with `a` run the others in a thread. When one that changes something is cancelled, it
+    raises `CancelledError` once the outcome of the change is known.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class AMFSSaver(AwaitableSaver):
         """Return a checkpoint, or the newest of the thread and namespace; None when there is none.
 
         1 request per 1,000 objects of the namespace, and 1 for each of these that this process does
-        not know: the checkpoint, each of those that its values came with, each task that wrote.
+        not know: the checkpoint, each checkpoint that has one of its values, each task that wrote.
         Raises `CorruptEntryError` when a value is gone, as the hint explains.
         """
 
@@ -97,11 +97,12 @@ class AMFSSaver(AwaitableSaver):
     ) -> Iterator[CheckpointTuple]:
         """Yield the checkpoints of a thread, or of all threads for None, the newest id first.
 
-        A namespace or an id in `config` counts too. `filter` has members of the metadata that must
-        be equal, `before` a config whose id all ids are less than, `limit` the most to yield.
+        A namespace or an id in `config` restricts them too. `filter` has members of the metadata
+        that must be equal, `before` is a config with an id that is greater than all that are
+        yielded, and `limit` is the most to yield.
 
-        1 request per 1,000 objects under the thread (or all); what `get_tuple` costs beyond that
-        for each one yielded, and 1 for each one that the filter leaves out.
+        1 request per 1,000 objects under the thread (or all threads), the other costs of
+        `get_tuple` for each one yielded, and 1 for each one that the filter leaves out.
         """
         wanted = None if config is None else get_checkpoint_id(config)
         end = None if before is None else get_checkpoint_id(before)
@@ -138,8 +139,8 @@ class AMFSSaver(AwaitableSaver):
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
-        """Return, of each channel, the value at the nearest ancestor that has one, and what tasks
-        wrote to it since, as LangGraph rebuilds a `DeltaChannel`.
+        """Return for each channel the value at the nearest ancestor that has one, and the later
+        writes to it, from which LangGraph rebuilds a `DeltaChannel`.
 
         1 request per 1,000 objects of the namespace, and 1 for each ancestor on the way, each value
         and each task that this process does not know.
@@ -155,10 +156,11 @@ class AMFSSaver(AwaitableSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Keep a checkpoint, once it is durable, and return the config that names it.
+        """Store a checkpoint, and once it is durable return the config that names it.
 
-        Only the values of the channels in `new_versions`, and what the parent does not have, are
-        written. 1 request; a `get_tuple` of the parent more when this saver neither put nor got it.
+        Only the values of the channels in `new_versions`, and values that the parent does not have,
+        are written. 1 request, and a `get_tuple` of the parent when this saver neither put nor got
+        it.
         Raises `InvalidValueError`, and writes nothing, when it takes more than `max_value_bytes`.
         """
         thread_id, checkpoint_ns, parent_id = _place(config)
@@ -195,7 +197,7 @@ class AMFSSaver(AwaitableSaver):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        """Keep what a task wrote while a checkpoint was the newest, each write exactly once.
+        """Store the writes of a task to a checkpoint, each exactly once.
 
         1 request for a task that has written nothing to this checkpoint before, or that this
         process knows; about 6 more for another one.
@@ -214,7 +216,7 @@ class AMFSSaver(AwaitableSaver):
         """Erase the contents of all checkpoints and writes of a thread, in all namespaces.
 
         Names and stubs stay (docs/langgraph.md). After a crash, call it again: it goes on. A run
-        that is under way meanwhile may leave something: end it first, or call it again.
+        that is under way may leave something: end it first, or call this again.
 
         2 requests per 1,000 objects, and about 7 for each checkpoint and each task that wrote.
         """
@@ -222,11 +224,11 @@ class AMFSSaver(AwaitableSaver):
         self._forget(str(thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Erase the contents of the checkpoints with these run ids in their metadata, and of what
-        tasks wrote to them, for good. What later checkpoints have of their values stays with those.
+        """Erase permanently the contents of the checkpoints with these run ids in their metadata,
+        and of the writes to them. Values that later checkpoints need stay with those.
 
-        Raises `InvalidValueError`, before anything is erased, when a checkpoint that stays has a
-        `DeltaChannel` that is rebuilt from one that would go.
+        Raises `InvalidValueError`, before anything is erased, when a remaining checkpoint has a
+        `DeltaChannel` that is rebuilt from an erased one.
 
         1 request per 1,000 objects of all threads, 1 for each checkpoint that this process does not
         know, 2 for each one erased before, and about 7 for each one erased now, each task that
@@ -258,12 +260,13 @@ class AMFSSaver(AwaitableSaver):
             self._threads.copy(view, str(target_thread_id))
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Erase the contents of all checkpoints of threads but the newest of each namespace, or of
-        all with the strategy "delete", for good.
+        """Erase permanently the contents of all checkpoints of threads except the newest of each
+        namespace, or of all with the strategy "delete".
 
-        Of a graph with a `DeltaChannel`, those stay too that the newest one is rebuilt from. Costs
-        what reading all of them costs, 2 for each one erased before, and about 7 for each one
-        erased now and each task that wrote to it. After a crash, call it again: it goes on.
+        For a graph with a `DeltaChannel`, the checkpoints from which the newest one is rebuilt stay
+        too. The cost of reading all of them, 2 requests for each one erased before, and about 7 for
+        each one erased now and each task that wrote to
+        it. After a crash, call it again: it goes on.
         """
         if strategy not in ("keep_latest", "delete"):
             raise InvalidValueError(
@@ -282,7 +285,7 @@ class AMFSSaver(AwaitableSaver):
 
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Return a version after `current`: the next number, and a random one, so that two branches
-        of a thread never give one version to two values."""
+        of a thread never give two values the same version."""
         number = 0 if current is None else int(str(current).partition(".")[0])
         return f"{number + 1:032}.{random.getrandbits(64):020}"
 
@@ -337,7 +340,7 @@ class AMFSSaver(AwaitableSaver):
     def _tuples(
         self, pairs: builtins.list[tuple[View, SavedCheckpoint]]
     ) -> builtins.list[CheckpointTuple]:
-        """Return checkpoints as LangGraph has them. What they need is read all at once."""
+        """Return checkpoints as LangGraph's tuples. Everything that they need is read together."""
         if pairs:
             pairs[0][0].entries.load(
                 ref
@@ -412,8 +415,8 @@ class AMFSSaver(AwaitableSaver):
             self._homes.clear()
 
     def _rebuilt_from(self, view: View, saved: SavedCheckpoint) -> set[str]:
-        """Return the ids of the ancestors from which the delta channels of a checkpoint that have
-        no value in it are rebuilt."""
+        """Return the ids of the ancestors from which the delta channels without a value in a
+        checkpoint are rebuilt."""
         counters = self._metadata(saved).get("counters_since_delta_snapshot") or {}
         missing = set(counters) - saved.all_homes().keys()
         needed = set()
@@ -462,7 +465,7 @@ def _ancestors(view: View, saved: SavedCheckpoint | None) -> Iterator[SavedCheck
     ids: list[str] | None = None
     while saved is not None and saved.parent_id and saved.parent_id not in seen:
         seen.add(saved.parent_id)
-        # Nearly always the ones before it come next: they are read together.
+        # Nearly always the checkpoints before it come next, so they are read together.
         ids = view.ids() if ids is None else ids
         if saved.parent_id in ids:
             at = ids.index(saved.parent_id)
@@ -473,7 +476,7 @@ def _ancestors(view: View, saved: SavedCheckpoint | None) -> Iterator[SavedCheck
 
 
 class _GoneError(Exception):
-    """A value is where no checkpoint of a listing has it; never leaves the saver."""
+    """No listed checkpoint has a value; never leaves the saver."""
 
     def __init__(self, saved: SavedCheckpoint, channel: str) -> None:
         self.saved = saved
@@ -483,8 +486,9 @@ class _GoneError(Exception):
 def _looked(look: Callable[[], T]) -> T:
     """Return `look()`, which lists a namespace and reads some of it.
 
-    Beside somebody who prunes it, or puts so many checkpoints that the listing takes several
-    pages, it may miss where a value is: then it looks again, before the value counts as gone.
+    While another process prunes it, or puts so many checkpoints that the listing takes several
+    pages, `look` may miss the place of a value. It is then called again before the value counts as
+    gone.
     """
     for _ in range(_LOOKS - 1):
         with contextlib.suppress(_GoneError):

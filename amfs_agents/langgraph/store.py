@@ -40,7 +40,8 @@ from amfs_core.parallel import mapped
 _THREADS = 32
 _SWEEP_MINUTES = 5.0
 _JUST_NOW = 3600.0
-"""Seconds: as old as the listing may be that a search by words needs, as one was made before it."""
+"""The age, in seconds, of the listing that a search by words may use, because one was made just
+before it."""
 
 Pair = tuple[StoredItem, MemoryEntry]
 
@@ -51,7 +52,7 @@ class AMFSStore(BaseStore):
         store = AMFSStore(AgentMemory("host"))
         graph = builder.compile(store=store)
 
-    The labels of namespaces, and keys, are any text; values are JSON that is an object. Items are
+    The labels of namespaces, and keys, are any text; values are JSON objects. Items are
     under the entity path `path`. With `index`, LangGraph's configuration of an embedder, a search
     with a query is by meaning, otherwise by words. `ttl` has LangGraph's defaults of times to live.
     A deleted item is erased, with its history; with `keep_deleted` its history stays. The memory
@@ -84,8 +85,8 @@ class AMFSStore(BaseStore):
         return self._places.entity_path(namespace), self._places.key(key)
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Do several operations: first all that read, then all that write, of which the last one
-        for an item counts. The methods of `BaseStore` are batches of one operation.
+        """Do several operations: first all reads, then all writes, of which the last one for an
+        item counts. The methods of `BaseStore` are batches of one operation.
 
         A get costs what `AgentMemory.read` does, and counts as a use of the memory (see
         `AgentMemory.commit_outcome`). A search, or a list of namespaces: 1 request per 1,000
@@ -105,9 +106,9 @@ class AMFSStore(BaseStore):
         return self._done(work, self._meaning.by_text(texts, vectors), asked)
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """Do what `batch` does: embed on the event loop, and all else in a thread.
+        """Do the same as `batch`: embed on the event loop, and everything else in a thread.
 
-        Cancelled, it ends with `CancelledError` once it is known what came of the puts.
+        When cancelled, it raises `CancelledError` once the outcome of the puts is known.
         """
         work = _Work.of(ops)
         if self._meaning is None:
@@ -120,10 +121,11 @@ class AMFSStore(BaseStore):
         return await to_its_end(lambda: self._done(work, by_text, asked))
 
     def sweep_ttl(self) -> int:
-        """Erase the items whose time is over, with all their versions; return how many.
+        """Erase the expired items, with all their versions; return how many.
 
-        They are not read any more in any case. What a crash left of items that were being erased
-        goes too. 1 request per 1,000 objects of the store, 1 for each item that this process does
+        Expired items are no longer read in any case. The remains of erasures interrupted by a crash
+        are removed
+        too. 1 request per 1,000 objects of the store, 1 for each item that this process does
         not know, 2 for each one erased before, about 4 for each one erased now and 2 for each of
         its versions.
         """
@@ -137,8 +139,8 @@ class AMFSStore(BaseStore):
         """Call `sweep_ttl` at intervals, in a thread of this process, as LangGraph's stores do.
 
         The interval is that of the configuration `ttl` (`sweep_interval_minutes`), else 5 minutes.
-        Without `ttl` nothing is begun. Cancelling what is returned ends the thread, and so does
-        `stop_ttl_sweeper`; a sweep that fails is logged (logger "amfs") and tried again.
+        Without `ttl` no thread is started. Cancelling the returned future ends the thread, and so
+        does `stop_ttl_sweeper`. A sweep that fails is logged (logger "amfs") and tried again.
         """
         if not self.ttl_config:
             nothing: Future[None] = Future()
@@ -155,7 +157,7 @@ class AMFSStore(BaseStore):
     # -- steps -------------------------------------------------------------------------------
 
     def _texts(self, work: _Work) -> list[str]:
-        """Return the texts that are to be embedded, each once."""
+        """Return the texts to embed, each once."""
         texts: dict[str, None] = {}
         for op in work.puts.values():
             if op.value is not None and self._meaning is not None:
@@ -208,7 +210,8 @@ class AMFSStore(BaseStore):
         elif op.query and self._meaning is None:
             words = self._words(op.query, tuple(op.namespace_prefix), len(pairs))
             scored = [(words.get((one.entity_path, one.key)), (item, one)) for item, one in pairs]
-        # What answers the query comes first, then what nothing is known of, as in LangGraph's own.
+        # Items that answer the query come first, then those without a score, as in LangGraph's own
+        # stores.
         scored.sort(key=lambda one: float("-inf") if one[0] is None else one[0], reverse=True)
         page = scored[op.offset : op.offset + op.limit]
         if op.refresh_ttl:
@@ -216,7 +219,7 @@ class AMFSStore(BaseStore):
         return [item.found(score) for score, (item, _) in page]
 
     def _words(self, query: str, prefix: Namespace, most: int) -> dict[tuple[str, str], float]:
-        """Return the scores of a search by words among what was listed just before."""
+        """Return the scores of a search by words among the items listed just before."""
         if not most:
             return {}
         above = self._places.above(prefix)
@@ -243,8 +246,7 @@ class AMFSStore(BaseStore):
         return sorted(namespaces)[op.offset : op.offset + op.limit]
 
     def _under(self, prefix: Namespace, listed: dict[str, list[Pair]]) -> list[Pair]:
-        """Return the items whose namespace begins so; what was listed in this batch already is not
-        listed again."""
+        """Return the items under a prefix of namespaces; nothing is listed twice in a batch."""
         path = self._places.above(prefix)
         if path not in listed:
             listed[path] = [(StoredItem.of(entry), entry) for entry in self._memory.list(path)]
@@ -260,7 +262,7 @@ class AMFSStore(BaseStore):
         assert item.ttl is not None
 
         def same(value: Any) -> Any:
-            if value != entry.value:  # put or deleted since: its time begins with that
+            if value != entry.value:  # put or deleted since, which began its time again
                 raise _ChangedError
             return value
 
@@ -268,7 +270,7 @@ class AMFSStore(BaseStore):
             self._memory.update(entry.entity_path, entry.key, same, ttl=item.ttl * 60)
 
     def _sweep(self, entry: MemoryEntry) -> bool:
-        """Erase an item whose time is over, unless it was put again meanwhile."""
+        """Erase an expired item, unless it was put again meanwhile."""
         place = entry.entity_path, entry.key
         try:
             return self._memory.purge(*place, expected_version=entry.version) > 0
@@ -278,8 +280,8 @@ class AMFSStore(BaseStore):
     def _prepared(
         self, work: _Work, vectors: Mapping[str, str]
     ) -> tuple[list[tuple[StoredItem, bool]], list[tuple[str, str]]]:
-        """Return the items to be kept, each with whether a search by words is to find it, and the
-        memories of those to be deleted."""
+        """Return the items to store, each with whether a search by words should find it, and the
+        memories of those to delete."""
         keep, drop, now = [], [], datetime.now(UTC)
         for op in work.puts.values():
             address = self.address(op.namespace, op.key)
@@ -364,4 +366,4 @@ def _checked(op: PutOp) -> PutOp:
 
 
 class _ChangedError(Exception):
-    """The item is not what was read any more; never leaves `_begin_again`."""
+    """The item has changed since it was read; never leaves `_begin_again`."""

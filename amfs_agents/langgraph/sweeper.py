@@ -1,4 +1,4 @@
-"""`Sweeper`: a thread that erases from time to time what has expired."""
+"""`Sweeper`: a thread that erases expired items from time to time."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Sweeper:
         self._done: Future[None] = Future()
 
     def start(self, seconds: float) -> Future[None]:
-        """Begin, and return what ends with the thread, and what ends the thread when it is
-        cancelled. Where it runs already, it goes on as it is."""
+        """Start the thread, unless it runs already. Return a future that ends with the thread;
+        cancelling the future ends the thread."""
         with self._lock:
             if self._thread is not None and self._thread.is_alive() and not self._stop.is_set():
                 return self._done
@@ -70,6 +70,6 @@ def _run(
             sweep()
         except AMFSError as error:
             _log.warning("expired items could not be erased, and are tried again: %s", error)
-        del sweep  # or the object would live as long as the thread
+        del sweep  # otherwise the object would live as long as the thread
     if done.set_running_or_notify_cancel():
         done.set_result(None)

@@ -1,11 +1,11 @@
-"""`Threads`: the memories that hold the checkpoints of threads, and what is in them.
+"""`Threads`: the memories of the checkpoints of threads, and their contents.
 
     <path>/<thread>/<namespace>/checkpoints            <checkpoint>    a checkpoint
     <path>/<thread>/<namespace>/writes/<checkpoint>    <task>          what a task wrote
 
-Nothing points to the newest checkpoint: it is the one whose id sorts last, as LangGraph has it. So
-whoever puts one changes nothing that another process may be changing. The price is a look at the
-names of a thread each time: a listing, or what a change log has since the last one.
+Nothing points to the newest checkpoint: it is the one whose id sorts last, as in LangGraph. So a
+put changes nothing that another process may be changing. The price is to look at the names of a
+thread each time: a listing, or the news of a change log.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CHECKPOINTS = "checkpoints"
 _WRITES = "writes"
 _THREADS = 32
 _WINDOWS = (1, 8, 32)
-"""How many checkpoints are read at a time to find one that was not erased."""
+"""The number of checkpoints read at a time to find one that was not erased."""
 
 Change = Callable[[MemoryEntry | None], dict[str, object] | None]
 Ref = tuple[Address, int]
@@ -36,7 +36,7 @@ Ref = tuple[Address, int]
 
 
 class Entries:
-    """Versions that were read, so that none is asked for twice during a call."""
+    """Versions that were read, so that none is requested twice during a call."""
 
     def __init__(self, versions: VersionLog) -> None:
         self._versions = versions
@@ -68,14 +68,14 @@ class Entries:
 
 
 class Found(NamedTuple):
-    """The value of a channel, and the checkpoint whose memory has it now."""
+    """The value of a channel, and the checkpoint whose memory has it."""
 
     checkpoint_id: str
     blob: Blob
 
 
 class View:
-    """One checkpoint namespace of a thread, as a listing had it."""
+    """One checkpoint namespace of a thread, as it was listed."""
 
     def __init__(self, entries: Entries) -> None:
         self.entries = entries
@@ -84,14 +84,14 @@ class View:
         self._everywhere: dict[tuple[str, object], Found] | None = None
 
     def add(self, kind: list[str], ref: Ref) -> None:
-        """Take in a memory that is listed under `kind`; what is none of these is left out."""
+        """Add a memory that is listed under `kind`; other memories are left out."""
         if kind == [_CHECKPOINTS]:
             self.checkpoints[ref[0].key] = ref
         elif len(kind) == 2 and kind[0] == _WRITES:
             self.tasks.setdefault(kind[1], {})[ref[0].key] = ref
 
     def ids(self) -> list[str]:
-        """Return the ids of the checkpoints, the newest first, those of erased ones too.
+        """Return the ids of the checkpoints, including erased ones, the newest first.
 
         No request, and 1 for each id that is too long to be a name.
         """
@@ -111,7 +111,7 @@ class View:
         return [self.checkpoints[name] for name in names if name in self.checkpoints]
 
     def task_refs(self, ids: Iterable[str]) -> list[Ref]:
-        """Return the memories of what tasks wrote to checkpoints."""
+        """Return the memories of the writes to checkpoints."""
         names = (label(id_, "checkpoint_id") for id_ in ids)
         return [ref for name in names for ref in self.tasks.get(name, {}).values()]
 
@@ -138,14 +138,14 @@ class View:
             at, turn = at + len(window), turn + 1
 
     def writes(self, checkpoint_id: str) -> list[TaskWrites]:
-        """Return what tasks wrote to a checkpoint."""
+        """Return the writes to a checkpoint."""
         refs = self.task_refs([checkpoint_id])
         self.entries.load(refs)
         return [TaskWrites.of(entry) for entry in map(self.entries.live, refs) if entry is not None]
 
     def find(self, channel: str, home: Home) -> Found | None:
-        """Return the value of a channel: from its home or, where that was erased after the value
-        had been moved, from wherever it is; None when it is gone."""
+        """Return the value of a channel: from its home or, if that was erased after the value was
+        moved, from its new home; None when it is gone."""
         saved = self.get(home.checkpoint_id)
         blob = None if saved is None else saved.blob(channel, home.version)
         if blob is not None:
@@ -160,7 +160,7 @@ class View:
 
 
 class Threads:
-    """All threads that are kept under an entity path."""
+    """All threads under an entity path."""
 
     def __init__(self, memory: AgentMemory, path: str) -> None:
         memory.engine.layout.entity_prefix(path)
@@ -186,7 +186,7 @@ class Threads:
         return list(views.values())
 
     def put(self, saved: SavedCheckpoint) -> None:
-        """Keep a checkpoint, instead of any that has its id. 1 request for a new one."""
+        """Store a checkpoint, replacing any with its id. 1 request for a new one."""
 
         def change(newest: MemoryEntry | None) -> dict[str, object]:
             if newest is None or not newest.is_live():
@@ -198,7 +198,7 @@ class Threads:
     def put_writes(
         self, thread_id: str, checkpoint_ns: str, checkpoint_id: str, writes: TaskWrites
     ) -> None:
-        """Keep what a task wrote, beside what it wrote before. 1 request for a new task."""
+        """Store the writes of a task, beside its earlier ones. 1 request for a new task."""
 
         def change(newest: MemoryEntry | None) -> dict[str, object] | None:
             if newest is None or not newest.is_live():
@@ -211,10 +211,10 @@ class Threads:
         self._append(path, label(writes.task_id, "task_id"), change)
 
     def erase(self, view: View, ids: set[str]) -> None:
-        """Erase checkpoints, and what tasks wrote to them, for good.
+        """Erase checkpoints, and the writes to them, permanently.
 
-        What others still need of their values is moved to the oldest of those first. So a crash
-        in between leaves nothing that cannot be read.
+        Values that other checkpoints need are first moved to the oldest of those. So after a crash
+        in between, everything can still be read.
         """
         moved = _without(view, ids)
         for wave in ([saved for saved in moved if saved.blobs], moved):
@@ -223,7 +223,7 @@ class Threads:
         self._purge(view.refs(ids))
 
     def _move(self, moved: SavedCheckpoint) -> None:
-        """Say in a checkpoint where its values are now, unless it was erased meanwhile."""
+        """Store in a checkpoint where its values are now, unless it was erased meanwhile."""
 
         def change(newest: MemoryEntry | None) -> dict[str, object] | None:
             if newest is None or not newest.is_live():
@@ -236,13 +236,13 @@ class Threads:
         self._append_checkpoint(moved, change)
 
     def finish(self, view: View) -> None:
-        """Erase what a crash left of checkpoints that were being erased: nobody finds them any
-        more. 2 requests for each one erased, of which one is for what was read before."""
+        """Erase the remains of checkpoints whose erasure was interrupted by a crash: no reader
+        finds them. 2 requests for each one erased, of which one is for what was read before."""
         entries = map(view.entries.get, view.checkpoints.values())
         finish_purges(self._memory, [entry for entry in entries if entry is not None])
 
     def erase_thread(self, thread_id: str) -> None:
-        """Erase all that there is of a thread, until there is nothing new."""
+        """Erase everything of a thread, until there is nothing new."""
         done: set[Address] = set()
         while new := [ref for ref in self._listed(thread_id) if ref[0] not in done]:
             self._purge(new)
@@ -252,7 +252,8 @@ class Threads:
         """Copy a namespace to another thread. 1 request for each checkpoint and each task."""
         saved = [_settled(view, one) for one in view.newest_first()]
         copies = [replace(one, thread_id=thread_id) for one in saved]
-        # A reader meanwhile finds what a checkpoint needs: its writes, and the values of others.
+        # In this order, a reader finds everything that a checkpoint needs: its writes, and values
+        # in others.
         mapped(lambda one: self._copy_writes(view, one), copies, _THREADS)
         homes = {home.checkpoint_id for one in copies for home in one.homes.values()}
         mapped(self.put, [one for one in copies if one.checkpoint_id in homes], _THREADS)
@@ -285,7 +286,7 @@ class Threads:
 
 
 def _settled(view: View, saved: SavedCheckpoint) -> SavedCheckpoint:
-    """Return a checkpoint with every home where the value is now."""
+    """Return a checkpoint with the present home of every value."""
     homes = dict(saved.homes)
     for channel, home in saved.homes.items():
         found = view.find(channel, home)
@@ -295,8 +296,8 @@ def _settled(view: View, saved: SavedCheckpoint) -> SavedCheckpoint:
 
 
 def _without(view: View, ids: set[str]) -> list[SavedCheckpoint]:
-    """Return the other checkpoints that have to change when those with these ids are erased, the
-    oldest first: each value that is needed moves to the oldest that needs it."""
+    """Return the other checkpoints that must change when those with these ids are erased, the
+    oldest first: each needed value moves to the oldest checkpoint that needs it."""
     moved: dict[tuple[str, object], str] = {}
     changed = []
     for saved in reversed(list(view.newest_first())):

@@ -35,12 +35,13 @@ Examples:
     type=values.length,
     default="1",
     metavar="TIME",
-    help="How old sizes and times of files may be.  [default: 1 second]",
+    help="The greatest age of sizes and times of files.  [default: 1 second]",
 )
 @click.option(
     "--rescue",
     metavar="DIR",
-    help="Where to keep what could not be stored.  [default: in the user's state directory]",
+    help="Where to keep content that could not be stored.  "
+    "[default: in the user's state directory]",
 )
 @click.pass_obj
 def mount(
@@ -48,8 +49,8 @@ def mount(
 ) -> None:
     """Show the memories as files in DIRECTORY, until Ctrl-C or `fusermount3 -u`.
 
-    Entity paths are directories, keys are files; .history/KEY/v3 is version 3, and v3.json all
-    that is stored of it. Linux and macOS.
+    Entity paths are directories, keys are files; .history/KEY/v3 is version 3, and v3.json its
+    whole stored document. Linux and macOS.
     """
     for library in ("platformdirs", "mfusepy"):  # named where they are missing, with the extra
         with contextlib.suppress(OSError):  # there is no libfuse, which is said below
@@ -86,7 +87,7 @@ def _state(writes: bool) -> str:
     directory = os.path.join(platformdirs.user_state_dir("amfs", appauthor=False), "rescued")
     if writes and not os.path.isabs(directory):  # "~", as nobody knows the home directory
         raise ConfigurationError(
-            "there is no home directory to keep in what could not be stored",
+            "there is no home directory for content that could not be stored",
             hint="name a directory with --rescue",
         )
     return directory

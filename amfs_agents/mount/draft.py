@@ -1,4 +1,4 @@
-"""A file that is being written, from when it is opened until it is stored."""
+"""A file that is being written, from its opening until it is stored."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from amfs_core.versions import new_write_id
 
 
 class Draft:
-    """The content of a file that is open for writing, shared by all that have it open.
+    """The content of a file that is open for writing, shared by all who have it open.
 
-    It builds on a version, `base` (None: there is no live one). `store` makes it the next one, if
-    nobody else has made that. What was only appended goes on top of whatever is the newest.
+    It builds on a version, `base` (None if there is no live one). `store` makes it the next
+    version, if no other writer has made that. Content that was only appended is put after the
+    newest version's.
     """
 
     def __init__(self, memory: AgentMemory, name: Name, base: MemoryEntry | None) -> None:
         self.name = name
         self.lock = threading.RLock()
         self.data = bytearray()
-        self.is_removed = False  # what is written from now on goes with the file
+        self.is_removed = False  # later writes are lost with the removed file
         self.written = time.time_ns()  # when it was last written to, in nanoseconds since 1970
-        self.is_given_up = False  # what was written is kept elsewhere, and no more is taken
+        self.is_given_up = False  # the content is kept elsewhere, and no more is accepted
         self._memory = memory
-        self._write_id: str | None = None  # of the try to store what is in it now
-        self._unanswered: list[str] = []  # of tries that may have been stored all the same
+        self._write_id: str | None = None  # of the try to store the present content
+        self._unanswered: list[str] = []  # of tries that may have been stored after all
         self._has_news = False
         self._is_empty_news = base is None
         self.build_on(base)
 
     @property
     def is_stored(self) -> bool:
-        """True when there is nothing in it that is not in its version."""
+        """True when its version has all its content."""
         return not self._has_news and not self._is_empty_news
 
     @property
@@ -46,7 +47,7 @@ class Draft:
 
     @property
     def may_have_version(self) -> bool:
-        """True when it builds on a live version, or may be one without our knowing."""
+        """True when it builds on a live version, or may be one although its answer was lost."""
         return self._is_on_live or bool(self._unanswered)
 
     def build_on(self, base: MemoryEntry | None) -> None:
@@ -57,13 +58,13 @@ class Draft:
         self._appended_at: int | None = len(self.data)
 
     def refresh(self, newest: MemoryEntry | None) -> None:
-        """Begin again with the newest version, where nothing is lost by it."""
+        """Begin again with the newest version, if nothing is lost by that."""
         with self.lock:
             if self.is_stored and newest is not None and newest.version > self._base:
                 self.build_on(newest)
 
     def empty(self) -> None:
-        """Empty it. That alone is no reason to store it before all writers have closed it."""
+        """Empty it. That alone does not store it before all writers have closed it."""
         with self.lock:
             self._is_empty_news = self._is_empty_news or bool(self.data)
             self.data.clear()
@@ -83,7 +84,7 @@ class Draft:
             self._change()
 
     def truncate(self, length: int) -> None:
-        """Make it so many bytes long, with zeros at the end if need be."""
+        """Make it this many bytes long, with zeros at the end if necessary."""
         with self.lock:
             self._require_open()
             if length == 0:
@@ -95,10 +96,10 @@ class Draft:
             self._change()
 
     def store(self, *, even_if_empty: bool) -> MemoryEntry | None:
-        """Make it a version and return that; None where there is nothing to store.
+        """Make it a version and return that; None if there is nothing to store.
 
-        `even_if_empty`: also when it was only made or emptied. 1 write; after a conflict a read,
-        and a write more for each. Raises `VersionConflictError` when another version came first,
+        With `even_if_empty` also when it was only made or emptied. 1 write; a read and a write more
+        for each conflict. Raises `VersionConflictError` when another version came first,
         and `OSError` (ESTALE) once it is given up.
         """
         with self.lock:
@@ -121,7 +122,7 @@ class Draft:
                 return entry
 
     def became(self, entry: MemoryEntry, name: Name) -> None:
-        """Take notice that what is in it was stored under another name, which now is its own."""
+        """Note that its content was stored under another name, which is now its own."""
         self.name = name
         self._became(entry)
 
@@ -150,8 +151,8 @@ class Draft:
         )
 
     def _settle(self, conflict: VersionConflictError) -> MemoryEntry | None:
-        """Return the version that this draft already is, or None when it is to be tried again on
-        another base; raise the conflict where it is one."""
+        """Return the version that this draft already is, or None to try again on another base;
+        raise a real conflict."""
         own = self._own()
         if own is not None:
             if own.provenance.write_id == self._write_id:
@@ -163,7 +164,7 @@ class Draft:
             return None
         newest = self._memory.read(self.name.directory, self.name.key)
         if newest is None:
-            if self._is_on_live:  # somebody removed it meanwhile
+            if self._is_on_live:  # it was removed meanwhile
                 raise conflict
             self._base = conflict.actual  # a tombstone
             return None
@@ -176,7 +177,7 @@ class Draft:
         return None
 
     def _own(self) -> MemoryEntry | None:
-        """Return the version that the last of the tries without an answer made after all."""
+        """Return the version that the last try without an answer made after all."""
         for write_id in reversed(self._unanswered):
             entry = self._memory.find_write(self.name.directory, self.name.key, write_id)
             if entry is not None:

@@ -1,4 +1,4 @@
-"""The files that are being written: who has them open, and how they become versions."""
+"""The files that are being written, who has them open, and how they become versions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _locked(draft: Draft | None) -> AbstractContextManager[object]:
 
 
 class Drafts:
-    """The drafts of a mount, by the memory that they are of."""
+    """The drafts of a mount, by memory."""
 
     def __init__(self, memory: AgentMemory, tree: Tree, rescue: Rescue) -> None:
         self._memory = memory
@@ -35,7 +35,7 @@ class Drafts:
         self._writers: dict[Draft, int] = {}
 
     def find(self, name: Name) -> Draft | None:
-        """Return the draft of a file that somebody has open for writing."""
+        """Return the draft of a file that is open for writing."""
         return self._drafts.get(name)
 
     def within(self, path: str) -> list[str]:
@@ -44,7 +44,7 @@ class Drafts:
             return [name.key for name in self._drafts if name.directory == path]
 
     def open(self, name: Name, flags: int) -> Draft:
-        """Return the draft of a file, opened with the flags that the system call was given. 1 read.
+        """Return the draft of a file, opened with the flags of the system call. 1 read.
 
         `close` ends what this begins. Raises `FileNotFoundError`, `FileExistsError`.
         """
@@ -54,7 +54,7 @@ class Drafts:
             newest = self._tree.read(name)
             with self._lock:
                 if self._drafts.get(name) is not draft or (draft and draft.version != version):
-                    continue  # somebody here was quicker, and what was read may be older
+                    continue  # another thread was quicker, and the version read here may be older
                 draft = self._joined(name, draft, newest, flags)
                 self._writers[draft] = self._writers.get(draft, 0) + 1
             draft.refresh(newest)
@@ -65,7 +65,7 @@ class Drafts:
     def store(self, draft: Draft, *, even_if_empty: bool) -> None:
         """Make a draft a version, if there is something new in it. 1 write.
 
-        After a conflict the draft is given up, and kept as a file.
+        After a conflict the draft is abandoned, and kept as a file.
         """
         try:
             entry = draft.store(even_if_empty=even_if_empty)
@@ -76,7 +76,7 @@ class Drafts:
             self._tree.note(draft.name, entry)
 
     def close(self, draft: Draft) -> None:
-        """Count a writer less. With the last one the draft ends: stored, or kept as a file."""
+        """Remove one writer. With the last one the draft ends: stored, or kept as a file."""
         with self._lock:
             self._writers[draft] -= 1
             if self._writers[draft]:
@@ -93,7 +93,7 @@ class Drafts:
                 self._drop(draft)
 
     def truncate(self, name: Name, length: int) -> None:
-        """Cut or lengthen a file that need not be open. A read and a write."""
+        """Truncate or extend a file that need not be open. A read and a write."""
         draft = self.open(name, os.O_WRONLY)
         try:
             draft.truncate(length)
@@ -102,7 +102,7 @@ class Drafts:
             self.close(draft)
 
     def remove(self, name: Name) -> None:
-        """Remove a file: a tombstone, and what was written and not yet stored is gone with it.
+        """Remove a file: write a tombstone, and drop content that was not yet stored.
 
         1 delete. Raises `FileNotFoundError`.
         """
@@ -118,9 +118,9 @@ class Drafts:
         self._tree.make(name.directory)
 
     def rename(self, old: Name, new: Name, *, replaces: bool) -> None:
-        """Give a file another name, in place of what has that. A read, a write and a delete.
+        """Rename a file, replacing any with the new name. A read, a write and a delete.
 
-        What is open for writing goes on under the new name. Raises `FileNotFoundError`, and with
+        A file open for writing continues under the new name. Raises `FileNotFoundError`, and with
         `replaces` false `FileExistsError`.
         """
         draft = self.find(old)
@@ -130,7 +130,7 @@ class Drafts:
                 source = self._tree.read(old)
                 if source is None:
                     raise FileNotFoundError(errno.ENOENT, "it is gone")
-                value = source.value  # what is structured stays so
+                value = source.value  # structured values stay structured
                 if draft is not None:
                     draft.refresh(source)
             else:
@@ -144,7 +144,7 @@ class Drafts:
             draft.became(entry, new)
 
     def close_all(self) -> None:
-        """Store what is open, or keep it as files: the end of the mount."""
+        """Store open drafts, or keep them as files: the end of the mount."""
         with self._lock:
             drafts = list(self._drafts.values())
         for draft in drafts:
@@ -156,9 +156,9 @@ class Drafts:
     def _joined(
         self, name: Name, draft: Draft | None, newest: MemoryEntry | None, flags: int
     ) -> Draft:
-        """Return the draft that an open file has, or a new one, if its flags allow it."""
+        """Return the draft of an open file, or a new one, if the flags allow it."""
         if draft is not None and draft.is_stored and newest is None:
-            draft = None  # somebody else removed the file: this is another one
+            draft = None  # another process removed the file: this is a new one
         if flags & os.O_EXCL and flags & os.O_CREAT and (draft or newest):
             raise FileExistsError(errno.EEXIST, "it is there already")
         if draft is None:
@@ -197,11 +197,10 @@ class Drafts:
             try:
                 return self._write(name, value, expected)
             except VersionConflictError as conflict:
-                expected = conflict.actual  # a tombstone, unless somebody was quicker
+                expected = conflict.actual  # a tombstone, unless another process was quicker
 
     def _replace(self, name: Name, draft: Draft | None) -> None:
-        """Part a draft from its name: what is still written to it goes nowhere, as to a file that
-        was removed."""
+        """Detach a draft from its name: later writes to it are lost, as with a removed file."""
         if draft is None:
             return
         draft.is_removed = True
@@ -215,7 +214,7 @@ class Drafts:
             del self._drafts[draft.name]
 
     def _give_up(self, draft: Draft, error: Exception) -> None:
-        """Keep what is in a draft as a file, and have nobody open the draft again."""
+        """Keep the content of a draft as a file, and let nobody open the draft again."""
         with draft.lock:
             if draft.is_removed or draft.is_given_up:
                 return

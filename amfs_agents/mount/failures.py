@@ -1,4 +1,4 @@
-"""What an error of the store is as an error number, and the line of the log that says the rest."""
+"""Errors of the store as error numbers, and the log line that has the details."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ _Operation = TypeVar("_Operation", bound=Callable[..., Any])
 
 
 def answered(operation: _Operation) -> _Operation:
-    """Have an operation of the kernel's end with its result or an `OSError`, whatever goes wrong.
+    """Make a kernel operation end with its result or an `OSError`, whatever goes wrong.
 
-    What the number of an error does not say goes to the log: what the operation was about, and why
-    it failed.
+    The log gets what the error number cannot say: the subject of the operation, and why it failed.
     """
 
     def about(files: Any, arguments: tuple[Any, ...]) -> str:
@@ -47,7 +46,7 @@ def answered(operation: _Operation) -> _Operation:
             return operation(files, *arguments)
         except OSError:
             raise  # said by its number
-        except VersionConflictError as error:  # logged where what was written was kept
+        except VersionConflictError as error:  # logged where the content was kept
             raise OSError(errno.ESTALE, error.reason) from error
         except AMFSError as error:
             number = _number(error)

@@ -1,4 +1,4 @@
-"""Earlier versions as files, which nothing changes."""
+"""Earlier versions as read-only files."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def names(memory: AgentMemory, entity_path: str, key: str) -> list[str]:
 
 
 def record(memory: AgentMemory, place: Version) -> Record | None:
-    """Return a version as a file; None where there is none, and for the content of what was deleted
-    or erased. 1 request, 0 once it is known."""
+    """Return a version as a file; None where there is none, and for the content of a deleted or
+    erased version. 1 request, 0 once it is known."""
     entry = memory.read(place.directory, place.key, version=place.version)
     if entry is None:
         return None

@@ -1,7 +1,7 @@
-"""Names of files for keys and segments, and what a path under the mount point stands for.
+"""File names for keys and segments, and the meaning of paths under the mount point.
 
-Each key has exactly one name and each name stands for one key; what `name_of` would not have made
-is not a name.
+Each key has exactly one name and each name stands for one key; a name that `name_of` would not have
+made is invalid.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _DIRECTORY = "%dir"
 _DOCUMENT = ".json"
 _RESERVED = (".", "..", HISTORY)
 
-# What no file can be named, and a `%` that would read as the escape of it.
+# Names that no file can have, and a `%` that would read as an escape of one.
 _ESCAPED = re.compile(r"[/\x00]|%(?=2F|00|2E|25|dir\Z)")
 _ESCAPE = re.compile(r"%(2F|00|2E|25)")
 _VERSION = re.compile(r"v([1-9][0-9]{0,9})(\.json)?", re.ASCII)
@@ -22,7 +22,7 @@ _VERSION = re.compile(r"v([1-9][0-9]{0,9})(\.json)?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What may be a memory or a directory: the entity path `directory` and the `key` in it."""
+    """A memory or a directory: the entity path `directory` and the `key` in it."""
 
     directory: str
     key: str
@@ -58,7 +58,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version: its content, or as a document all that is stored of it."""
+    """One version: its content, or its whole stored document."""
 
     directory: str
     key: str
@@ -70,14 +70,14 @@ Place = Root | Name | Histories | History | Version
 
 
 def name_of(key: str) -> str:
-    """Return the name of the file that a key is, or of the directory that a segment is."""
+    """Return the name of a key's file, or of a segment's directory."""
     if key in _RESERVED:
         return f"%2E{key[1:]}"
     return _ESCAPED.sub(lambda found: f"%{ord(found[0]):02X}", key)
 
 
 def hidden_directory(segment: str) -> str:
-    """Return the name of a directory whose own name a memory has."""
+    """Return the name of a directory whose usual name belongs to a memory."""
     return name_of(segment) + _DIRECTORY
 
 
@@ -87,8 +87,8 @@ def version_name(version: int, *, is_document: bool) -> str:
 
 
 def place_of(path: str) -> Place | None:
-    """Return what a path from the mount point, which begins with a slash, stands for; None for what
-    stands for nothing."""
+    """Return what a path from the mount point, which begins with a slash, stands for; None if
+    nothing."""
     names = path.split("/")[1:]
     if names == [""]:
         return Root()

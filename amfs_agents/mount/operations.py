@@ -1,4 +1,4 @@
-"""What the kernel asks of a file system, answered from a memory: see `docs/design/mount.md`."""
+"""The kernel's requests to a file system, answered from a memory: see `docs/design/mount.md`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from amfs_agents.mount.tree import Tree
 from amfs_core.errors import InvalidKeyError
 
 _BLOCK = 4096
-_PLENTY = 2**28  # blocks: how much room a store has, nobody knows
+_PLENTY = 2**28  # blocks: the room in a store is unknown
 _NO_REPLACE = 1  # RENAME_NOREPLACE of renameat2(2)
 
 Attributes = dict[str, int]
@@ -44,7 +44,7 @@ Attributes = dict[str, int]
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """An open file: a version that does not change any more, or a draft."""
+    """An open file: a version, which never changes, or a draft."""
 
     path: str
     data: bytes = b""
@@ -61,7 +61,7 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
     """
 
     use_ns = True  # times in nanoseconds
-    flag_nopath = flag_nullpath_ok = True  # files that were removed can be read and written on
+    flag_nopath = flag_nullpath_ok = True  # removed files can still be read and written
 
     def __init__(
         self,
@@ -93,8 +93,7 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
         self._drafts.close_all()
 
     def path_of(self, number: int) -> str:
-        """Return the path by which a file or directory was opened, of which only the number is
-        told."""
+        """Return the path by which a file or directory was opened, given only its number."""
         file = self._open.get(number)
         return self._directories.get(number, "?") if file is None else file.path
 
@@ -108,18 +107,18 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
         place = _place(path or "/")
         try:
             return self._attributes(place)
-        except InvalidKeyError:  # what cannot be a name is not there
+        except InvalidKeyError:  # an invalid name does not exist
             raise _absent() from None
 
     def opendir(self, path: str) -> int:
         """Open a directory."""
         with self._lock:
             number = next(self._numbers)
-            self._directories[number] = path  # which readdir is not told
+            self._directories[number] = path  # readdir does not get it
         return number
 
     def releasedir(self, path: str | None, fh: int) -> int:
-        """Let go of an open directory."""
+        """Close a directory."""
         with self._lock:
             del self._directories[fh]
         return 0
@@ -141,7 +140,7 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
         return [(name, mode, 0) for name, mode in everything.items()]
 
     def statfs(self, path: str) -> dict[str, int]:
-        """Say that there is room, and how long a name may be."""
+        """Report free space, and the longest name."""
         return {
             "f_bsize": _BLOCK,
             "f_frsize": _BLOCK,
@@ -155,7 +154,7 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
 
     @answered
     def open(self, path: str, flags: int) -> int:
-        """Open a file that is there."""
+        """Open an existing file."""
         place = _place(path)
         if isinstance(place, Version):
             _require(not _is_for_writing(flags), errno.EROFS)
@@ -201,7 +200,7 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
 
     @answered
     def truncate(self, path: str | None, length: int, fh: int | None = None) -> int:
-        """Cut or lengthen a file."""
+        """Truncate or extend a file."""
         _require(length <= self._largest, errno.EFBIG)
         file = None if fh is None else self._open.get(fh)
         if file is not None and file.draft is not None:
@@ -212,7 +211,7 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
 
     @answered
     def flush(self, path: str | None, fh: int) -> int:
-        """Store what was written: somebody closes the file, and hears whether it is stored."""
+        """Store the content: a process closes the file and learns whether it is stored."""
         file = self._open[fh]
         if file.draft is not None and file.is_writer:
             self._drafts.store(file.draft, even_if_empty=False)
@@ -220,7 +219,7 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
 
     @answered
     def fsync(self, path: str | None, datasync: int, fh: int) -> int:
-        """Store what was written, an empty file too."""
+        """Store the content, even of an empty file."""
         file = self._open[fh]
         if file.draft is not None and file.is_writer:
             self._drafts.store(file.draft, even_if_empty=True)
@@ -228,7 +227,7 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
 
     @answered
     def release(self, path: str | None, fh: int) -> int:
-        """Let go of a file that nobody has open any more."""
+        """Release a file that nobody has open."""
         with self._lock:
             file = self._open.pop(fh)
         if file.draft is not None and file.is_writer:
@@ -245,7 +244,7 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
 
     @answered
     def rename(self, old: str, new: str, flags: int = 0) -> int:
-        """Give a file another name."""
+        """Rename a file."""
         _require(flags in (0, _NO_REPLACE), errno.EINVAL)
         self._require_writing()
         if stat.S_ISDIR(self._attributes(_place(old))["st_mode"]):
@@ -257,18 +256,18 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
 
     @answered
     def mkdir(self, path: str, mode: int) -> int:
-        """Make a directory, which is in this mount only until something is in it."""
+        """Make a directory, which only this mount has until something is in it."""
         self._require_writing()
         place = _place(path, errno.EINVAL)
         _require(isinstance(place, Name), errno.EPERM)
         assert isinstance(place, Name)
-        self._tree.list(place.path)  # refuses what cannot be a name
+        self._tree.list(place.path)  # refuses an invalid name
         self._tree.make(place.path)
         return 0
 
     @answered
     def rmdir(self, path: str) -> int:
-        """Remove a directory in which nothing is."""
+        """Remove an empty directory."""
         self._require_writing()
         place = _place(path)
         _require(isinstance(place, Name), errno.EPERM)
@@ -352,7 +351,7 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
         return number
 
     def _changed(self, path: str) -> Name:
-        """Return the memory that is to be changed."""
+        """Return the memory to change."""
         self._require_writing()
         return _named(_place(path, errno.EINVAL))
 

@@ -1,4 +1,4 @@
-"""What was written and could not be stored: kept in files of this machine."""
+"""Content that could not be stored, kept in files of this machine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 
 
 class Rescue:
-    """A directory of the user's, made when there is something to keep in it."""
+    """A directory of the user's, made when there is something to keep."""
 
     def __init__(self, directory: str) -> None:
         self.directory = os.path.abspath(directory)
 
     def keep(self, name: Name, data: bytes) -> str:
-        """Write what a file was to hold into a new file that only the user may read; return its
-        path. Raises `OSError`."""
+        """Write content into a new file that only the user may read; return its path. Raises
+        `OSError`."""
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         readable = _UNSAFE.sub("-", name.path)[:60].strip("-.")

@@ -1,4 +1,4 @@
-"""A mount from its beginning to its end."""
+"""A mount from start to end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from amfs_agents.mount.rescue import Rescue
 from amfs_core.errors import ConfigurationError
 
 _THREADS = 10
-_SIGNALLED = 8  # of fuse_main: the loop ended by a signal, or by an error of the device
+_SIGNALLED = 8  # results of fuse_main: the loop ended by a signal, or by an error of the device
 
 
 def mount(
@@ -25,7 +25,7 @@ def mount(
     rescue: Rescue,
     mounted: Callable[[], None],
 ) -> None:
-    """Show a memory as a directory until that is unmounted, or a signal ends it.
+    """Show a memory as a directory until it is unmounted or a signal comes.
 
     `mounted` is called once it can be used. Raises `ConfigurationError` where it cannot be mounted.
     """
@@ -39,13 +39,13 @@ def mount(
     def begun() -> None:
         nonlocal was_mounted
         was_mounted = True
-        os.chdir(working_directory)  # which libfuse left; settings may name files from there
+        os.chdir(working_directory)  # libfuse changed it, and settings may name relative files
         mounted()
 
     operations = Operations(memory, writes=writes, max_age=max_age, rescue=rescue, mounted=begun)
     try:
         _program(fuse)(operations, point, **_options(fuse, writes))
-    except RuntimeError as error:  # its number is all that fuse_main says
+    except RuntimeError as error:  # fuse_main reports only a number
         if was_mounted and error.args == (_SIGNALLED,):
             return
         raise ConfigurationError(
@@ -61,17 +61,17 @@ def _options(fuse: Any, writes: bool) -> dict[str, Any]:
         "fsname": "amfs",
         "ro": not writes,
         "default_permissions": True,
-        # The kernel keeps nothing, neither names, sizes nor contents: others write too.
+        # The kernel caches neither names, sizes nor contents, because others write too.
         "entry_timeout": 0,
         "attr_timeout": 0,
         "negative_timeout": 0,
         "direct_io": True,
-        "hard_remove": True,  # else a file that is removed while it is open is renamed first
+        "hard_remove": True,  # otherwise a file that is removed while it is open is renamed first
     }
     if sys.platform == "linux":
         options |= {"subtype": "amfs", "auto_unmount": True}
     if fuse.fuse_version_major == 3:
-        options["max_idle_threads"] = _THREADS  # of its own default libfuse says that it is invalid
+        options["max_idle_threads"] = _THREADS  # libfuse calls its own default invalid
     return options
 
 

@@ -1,4 +1,4 @@
-"""What is where, as far as it is known: so that not every look at a file is a request."""
+"""The known files and directories, so that not every look at a file is a request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from amfs_agents.files import children, content
 from amfs_agents.mount.names import Name
 
 _MOST = 100_000
-"""Files that are remembered although nobody listed them."""
+"""The number of files that are remembered without a listing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,9 @@ class Attributes:
 class Tree:
     """Files and directories of a namespace.
 
-    Attributes are known for `max_age` seconds. That something is not there is never known: it is
-    asked. A directory that was once seen counts as one until a listing shows otherwise (that it is
-    gone, or that a memory has its name); those that were made here, or emptied here, until they are
-    removed here.
+    Attributes are remembered for `max_age` seconds. Absence is never remembered: the store is
+    asked. A directory that was once seen counts as one until a listing shows otherwise (it is gone,
+    or a memory has its name); directories made or emptied here count until they are removed here.
     """
 
     def __init__(self, memory: AgentMemory, max_age: float) -> None:
@@ -43,8 +42,8 @@ class Tree:
         self._made: set[str] = set()
 
     def read(self, name: Name) -> MemoryEntry | None:
-        """Return the newest live version of what a name stands for. 1 read."""
-        if not name.directory or name.must_be_directory:  # there is no memory without a directory
+        """Return the newest live version of a name's memory. 1 read."""
+        if not name.directory or name.must_be_directory:  # every memory has a directory
             return None
         asked = time.monotonic()
         entry = self._memory.read(name.directory, name.key)
@@ -54,7 +53,7 @@ class Tree:
     def is_file_or_directory(self, name: Name) -> Attributes | bool:
         """Return the attributes of a file, True for a directory, False where there is neither.
 
-        A read at most, and for what is not there a list more.
+        At most a read, and a list for an absent name.
         """
         if name.must_be_directory:
             return self.is_directory(name.path)
@@ -75,7 +74,7 @@ class Tree:
     def list(self, path: str) -> tuple[list[str], list[str]]:
         """Return the keys of the files in a directory, and the segments of the directories. 1 list.
 
-        The root is "". What is not there is empty.
+        The root is "". An absent directory is empty.
         """
         asked = time.monotonic()
         entries = self._memory.list(path or None)
@@ -92,7 +91,7 @@ class Tree:
         )
 
     def note(self, name: Name, entry: MemoryEntry | None, asked: float | None = None) -> None:
-        """Take notice of the newest version of a memory, asked for then (by default, now)."""
+        """Note the newest version of a memory, read at that time (by default now)."""
         if entry is None:
             return
         attributes = _attributes(entry)
@@ -105,14 +104,14 @@ class Tree:
                 self._see(name.directory)
 
     def make(self, path: str) -> None:
-        """Have a directory, and those above it, be there although nothing may be in them."""
+        """Let a directory and those above it exist even if they are empty."""
         with self._lock:
             while path:
                 self._made.add(path)
                 path = path.rpartition("/")[0]
 
     def remove(self, path: str) -> bool:
-        """Let a directory in which nothing is be gone; False when there was none."""
+        """Forget an empty directory; False when there was none."""
         with self._lock:
             was_there = path in self._made or path in self._seen
             self._made.discard(path)
@@ -142,7 +141,7 @@ class Tree:
             self._files[name] = (attributes, asked)
 
     def _forget(self, path: str, asked: float) -> None:
-        """Forget what was known under a path before now, and what is too old elsewhere."""
+        """Forget everything known under a path, and everything too old elsewhere."""
         under = f"{path}/" if path else ""
         oldest = time.monotonic() - self._max_age
         self._files = {
@@ -151,7 +150,7 @@ class Tree:
             if known[1] >= asked
             or (
                 not f"{name[0]}/".startswith(under)
-                # What has the name of a directory is remembered as something to ask for.
+                # The name of a directory is remembered as one to ask for.
                 and (known[1] >= oldest or f"{name[0]}/{name[1]}" in self._seen)
             )
         }
