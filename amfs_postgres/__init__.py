@@ -2,7 +2,7 @@
 
 try:
     from amfs_postgres.adapter import PostgresAdapter
-except ImportError as error:  # psycopg, or the libpq that it looks for
+except ImportError as error:  # psycopg, or the libpq that it needs
     raise ImportError(
         f"amfs_postgres needs its extra: pip install 'amfs[postgres]' ({error})"
     ) from error

@@ -50,16 +50,18 @@ class PostgresAdapter(StorageAdapter):
     """One schema of a PostgreSQL database (13 or newer, in UTF-8) as a store for many machines.
 
     `dsn` is a connection string as libpq takes it, `postgresql://USER@HOST/DATABASE` or `host=…
-    dbname=…`; what it leaves out, libpq's variables (`PGHOST`, `PGPASSWORD`, …), password file and
-    services say. It must lead to the primary, directly or by way of a pooler such as PgBouncer,
-    also in transaction mode. The first write makes the `schema` and its tables, if the role may.
+    dbname=…`; parts that it leaves out come from libpq's variables (`PGHOST`, `PGPASSWORD`, …),
+    password file and services. It must lead to the primary, directly or through a pooler such as
+    PgBouncer, even in transaction
+    mode. The first write makes the `schema` and its tables, if the role may.
     `prefix` is put before every key.
 
-    `listen_dsn` is where changes are listened for, without a pooler; by default it is `dsn`. A
+    `listen_dsn` is a connection for listening to changes, without a pooler; by default it is
+    `dsn`. A
     request fails after `timeout` seconds; connecting gets `connect_timeout`, at least 2, for each
     host of the DSN. Up to `max_connections` are kept open by each process.
 
-    Sends nothing. Raises `ConfigurationError`, never with a word of the DSN's secrets.
+    Sends nothing. Raises `ConfigurationError`, never with the DSN's secrets.
     """
 
     backend_type = "postgres"
@@ -115,11 +117,11 @@ class PostgresAdapter(StorageAdapter):
         return bool(self._run(work, key, "write", creates=True, make=True))
 
     def create_many(self, objects: Mapping[str, bytes]) -> list[str]:
-        """Insert rows in one transaction, and return the keys of those that are there and durable
-        now: all others are for `create`, which says why. 1 request."""
+        """Insert rows in one transaction, and return the keys of those that were created and are
+        durable. For the others call `create`, which reports the reason. 1 request."""
         if not objects:
             return []
-        # In order: two batches that have keys in common wait for each other at the first of them.
+        # In order, so that two batches with common keys wait for each other at the first of these.
         keys = sorted(objects)
         values = ([self.prefix + key for key in keys], [objects[key] for key in keys])
 
@@ -170,9 +172,9 @@ class PostgresAdapter(StorageAdapter):
             values["after"] = page[-1][0]
 
     def replace(self, key: str, data: bytes) -> None:
-        """Write the row, over one that is there too, in one step. What was there stays in the
-        table's files until `VACUUM`, and in the write-ahead log and backups for as long as they are
-        kept. 1 request."""
+        """Write the row, replacing an existing one, in one step. The old content stays in the
+        table's files until `VACUUM`, and in the write-ahead log and backups for as long as those
+        are kept. 1 request."""
 
         def work(link: Link) -> None:
             link.execute(self._statements.replace, (self.prefix + key, data))
@@ -186,13 +188,13 @@ class PostgresAdapter(StorageAdapter):
         self._run(lambda link: link.execute(self._statements.delete, values), key, "delete")
 
     def doorbell(self, prefix: str) -> Doorbell:
-        """Return what rings for every change of the schema, whoever makes it. It has a connection
-        of its own, to `listen_dsn`; by way of a pooler it never rings."""
+        """Return a doorbell that rings for every change of the schema by any process. It has its
+        own connection to `listen_dsn`; through a pooler it never rings."""
         listener = ChannelListener(self._connections_to(self._listen_dsn), self.schema)
         return ListeningDoorbell(listener, self.location)
 
     def changes(self) -> SnapshotLog:
-        """Return the log of what is written, whoever writes it. 1 request for each question."""
+        """Return the log of all writes by any process. 1 request for each call."""
         return SnapshotLog(
             lambda statement, values: self._read(statement, values, "", "list"),
             self._statements.position,
@@ -202,12 +204,13 @@ class PostgresAdapter(StorageAdapter):
 
     def prepare(self) -> None:
         """Make the schema and its tables, or migrate them, as the first write does: for a role that
-        may, before others that may not. Writes nothing else; does nothing when all is there."""
+        may do so, before roles that may not use the store. Writes nothing else; does nothing when
+        everything exists."""
         self._run(lambda link: None, "", "make", make=True)
 
     def checks(self) -> Iterator[Check]:
-        """Yield what `amfs doctor` looks at. Where there is no store yet, a scratch schema is made
-        and removed, if the role may."""
+        """Yield the checks of `amfs doctor`. Where there is no store yet, a scratch schema is made
+        and removed, if the role may make one."""
         from amfs_postgres.checks import PostgresChecks
 
         return PostgresChecks(self, self._another).all()
@@ -225,11 +228,11 @@ class PostgresAdapter(StorageAdapter):
 
     @property
     def listens_directly(self) -> bool:
-        """Whether the way of the doorbell was named."""
+        """Whether a connection for the doorbell was named."""
         return self._has_listen_dsn
 
     def close(self) -> None:
-        """Close the connections. A closed adapter opens others when it is used."""
+        """Close the connections. A closed adapter opens new ones when it is used."""
         self._connections.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -295,7 +298,7 @@ class PostgresAdapter(StorageAdapter):
 
 
 class _Attempt(Generic[T]):
-    """One attempt at a call. `is_sent` says that its own statement was about to be sent."""
+    """One attempt at a call. `is_sent` is set just before its own statement is sent."""
 
     __slots__ = ("_make", "_schema", "_work", "is_sent")
 

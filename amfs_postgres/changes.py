@@ -15,7 +15,7 @@ _Read = Callable[[bytes, Any], list[Any]]
 
 
 class SnapshotLog:
-    """A `ChangeLog` of what is read with `read(statement, values)`, of the keys with a prefix."""
+    """A `ChangeLog` of the keys with a prefix, read with `read(statement, values)`."""
 
     audit = 86_400.0
 
@@ -26,8 +26,8 @@ class SnapshotLog:
         self._prefix = prefix
 
     def position(self, *, make: bool) -> str | None:
-        """Return the snapshot of now, of this server and timeline; None without a store, or where
-        a role may not ask which server this is: then everything is listed."""
+        """Return the present snapshot, with this server and timeline; None without a store, or if
+        the role may not identify the server, in which case everything is listed."""
         del make  # the table is the log
         try:
             for (text,) in self._read(self._now, None):
@@ -37,8 +37,8 @@ class SnapshotLog:
         return None
 
     def since(self, position: str) -> tuple[str, list[str]] | None:
-        """Return the keys of the rows that a snapshot does not show; None unless it is one of this
-        server's past."""
+        """Return the keys of the rows that a snapshot does not show; None unless it is a past
+        snapshot of this server."""
         before = _POSITION.fullmatch(position)
         if before is None or int(before[4]) > int(before[5]):
             return None

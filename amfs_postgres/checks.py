@@ -1,4 +1,4 @@
-"""What `amfs doctor` looks at in a database."""
+"""The checks of `amfs doctor` for a database."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NEARLY_ALL = 0.9
 
 
 class PostgresChecks:
-    """The checks of one adapter. `open_store` opens another one like it, in that schema."""
+    """The checks of one adapter. `open_store` opens a similar one in the given schema."""
 
     def __init__(
         self, store: PostgresAdapter, open_store: Callable[[str], PostgresAdapter]
@@ -72,11 +72,11 @@ class PostgresChecks:
         found += ", encrypted" if is_encrypted else ", not encrypted"
         if is_replica:
             return warning(
-                f"{found}: a replica, which may lag, so what was acknowledged may seem absent",
+                f"{found}: a replica, which may lag, so acknowledged memories may seem absent",
                 "name the primary, or several with target_session_attrs=read-write",
             )
         if own != seen:
-            found += ", by way of a pooler"
+            found += ", through a pooler"
             if not self._store.listens_directly:
                 return warning(
                     f"{found}, which passes no notifications on: `watch` polls",

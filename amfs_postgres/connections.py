@@ -1,6 +1,6 @@
 """The connections of one adapter, lent to threads without a lock.
 
-`docs/design/postgres.md` says why they are not psycopg's pool's.
+`docs/design/postgres.md` says why this is not psycopg's pool.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _LEAST_SECONDS = 0.1
 
 
 class NoAnswerError(psycopg.OperationalError):
-    """The server did not answer in time; the connection is of no use any more."""
+    """The server did not answer in time; the connection is useless."""
 
 
 class BusyError(psycopg.OperationalError):
-    """Other threads have all connections, and did not give one back in time."""
+    """Other threads use all connections, and none was returned in time."""
 
 
 class Link(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that waits for an answer for `limit` seconds, and that is known while it is
-    open, so that a forked child can let go of it."""
+    """A connection that waits for an answer for `limit` seconds, and that is registered while it is
+    open, so that a forked child can close it."""
 
     limit: float | None = None
     born = 0.0
@@ -58,7 +58,8 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
         signal handler lost that raised."""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Return what a generator of psycopg's gives; `NoAnswerError` after `limit` seconds."""
+        """Return the result of one of psycopg's generators; `NoAnswerError` after `limit`
+        seconds."""
         if timeout is not None or self.limit is None:
             return super().wait(gen, interval, timeout)
         until = time.monotonic() + self.limit
@@ -75,12 +76,13 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether the server waits for the next statement, in no transaction."""
+        """Whether the server waits for the next statement, outside of a transaction."""
         return not self.closed and self.info.transaction_status == pq.TransactionStatus.IDLE
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing came while nobody asked: a server that hangs up says so, or just does."""
+        """Whether no data came while the connection was idle: a server that hangs up sends a
+        message, or just closes."""
         if hasattr(select, "poll"):
             poll = select.poll()
             poll.register(self.fileno(), select.POLLIN)
@@ -93,8 +95,8 @@ _links: dict[int, weakref.ref[Link]] = {}
 
 
 class _Use:
-    """A call of a thread, for as long as its frame lives: Ctrl-C may end that at any point. It is
-    nested when a signal handler makes it that interrupted another one."""
+    """A call of a thread, which exists as long as its frame: Ctrl-C may end that at any point. It
+    is nested when a signal handler that interrupted another call makes it."""
 
     __slots__ = ("__weakref__", "has_place", "is_nested")
 
@@ -106,9 +108,8 @@ class _Use:
 class Connections:
     """Lends connections to threads, one call at a time, up to `most` at once.
 
-    Idle ones wait in a queue, and so do the places for those in use: to take or return one is a
-    single step for all threads, so no lock is held that a signal handler, or a thread that it
-    starts, might come back to.
+    Idle connections wait in a queue, and so do the places for those in use. Taking or returning one
+    is an atomic step, so a signal handler, or a thread that it starts, never meets a held lock.
     """
 
     def __init__(self, dsn: Dsn, *, most: int, timeout: float, connect_timeout: float) -> None:
@@ -119,7 +120,7 @@ class Connections:
             "fallback_application_name": "amfs",
             **dsn.parameters,
             "client_encoding": "UTF8",
-            # Below 2 seconds libpq takes it for 2.
+            # libpq takes less than 2 seconds as 2.
             "connect_timeout": str(max(2, round(connect_timeout))),
         }
         self._begin()
@@ -139,7 +140,7 @@ class Connections:
         if not use.is_nested:
             self._uses[thread] = weakref.ref(use)
         begun = time.monotonic()
-        idle = self._idle  # another one once the store was closed, or forked
+        idle = self._idle  # a new one after the store was closed or forked
         link: Link | None = None
         is_good = False
         try:
@@ -155,7 +156,7 @@ class Connections:
             if not is_good:
                 self.close()
             raise
-        finally:  # an interrupt may have come anywhere: its connection is not used again
+        finally:  # an interrupt may have come anywhere, so the connection is not used again
             if link is not None:
                 if is_good and idle is self._idle and link.is_at_rest and len(idle) < self._most:
                     idle.append((link, time.monotonic()))
@@ -168,14 +169,14 @@ class Connections:
                 self._uses.pop(thread, None)
 
     def connect(self) -> Link:
-        """Return a connection of one's own, which the caller closes."""
+        """Return a separate connection, which the caller closes."""
         link = Link.connect(**self._parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
         link.born = time.monotonic()
         link.limit = self._timeout
         return link
 
     def close(self) -> None:
-        """Close those that nobody uses now; the others are closed when they come back."""
+        """Close the idle connections; the others are closed when they are returned."""
         idle, self._idle = self._idle, deque()
         while idle:
             try:
@@ -190,12 +191,12 @@ class Connections:
         self._begin()
 
     def _is_in_call(self, thread: int) -> bool:
-        """Whether this thread is in a call, which a signal handler interrupted."""
+        """Whether a signal handler has interrupted a call of this thread."""
         outer = self._uses.get(thread)
         return outer is not None and outer() is not None
 
     def _take_place(self, use: _Use) -> None:
-        """Wait until one of the others gives its place up."""
+        """Wait until another call returns its place."""
         try:
             self._places.get(timeout=self._connect_timeout)
         except Empty:
@@ -204,11 +205,12 @@ class Connections:
                 raise BusyError(
                     f"all {self._most} connections were busy for {self._connect_timeout:.1f} s"
                 ) from None
-            # An interrupt lost a place just when it was taken: it is there again after this call.
+            # An interrupt came just when a place was taken: the place is there again after this
+            # call.
         use.has_place = True
 
     def _idle_one(self) -> Link | None:
-        """Return the idle connection that was used last; None when none of them is of use."""
+        """Return the idle connection that was used last; None when none is usable."""
         now = time.monotonic()
         while self._idle:
             try:
@@ -218,21 +220,21 @@ class Connections:
             if now - since < _LONGEST_IDLE and now - link.born < _LONGEST_LIFE:
                 if not link.closed and link.is_quiet:
                     return link
-                # It was cut off while it was idle, and so were the others, most likely.
+                # It was cut off while it was idle, and probably the others too.
                 self.close()
             link.close()
         return None
 
 
 def _leads_elsewhere(error: Exception) -> bool:
-    """Whether other connections are of no more use than the one that had this error: the server is
-    another one than before, one that may only be read."""
+    """Whether this error makes all other connections useless too: the server has become one that
+    can only be read."""
     return isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
 
 
 def _after_fork_in_child() -> None:
-    """Let go of the sockets that are the parent's. Code that a signal handler interrupted which
-    forked goes on with them here: it finds that they are cut off."""
+    """Close the sockets of the parent. Code that was interrupted by a signal handler that forked
+    continues here with these connections, and finds them cut off."""
     links = [link for reference in list(_links.values()) if (link := reference()) is not None]
     _links.clear()
     if not links:

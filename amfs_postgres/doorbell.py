@@ -14,11 +14,11 @@ from amfs_core.storage import NoDoorbell
 from amfs_postgres.connections import Connections, Link
 
 _QUIET_SECONDS = 0.02
-"""A process notifies no more often. What it commits meanwhile is looked for by the second look of
-whoever heard of the first: a notification never comes before it was sent."""
+"""A process notifies at most this often. Listeners look a second time after a notification, which
+finds commits in between."""
 
 _ECHO_SECONDS = _QUIET_SECONDS + 0.005
-_RING_SECONDS = 1.0  # what was committed waits no longer to be acknowledged
+_RING_SECONDS = 1.0  # the acknowledgement of the commit waits no longer
 _STEP_SECONDS = 0.2
 _PROOF_SECONDS = 15.0
 
@@ -26,15 +26,15 @@ _log = logging.getLogger("amfs")
 
 
 class Bell:
-    """What one adapter notifies by. The channel has the name of the schema."""
+    """The sender of one adapter's notifications. The channel has the name of the schema."""
 
     def __init__(self, channel: str) -> None:
         self._channel = channel
         self._rung = float("-inf")
 
     def ring(self, link: Link) -> None:
-        """Tell others that something was committed, unless they were told just now. Raises nothing:
-        who hears nothing polls."""
+        """Notify others of a commit, unless a notification was sent just now. Raises nothing,
+        because processes that hear nothing poll."""
         now = time.monotonic()
         if now - self._rung < _QUIET_SECONDS:
             return
@@ -47,7 +47,7 @@ class Bell:
 
 
 class ChannelListener:
-    """Listens on a connection of its own; see `amfs_core.storage.doorbell.Listener`."""
+    """Listens on its own connection; see `amfs_core.storage.doorbell.Listener`."""
 
     def __init__(self, connections: Connections, channel: str) -> None:
         self._connections = connections
@@ -78,7 +78,7 @@ class ChannelListener:
         try:
             ((own,),) = link.execute(b"SELECT pg_backend_pid()").fetchall()
             if own != link.info.backend_pid:
-                raise NoDoorbell("a pooler is in between: listen_dsn can name the direct way")
+                raise NoDoorbell("a pooler is in between: name the server itself with listen_dsn")
             link.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
         except (psycopg.errors.ReadOnlySqlTransaction, psycopg.NotSupportedError) as error:
             raise NoDoorbell("the server is a replica, which notifies nobody") from error

@@ -1,4 +1,4 @@
-"""Where a database is: a connection string of libpq, read without ever repeating its secrets."""
+"""A connection string of libpq, parsed without ever repeating its secrets."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _HINT = "it is postgresql://USER@HOST:PORT/DATABASE, or HOST=… DBNAME=… as l
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """A connection string, taken apart. `text` and `parameters` may hold a password."""
+    """A parsed connection string. `text` and `parameters` may contain a password."""
 
     text: str = field(repr=False)
     parameters: Mapping[str, str] = field(repr=False)
     server: str
-    """What may be shown: `HOST:PORT/DATABASE`, with what libpq takes from its variables."""
+    """The public part: `HOST:PORT/DATABASE`, including libpq's variables."""
 
     @classmethod
     def parse(cls, given: object, option: str) -> Dsn:
-        """Take a connection string apart; `ConfigurationError`, without a word of it, when it is
-        none. Sends nothing."""
+        """Parse a connection string. Sends nothing. Raises `ConfigurationError`, without quoting
+        it, if it is invalid."""
         if not isinstance(given, str):
             raise ConfigurationError(f"{option} must be text, not {type(given).__name__}")
         if not given.strip():
@@ -58,7 +58,7 @@ def _server(parameters: Mapping[str, str]) -> str:
         for option in pq.Conninfo.get_defaults()
         if option.val is not None
     }
-    if "service" in parameters:  # of a file, which is read when a connection is made
+    if "service" in parameters:  # the secrets of a file, which libpq reads when it connects
         defaults = {"host": f"service={parameters['service']}"}
 
     def value(name: str) -> str:

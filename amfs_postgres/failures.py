@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean, in the errors of the contract."""
+"""From PostgreSQL's errors to those of the contract."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from amfs_core.errors import (
 )
 from amfs_postgres.connections import BusyError, NoAnswerError
 
-# A connection that could not be made has no code, and its text may be in another language: then it
-# is "unavailable", which is never wrong. The second of each pair are the words of PgBouncer.
+# A connection that could not be made has no code, and its message may be in another language: it
+# then counts as "unavailable", which is never wrong. The second of each pair is PgBouncer's
+# message.
 _NO_SIGN_IN = re.compile(
     r"password authentication failed|no such user|no password supplied|role \".*\" does not exist"
     r"|no pg_hba\.conf entry|authentication failed|not permitted to log in"
@@ -30,8 +31,7 @@ _NO_TLS = re.compile(
 )
 
 _UNKNOWN_STATES = ("08", "40003")
-"""Beginnings of codes that say so themselves: of a lost connection, of a statement whose end nobody
-knows."""
+"""Beginnings of codes of lost connections and of statements with an unknown outcome."""
 
 
 def translated(
@@ -39,8 +39,8 @@ def translated(
 ) -> AMFSError:
     """Return the error of the contract for one of psycopg's.
 
-    `text` is what it says, without secrets. `creates` says that a create had been sent: then what
-    may have been applied is unknown.
+    `text` is its message, without secrets. `creates` says that a create was sent: if it may have
+    been applied, its outcome is unknown.
     """
     what = f"cannot {verb} {key!r} at {server}: {text}" if key else f"{server}: {text}"
     state = error.sqlstate
@@ -78,14 +78,14 @@ def translated(
     if state.startswith("42"):
         return ConfigurationError(
             what,
-            hint="the schema's tables are not as AMFS made them: name another schema",
+            hint="AMFS did not make the tables of this schema like that: name another schema",
             object_key=key,
         )
     return BackendUnavailableError(what, object_key=key)
 
 
 def _was_rolled_back(error: psycopg.Error, state: str) -> bool:
-    """Whether the server itself said that a statement failed, and goes on: before its commit."""
+    """Whether the server reported that a statement failed before its commit, and still runs."""
     severity = error.diag.severity_nonlocalized
     return severity == "ERROR" and not state.startswith(_UNKNOWN_STATES)
 
@@ -113,6 +113,6 @@ def _without_code(
 
 
 def said(error: psycopg.Error) -> str:
-    """Return what an error says, in one line."""
+    """Return the message of an error, in one line."""
     text = error.diag.message_primary or str(error) or type(error).__name__
     return "; ".join(line.strip() for line in text.splitlines() if line.strip())

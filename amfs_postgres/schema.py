@@ -1,7 +1,7 @@
-"""The schema of a store or an index: looked for, told from others, made and migrated.
+"""The schema of a store or an index: found, identified, made and migrated.
 
-What is made is made by one message of several statements: one transaction of the server's, of which
-nothing is left when this process dies. See `docs/design/postgres.md`.
+Tables are made by one message of several statements, which is one transaction on the server and
+leaves nothing when this process dies. See `docs/design/postgres.md`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from amfs_core.errors import BackendUnavailableError, ConfigurationError
 from amfs_postgres.connections import Link
 
 _LONGEST_NAME = 63
-"""Bytes of a name (PostgreSQL, "Identifiers and Key Words"): it cuts off what is longer."""
+"""The most bytes of a name (PostgreSQL, "Identifiers and Key Words"), which cuts longer names
+off."""
 
-_OLDEST_SERVER = 130000  # the first one with transaction ids of 64 bits in SQL
+_OLDEST_SERVER = 130000  # the first release with transaction ids of 64 bits in SQL
 
 _LOOK = b"""
 SELECT current_setting('server_version_num')::int,
@@ -53,14 +54,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE UNIQUE INDEX objects_changes ON {schema}.objects (xid, seq)",
     ),
 )
-"""What leads from one version of the tables to the next: the first from nothing to 1."""
+"""The statements that migrate one version of the tables to the next; the first makes version 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a schema holds. `table` is one of its tables; `migrations` lead from one version of them
-    to the next, the first from nothing to 1. `only_adds`: what a newer release makes is beside what
-    an older one uses, so that both work."""
+    """A kind of schema. `table` is one of its tables; `migrations` lead from one version to the
+    next, the first makes version 1. With `only_adds`, newer releases add tables beside those of
+    older ones, so that both work."""
 
     name: str
     table: str
@@ -75,13 +76,13 @@ _CAME_SECOND = (
     errors.DuplicateSchema,
     errors.DuplicateObject,
     errors.DuplicateColumn,
-    errors.UniqueViolation,  # of the system's tables, or of our versions
+    errors.UniqueViolation,  # columns of the system's tables, or our versions
 )
 _ATTEMPTS = 10
 
 
 class Schema:
-    """One schema of a database, which need not be there yet."""
+    """One schema of a database, which need not exist yet."""
 
     def __init__(self, name: object, server: str, kind: Kind | None = None) -> None:
         self.name = _checked(name)
@@ -92,11 +93,11 @@ class Schema:
         self._is_there = False
 
     def is_ready(self, link: Link, *, make: bool) -> bool:
-        """Whether the tables are there; with `make` they are made or migrated if need be. Asks the
-        server once, and then remembers.
+        """Whether the tables are there; with `make` they are made or migrated if necessary. Asks
+        the server once, and then remembers.
 
-        Raises `ConfigurationError` for what is not of this kind, and of this or an older version,
-        and what psycopg raises.
+        Raises `ConfigurationError` for tables of another kind or a newer version, and what psycopg
+        raises.
         """
         for _ in range(_ATTEMPTS):
             if self._version >= self._newest or (self._version and not make):
@@ -108,7 +109,7 @@ class Schema:
                 return version > 0
             try:
                 link.execute(self._migration(version))
-            except _CAME_SECOND:  # another process was quicker: all of ours was rolled back
+            except _CAME_SECOND:  # another process was quicker, and ours was rolled back
                 continue
         raise BackendUnavailableError(f"{self._place} is made and removed again and again")
 
@@ -117,7 +118,8 @@ class Schema:
         self._version = 0
 
     def look(self, link: Link) -> int:
-        """Return the version of the tables, 0 when there are none. 2 requests, or 1 for none."""
+        """Return the version of the tables, 0 when there are none. 2 requests, or 1 if there are
+        none."""
         cursor = link.execute(_LOOK, {"schema": self.name, "table": self._kind.table})
         server, encoding, has_schema, has_objects, has_migrations = cursor.fetchall()[0]
         if server < _OLDEST_SERVER:
@@ -142,7 +144,7 @@ class Schema:
         ((version,),) = link.execute(query).fetchall()
         if not isinstance(version, int) or version < 1:
             raise ConfigurationError(
-                f"{self._place} does not say which version its tables are of",
+                f"{self._place} does not say the version of its tables",
                 hint="its table 'migrations' is another program's, or lost its rows",
             )
         if version > self._newest and not self._kind.only_adds:
@@ -154,9 +156,9 @@ class Schema:
         return version
 
     def _migration(self, version: int) -> bytes:
-        """Return the message that leads from a version to the next."""
+        """Return the message that migrates a version to the next."""
         statements = [_LOCK]
-        # Only if it is not there: to say IF NOT EXISTS takes the right to make schemas.
+        # Only if it is not there: even IF NOT EXISTS takes the right to make schemas.
         if version == 0 and not self._is_there:
             statements.append("CREATE SCHEMA {schema}")
         statements += self._kind.migrations[version]

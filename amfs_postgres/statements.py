@@ -12,8 +12,8 @@ WITH durable AS MATERIALIZED (
         ELSE set_config('synchronous_commit', 'on', true) END AS setting
 )
 """
-"""For this transaction alone: its commit is flushed before it is acknowledged, whatever the role's,
-the database's or the server's setting says."""
+"""For this transaction alone: its commit is flushed before it is acknowledged, whatever the role,
+the database or the server sets."""
 
 _CREATE = (
     _DURABLE
@@ -54,7 +54,7 @@ _HERE = (
     "(SELECT system_identifier FROM pg_control_system()) || '.' || "
     "(SELECT timeline_id FROM pg_control_checkpoint()) || '.' || pg_current_snapshot()::text"
 )
-"""Which server this is, and which of its lives; and what its transactions are up to now."""
+"""The server and its timeline, and the present snapshot of its transactions."""
 
 _SINCE = f"""
 SELECT {_HERE}, ARRAY(
@@ -70,8 +70,8 @@ SELECT {_HERE}, ARRAY(
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    """What is sent for each method of the contract. Of a listing there are two: below a prefix, and
-    of all."""
+    """The statements for the methods of the contract. There are two for listings: below a prefix,
+    and of everything."""
 
     create: bytes
     create_many: bytes

@@ -1,4 +1,4 @@
-"""`PostgresCatalog`: the newest versions in one namespace of one store, in a database of many."""
+"""`PostgresCatalog`: the newest versions in one namespace of one store, in a shared database."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 _SOME = 10
 _MOST_LOSSES = 5
-"""Without one answer in between; then somebody keeps destroying what is there."""
+"""Losses without an answer in between. More mean that somebody keeps damaging the tables."""
 
 _log = logging.getLogger("amfs")
 
@@ -57,10 +57,10 @@ _Found = tuple[str, int, bytes]
 
 
 class PostgresCatalog:
-    """The newest versions in one namespace, for whoever uses the same index. Safe for threads.
+    """The newest versions in one namespace, for all users of the same index. Safe for threads.
 
-    `identity` says which namespace of which store; it has one number in the index as long as what
-    is there is in use.
+    `identity` names the namespace and its store. It has one number in the index as long as its
+    catalog is in use.
     """
 
     together = 4000
@@ -81,7 +81,7 @@ class PostgresCatalog:
         fork.register(self)
 
     def after_fork(self) -> None:
-        """Be another worker in a forked child."""
+        """Become another worker in a forked child."""
         self._worker = f"{os.getpid()}-{secrets.token_hex(8)}"
 
     # -- which one is in use -----------------------------------------------------------------
@@ -93,7 +93,7 @@ class PostgresCatalog:
         return self._number
 
     def require(self, number: int) -> None:
-        """Raise `CatalogLost` unless the catalog with this number is in use still. 1 request."""
+        """Raise `CatalogLost` unless the catalog with this number is still in use. 1 request."""
         if not self._run(lambda link: self._is_in_use(link, number)):
             self._number = 0
             raise CatalogLost
@@ -121,7 +121,7 @@ class PostgresCatalog:
         raise CatalogLost
 
     def _give_up(self, link: Link, number: int) -> None:
-        """Have nobody use the catalog with this number any more."""
+        """Mark the catalog with this number as no longer used."""
         self._statements.run(link, "UPDATE {stores} SET gone = true WHERE id = %s", (number,))
 
     def _is_in_use(self, link: Link, number: int) -> bool:
@@ -146,7 +146,7 @@ class PostgresCatalog:
         )
 
     def keep(self, entity_path: str | None, number: int) -> None:
-        """Say that a refresh is under way still. 1 request every 2 seconds."""
+        """Say that a refresh is still under way. 1 request every 2 seconds."""
         scope, store, now = (
             looks.scope_text(self._layout, entity_path),
             self.current(),
@@ -181,7 +181,7 @@ class PostgresCatalog:
         )
 
     def abandon(self, entity_path: str | None, number: int) -> None:
-        """Note that a refresh ended without being done; else it would be taken for dead in 10 s."""
+        """Note that a refresh ended early; otherwise it would count as dead after 10 s."""
         if not self._number:
             return
         scope, store = looks.scope_text(self._layout, entity_path), self._number
@@ -195,7 +195,7 @@ class PostgresCatalog:
     # -- what a refresh compares -------------------------------------------------------------
 
     def last_id(self) -> int:
-        """Return the highest id that was given. 1 request."""
+        """Return the highest id ever used. 1 request."""
         rows = self._rows("SELECT last_id FROM {total} WHERE store = %s", (self.current(),))
         if not rows:
             self._number = 0
@@ -203,13 +203,13 @@ class PostgresCatalog:
         return int(rows[0][0])
 
     def held(self, prefixes: Iterable[str]) -> list[Held]:
-        """Return those of the memories with these prefixes that are held. 1 request."""
+        """Return the memories with these prefixes that are in the catalog. 1 request."""
         wanted, store = list(prefixes), self.current()
         return self._run(lambda link: storing.held(link, self._statements, store, wanted))
 
     def held_of_page(self, prefixes: Collection[str]) -> list[Held]:
-        """Return the same, and perhaps others, for prefixes that stand together in their order.
-        1 or 2 requests."""
+        """Return the same, and perhaps others, for prefixes that are neighbours in order. 1 or 2
+        requests."""
         if not prefixes:
             return []
         store, most = self.current(), 2 * len(prefixes)
@@ -218,17 +218,17 @@ class PostgresCatalog:
             return storing.held_between(link, self._statements, store, prefixes, most + 1)
 
         found = self._run(read)
-        # The memories of deeper paths may stand among those of a page.
+        # Memories of deeper paths may come between those of a page.
         return found if len(found) <= most else self.held(prefixes)
 
     def unconfirmed(self, confirmed: bytearray, entity_path: str | None) -> list[str]:
-        """Return the prefixes of the memories under a path whose ids are not confirmed, and are
-        low enough to have been. 1 request, or 3 when there may be some."""
+        """Return the prefixes of the memories under a path whose ids are not in `confirmed` but low
+        enough to be. 1 request, or 3 when there may be some."""
         where, parameters = under(self.current(), self._layout, entity_path)
         among = f"FROM {{memory}} m WHERE {where} AND m.id < %s"
         bounds = (*parameters, len(confirmed))
         ((count,),) = self._rows(f"SELECT count(*) {among}", bounds)
-        if count == confirmed.count(1):  # to read them all would cost far more
+        if count == confirmed.count(1):  # reading them all would cost far more
             return []
         ids = [id for (id,) in self._rows(f"SELECT m.id {among}", bounds) if not confirmed[id]]
         return [
@@ -240,8 +240,8 @@ class PostgresCatalog:
         ]
 
     def last_keys(self, entity_path: str | None, without: set[str]) -> list[str]:
-        """Return the object keys of some versions that are held under a path: the last ones, but
-        not of the memories with these prefixes. 1 request."""
+        """Return the object keys of the last few versions in the catalog under a path, except those
+        of the memories with these prefixes. 1 request."""
         where, parameters = under(self.current(), self._layout, entity_path)
         rows = self._rows(
             f"SELECT m.prefix, m.version FROM {{memory}} m WHERE {where} "
@@ -263,7 +263,7 @@ class PostgresCatalog:
             self._store(lambda storing: storing.stamp(stamps))
 
     def drop(self, memories: list[Held]) -> None:
-        """Drop memories that are no more, but for those that changed meanwhile."""
+        """Drop memories that no longer exist, except those that changed meanwhile."""
 
         def drop(link: Link, store: int, storing_now: Storing) -> None:
             now = storing.held(link, self._statements, store, [one[0] for one in memories])
@@ -273,7 +273,7 @@ class PostgresCatalog:
             self._store_with(drop)
 
     def forget(self, address: Address, below: int = 0) -> None:
-        """Drop a memory and all that is derived from it: its content is to be gone."""
+        """Drop a memory and everything derived from it, because its content must be erased."""
 
         def drop(link: Link, store: int, storing_now: Storing) -> None:
             known = storing.held(link, self._statements, store, [address.prefix])
@@ -284,7 +284,7 @@ class PostgresCatalog:
         self._store_with(drop)
 
     def erase_elsewhere(self) -> None:
-        """Remove what other releases have of this store, and what was replaced."""
+        """Remove this store's rows of other releases, and replaced catalogs."""
         self._run(
             lambda link: self._statements.run(
                 link,
@@ -355,7 +355,7 @@ class PostgresCatalog:
         return [SearchHit(entry, 0.0) for entry in self._entries(rows, filters, at)]
 
     def ranked(self, query: str, filters: Filters, limit: int) -> list[SearchHit]:
-        """Return what answers a query best: by its words and, with an embedder, its meaning.
+        """Return the memories that answer a query best, by words and, with an embedder, by meaning.
 
         6 requests where up to 4,096 memories satisfy the filters, else about 20; with an embedder
         some more.
@@ -424,9 +424,9 @@ class PostgresCatalog:
     def _entries(
         self, found: Iterable[_Found], filters: Filters, at: datetime
     ) -> list[MemoryEntry]:
-        """Return entries, each checked: its seal, its place, and that the filters let it through.
+        """Return entries, each checked: its seal, its place, and the filters.
 
-        The index is only asked which ones; what it says of them is not believed.
+        The index only says which memories; nothing else it says is believed.
         """
         entries = []
         for prefix, version, body in found:
@@ -438,7 +438,7 @@ class PostgresCatalog:
             except CorruptEntryError as damage:
                 self._lose(str(damage))
             if not filters.lets_through(entry, at):
-                self._lose(f"{parsed[0]} is not as its columns say")
+                self._lose(f"{parsed[0]} differs from its columns")
             entries.append(entry)
         return entries
 
@@ -448,14 +448,15 @@ class PostgresCatalog:
     # -- asking ------------------------------------------------------------------------------
 
     def _lose(self, problem: str) -> NoReturn:
-        """Begin again on an empty catalog, as what is in this one is wrong; so does everybody."""
+        """Let everybody begin again with an empty catalog, because the content of this one is
+        wrong."""
         number = self.current()
         self._losses += 1
         if self._losses > _MOST_LOSSES:
             raise CatalogUnavailable(
                 BackendUnavailableError(
                     f"the index at {self._index.location} is damaged again and again: {problem}",
-                    hint="see who else writes to its schema, or drop the schema",
+                    hint="find out who else writes to its schema, or drop the schema",
                 )
             )
         _log.warning("the index of %s is rebuilt: %s", self._identity, problem)
@@ -478,8 +479,8 @@ class PostgresCatalog:
                 raise CatalogUnavailable(
                     ConfigurationError(
                         f"the index at {self._index.location} lacks tables, or loses them again "
-                        "and again: they are not as AMFS made them",
-                        hint="drop its schema, and it is made again",
+                        "and again: another program changes them",
+                        hint="drop its schema; AMFS makes it again",
                     )
                 ) from loss
             raise

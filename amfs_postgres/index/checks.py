@@ -1,4 +1,4 @@
-"""What `amfs doctor` looks at in an index. Nothing is made."""
+"""The checks of `amfs doctor` for an index. They make nothing."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class IndexChecks:
         if is_replica:
             return problem(
                 f"{found}: a replica, which takes no writes",
-                "name the primary: whoever looks brings the index up to date",
+                "name the primary, because every search may update the index",
             )
         if not self._index.version() and not may_make:
             return problem(
                 f"{found}: there is no schema {self._index.schema!r}, and this role may not make "
                 "one",
-                "have a role that may call PostgresIndex(dsn).prepare() once, and grant this one "
+                "let a role that may call PostgresIndex(dsn).prepare() once, and grant this one "
                 "the tables (docs/security.md)",
             )
         if has_vectors:
@@ -72,7 +72,7 @@ class IndexChecks:
             if missing:
                 return warning(
                     f"{name} may not be used: there is no right to {', '.join(missing)}",
-                    "grant it: whoever looks brings the index up to date (docs/security.md)",
+                    "grant it, because every search may update the index (docs/security.md)",
                 )
         sizes = (
             b"SELECT sum(pg_total_relation_size(name::regclass))::bigint "

@@ -18,7 +18,7 @@ class Condition(NamedTuple):
 
 
 def condition(store: int, layout: Layout, filters: Filters, at: datetime) -> Condition:
-    """Return the condition that the filters set, for memories that live at a time."""
+    """Return the condition of the filters, for memories that are live at a time."""
     below = under(store, layout, filters.entity_path)
     parts = [below.where, "NOT m.deleted", "(m.expires_at IS NULL OR m.expires_at > %s)"]
     given: list[Any] = [*below.parameters, time_text(at)]
@@ -47,7 +47,7 @@ def under(store: int, layout: Layout, entity_path: str | None) -> Condition:
     """Return the condition that a memory is one of a store's, at or below an entity path."""
     if entity_path is None:
         return Condition("m.store = %s", (store,))
-    # The memory e/k has this very prefix for the path e/k, and is not under it. "0" is the
+    # The memory e/k has exactly the prefix of the path e/k, and is not under it. "0" is the
     # character after "/".
     root = layout.entity_prefix(entity_path)
     return Condition(

@@ -1,4 +1,4 @@
-"""`PostgresIndex`: where the catalogs of many stores are, for all agents at once."""
+"""`PostgresIndex`: the catalogs of many stores, for all agents."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MOST_CONNECTIONS = 1000
 _PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _SWEPT_AT_ONCE = 5000
 
-# Places that are others on each machine: files, and servers of the machine itself.
+# Places that differ on each machine: files, and servers on the machine itself.
 _OF_THIS_MACHINE = re.compile(
     r"\b(?:file|sqlite)://|//(?:[^/@]*@)?(?:localhost|127\.[0-9.]+|\[?::1\]?)[:/]", re.IGNORECASE
 )
@@ -46,24 +46,25 @@ _log = logging.getLogger("amfs")
 
 
 class PostgresIndex:
-    """One schema of a PostgreSQL database (13 or newer, in UTF-8) as the catalog of many processes:
-    where `list` and `search` look, for any store and as many namespaces as there are.
+    """One schema of a PostgreSQL database (13 or newer, in UTF-8) as the catalog of many processes,
+    which `list` and `search` use, for any number of stores and namespaces.
 
-    `AgentMemory(index=PostgresIndex(dsn))`. Whoever looks brings it up to date, one at a time, so
-    each version is fetched from the store once for all. The first use makes the `schema` and its
-    tables, if the role may. It is disposable: without it everything is there still.
+    `AgentMemory(index=PostgresIndex(dsn))`. Its users bring it up to date, one at a time, so each
+    version is fetched from the store once for all. The first use makes the `schema` and its tables,
+    if the role may. The index is disposable: the store has everything.
 
-    `dsn` is a connection string as for `PostgresAdapter`, also by way of a pooler in transaction
-    mode. `name` says which store this is where its own place does not: a directory that machines
-    share, or a server that is "localhost" on each. With `fallback` a process has a catalog of its
-    own while the database cannot be reached, which it fills from the store; without it a search
-    then raises `BackendUnavailableError`. A request fails after `timeout` seconds, connecting after
-    `connect_timeout`; up to `max_connections` are kept open by each process.
+    `dsn` is a connection string as for `PostgresAdapter`; a pooler in transaction mode works too.
+    `name` identifies the store where its location does not: a directory that machines share, or a
+    server that is "localhost" on each. With `fallback`, a process that cannot reach the database
+    uses its own catalog, which it fills from the store; without it a search then raises
+    `BackendUnavailableError`. A request fails after `timeout` seconds, connecting after
+    `connect_timeout`. Each process keeps up to `max_connections` open.
 
-    Whoever may read the database reads all that is in the index, and who may write it may have
-    searches show what the store never had: its users must be trusted as those of the store are.
+    Everybody who may read the database can read the whole index, and everybody who may write to it
+    can make searches show memories that the store never had. So its users need the same trust as
+    those of the store.
 
-    Sends nothing. Raises `ConfigurationError`, never with a word of the DSN's secrets.
+    Sends nothing. Raises `ConfigurationError`, never with the DSN's secrets.
     """
 
     kind = "postgres"
@@ -114,7 +115,7 @@ class PostgresIndex:
         return PostgresCatalog(self, self._identity(versions), versions, embedder)
 
     def health(self) -> IndexHealth:
-        """Ask for a sign of life. 1 request, and those of connecting; never raises."""
+        """Ask the database whether it answers. 1 request, and those of connecting; never raises."""
         begun = time.monotonic()
         error: AMFSError | None = None
         try:
@@ -134,7 +135,7 @@ class PostgresIndex:
         return IndexChecks(self).all()
 
     def tend(self) -> None:
-        """Remove what nobody uses any more, and make the indexes of vectors that are due."""
+        """Remove unused catalogs, and make the indexes of vectors that are due."""
         from amfs_postgres.index import vectors
 
         self.sweep()
@@ -146,20 +147,20 @@ class PostgresIndex:
         return self.run_once(self._schema.look)
 
     def prepare(self) -> None:
-        """Make the schema and its tables, or what this release adds to them, as the first use does:
-        for a role that may, before others that may not."""
+        """Make the schema and its tables, or those that this release adds, as the first use does:
+        for a role that may do so, before roles that may not use the index."""
         self.run(lambda link: None, 0.0, make=True)
 
     def close(self) -> None:
-        """Close the connections. A closed index opens others when it is used."""
+        """Close the connections. A closed index opens new ones when it is used."""
         self._connections.close()
 
     # -- for its catalogs --------------------------------------------------------------------
 
     def run(self, work: Callable[[Link], T], patience: float, *, make: bool = False) -> T:
-        """Return `work(link)`, tried again while the database fails and patience lasts: all that is
-        done here may be done twice. Raises `CatalogLost` when the tables are not there, and none
-        are to be made."""
+        """Return `work(link)`, tried again while the database fails and patience lasts, because
+        everything done here may be done twice. Raises `CatalogLost` when the tables are missing and
+        must not be made."""
 
         def attempt(link: Link) -> T:
             if not self._schema.is_ready(link, make=make):
@@ -189,7 +190,7 @@ class PostgresIndex:
             raise translated(error, f"the index: {text}", "", "reach", self.server) from error
 
     def alone(self, work: Callable[[Link], T]) -> T:
-        """Return `work(link)` on a connection of its own, which waits as long as it takes."""
+        """Return `work(link)` on a separate connection without a time limit."""
         try:
             with self._connections.connect() as link:
                 link.limit = None
@@ -200,7 +201,7 @@ class PostgresIndex:
             raise translated(error, f"the index: {text}", "", "reach", self.server) from error
 
     def sweep(self, identity: str | None = None) -> None:
-        """Remove the rows of catalogs that are not used any more: all, or those of one identity."""
+        """Remove the rows of unused catalogs: all, or those of one identity."""
         with suppress(CatalogLost):
             for store, tables in self.run(partial(self._gone, identity), 0.0):
                 for table in tables:
@@ -222,7 +223,7 @@ class PostgresIndex:
         )
 
     def _delete_all(self, table: str, store: int) -> None:
-        """Remove a store's rows, some at a time: one statement has only so long."""
+        """Remove a store's rows, some at a time, because the time of a statement is limited."""
         statement = (
             f"DELETE FROM {table} WHERE ctid = ANY(ARRAY("
             f"SELECT ctid FROM {table} WHERE store = %s LIMIT {_SWEPT_AT_ONCE}))"

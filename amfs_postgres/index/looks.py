@@ -1,7 +1,7 @@
-"""When a catalog was complete under which path: one row for each, for all who look.
+"""When a catalog was complete under which path: one row for each path, shared by all users.
 
-Who refreshes has a lease on its row, for as long as it says that it is at it. It keeps others from
-doing the same work at once, and nothing else relies on it: two refreshes do no harm.
+A refreshing process has a lease on the row for as long as it renews it. The lease keeps others from
+doing the same work; nothing else relies on it, because two refreshes do no harm.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _MINE = "WHERE store = %s AND scope = %s AND working = %s"
 
 
 def scope_text(layout: Layout, entity_path: str | None) -> str:
-    """Return the name of a path as it stands in the table."""
+    """Return a path's name in the table."""
     return layout.entity_prefix(entity_path)
 
 
@@ -73,13 +73,13 @@ def look(
 
 
 def begin(link: Link, statements: Statements, store: int, scope: str, worker: str) -> int | None:
-    """Take the lease of a path that nobody has; return the number of the refresh. 1 request."""
+    """Take the free lease of a path; return the number of the refresh. 1 request."""
     rows = statements.rows(link, _BEGIN, (store, scope, worker, LEASE_SECONDS))
     return rows[0][0] if rows else None
 
 
 def keep(link: Link, statements: Statements, store: int, scope: str, number: int) -> None:
-    """Have a lease for longer. 1 request."""
+    """Renew a lease. 1 request."""
     statements.run(link, _KEEP, (LEASE_SECONDS, store, scope, number))
 
 
@@ -99,8 +99,8 @@ def end(
     again: Page,
     due_in: float | None,
 ) -> None:
-    """Note a refresh that is done, and give up its lease. One whose lease another took since is
-    not noted: what it knows is older. 1 request."""
+    """Note a finished refresh, and give up its lease. If another process has taken the lease, the
+    refresh is not noted, because it is older. 1 request."""
     versions = {prefix: version for prefix, (version, _, _) in again.items()}
     columns = [_ENDED]
     values: list[Any] = [number, position, msgspec.json.encode(versions).decode()]

@@ -30,7 +30,7 @@ class Statements:
         self.sent = 0
 
     def name(self, table: str) -> str:
-        """Return a table of this release's layout, as it stands in a statement."""
+        """Return the name of a table of this release's layout for use in a statement."""
         return self._names[table]
 
     def rows(self, link: Link, statement: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
@@ -38,12 +38,12 @@ class Statements:
         return self._sent(link, statement, parameters).fetchall()
 
     def run(self, link: Link, statement: str, parameters: tuple[Any, ...] = ()) -> int:
-        """Send a statement, and return how many rows it was about. 1 request."""
+        """Send a statement, and return the number of affected rows. 1 request."""
         return self._sent(link, statement, parameters).rowcount
 
     @contextmanager
     def transaction(self, link: Link, begin: bytes) -> Iterator[None]:
-        """Commit what is done inside, or nothing of it. 2 requests."""
+        """Commit all statements inside, or none. 2 requests."""
         self.sent += 2
         link.execute(begin)
         try:
@@ -64,7 +64,7 @@ class Statements:
             for name, table in self._names.items():
                 whole = whole.replace(f"{{{name}}}", table)
             text = whole.encode()
-            if len(self._texts) < 1000:  # of filters there are some hundreds
+            if len(self._texts) < 1000:  # there are a few hundred combinations of filters
                 self._texts[statement] = text
         self.sent += 1
         return link.execute(text, parameters, binary=True)

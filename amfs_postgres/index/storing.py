@@ -1,7 +1,7 @@
 """Storing newest versions, their words with them, in the transaction of the caller.
 
-What derives from a memory's content is stored and removed with it, so that whoever looks sees
-memories and words that belong together, whichever moment it is.
+Everything derived from a memory's content is stored and removed with it, so that readers see
+memories and words that belong together at any moment.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _REPLACED = (
 
 
 def held(link: Link, statements: Statements, store: int, prefixes: Iterable[str]) -> list[Held]:
-    """Return those of the memories with these prefixes that are held."""
+    """Return the memories with these prefixes that are in the catalog."""
     return statements.rows(link, f"{_HELD} AND prefix = ANY(%s::text[])", (store, list(prefixes)))
 
 
@@ -65,7 +65,7 @@ def held_between(
 
 
 class Storing:
-    """One transaction that stores in a catalog, which nobody else stores in meanwhile."""
+    """One transaction that stores in a catalog while no other does."""
 
     def __init__(self, link: Link, statements: Statements, store: int, last_id: int) -> None:
         self._link = link
@@ -75,8 +75,8 @@ class Storing:
         self._memories = self._length = 0
 
     def put(self, versions: Sequence[Version]) -> None:
-        """Store versions, but for those that are older than what is there or was erased."""
-        # Of a memory that comes twice, the newest.
+        """Store versions, except those older than the present version or an erasure."""
+        # The newest version of a memory that comes twice.
         new = {
             one.address.prefix: one for one in sorted(versions, key=lambda one: one.entry.version)
         }
@@ -124,7 +124,7 @@ class Storing:
             )
 
     def drop(self, memories: Iterable[Held]) -> None:
-        """Drop memories, and all that derives from them."""
+        """Drop memories, and everything derived from them."""
         ids = [one[1] for one in memories]
         if not ids:
             return
@@ -137,7 +137,7 @@ class Storing:
         self._count()
 
     def never_below(self, prefix: str, version: int) -> None:
-        """Have no version below this one of a memory come back."""
+        """Let no version of a memory below this one come back."""
         self._run(
             "INSERT INTO {erased} AS held VALUES (%s, %s, %s) ON CONFLICT (store, prefix) "
             "DO UPDATE SET version = greatest(held.version, excluded.version)",
@@ -187,7 +187,7 @@ class Storing:
         self._length += sum(length for _, length, _ in found.memories)
 
     def _tell(self, ids: Sequence[int]) -> None:
-        """Have what is derived from the content of these memories go."""
+        """Remove everything derived from the content of these memories."""
         if not ids:
             return
         places: defaultdict[tuple[str, int], set[int]] = defaultdict(set)

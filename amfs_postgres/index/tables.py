@@ -1,8 +1,8 @@
 """The tables of an index, and the row of one memory in them.
 
-`stores` and `layouts` are an agreement between releases, and never change: a release whose tables
-differ has others beside these, with a number of their own, under which it has catalogs of its own.
-What it has to erase elsewhere it finds by these two.
+`stores` and `layouts` are an agreement between releases, and never change. A release whose tables
+differ makes its own beside these, with their own number and their own catalogs. By these two tables
+it finds the rows that it must erase elsewhere.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from amfs_core.format import Address, MemoryEntry, time_text
 from amfs_postgres.schema import Kind
 
 LAYOUT = 1
-"""The number of this release's tables. A change of what is in them, such as the terms of a text,
-takes the next one."""
+"""The number of this release's tables. A change of their content, such as the terms of a text,
+takes the next number."""
 
 TABLES = ("memory", "content", "erased", "posting", "total", "look", "vector")
 
@@ -184,13 +184,13 @@ def path_of(prefix: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text as PostgreSQL can hold it, which takes neither NUL nor half a surrogate pair:
-    those are written after a backslash, and a backslash is doubled."""
+    """Return a text in a form for PostgreSQL, which takes neither NUL nor half a surrogate pair:
+    these are written after a backslash, and a backslash is doubled."""
     safe = text.replace("\\", "\\\\").replace("\0", "\\0")
     return safe.encode("utf-8", "backslashreplace").decode()
 
 
 def _array(texts: tuple[str, ...]) -> str:
-    """Return texts as PostgreSQL writes an array of them."""
+    """Return texts as an array in PostgreSQL's notation."""
     quoted = (plain(text).replace("\\", "\\\\").replace('"', '\\"') for text in texts)
     return "{" + ",".join(f'"{text}"' for text in quoted) + "}"

@@ -22,7 +22,7 @@ class StoredTerms:
         self._statements = statements
         self._store = store
         self._where = where
-        self._held: dict[str, Postings] = {}  # of terms that were read whole
+        self._held: dict[str, Postings] = {}  # of terms that were read completely
 
     def satisfying_up_to(self, most: int) -> int:
         """Return how many memories satisfy the filter, `most` where there are more."""
@@ -34,7 +34,7 @@ class StoredTerms:
         return int(count)
 
     def sequence(self) -> list[tuple[words.Place, int]]:
-        """Return all that satisfy the filter, with their lengths."""
+        """Return all memories that satisfy the filter, with their lengths."""
         rows = self._rows(
             f"SELECT {_PLACE}, m.length FROM {{memory}} m WHERE {self._where.where} "
             "ORDER BY m.path, m.written_at, m.prefix",
@@ -50,7 +50,7 @@ class StoredTerms:
         return memories, length
 
     def holders(self, terms: Sequence[str]) -> dict[str, int]:
-        """Return how many memories hold each term."""
+        """Return how many memories contain each term."""
         # The size of a value is known without reading the value.
         rows = self._rows(
             "SELECT term, sum(octet_length(postings))::bigint FROM {posting} "
@@ -60,7 +60,7 @@ class StoredTerms:
         return {term: size // postings.BYTES for term, size in rows}
 
     def postings(self, terms: Sequence[str], ids: Collection[int] | None) -> dict[str, Postings]:
-        """Return the postings of terms, with `ids` at least those of these memories."""
+        """Return the postings of terms; with `ids`, at least those of these memories."""
         found = {term: self._held[term] for term in terms if term in self._held}
         missing = [term for term in terms if term not in found]
         if not missing:
@@ -79,7 +79,7 @@ class StoredTerms:
         return found | read
 
     def satisfying(self, ids: Iterable[int]) -> list[words.Place]:
-        """Return those of the memories that satisfy the filter."""
+        """Return the memories that satisfy the filter."""
         return self._rows(
             f"SELECT {_PLACE} FROM {{memory}} m "
             f"WHERE m.id = ANY(%s::bigint[]) AND {self._where.where}",

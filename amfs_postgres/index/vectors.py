@@ -1,5 +1,5 @@
 """The vectors of the newest versions, and the search over them: by pgvector where the database has
-that extension, else here.
+that extension, otherwise in this process.
 
 All vectors are compared, up to `EXACT_UP_TO` memories that satisfy the filter. Among more, the
 nearest are found by an HNSW index, once `tend` has made one (docs/design/shared-index.md).
@@ -34,20 +34,20 @@ T = TypeVar("T")
 _Run = Callable[[Callable[[Link], T]], T]
 
 EXACT_UP_TO = 50_000
-"""So many memories that satisfy a filter are all compared, at 0.5 µs a number or less."""
+"""Up to this many memories that satisfy a filter are all compared, at 0.5 µs a number or less."""
 
 _MOST_DIMENSIONS = 2000
-"""Of a vector in an HNSW index (pgvector's own limit)."""
+"""The most numbers of a vector in an HNSW index (pgvector's own limit)."""
 
 _CANDIDATES, _MOST_CANDIDATES = 400, 1000
-"""How many an HNSW search keeps in view (`hnsw.ef_search`), for a recall of 0.95 and more; and the
-most that pgvector lets it."""
+"""The candidates of an HNSW search (`hnsw.ef_search`), for a recall of 0.95 or more; and the most
+that pgvector allows."""
 
 _GOES_ON = (0, 8)
-"""The first pgvector whose index is read on when a filter takes some of its answers away."""
+"""The first pgvector that continues to read its index when a filter removes some answers."""
 
 _SAMPLE = 1000
-"""Memories whose mean nearness stands for that of all, where not all are compared."""
+"""The sample whose mean nearness stands for that of all, where not all are compared."""
 
 _EXTENSION = (
     "SELECT n.nspname, e.extversion FROM pg_extension e "
@@ -60,27 +60,27 @@ _log = logging.getLogger("amfs")
 
 
 class Extension(NamedTuple):
-    """Where pgvector is, a schema as it stands in statements, and which version it is."""
+    """The schema of pgvector, quoted for statements, and its version."""
 
     schema: str
     version: tuple[int, ...]
 
 
 class Wanted(NamedTuple):
-    """The vector of a question, and pgvector, None without it."""
+    """The vector of a question, and pgvector or None."""
 
     vector: Any
     extension: Extension | None
 
     @property
     def text(self) -> str:
-        """The vector as PostgreSQL reads it."""
+        """The vector in PostgreSQL's notation."""
         return _text(self.vector, "[]")
 
 
 class Question(NamedTuple):
-    """Which memories to compare with what: those of a catalog (`store`) that satisfy a condition.
-    The `limit` nearest are wanted, and the cosines of `others` too."""
+    """A comparison of the wanted vector with the memories of a catalog (`store`) that satisfy a
+    condition. The answer has the `limit` nearest, and the cosines of `others`."""
 
     store: int
     where: Condition
@@ -91,8 +91,8 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The memories that are nearest to a text, nearest first, with their cosines; the cosines of
-    the others that were asked for, newest first; and the mean of all that were compared."""
+    """The memories nearest to a text, nearest first, with their cosines; the cosines of the other
+    memories in the question, newest first; and the mean of all compared memories."""
 
     nearest: Ranked
     cosines: dict[int, float]
@@ -138,7 +138,7 @@ class Vectors:
             "ON CONFLICT (store, embedder, id) DO UPDATE SET data = excluded.data"
         )
         while rows := run(lambda link: self._statements.rows(link, missing, (self._name, store))):
-            # With no transaction open: a model takes its time.
+            # With no transaction open, because a model may be slow.
             made = self._embedding.vectors([self._text(row[2], row[3]) for row in rows])
             self._check_kept(run, store, made.shape[1])
             values = (
@@ -164,7 +164,7 @@ class Vectors:
     # -- exact -------------------------------------------------------------------------------
 
     def _by_extension(self, link: Link, question: Question, extension: Extension) -> _Rows:
-        """Return what is needed of all cosines: computed where the vectors are."""
+        """Return the needed cosines, computed by the database."""
         _, where, wanted, limit, others = question
         near = f"-{_product(extension)}"
         rows = self._statements.rows(
@@ -186,7 +186,7 @@ class Vectors:
         return _Rows([(id, cosine) for id, cosine, _, _ in rows], total, compared)
 
     def _all_here(self, link: Link, question: Question) -> _Rows:
-        """Return all cosines: the vectors are fetched and compared here."""
+        """Return all cosines, computed here from fetched vectors."""
         np, where, wanted = self._np, question.where, question.wanted
         rows = self._statements.rows(
             link,
@@ -208,7 +208,8 @@ class Vectors:
         return _Rows(found, sum(there), len(there))
 
     def _compared(self, link: Link, question: Question, rows: _Rows) -> Compared:
-        """Return the answer, with the memories that others stored since, and have no vector yet."""
+        """Return the answer, including memories that others stored meanwhile and that have no
+        vector yet."""
         late = [id for id, near in rows.cosines if near is None]
         added = self._embedded_now(link, question, late)
         cosines = {id: added[id] if near is None else near for id, near in rows.cosines}
@@ -218,7 +219,8 @@ class Vectors:
         return Compared(nearest, cosines, average)
 
     def _embedded_now(self, link: Link, question: Question, ids: list[int]) -> dict[int, float]:
-        """Return the cosines of memories for this one answer: the next search will keep them."""
+        """Return the cosines of memories for this answer only; the next search stores their
+        vectors."""
         if not ids:
             return {}
         rows = self._statements.rows(
@@ -236,7 +238,7 @@ class Vectors:
     # -- by an index -------------------------------------------------------------------------
 
     def _is_wide(self, link: Link, question: Question) -> bool:
-        """Whether so many memories satisfy a condition that an index is used, and there is one."""
+        """Whether enough memories satisfy a condition to use an index, and there is one."""
         rows = self._statements.rows(
             link,
             "SELECT FROM pg_index JOIN pg_class c ON c.oid = indexrelid "
@@ -249,12 +251,12 @@ class Vectors:
         return index.satisfying_up_to(EXACT_UP_TO + 1) > EXACT_UP_TO
 
     def _nearest_by_index(self, link: Link, question: Question, extension: Extension) -> Compared:
-        """Return the nearest as the index finds them, and a sample's mean."""
+        """Return the nearest memories that the index finds, and the mean of a sample."""
         store, where, wanted, limit, others = question
         product = _product(extension, len(wanted.vector))
         seen = min(max(_CANDIDATES, limit), _MOST_CANDIDATES)
         link.execute(f"SET LOCAL hnsw.ef_search = {seen}".encode())
-        if extension.version >= _GOES_ON:  # for as long as the filter takes some away
+        if extension.version >= _GOES_ON:  # as long as the filter removes some
             link.execute(b"SET LOCAL hnsw.iterative_scan = strict_order")
         link.execute(b"SET LOCAL enable_sort = off")
         of_one = _of_one(store, self._name).replace("%", "%%")
@@ -297,7 +299,7 @@ class Vectors:
         return embedding.text_of("" if parsed is None else parsed[0].key, body)
 
     def _check_kept(self, run: _Run[Any], store: int, length: int) -> None:
-        """Refuse vectors of another length than those that are kept under the same name."""
+        """Refuse vectors whose length differs from those stored under the same name."""
         statement = (
             "SELECT array_length(data, 1) FROM {vector} WHERE store = %s AND embedder = %s LIMIT 1"
         )
@@ -307,8 +309,8 @@ class Vectors:
 
 
 class _Rows(NamedTuple):
-    """Ids and cosines, newest first, None of what has no vector yet; and the sum of all cosines and
-    how many they are, also of those that are not here."""
+    """Ids and cosines, newest first, None without a vector yet; and the sum and number of all
+    cosines, including those not in the list."""
 
     cosines: list[tuple[int, float | None]]
     total: float
@@ -333,7 +335,7 @@ def tend(index: PostgresIndex) -> None:
 
 
 class _Due(NamedTuple):
-    """An index that is to be made: of which catalog, for which embedder, of how many numbers."""
+    """An index to make: its catalog, its embedder, and the number of dimensions."""
 
     store: int
     embedder: str
@@ -341,7 +343,7 @@ class _Due(NamedTuple):
 
 
 def _make(index: PostgresIndex, extension: Extension, due: _Due, link: Link) -> None:
-    """Make one index, unless it is there or anybody makes one now."""
+    """Make one index, unless it exists or is being made."""
     store, embedder, dimensions = due
     statements, name = index.statements, hnsw_name(store, embedder)
     state = (
@@ -353,7 +355,7 @@ def _make(index: PostgresIndex, extension: Extension, due: _Due, link: Link) -> 
     ((is_valid, is_being_made),) = statements.rows(link, state, (table, name, table))
     if is_valid or is_being_made:
         return
-    if is_valid is False:  # whoever made it was killed
+    if is_valid is False:  # the process that made it was killed
         full = sql.Identifier(index.schema, name).as_string()
         link.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {full}".encode())
     link.execute(
@@ -370,7 +372,7 @@ def hnsw_name(store: int, embedder: str) -> str:
 
 
 def _extension(statements: Statements, link: Link) -> Extension | None:
-    """Return where pgvector is, which is made if it is installed and this role may."""
+    """Return the extension pgvector, creating it if it is installed and this role may."""
     for _ in range(2):
         for schema, version in statements.rows(link, _EXTENSION):
             numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
@@ -387,12 +389,13 @@ def _extension(statements: Statements, link: Link) -> Extension | None:
 
 
 def _of_one(store: int, embedder: str, alias: str = "v.") -> str:
-    """Return the condition of the index of one embedder in one catalog, in words of the index."""
+    """Return the condition of one embedder's index in one catalog, exactly as in the index."""
     return f"{alias}store = {int(store)} AND {alias}embedder = {sql.Literal(embedder).as_string()}"
 
 
 def _product(extension: Extension, dimensions: int | None = None) -> str:
-    """Return the negative of the cosine of a row's vector and a parameter, as pgvector has it."""
+    """Return the negative of the cosine of a row's vector and a parameter, in pgvector's
+    notation."""
     kind = f"{extension.schema}.vector" + ("" if dimensions is None else f"({dimensions})")
     return f"(v.data::{kind} OPERATOR({extension.schema}.<#>) %s::{kind})"
 

@@ -71,7 +71,7 @@ def test_the_doctor_says_that_a_pooler_notifies_nobody(pooler: str, postgres: Po
         adapter.create("a.json", b"one")
         found = {one.name: one for one in examine(adapter.checks())}
         assert [name for name, one in found.items() if one.verdict != "ok"] == ["server"]
-        assert "by way of a pooler" in found["server"].found
+        assert "through a pooler" in found["server"].found
         assert "listen_dsn" in found["server"].hint
         with closing(adapter.doorbell("")) as bell:
             assert bell.wait(1.0) is False
