@@ -1,4 +1,4 @@
-"""What `amfs doctor` looks at in a directory. It makes only a scratch directory, and removes it.
+"""The checks of `amfs doctor` for a directory. They make only a scratch directory, and remove it.
 
 The scratch directory is in the root, or where the root would be made: on the same file system, with
 the same permissions. Its name begins with a dot, so nobody lists or watches it.

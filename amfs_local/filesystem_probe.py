@@ -1,4 +1,4 @@
-"""What a file system can do, tried with scratch files in a directory that is there for it."""
+"""Capabilities of a file system, tried with scratch files in a directory made for that."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _NO_LINKS = (
     *(errno.EPERM, errno.EACCES, errno.EMLINK, errno.EINVAL, errno.ENOSYS, errno.EXDEV),
     *(errno.EOPNOTSUPP, errno.ENOTSUP),
 )
-"""What `link` says where there are no hard links: file systems do not agree (link(2))."""
+"""The errors of `link` where there are no hard links; file systems do not agree (link(2))."""
 
 _NOT_LINKED = (
     *_NO_LINKS,

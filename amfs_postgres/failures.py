@@ -78,7 +78,7 @@ def translated(
     if state.startswith("42"):
         return ConfigurationError(
             what,
-            hint="AMFS did not make the tables of this schema like that: name another schema",
+            hint="the schema's tables are not as AMFS made them: name another schema",
             object_key=key,
         )
     return BackendUnavailableError(what, object_key=key)

@@ -239,7 +239,7 @@ class SqliteAdapter(StorageAdapter):
 
 
 def _path(given: object) -> str:
-    """Return the path, `~` expanded; `ConfigurationError` for what no file can be at."""
+    """Return the path with `~` expanded; `ConfigurationError` for an impossible path."""
     if not isinstance(given, str | os.PathLike):
         raise ConfigurationError(f"path must be a path, not {type(given).__name__}")
     path = os.fspath(given)
@@ -263,8 +263,8 @@ def _path(given: object) -> str:
 
 
 def _inserted(connection: sqlite3.Connection, values: list[_Row]) -> list[bool]:
-    """Insert rows in one transaction, and say of each whether it was created: False if its key is
-    taken."""
+    """Insert rows in one transaction, and return for each whether it was created: False if its key
+    is taken."""
     try:
         in_one_go(connection, [partial(connection.executemany, _INSERT, values)])
     except sqlite3.IntegrityError:  # some are there, and all were rolled back

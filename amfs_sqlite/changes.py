@@ -1,4 +1,4 @@
-"""The change log of a SQLite store: the numbers of the rows in its table."""
+"""The change log of an SQLite store: the numbers of the rows in its table."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _SINCE = "SELECT seq, key, modified FROM objects WHERE seq >= ? ORDER BY seq"
 
 
 class TableLog:
-    """A `ChangeLog` of what is read with `read(sql, values)`, of the rows with a prefix.
+    """A `ChangeLog` of the rows with a prefix, read with `read(sql, values)`.
 
     There is one writer at a time, so numbers grow in the order of commits, and `AUTOINCREMENT`
-    gives none twice.
+    never repeats one.
     """
 
     audit = 86_400.0

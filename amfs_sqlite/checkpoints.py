@@ -1,8 +1,8 @@
-"""When the content of the write-ahead log goes into the file.
+"""Moving the content of the write-ahead log into the file.
 
 SQLite moves it by itself, after a commit and while others write. Until 3.51.3 that had a race which
 could lose commits (https://sqlite.org/wal.html, "The WAL-Reset Bug"), and most machines have an
-older SQLite. Here this process holds the lock of writers meanwhile, so nobody can restart the log
+older SQLite. Here this process holds the writers' lock meanwhile, so no other can restart the log
 at that moment.
 """
 
@@ -18,8 +18,8 @@ from amfs_sqlite.connections import Connections, FileReplacedError
 from amfs_sqlite.database import rows
 
 _BYTES = 4 * 1024 * 1024
-"""About how long the log gets before a checkpoint. SQLite then uses the log from its beginning
-again: to write over a file costs half of what it costs to make it longer."""
+"""The approximate length of the log at a checkpoint. SQLite then reuses the log from its beginning,
+because overwriting a file costs half as much as extending it."""
 
 _ROW_BYTES = 200  # beside the body: the key, twice
 _COMMIT_BYTES = 16 * 1024  # the pages that every commit changes: of the table and its index
@@ -38,8 +38,8 @@ class Checkpoints:
         self._bytes = 0
 
     def wrote(self, size: int, objects: int) -> None:
-        """Count the bytes of a commit, and make a checkpoint when there are enough. Raises nothing:
-        the commit is safe in the log, and the next one tries again."""
+        """Count the bytes of a commit, and make a checkpoint when there are enough. Raises nothing,
+        because the commit is safe in the log and the next one tries again."""
         self._bytes += size + objects * _ROW_BYTES + _COMMIT_BYTES
         if self._bytes < _BYTES:
             return
@@ -48,8 +48,8 @@ class Checkpoints:
             self._bytes = _BYTES // 2  # soon again
 
     def erase(self) -> None:
-        """Empty the log, which still has the old content of rows. Waits for others that read at
-        this moment; a process that never stops reading keeps it until the next checkpoint."""
+        """Empty the log, which still has the old content of rows. Waits for present readers; a
+        process that never stops reading keeps the content until the next checkpoint."""
         until = time.monotonic() + _ERASE_SECONDS
         while not self._done("TRUNCATE"):
             if time.monotonic() > until:

@@ -1,7 +1,7 @@
-"""What `amfs doctor` looks at in a file.
+"""The checks of `amfs doctor` for a file.
 
-The store is only read. Everything else is tried in a scratch store beside it, in a directory that
-is removed: on the same disk, with the same permissions.
+They only read the store. Everything else is tried in a scratch store in a directory beside it,
+which is removed: on the same disk, with the same permissions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BESIDE = ("-wal", "-shm")
 
 
 class SqliteChecks:
-    """The checks of one adapter. `open_store` opens another one like it, with its file there."""
+    """The checks of one adapter. `open_store` opens a similar one with the given file."""
 
     def __init__(self, store: SqliteAdapter, open_store: Callable[[str], SqliteAdapter]) -> None:
         self._store = store

@@ -1,6 +1,6 @@
 """The connections of one adapter: one thread at a time uses each, and none crosses a fork.
 
-`docs/design/sqlite.md` says what a connection does that crosses a fork.
+`docs/design/sqlite.md` says what happens to a connection that crosses a fork.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _abandoned: list[Connection] = []
 
 
 class _Use:
-    """A call of a thread, for as long as its frame lives: Ctrl-C may end that at any point."""
+    """A call of a thread, which exists as long as its frame: Ctrl-C may end that at any point."""
 
     __slots__ = ("__weakref__", "link", "thread")
 
@@ -52,8 +52,8 @@ class Connections:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._idle: list[Link] = []
-        self._uses: dict[int, weakref.ref[_Use]] = {}  # by `id`; of some the frame is gone
-        self._round = 0  # of connections between two calls of `close`
+        self._uses: dict[int, weakref.ref[_Use]] = {}  # by `id`; the frames of some are gone
+        self._round = 0  # counts calls of `close`
         self._spoilt = False
         self.turn = threading.RLock()  # re-entrant: a signal handler may write
         _register(self)
@@ -77,7 +77,7 @@ class Connections:
                     state = self._database.frozen_state()
                     answer = work(link.connection)
                     if state is None or state != self._database.frozen_state():
-                        continue  # somebody wrote meanwhile, without our knowing
+                        continue  # another process wrote meanwhile
                     return answer
                 answer = work(link.connection)
                 if write and self._database.inode() != link.file:
@@ -96,7 +96,7 @@ class Connections:
         raise BackendUnavailableError(f"{self._database.path!r} changes again and again")
 
     def close(self) -> None:
-        """Close the connections that nobody uses; the others are closed when they come back."""
+        """Close the idle connections; the others are closed when they are returned."""
         self._round += 1
         if self._spoilt:
             return
@@ -106,7 +106,7 @@ class Connections:
         self._uses.pop(id(use), None)
 
     def _enter(self, use: _Use) -> None:
-        """Say that this thread uses a connection, once no other thread forks."""
+        """Register this thread as a user, once no other thread forks."""
         if self._spoilt:
             raise BackendUnavailableError(
                 f"this process was forked while a call on {self._database.path!r} was stuck, and "
@@ -116,7 +116,8 @@ class Connections:
         number = id(use)
         while True:
             self._uses[number] = weakref.ref(use)
-            # A forking thread says so first, and then looks for users: one of the two sees it.
+            # A forking thread registers first, and then looks for users, so one of the two sees the
+            # other.
             if not _forking or all(thread == use.thread for thread in list(_forking)):
                 return
             del self._uses[number]
@@ -168,7 +169,7 @@ class Connections:
     def after_fork(self, *, spoilt: bool) -> None:
         """Begin without connections in a forked child."""
         self._spoilt = self._spoilt or spoilt
-        for use in self._current():  # what a signal handler interrupted that forked
+        for use in self._current():  # calls interrupted by the signal handler that forked
             if use.link is not None:
                 use.link.broken = True
         self._idle = []
@@ -177,7 +178,7 @@ class Connections:
 
 
 class FileReplacedError(Exception):
-    """The file that was written to is not the one at the path any more."""
+    """The path now leads to another file than the one that was written."""
 
 
 def _leaves_whole(error: BaseException) -> bool:
@@ -185,14 +186,14 @@ def _leaves_whole(error: BaseException) -> bool:
     if not isinstance(error, sqlite3.Error):
         return not isinstance(error, FileReplacedError)
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_WRITE:
-        return True  # of a limit, as a rule, which is looked for in the files as they are
+        return True  # usually a limit on the size of files, which the files show
     return primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
 
 
 # -- hooks of forks ------------------------------------------------------------------------------
 
 _all: dict[int, weakref.ref[Connections]] = {}
-_forking: dict[int, int] = {}  # threads that fork now, and how deep
+_forking: dict[int, int] = {}  # threads that fork now, and their depth
 
 
 def _register(made: Connections) -> None:
@@ -223,13 +224,14 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    """Close what was inherited: connections that a signal handler interrupted which forked. Each is
-    between two statements, in no transaction, and no thread of this process is in it."""
+    """Close inherited connections, whose calls were interrupted by the signal handler that forked.
+    Each is between two statements, outside of a transaction, and no thread of this process uses
+    it."""
     _forking.clear()
     known = _known()
     inherited = every_connection()
     spoilt = not all(one.is_quiet() for one in known)
-    if spoilt:  # a thread of the parent was in one of them: it is neither used nor closed here
+    if spoilt:  # a thread of the parent was using one: it is neither used nor closed here
         _abandoned.extend(inherited)
     else:
         for connection in inherited:

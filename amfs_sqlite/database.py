@@ -17,10 +17,11 @@ from typing import Any, cast
 from amfs_core.errors import BackendUnavailableError, ConfigurationError
 
 APPLICATION = int.from_bytes(b"AMFS")
-"""What `PRAGMA application_id` says in a store: bytes 68 to 71 of the file, which file(1) shows."""
+"""The value of `PRAGMA application_id` in a store: bytes 68 to 71 of the file, which file(1)
+shows."""
 
 VERSION = 1
-"""Of the tables, as `PRAGMA user_version` says it. A higher one is of a newer AMFS."""
+"""The version of the tables, in `PRAGMA user_version`. A higher one belongs to a newer AMFS."""
 
 _TABLE = """
 CREATE TABLE objects (
@@ -33,13 +34,14 @@ CREATE TABLE objects (
 
 _GUARD = "CREATE TEMP TABLE guard (refused NOT NULL)"
 _MUST_BE_EMPTY = "INSERT OR ROLLBACK INTO guard SELECT NULL FROM main.sqlite_master LIMIT 1"
-"""Ends the transaction unless the file has no tables: somebody may have made some since we
-looked."""
+"""Ends the transaction unless the file has no tables, because another process may have made some
+since the last look."""
 
 _BEGIN = "BEGIN IMMEDIATE"
 
 _LOCK_SECONDS = 0.05
-"""SQLite waits for a lock without noticing Ctrl-C: for this long, and then it is asked again."""
+"""SQLite waits for a lock without noticing Ctrl-C, so it waits only this long and is then asked
+again."""
 
 _ATTEMPTS = 10
 
@@ -47,15 +49,16 @@ Inode = tuple[int, int]
 
 
 class Connection(sqlite3.Connection):
-    """A connection that is known from before it is open until it is gone: none is overlooked in a
-    forked child, whatever a signal handler interrupted that forked."""
+    """A connection that is registered from before it is opened until it is gone, so that a forked
+    child overlooks none, whatever was interrupted by the signal handler that forked."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         if len(_connections) >= _MANY:
             for number, reference in list(_connections.items()):
                 if reference() is None:
                     _connections.pop(number, None)
-        # No callback of the reference: an exception of a signal handler would be lost in it.
+        # The reference has no callback, because an exception of a signal handler would be lost in
+        # it.
         _connections[id(self)] = weakref.ref(self)
         super().__init__(*arguments, **options)
 
@@ -73,8 +76,8 @@ def every_connection() -> list[Connection]:
 class Link:
     """One connection, and the file that it leads to.
 
-    A `frozen` one is good for one read: it takes no locks, as it may not make the files that would
-    hold them.
+    A `frozen` one is good for one read: it takes no locks, because it may not make the files for
+    them.
     """
 
     __slots__ = ("broken", "connection", "file", "frozen")
@@ -98,7 +101,7 @@ class Database:
     def __init__(self, path: str, *, durable: bool) -> None:
         self.path = path
         self._uri = Path(path).as_uri()
-        # Without durability a crash of the machine may take the newest commits, and nothing else.
+        # Without durability a crash of the machine may lose the newest commits, and nothing else.
         self._synchronous = "FULL" if durable else "NORMAL"
         self._durable = durable
 
@@ -111,7 +114,7 @@ class Database:
         return status.st_dev, status.st_ino
 
     def frozen_state(self) -> tuple[object, ...] | None:
-        """Return marks that change when anybody writes; None while somebody has it open."""
+        """Return marks that change with every write; None while a process has the file open."""
         if os.path.lexists(f"{self.path}-wal"):
             return None
         status = os.stat(self.path)
@@ -152,8 +155,8 @@ class Database:
             try:
                 is_made = self._is_ours(connection)
             except sqlite3.OperationalError as error:
-                # No -wal and -shm, which hold the locks, and they may not be made: nobody has the
-                # file open to write, and who begins to makes them.
+                # There are no -wal and -shm files for locks, and this process may not make them: so
+                # no process has the file open for writing, and one that opens it will make them.
                 if make or error.sqlite_errorcode != sqlite3.SQLITE_READONLY_DIRECTORY:
                     raise
                 connection.close()
@@ -175,7 +178,7 @@ class Database:
 
     def _connection(self, mode: str) -> sqlite3.Connection:
         return sqlite3.connect(
-            f"{self._uri}?mode={mode}",  # never an empty file in place of one that went
+            f"{self._uri}?mode={mode}",  # never an empty file in place of a removed one
             uri=True,
             timeout=_LOCK_SECONDS,
             isolation_level=None,
@@ -188,17 +191,17 @@ class Database:
 
         The file is not opened: closing it would end the locks that SQLite has in this process.
         """
-        try:  # less the umask; not by way of a link, which leads nowhere yet
+        try:  # less the umask; not through a link, which leads nowhere yet
             os.mknod(os.path.realpath(self.path), stat.S_IFREG | 0o666)
-        except FileExistsError:  # others were quicker
+        except FileExistsError:  # another process was quicker
             pass
-        except OSError:  # not on every system for everybody
+        except OSError:  # not every system permits it to every user
             self._connection("rwc").close()
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
         """Whether the file has our table; False when it is empty."""
-        # In this order: another process makes a whole store in one step, so a process that sees a
-        # part of it here also sees whose it is.
+        # In this order: another process makes a store in one step, so a process that sees a part of
+        # it here also sees that it is a store.
         ((tables,),) = rows(connection, "SELECT count(*) FROM sqlite_master")
         ((version,),) = rows(connection, "PRAGMA user_version")
         ((application,),) = rows(connection, "PRAGMA application_id")
@@ -221,7 +224,7 @@ class Database:
             f"synchronous = {self._synchronous}",
             "fullfsync = ON",  # macOS: else its disk may keep what was flushed in its own memory
             "checkpoint_fullfsync = ON",
-            "secure_delete = ON",  # what is erased is overwritten by zeros
+            "secure_delete = ON",  # erased data is overwritten by zeros
             "wal_autocheckpoint = 0",  # see `Checkpoints`
             "cache_spill = OFF",  # nothing is written before the commit
             "trusted_schema = OFF",
@@ -232,7 +235,7 @@ class Database:
             try:
                 ((mode,),) = rows(connection, "PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
-                if primary(error) != sqlite3.SQLITE_READONLY:  # it can be read as it is
+                if primary(error) != sqlite3.SQLITE_READONLY:  # the file can be read as it is
                     raise
                 return
         if mode != "wal":
@@ -243,7 +246,7 @@ class Database:
             )
 
     def _make(self, connection: sqlite3.Connection) -> bool:
-        """Make the table; False when somebody else has made one meanwhile."""
+        """Make the table; False when another process has made one meanwhile."""
         statements = (
             _MUST_BE_EMPTY,
             _TABLE,
@@ -269,16 +272,16 @@ class Database:
 def rows(
     connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()
 ) -> list[tuple[Any, ...]]:
-    """Return all rows of a statement, which is over by then.
+    """Return all rows of a statement, which has then ended.
 
-    All of it is one call of C: no signal handler runs before the statement has ended, and no
-    exception of one leaves a cursor behind that keeps a transaction open.
+    This is one call into C: no signal handler runs before the statement has ended, and no exception
+    of a handler leaves a cursor that keeps a transaction open.
     """
     return list(chain.from_iterable(map(connection.execute, (sql,), (values,))))
 
 
 def changed(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()) -> int:
-    """Carry out a statement, in a transaction of its own, and return how many rows it changed."""
+    """Carry out a statement in its own transaction, and return how many rows it changed."""
     return next(map(_row_count, map(connection.execute, (sql,), (values,))))
 
 
@@ -288,7 +291,7 @@ def in_one_go(
     """Carry out statements, bound by `partial`, in one transaction; return how many rows each
     changed. If one fails, all are rolled back.
 
-    This too is one call of C: between two bytecodes of Python there is never a transaction, nor a
+    This too is one call into C: between two bytecodes of Python there is never a transaction, nor a
     cursor, which would keep a connection half open that a forked child closes. A step that is
     expected to fail must end the transaction itself (`OR ROLLBACK`), as SQLite does for a disk that
     fails or is full: a signal handler may run before anything is done here.
@@ -307,7 +310,7 @@ _row_count: Callable[[sqlite3.Cursor], int] = operator.attrgetter("rowcount")
 
 def roll_back(connection: sqlite3.Connection) -> None:
     """End a transaction that failed, if there is one."""
-    with contextlib.suppress(sqlite3.Error):  # some errors end it by themselves
+    with contextlib.suppress(sqlite3.Error):  # some errors end the transaction themselves
         if connection.in_transaction:
             changed(connection, "ROLLBACK")
 

@@ -1,4 +1,4 @@
-"""The doorbell of a file: every commit changes its write-ahead log, which is looked at.
+"""The doorbell of a file: every commit changes its write-ahead log, which this watches.
 
 Not `PRAGMA data_version`: a connection would have to stay open for that, across forks too. A look
 is two calls of the system, 3 µs, fifty times a second.
@@ -14,15 +14,15 @@ from amfs_core.flag import Flag
 _STEP_SECONDS = 0.02
 
 _COARSE_SECONDS = 0.05
-"""Times of files go by the clock's ticks. A change that is no older may not be the last with its
-time, so it rings once more when it is."""
+"""The times of files have the resolution of the clock's ticks. A change in the present tick may not
+be the last one with its time, so the doorbell rings once more after it."""
 
 _State = tuple[tuple[int, int, int] | None, ...]
 
 
 class FileDoorbell:
-    """Rings for every change of the file or its log. It rings at once when it is waited for first,
-    as something may have changed before."""
+    """Rings for every change of the file or its log. The first wait returns at once, because
+    something may have changed before."""
 
     def __init__(self, path: str) -> None:
         self._names = (path, f"{path}-wal")

@@ -1,4 +1,4 @@
-"""What SQLite's errors mean, in the errors of the contract."""
+"""From SQLite's errors to those of the contract."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ _NOT_APPLIED = (
     *(sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG),
     *_REFUSED,
 )
-"""After these a statement changed nothing. After others, as an error of the disk, its commit may be
-in the write-ahead log, where whoever opens the file after a crash finds it."""
+"""After these errors a statement has changed nothing. After others, such as an error of the disk,
+its commit may be in the write-ahead log, where the next process to open the file after a crash
+finds it."""
 
 
 def translated(
@@ -34,7 +35,7 @@ def translated(
 ) -> AMFSError:
     """Return the error of the contract for one of SQLite's or the system's.
 
-    `creates` says that a create was under way: then what may have been applied is unknown.
+    `creates` says that a create was under way: if it may have been applied, its outcome is unknown.
     """
     what = f"cannot {verb} {key!r} in {path!r}: {error}"
     if isinstance(error, OSError):

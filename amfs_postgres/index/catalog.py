@@ -479,7 +479,7 @@ class PostgresCatalog:
                 raise CatalogUnavailable(
                     ConfigurationError(
                         f"the index at {self._index.location} lacks tables, or loses them again "
-                        "and again: another program changes them",
+                        "and again: they are not as AMFS made them",
                         hint="drop its schema; AMFS makes it again",
                     )
                 ) from loss
