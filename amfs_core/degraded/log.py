@@ -65,7 +65,7 @@ class DegradableLog(VersionLog):
                 head = self.stored.look(address)
             return self.stored.append(address, draft, head=head, moment=moment, prepared=prepared)  # type: ignore[arg-type]
         except (BackendUnavailableError, OutcomeUnknownError) as error:
-            # Not all requests go by way of the layers: a manifest is read at the origin.
+            # A short patience ends before enough requests have failed for the primary to be down.
             if keeper is None or not keeper.finds_down():
                 raise
             return keeper.keep(address, draft, moment, error)

@@ -15,7 +15,15 @@ from amfs_core.errors import (
     OutcomeUnknownError,
 )
 from amfs_core.layers.mirror import MirrorStore
-from amfs_core.storage import Breaker, ChangeLog, Meter, ObjectInfo, StorageAdapter, StoreClient
+from amfs_core.storage import (
+    Breaker,
+    ChangeLog,
+    Meter,
+    ObjectInfo,
+    StorageAdapter,
+    StoreClient,
+    WrappedAdapter,
+)
 
 T = TypeVar("T")
 _Readable = StorageAdapter | StoreClient
@@ -181,6 +189,20 @@ class Failover:
             self._breaker.failed(error, sent)
         else:
             self._breaker.answered()
+
+
+class HeardPrimary(WrappedAdapter):
+    """The primary store itself. Its failures count for the failover, which then knows that the
+    primary is down."""
+
+    def __init__(self, primary: StorageAdapter, failover: Failover) -> None:
+        super().__init__(primary)
+        self._failover = failover
+
+    def get(self, key: str) -> bytes | None:
+        """Get from the primary; `CircuitOpenError` while it is known to be down."""
+        self._failover.admit()
+        return self._failover.written(lambda: self.inner.get(key))
 
 
 class FailoverLog:

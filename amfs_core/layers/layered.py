@@ -17,7 +17,7 @@ from amfs_core.errors import (
     OutcomeUnknownError,
 )
 from amfs_core.layers.backlog import Backlog, Verb
-from amfs_core.layers.failover import Failover, FailoverLog
+from amfs_core.layers.failover import Failover, FailoverLog, HeardPrimary
 from amfs_core.layers.fallback import Fallback, FallbackStore
 from amfs_core.layers.mirror import Mirror, MirrorStore, WaitedMirror
 from amfs_core.layers.version_cache import VersionCache
@@ -110,7 +110,10 @@ class Layered(WrappedAdapter):
     @property
     def origin(self) -> StorageAdapter:
         """The primary store without its cache, and without answers of mirrors."""
-        return self.inner.origin
+        if self._failover is None or self._fallback is None:
+            return self.inner.origin
+        # A write has a place to go, so no patience is used up on a primary that is down.
+        return HeardPrimary(self.inner.origin, self._failover)
 
     # -- reading -----------------------------------------------------------------------------
 

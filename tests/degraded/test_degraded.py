@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,23 @@ def test_a_write_in_an_outage_is_kept_shown_and_lands_with_the_same_bytes(place:
         assert truth.verify().ok
         assert [one.value for one in truth.history("e", "k")] == [1, 2]
     assert all_of(place.mirror) == all_of(place.truth)
+
+
+def test_the_first_write_of_a_process_in_an_outage_does_not_use_up_its_patience(
+    place: Place,
+) -> None:
+    """The first request is for the manifest, which no mirror may answer for."""
+    place.down()
+    memory = AgentMemory("a", adapter=place.store(), patience=3_600.0)
+    with memory, ThreadPoolExecutor(1) as pool:
+        try:
+            entry = pool.submit(memory.write, "e", "k", 1).result(SECONDS)
+        finally:
+            place.up()
+        assert entry.provisional
+        until(lambda: not all_of(place.fallback))
+    with place.in_truth() as truth:
+        assert [one.value for one in truth.history("e", "k")] == [1]
 
 
 def test_provisional_is_in_no_body(place: Place) -> None:
