@@ -52,3 +52,22 @@ ARCHIVE = Kind(
 BACKUP_KINDS = (BACKUP, ARCHIVE)
 """Kinds in a store that keeps the backups of a namespace. They are no part of the namespace: a copy
 leaves them out."""
+
+WAITING = Kind(
+    "waiting write",
+    "waiting",
+    "<2 digits>/<memory>-<time>-<random>.json",
+    "a write that waits for the primary store",
+    removed=True,
+)
+CONFLICT = Kind(
+    "conflict",
+    "conflicts",
+    "<time>-<random>.json",
+    "a write that could not be replayed",
+    removed=True,
+)
+
+FALLBACK_KINDS = (WAITING, CONFLICT)
+"""Kinds in a store that is the fallback of a namespace. They are not part of the namespace either.
+"""

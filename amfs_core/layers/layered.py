@@ -16,12 +16,12 @@ from amfs_core.errors import (
     ConfigurationError,
     OutcomeUnknownError,
 )
+from amfs_core.format import FALLBACK_KINDS
 from amfs_core.layers.backlog import Backlog, Verb
 from amfs_core.layers.failover import Failover, FailoverLog, HeardPrimary
 from amfs_core.layers.fallback import Fallback, FallbackStore
 from amfs_core.layers.mirror import Mirror, MirrorStore, WaitedMirror
 from amfs_core.layers.version_cache import VersionCache
-from amfs_core.layers.waiting import CONFLICTS, WAITING
 from amfs_core.storage import (
     PAGE,
     Capabilities,
@@ -321,12 +321,12 @@ class Layered(WrappedAdapter):
     def _count_waiting(self) -> Diagnosis:
         """Say what waits in the fallback, of all namespaces. 1 request per 1,000 objects."""
         assert self.fallback is not None
-        counts = dict.fromkeys((WAITING, CONFLICTS), 0)
+        counts = dict.fromkeys((kind.folder for kind in FALLBACK_KINDS), 0)
         for info in self.fallback.adapter.list(""):
             place = f"{info.key}//".split("/")[1]
             if place in counts:
                 counts[place] += 1
-        waiting, conflicts = counts[WAITING], counts[CONFLICTS]
+        waiting, conflicts = counts.values()
         if waiting:
             return warning(
                 f"{waiting:,} writes wait for the primary store, and {conflicts:,} conflicts for a "

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from amfs_core.errors import CorruptEntryError
-from amfs_core.format import Address, Layout
+from amfs_core.format import CONFLICT, WAITING, Address, Layout
 from amfs_core.layers.operation import (
     Conflict,
     Operation,
@@ -19,9 +19,6 @@ from amfs_core.layers.operation import (
     place_of,
 )
 from amfs_core.storage import ObjectInfo, StoreClient
-
-WAITING, CONFLICTS = "waiting", "conflicts"
-"""The places of operations and conflicts, below a namespace."""
 
 _MOST_KNOWN = 1_000
 
@@ -34,8 +31,8 @@ class Waiting:
     def __init__(self, store: StoreClient, layout: Layout) -> None:
         self._store = store
         self._layout = layout
-        self._waiting = f"{layout.root}{WAITING}/"
-        self._conflicts = f"{layout.root}{CONFLICTS}/"
+        self._waiting = f"{layout.root}{WAITING.folder}/"
+        self._conflicts = f"{layout.root}{CONFLICT.folder}/"
         self._known: dict[str, Operation] = {}
         self._damaged: set[str] = set()
 

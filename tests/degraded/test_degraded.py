@@ -28,6 +28,7 @@ from amfs_core.layers import Decision, Fallback, Layered, Merge, Mirror, Routed
 from amfs_core.memory import AgentMemory
 from amfs_core.storage import StorageAdapter, WrappedAdapter, breaker, retry
 from amfs_core.testing import ModelAdapter
+from amfs_core.upkeep.copy import copy
 from amfs_local import LocalAdapter
 from tests.layers.stores import Outage, all_of
 
@@ -142,6 +143,21 @@ def test_the_first_write_of_a_process_in_an_outage_does_not_use_up_its_patience(
         until(lambda: not all_of(place.fallback))
     with place.in_truth() as truth:
         assert [one.value for one in truth.history("e", "k")] == [1]
+
+
+def test_a_copy_and_verify_leave_out_what_waits_in_a_store(place: Place, by_hand: None) -> None:
+    """A store may have memories of its own, and be a fallback too."""
+    with AgentMemory("own", adapter=place.fallback) as own:
+        own.write("own", "k", 1)
+    place.down()
+    with place.memory() as memory:
+        memory.write("e", "k", 1)
+    target = ModelAdapter()
+    assert copy(place.fallback, target).copied == 1
+    assert list(all_of(target)) == ["default/entries/own/k/v1.json"]
+    with AgentMemory("checker", adapter=place.fallback) as checker:
+        report = checker.verify()
+        assert (report.ok, report.memories) == (True, 1)
 
 
 def test_provisional_is_in_no_body(place: Place) -> None:

@@ -6,10 +6,21 @@ import re
 
 import pytest
 
-from amfs_core.format import BACKUP_KINDS, KINDS, MANIFEST, OUTCOME, VERSION, Kind, Layout, Parsed
+from amfs_core.format import (
+    BACKUP_KINDS,
+    FALLBACK_KINDS,
+    KINDS,
+    MANIFEST,
+    OUTCOME,
+    VERSION,
+    Kind,
+    Layout,
+    Parsed,
+)
 from amfs_core.upkeep.listing import ListedForeign, listed
 from tests.conftest import REPOSITORY
 
+EVERY_KIND = (*KINDS, *BACKUP_KINDS, *FALLBACK_KINDS)
 LAYOUT = Layout("a namespace")
 OBJECTS = {
     MANIFEST: (LAYOUT.manifest_key(7), Parsed(MANIFEST, number=7)),
@@ -22,7 +33,7 @@ OBJECTS = {
 
 
 def test_every_kind_has_a_folder_of_its_own() -> None:
-    folders = [kind.folder for kind in (*KINDS, *BACKUP_KINDS)]
+    folders = [kind.folder for kind in EVERY_KIND]
     assert len(set(folders)) == len(folders)
     assert set(OBJECTS) == set(KINDS)
 
@@ -42,6 +53,7 @@ def test_a_key_of_each_kind_is_made_and_parsed(kind: Kind) -> None:
         *("manifest/", "manifest/a/v1.json", "manifest", "manifests/v1.json", "manifest/v1"),
         *("transactions/t.json", "entries/k/v1.json", "outcomes/a/b.json", "", "outcomes/.json"),
         *("backups/b/manifest.json", "archives/b/00001.tar.gz"),
+        *("waiting/0a/0a1b-65f-0c.json", "conflicts/65f-0c.json"),
     ],
 )
 def test_nothing_else_is_of_a_kind(name: str) -> None:
@@ -69,8 +81,8 @@ def test_the_page_of_the_layout_has_the_same_table() -> None:
             kind.rewritten,
             "yes" if kind.removed else "never",
         )
-        for kind in (*KINDS, *BACKUP_KINDS)
+        for kind in EVERY_KIND
     ]
 
 
-FOLDERS = {kind.folder for kind in (*KINDS, *BACKUP_KINDS)}
+FOLDERS = {kind.folder for kind in EVERY_KIND}
