@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amfs_core.errors import AMFSError
 from amfs_server import (
+    conflicts,
     events,
     explorer,
     memories,
@@ -58,6 +59,7 @@ _ROUTES: dict[tuple[str, bool], dict[str, Handler]] = {
     ("search", False): {"GET": searches.by_query, "POST": searches.by_body},
     ("outcomes", False): {"GET": outcomes.listed},
     ("outcomes", True): {"GET": outcomes.read, "PUT": outcomes.commit},
+    ("conflicts", False): {"GET": conflicts.listed, "POST": conflicts.decide},
 }
 _OBJECTS: dict[bool, dict[str, Handler]] = {
     False: {"GET": objects.listed, "POST": objects.get_many},

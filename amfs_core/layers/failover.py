@@ -51,12 +51,24 @@ class Failover:
         self.times = 0
 
     def written(self, write: Callable[[], T]) -> T:
-        """Return what a request to the primary that a mirror cannot answer returns."""
+        """Return the answer to a request to the primary that a mirror cannot answer.
+
+        With a fallback, raises `CircuitOpenError` as soon as the primary is known to be down: the
+        write has a place to go, so it need not use up its patience.
+        """
         sent = time.monotonic()
         try:
             answer = write()
         except AMFSError as error:
             self._heard(error, sent)
+            is_kept = self._has_fallback and isinstance(error, BackendUnavailableError)
+            if is_kept and self.is_down and not isinstance(error, CircuitOpenError):
+                raise CircuitOpenError(
+                    error.problem,
+                    hint=error.hint,
+                    object_key=error.object_key,
+                    retry_after=error.retry_after,
+                ) from error
             raise
         self._breaker.answered()
         return answer

@@ -250,6 +250,35 @@ def paths() -> Document:
                 errors=(408, 409, 413, 415, 504, 507),
             ),
         },
+        "/v1/{namespace}/conflicts": {
+            "parameters": namespace,
+            "get": operation(
+                "listConflicts",
+                "Writes of an outage that could not be replayed, oldest first",
+                responses={
+                    "200": {
+                        "description": "The conflicts.",
+                        **content(
+                            an_object(
+                                {
+                                    "conflicts": {
+                                        "type": "array",
+                                        "items": {"$ref": "#/components/schemas/Conflict"},
+                                    }
+                                }
+                            )
+                        ),
+                    }
+                },
+            ),
+            "post": operation(
+                "decideConflict",
+                "Write a conflict after the newest version, merge it, or discard it",
+                body="Decide",
+                responses={"200": answer("The decision.", "Decided")},
+                errors=(404, 408, 413, 415, 504, 507),
+            ),
+        },
         "/healthz": {
             "get": plain("healthz", "Whether the server is alive", {"200": "It is."}),
         },

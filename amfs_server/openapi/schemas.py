@@ -6,6 +6,7 @@ from amfs_core.format import MEMORY_TYPES, OutcomeType
 from amfs_core.versions import DEFAULT_MAX_VALUE_BYTES
 from amfs_server.openapi.elements import (
     ANYTHING,
+    COUNT,
     FILTERS,
     NAME,
     PATH,
@@ -118,6 +119,28 @@ def schemas() -> Document:
                 "entries": {"type": "array", "items": cause},
             },
             closed=True,
+        ),
+        "Conflict": an_object(
+            {
+                "id": TEXT,
+                "reason": TEXT,
+                "newest": COUNT,
+                "entry": {"$ref": "#/components/schemas/Entry"},
+            }
+        ),
+        "Decide": {
+            "oneOf": [
+                an_object({"id": TEXT, "decision": {"enum": ["append", "discard"]}}, closed=True),
+                an_object(
+                    {"id": TEXT, "decision": {"const": "merge"}, "value": ANYTHING}, closed=True
+                ),
+            ]
+        },
+        "Decided": an_object(
+            {
+                "id": TEXT,
+                "entry": {"anyOf": [{"$ref": "#/components/schemas/Entry"}, {"type": "null"}]},
+            }
         ),
         "Problem": an_object(
             {

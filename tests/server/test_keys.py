@@ -39,6 +39,7 @@ RESOURCES = [
     ("GET", "/v1/team/outcomes", None, "reader"),
     ("GET", "/v1/team/outcomes/one", None, "reader"),
     ("PUT", "/v1/team/outcomes/two", COMMIT, "writer"),
+    ("GET", "/v1/team/conflicts", None, "reader"),
     ("GET", "/metrics", None, "reader"),
 ]
 RANKS = ["reader", "writer", "eraser"]
