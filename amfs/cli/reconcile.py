@@ -11,11 +11,12 @@ from amfs import documents
 from amfs.cli import output
 from amfs.cli.options import Session
 from amfs.cli.run import Command
-from amfs_core.errors import InvalidValueError
+from amfs_core.errors import ConfigurationError, InvalidValueError
 from amfs_core.format import time_text
 
 if TYPE_CHECKING:
     from amfs_core.layers import Conflict, Decision
+    from amfs_core.memory import AgentMemory
 
 
 @click.command(
@@ -32,7 +33,7 @@ def conflicts(session: Session) -> None:
 
     `amfs reconcile --append ID` or `amfs reconcile --discard ID` resolves a conflict.
     """
-    listed = session.memory().conflicts()
+    listed = _opened(session).conflicts()
     if session.json:
         for conflict in listed:
             output.document(documents.conflict(conflict))
@@ -66,7 +67,7 @@ def reconcile(
     Each conflict stays unless --append writes it after the newest version, or --discard removes it.
     Exit code 1 while writes wait or conflicts remain.
     """
-    memory = session.memory()
+    memory = _opened(session)
     if dry_run:
         degraded = memory.engine.degraded()
         waiting = 0 if degraded is None else degraded.waiting
@@ -89,6 +90,18 @@ def reconcile(
             output.line(f"discarded {conflict.id}")
         _say(report.waiting, report.conflicts, report.error)
     return 1 if report.waiting or report.conflicts else 0
+
+
+def _opened(session: Session) -> AgentMemory:
+    """Return the memory, unless its store is a server's: its fallback is out of this process's
+    sight."""
+    memory = session.memory()
+    if memory.engine.stored.store.backend_type == "http":
+        raise ConfigurationError(
+            "the server replays what waits, and keeps its conflicts itself",
+            hint=f"ask it for /v1/{memory.namespace}/conflicts, or run this where the server runs",
+        )
+    return memory
 
 
 def _decided(

@@ -106,6 +106,14 @@ def test_every_command_does_what_it_does_on_a_directory(tmp_path: Path) -> None:
         assert copied.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("command", ["conflicts", "reconcile"])
+def test_what_waits_behind_a_server_is_not_called_nothing(tmp_path: Path, command: str) -> None:
+    with serving_here(LocalAdapter(tmp_path / "store")) as url:
+        code, out, err = run(url, command, cwd=tmp_path)
+    assert (code, out) == (2, "")
+    assert "/v1/default/conflicts" in err and err.count("\n") == 1
+
+
 def test_doctor_says_that_a_server_is_none_of_amfs(tmp_path: Path) -> None:
     code, out, _ = run("http://127.0.0.1:9", "doctor", cwd=tmp_path)
     assert code != 0 and "amfs serve" in out
