@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from datetime import datetime
 
 from amfs_core.degraded.keeper import Keeper
@@ -61,9 +62,16 @@ class DegradableLog(VersionLog):
         if keeper is not None and waits and not keeper.settle():
             return keeper.keep(address, draft, moment, None)
         try:
-            if head is not None and not self._is_stored(address, head):
-                head = self.stored.look(address)
-            return self.stored.append(address, draft, head=head, moment=moment, prepared=prepared)  # type: ignore[arg-type]
+            with keeper.fallback.keeping() if keeper and _can_wait(draft) else nullcontext():
+                if head is not None and not self._is_stored(address, head):
+                    head = self.stored.look(address)
+                return self.stored.append(
+                    address,
+                    draft,  # type: ignore[arg-type]
+                    head=head,
+                    moment=moment,
+                    prepared=prepared,
+                )
         except (BackendUnavailableError, OutcomeUnknownError) as error:
             # A short patience ends before enough requests have failed for the primary to be down.
             if keeper is None or not keeper.finds_down():
@@ -238,6 +246,11 @@ class DegradableLog(VersionLog):
         """End the threads; what waits stays for the next process."""
         for keeper in self._keepers.values():
             keeper.close()
+
+
+def _can_wait(draft: Draft | Callable[[Head], Draft | None]) -> bool:
+    """Whether a write may be kept: no purge, and no part of an outcome."""
+    return not isinstance(draft, Draft) or not (draft.purges or draft.outcome_ref is not None)
 
 
 def _head(entry: MemoryEntry) -> Head:

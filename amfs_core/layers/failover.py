@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -48,21 +50,18 @@ class Failover:
         self._mirrors = mirrors
         self._breaker = Breaker(0.0, Meter(), "the primary store")
         self._counter = itertools.count(1)
+        self._here = threading.local()
         self.times = 0
 
     def written(self, write: Callable[[], T]) -> T:
-        """Return the answer to a request to the primary that a mirror cannot answer.
-
-        With a fallback, raises `CircuitOpenError` as soon as the primary is known to be down: the
-        write has a place to go, so it need not use up its patience.
-        """
+        """Return the answer to a request to the primary that a mirror cannot answer."""
         sent = time.monotonic()
         try:
             answer = write()
         except AMFSError as error:
             self._heard(error, sent)
-            is_kept = self._has_fallback and isinstance(error, BackendUnavailableError)
-            if is_kept and self.is_down and not isinstance(error, CircuitOpenError):
+            is_unavailable = isinstance(error, BackendUnavailableError)
+            if is_unavailable and self.is_down and self.may_keep:
                 raise CircuitOpenError(
                     error.problem,
                     hint=error.hint,
@@ -77,6 +76,21 @@ class Failover:
     def is_down(self) -> bool:
         """Whether the primary is known to be down."""
         return self._breaker.is_open
+
+    @property
+    def may_keep(self) -> bool:
+        """Whether this thread is in a write that can be kept in a fallback."""
+        return getattr(self._here, "may_keep", False)
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Let requests of this thread raise `CircuitOpenError` as soon as the primary is known to
+        be down, because their write has a place to go and need not use up its patience."""
+        before, self._here.may_keep = self.may_keep, True
+        try:
+            yield
+        finally:
+            self._here.may_keep = before
 
     @property
     def has_mirrors(self) -> bool:
@@ -212,8 +226,10 @@ class HeardPrimary(WrappedAdapter):
         self._failover = failover
 
     def get(self, key: str) -> bytes | None:
-        """Get from the primary; `CircuitOpenError` while it is known to be down."""
-        self._failover.admit()
+        """Get from the primary. In a write that can be kept in a fallback, `CircuitOpenError` while
+        the primary is known to be down."""
+        if self._failover.may_keep:
+            self._failover.admit()
         return self._failover.written(lambda: self.inner.get(key))
 
 

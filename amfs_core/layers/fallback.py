@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -69,6 +70,11 @@ class FallbackStore:
     def has_mirrors(self) -> bool:
         """Whether reads are answered while the primary is down."""
         return self._failover.has_mirrors
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """Return a block for a write that can be kept here: its requests raise `CircuitOpenError`
+        as soon as the primary is known to be down."""
+        return self._failover.keeping()
 
     def reaches_primary(self, key: str) -> bool:
         """Whether the primary answers. 1 request at most: none while it is known to be down, but

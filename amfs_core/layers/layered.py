@@ -112,7 +112,6 @@ class Layered(WrappedAdapter):
         """The primary store without its cache, and without answers of mirrors."""
         if self._failover is None or self._fallback is None:
             return self.inner.origin
-        # A write has a place to go, so no patience is used up on a primary that is down.
         return HeardPrimary(self.inner.origin, self._failover)
 
     # -- reading -----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from amfs_core import fork
-from amfs_core.errors import PermissionDeniedError, UnknownFeatureError
+from amfs_core.errors import BackendUnavailableError, PermissionDeniedError, UnknownFeatureError
 from amfs_core.format import (
     Feature,
     Layout,
@@ -189,6 +189,11 @@ class Manifests:
             if len(keys) == 1:
                 return {number: store.get(key) for key, number in keys.items()}
             return {keys[key]: body for key, body in store.get_many(keys)}
+        except BackendUnavailableError as error:
+            # Every process needs it, also one whose own objects are in another store of `routes`.
+            namespace = self.layout.namespace
+            error.at(f"the manifest of the namespace {namespace!r} cannot be read")
+            raise
         except PermissionDeniedError as denial:
             # AWS says so of an absent object too, to whoever may list by a prefix only.
             there = self._listed(store, denial)

@@ -145,6 +145,46 @@ def test_the_first_write_of_a_process_in_an_outage_does_not_use_up_its_patience(
         assert [one.value for one in truth.history("e", "k")] == [1]
 
 
+class Counted(Outage):
+    """An outage that counts the requests that it does not answer."""
+
+    refused = 0
+
+    def _ask(self, key: str) -> None:
+        self.refused += self.down
+        super()._ask(key)
+
+
+def test_a_write_that_cannot_be_kept_waits_for_the_primary() -> None:
+    """Although the primary is known to be down by then: the request is for the manifest, which no
+    mirror may answer for."""
+    place = Place()
+    place.primary = Counted(place.truth)
+    place.down()
+    store = Routed({"scratch": ModelAdapter()}, default=place.store(), patience=3_600.0)
+    memory = AgentMemory("a", adapter=store, patience=3_600.0)
+    with memory, ThreadPoolExecutor(1) as pool:
+        call = pool.submit(memory.write, "scratch", "k", 1)
+        try:
+            until(lambda: place.primary.refused > 10 or call.done())  # type: ignore[attr-defined]
+        finally:
+            place.up()
+        assert not call.result(SECONDS).provisional
+
+
+def test_the_error_says_that_the_manifest_is_needed(place: Place) -> None:
+    place.down()
+    store = Routed({"scratch": ModelAdapter()}, default=place.store(), patience=0.1)
+    with (
+        AgentMemory("a", adapter=store, patience=0.1) as memory,
+        pytest.raises(
+            BackendUnavailableError,
+            match=r"the manifest of the namespace 'default' cannot be read: no connection",
+        ),
+    ):
+        memory.write("scratch", "k", 1)
+
+
 def test_a_copy_and_verify_leave_out_what_waits_in_a_store(place: Place, by_hand: None) -> None:
     """A store may have memories of its own, and be a fallback too."""
     with AgentMemory("own", adapter=place.fallback) as own:
