@@ -10,7 +10,7 @@ help:
 	@echo "make demo         import real text, race two agents, look around"
 	@echo "make test         install everything, then lint, types and all tests"
 	@echo "                  (with apt install postgresql pgbouncer fuse3, also on these)"
-	@echo "make bench        measure beside the peers; writes docs/benchmarks.md (40 minutes)"
+	@echo "make bench        measure beside the peers; writes docs/benchmarks.md (80 minutes)"
 	@echo "make bench-quick  the same with less of everything (3 minutes), beside its result"
 	@echo "make bench-load   load 500,000 memories, however long it takes"
 	@echo "make bench-compare A=old.json B=new.json    which figures got worse"

@@ -118,7 +118,7 @@ def run(*, quick: bool, only: str | None, load_fully: bool) -> None:
 @click.argument("results", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--into", type=click.Path(path_type=Path), default=DOCS, help="A directory.")
 def page_of(results: tuple[Path, ...], into: Path) -> None:
-    """Make the page of saved RESULTS again. Of a section that several have, the last one counts."""
+    """Make the page of saved RESULTS again. Of a figure that several have, the last one counts."""
     loaded = [Result.load(path) for path in results]
     if len({one.scale for one in loaded}) > 1:
         raise click.UsageError("the results differ in scale")

@@ -79,9 +79,9 @@ class Result(msgspec.Struct, frozen=True):
         return msgspec.json.decode(path.read_bytes(), type=cls)
 
     def followed_by(self, later: Result) -> Result:
-        """Return both as one run, of which the later one measured its sections last."""
-        sections = {one.section for one in later.figures}
-        kept = [one for one in self.figures if one.section not in sections]
+        """Return both as one run. Of a figure that both have, the later one counts."""
+        names = {one.name for one in later.figures}
+        kept = [one for one in self.figures if one.name not in names]
         minutes = self.minutes + later.minutes
         return Result(self.machine, self.scale, minutes, kept + later.figures)
 

@@ -257,11 +257,13 @@ def _stored(result: Result) -> Iterator[str]:
         "`make bench ONLY=stores`: [the stores](stores.md) on this machine, and LangGraph's on the "
         "same databases, opened as its documentation does. Then 10,000 conversations of "
         f"{stores.TURNS} turns, by one process, each conversation written together. The rates of "
-        "eight processes are those of all together. Each store flushes as it does by default."
+        "eight processes are those of all together. Each store flushes as it does by default. "
+        "Searches are among these turns, the first one by a new process, which fetches them all."
     )
     for unit in ("/s", "turns", "s", "bytes", "ms"):
         yield from table(result, stores.SECTION, unit)
-    yield from notes([f"{one.peer}, {one.operation}: {one.note}" for one in figures if one.note])
+    stopped = [one for one in figures if one.note.startswith("stopped")]
+    yield from notes([f"{one.peer}: {one.note} ({one.operation})" for one in stopped])
 
 
 def _indexed(result: Result) -> Iterator[str]:
@@ -416,8 +418,9 @@ def _goals(result: Result) -> Iterator[str]:
         low, high = one.spread
         unit = "" if one.unit in ("×", "times") else f" {one.unit}"
         at = "" if one.at is None else f", {one.at:,}"
+        where = "" if one.peer == AMFS.name else f", {one.peer}"  # a kind of store of AMFS
         lines.append(
-            f"| {one.operation}{at} | {number(one.value or 0)}{unit} | {number(low)} to "
+            f"| {one.operation}{at}{where} | {number(one.value or 0)}{unit} | {number(low)} to "
             f"{number(high)} | {sign} {one.goal:g} | {'met' if one.met else '**missed**'} |"
         )
     yield "\n".join(lines)
