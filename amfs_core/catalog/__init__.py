@@ -1,4 +1,5 @@
-"""Newest versions kept near, listed and searched; a contract, and `sqlite/` behind it."""
+"""The newest versions, cached, listed and searched: a contract, and its implementation
+`sqlite/`."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -42,8 +43,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs SQLite, or the tables of words, when it is asked for: not every program
-    searches."""
+    """Import modules that need SQLite, or the tables of words, on first use, because not every
+    program searches."""
     if name == "Search":
         from amfs_core.catalog.search import Search
 

@@ -1,8 +1,8 @@
-"""The contract of a catalog: what holds the newest version of every memory, and answers about them.
+"""The contract of a catalog, which holds the newest version of every memory and answers queries.
 
-It is disposable: all that it holds can be fetched again, and when it is lost, everything begins
-again on an empty one. Each that was opened has a number, by which whoever does more than one thing
-knows that it was the same one all along.
+It is disposable: everything in it can be fetched again, and when it is lost, work begins again on
+an empty one. Each opened catalog has a number, by which a caller of several methods knows that all
+used the same one.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class CatalogLost(Exception):
-    """What was in the catalog is gone: begin again, on an empty one."""
+    """The content of the catalog is gone: begin again on an empty one."""
 
 
 class CatalogUnavailable(Exception):
-    """The catalog cannot be used now, or not by this process; `error` says why. `is_of_store`: the
-    store let this process not read what the catalog has for others."""
+    """The catalog cannot be used now, or not by this process; `error` says why. `is_of_store` is
+    set when the store does not let this process read everything that the catalog has for others."""
 
     def __init__(self, error: AMFSError, *, is_of_store: bool = False) -> None:
         super().__init__(str(error))
@@ -39,12 +39,12 @@ class CatalogUnavailable(Exception):
 
 
 Held = tuple[str, int, int, int, float | None]
-"""What a catalog has of a memory: its prefix and id, then what `amfs_core.changes.Listed` has, with
-no time until a listing has had it. A plain tuple: a refresh compares one for every memory."""
+"""A memory in a catalog: its prefix and id, then the fields of `amfs_core.changes.Listed`, without
+a time until it was listed. A plain tuple, because a refresh compares one for every memory."""
 
 
 class Version(NamedTuple):
-    """A newest version to be held, its body as it is in the store."""
+    """A newest version to store, with its body as it is in the store."""
 
     address: Address
     entry: MemoryEntry
@@ -53,10 +53,10 @@ class Version(NamedTuple):
 
 
 class Catalog(Protocol):
-    """Newest versions in one namespace, for the threads of a process and for whoever shares it.
+    """The newest versions in one namespace, for the threads of a process and for others that share
+    it.
 
-    Any method but `close` may raise `CatalogLost`, and of one that is elsewhere
-    `CatalogUnavailable`.
+    Any method but `close` may raise `CatalogLost` and, for a remote catalog, `CatalogUnavailable`.
     """
 
     @property
@@ -67,7 +67,7 @@ class Catalog(Protocol):
         """Return the number of the catalog in use, opened if none is."""
 
     def require(self, number: int) -> None:
-        """Raise `CatalogLost` unless the catalog with this number is in use still."""
+        """Raise `CatalogLost` unless the catalog with this number is still in use."""
 
     def close(self) -> None:
         """Release what is held; the next use opens it again."""
@@ -78,41 +78,42 @@ class Catalog(Protocol):
         """Return the highest id that was given."""
 
     def held(self, prefixes: Iterable[str]) -> list[Held]:
-        """Return those of the memories with these prefixes that are held."""
+        """Return the memories with these prefixes that are in the catalog."""
 
     def held_of_page(self, prefixes: Collection[str]) -> list[Held]:
-        """Return the same, and perhaps others, for prefixes that stand together in their order."""
+        """Return the same, and perhaps others, for prefixes that are neighbours in order."""
 
     def unconfirmed(self, confirmed: bytearray, entity_path: str | None) -> list[str]:
-        """Return the prefixes of the memories under a path whose ids are not confirmed, and are
-        low enough to have been."""
+        """Return the prefixes of the memories under a path whose ids are not in `confirmed` but low
+        enough to be."""
 
     def last_keys(self, entity_path: str | None, without: set[str]) -> list[str]:
-        """Return the object keys of some versions that are held under a path: the last ones, but
-        not of the memories with these prefixes."""
+        """Return the object keys of the last few versions in the catalog under a path, except those
+        of the memories with these prefixes."""
 
     # -- what a refresh stores ---------------------------------------------------------------
 
     def put(self, versions: list[Version]) -> None:
-        """Store newest versions; one that is older than what is there by now is left out. Of one
-        that is there by now, as another refresh has stored it, only the time of its object is
-        taken: what is derived from its content stays."""
+        """Store newest versions, except those older than the version now there. If another refresh
+        has stored the same version, only the time of its object is taken, and everything derived
+        from its content stays."""
 
     def stamp(self, stamps: list[tuple[float, int]]) -> None:
         """Note the times of objects, each with the id of its memory."""
 
     def drop(self, memories: list[Held]) -> None:
-        """Drop memories that are no more, but for those that changed meanwhile."""
+        """Drop memories that no longer exist, except those that changed meanwhile."""
 
     def forget(self, address: Address, below: int = 0) -> None:
-        """Drop a memory and all that is derived from it: its content is to be gone.
+        """Drop a memory and everything derived from it, because its content must be erased.
 
-        With `below` a version of that number or a later one stays: somebody wrote it since. No
-        version `below` comes back, whoever fetched it before and stores it later.
+        With `below`, a version with that number or a later one stays, because it was written since.
+        No version `below` comes back, even if another refresh fetched it before and stores it
+        later.
         """
 
     def erase_elsewhere(self) -> None:
-        """Remove what other releases, or catalogs that were replaced, may hold of this store."""
+        """Remove this store's data of other releases and of replaced catalogs."""
 
     # -- what users ask ----------------------------------------------------------------------
 
@@ -126,19 +127,21 @@ class Catalog(Protocol):
         """Return what the filters let through, newest first; every score is 0."""
 
     def ranked(self, query: str, filters: Filters, limit: int) -> list[SearchHit]:
-        """Return what answers a query best: by its words and, with an embedder, its meaning."""
+        """Return the memories that answer a query best, by words and, with an embedder, by
+        meaning."""
 
     def by_meaning(self, text: str, filters: Filters, limit: int) -> list[SearchHit]:
         """Return the memories whose vectors are nearest to the text's."""
 
 
 class Known(NamedTuple):
-    """What processes that share a catalog know of when it was complete under one path.
+    """How complete a shared catalog is under one path, as its users know it.
 
     Refreshes of a path are numbered as they begin. `begun` is the last that began, and `ended` the
     last of those that ended, `age` seconds after it began; 0 when there is none. `listed` and
-    `listed_age` are the same of those that listed everything. `position` is where to go on in the
-    store's change log, None to list, for `due_in` seconds; `again` are versions that were damaged.
+    `listed_age` are the same of those that listed everything. `position` is where to continue in
+    the store's change log for `due_in` seconds, None to list; `again` are versions that were
+    damaged.
     """
 
     begun: int = 0
@@ -152,17 +155,17 @@ class Known(NamedTuple):
 
 
 class SharedCatalog(Catalog, Protocol):
-    """A catalog of many processes, and what they know together of how fresh it is."""
+    """A catalog of many processes, and their shared knowledge of how fresh it is."""
 
     def look(self, entity_paths: Sequence[str | None]) -> dict[str | None, Known]:
         """Return what is known of each of these paths."""
 
     def begin(self, entity_path: str | None) -> int | None:
         """Begin a refresh, and return its number; None while another one of this path is under
-        way. Whoever `keep`s nothing for some seconds is taken for dead."""
+        way. A process that does not `keep` it for some seconds counts as dead."""
 
     def keep(self, entity_path: str | None, number: int) -> None:
-        """Say that a refresh is under way still."""
+        """Say that a refresh is still under way."""
 
     def end(
         self,
@@ -173,11 +176,11 @@ class SharedCatalog(Catalog, Protocol):
         again: Page,
         due_in: float | None,
     ) -> None:
-        """Note that a refresh is done. `due_in` None: it did not list everything, and when that is
-        to be done next stays as it was."""
+        """Note that a refresh is done. `due_in` is None if it did not list everything; the time of
+        the next full listing then stays as it was."""
 
     def abandon(self, entity_path: str | None, number: int) -> None:
-        """Note that a refresh ended without being done. Raises nothing."""
+        """Note that a refresh ended early. Raises nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,30 +194,30 @@ class IndexHealth:
 
 
 class Index(Protocol):
-    """Where the catalogs of many stores are that many processes share."""
+    """A place for the catalogs of many stores, shared by many processes."""
 
     fallback: bool
-    """Whether a process has a catalog of its own while this one cannot be reached."""
+    """Whether a process uses its own catalog while this one cannot be reached."""
 
     @property
     def location(self) -> str:
-        """Where it is, without secrets."""
+        """Its location, without secrets."""
 
     def catalog(self, versions: VersionLog, embedder: Embedder | None) -> SharedCatalog:
         """Return the catalog of a namespace. Sends nothing. Raises `ConfigurationError` for a store
-        of which nobody could say that it is the same one."""
+        that other processes could not recognise."""
 
     def health(self) -> IndexHealth:
-        """Ask it for a sign of life. Never raises."""
+        """Ask whether it answers. Never raises."""
 
     def queries(self) -> int:
         """Return how many statements were sent so far."""
 
     def checks(self) -> Iterator[Check]:
-        """Yield what `amfs doctor` looks at."""
+        """Yield the checks of `amfs doctor`."""
 
     def tend(self) -> None:
-        """Do what an index needs now and then. Raises `AMFSError`."""
+        """Do the regular upkeep of an index. Raises `AMFSError`."""
 
     def close(self) -> None:
         """Release what is held; the next use opens it again."""

@@ -1,9 +1,9 @@
-"""What gives vectors for texts."""
+"""The type of a function that returns vectors for texts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
 Embedder = Callable[[list[str]], Iterable[Sequence[float]]]
-"""Gives one vector for each text, all of one length. Its attribute `name`, if it has one, says
-which model it is: vectors made under another name are made again."""
+"""Returns one vector for each text, all of the same length. Its attribute `name`, if it has one,
+identifies the model: vectors made under another name are made again."""

@@ -1,4 +1,5 @@
-"""Turning texts into vectors of length 1, whatever gives them, and the name they are kept under."""
+"""Turning texts into vectors of length 1 with any embedder, and the name under which they are
+kept."""
 
 from __future__ import annotations
 
@@ -60,7 +61,7 @@ class Embedding:
         return self.np.concatenate(parts) if parts else none
 
     def check_length(self, now: int, before: int) -> None:
-        """Refuse vectors of another length than those that are kept under the same name."""
+        """Refuse vectors whose length differs from those kept under the same name."""
         if now != before:
             raise self.wrong(
                 f"it gave {now} numbers, and {before} before; a model that is another one needs a "
@@ -68,23 +69,23 @@ class Embedding:
             )
 
     def wrong(self, problem: str) -> ConfigurationError:
-        """Return the error for an embedder that does not do what it is to do."""
+        """Return the error for an embedder that breaks its contract."""
         return ConfigurationError(f"embedder {self.name!r}: {problem}")
 
 
 def text_of(key: str, body: bytes) -> str:
-    """Return what a memory is embedded as: the text in its value, else its key."""
+    """Return the text to embed for a memory: the text in its value, or else its key."""
     content, _ = terms.texts(msgspec.json.decode(body)["value"])
     return content or key
 
 
 def _name_of(embedder: Embedder) -> tuple[str, bool]:
-    """Return under which name an embedder's vectors are kept, and whether another process would
-    know them by it.
+    """Return the name under which an embedder's vectors are kept, and whether other processes would
+    recognise it.
 
-    One that has no `name` is known by where it is defined. That says nothing of a lambda, of a
-    function within another one, or of an object, which may have been made in many ways: their
-    vectors are kept for this one alone.
+    An embedder without a `name` is known by the place of its definition. That does not identify a
+    lambda, a function within another one, or an object, which may have been made in many ways:
+    their vectors are kept for this process only.
     """
     name = getattr(embedder, "name", None)
     if name is not None:

@@ -1,4 +1,4 @@
-"""Which memories are asked for: exact conditions on the newest versions."""
+"""Filters: exact conditions on the newest versions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from amfs_core.format import MEMORY_TYPES, MemoryEntry, values
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Conditions that all hold for a memory that is found; None and empty: no such condition.
+    """Conditions that every found memory satisfies; None or empty means no condition.
 
-    The entity path is matched by whole segments, at any depth. Every one of `tags` must be there.
-    `since` is the first time and `until` the first time no more: since <= written_at < until.
+    The entity path is matched by whole segments, at any depth. All of `tags` must be present.
+    `since` is inclusive and `until` exclusive: since <= written_at < until.
     Deleted and expired memories are never found.
     """
 
@@ -58,7 +58,7 @@ class Filters:
         )
 
     def lets_through(self, entry: MemoryEntry, at: datetime) -> bool:
-        """Whether a newest version satisfies all of it, and lives at a time."""
+        """Whether a newest version satisfies all conditions and is live at a time."""
         path, written = self.entity_path, entry.provenance.written_at
         return (
             entry.is_live(at)

@@ -1,4 +1,4 @@
-"""What a search finds."""
+"""The results of a search."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from amfs_core.format import MemoryEntry
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A memory that was found, and its score: higher is better, comparable within one answer."""
+    """A found memory and its score: higher is better, comparable within one answer."""
 
     entry: MemoryEntry
     score: float

@@ -1,4 +1,5 @@
-"""A catalog that is kept up: refreshed before it is asked, by a listing or by what changed since.
+"""A catalog that is kept up to date: refreshed before each query, by a listing or by the changes
+since the last one.
 
 `docs/design/catalog.md` says what goes wrong without each part.
 """
@@ -27,9 +28,9 @@ _MAX_SCOPES = 1000
 
 
 class LiveCatalog:
-    """A catalog, and when it was last complete under which path.
+    """A catalog, and when it was last complete under each path.
 
-    `takes_own` False leaves the notes of what this process appended for another catalog.
+    With `takes_own` false, the notes of this process's writes are left for another catalog.
     """
 
     _is_shared = False
@@ -44,7 +45,7 @@ class LiveCatalog:
         fork.register(self)
 
     def after_fork(self) -> None:
-        """Take a new lock in a forked child, and look at everything again."""
+        """Take a new lock in a forked child, and refresh everything again."""
         self._refreshing = threading.Lock()
         # Of those refreshes that listed everything, too; and what was listed when, to go on from.
         self._refreshed = _Times()
@@ -62,8 +63,8 @@ class LiveCatalog:
     ) -> T:
         """Return `work()`, done while the catalog is complete under an entity path.
 
-        It has every version whose write returned before the call began, or, with `max_age`, at
-        most that many seconds earlier. When the catalog is lost meanwhile, all is done again.
+        It has every version whose write returned before the call began or, with `max_age`, at most
+        that many seconds earlier. If the catalog is lost meanwhile, everything is done again.
         1 request per 1,000 objects, or 1 where the store's change log was followed since, and 1 per
         newest version not seen yet; none within `max_age`. `complete`: do not rely on that log.
         """
@@ -73,7 +74,7 @@ class LiveCatalog:
                 number = self._catalog.current()
                 self._refresh_since(asked, entity_path, progress, number, complete)
                 answer = work()
-                self._catalog.require(number)  # else it may have been emptied in between
+                self._catalog.require(number)  # otherwise it may have been emptied in between
                 return answer
 
     @property
@@ -82,7 +83,7 @@ class LiveCatalog:
         return self._catalog
 
     def forget(self, address: Address, below: int) -> None:
-        """Drop what is known of a memory: the content of all versions `below` one is to be gone."""
+        """Drop a memory, because the content of all versions `below` a number must be erased."""
         while True:
             with suppress(CatalogLost):
                 number = self._catalog.current()
@@ -118,7 +119,7 @@ class LiveCatalog:
                 self._list(entity_path, progress, number)
 
     def _follow(self, scopes: list[str | None], progress: Progress | None, number: int) -> bool:
-        """Refresh by the change log, and return True; False when there is everything to list."""
+        """Refresh by the change log, and return True; False when everything must be listed."""
         for scope in scopes:
             followed, filled = self._followed.get(scope, (None, 0))
             if followed is None:
@@ -138,7 +139,7 @@ class LiveCatalog:
         return False
 
     def _list(self, entity_path: str | None, progress: Progress | None, number: int) -> None:
-        """Refresh by a listing; who lists for the second time begins to follow the change log."""
+        """Refresh by a listing. The second listing begins to follow the change log."""
         position = self._changes.position(make=self._listed.has(entity_path))
         begun = time.monotonic()
         refresh = self._refresh(entity_path, progress)
@@ -172,7 +173,7 @@ class LiveCatalog:
 
 
 class _Times:
-    """When a refresh of each path was begun, and the number of the catalog that it filled."""
+    """When the last refresh of each path began, and the number of the catalog that it filled."""
 
     def __init__(self) -> None:
         self._times: OrderedDict[str | None, tuple[float, int]] = OrderedDict()

@@ -1,4 +1,5 @@
-"""What this process wrote and a catalog does not have yet: a listing that lags may not show it."""
+"""Versions that this process wrote and a catalog does not have yet, because a listing that lags may
+not show them."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from amfs_core.versions import Cache
 
 
 class OwnVersions:
-    """The versions that were appended here. `takes` False leaves the notes for another catalog."""
+    """The versions that this process appended. With `takes` false, the notes are left for another
+    catalog."""
 
     def __init__(self, cache: Cache, *, takes: bool) -> None:
         self._cache = cache
@@ -19,12 +21,12 @@ class OwnVersions:
         return bool(self._versions) or self._cache.has_appended
 
     def note(self) -> bool:
-        """Note what was appended since; False when it was too much to be remembered."""
+        """Note the versions appended since; False when there were too many to remember."""
         note = self._cache.take_appended if self._takes else self._cache.look_at_appended
         return note(self._versions)
 
     def under(self, entity_path: str | None) -> Page:
-        """Return what was written under a path and is not stored yet."""
+        """Return the versions written under a path that are not stored yet."""
         self.note()
         return {
             address.prefix: (version, 0, None)
@@ -33,7 +35,7 @@ class OwnVersions:
         }
 
     def stored(self, page: Page) -> None:
-        """Forget that these were appended: the catalog has them, or something newer."""
+        """Forget these versions: the catalog has them, or newer ones."""
         for address, version in list(self._versions.items()):
             if address.prefix in page and version <= page[address.prefix][0]:
                 self._versions.pop(address, None)

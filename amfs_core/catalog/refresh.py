@@ -1,8 +1,7 @@
-"""One refresh of a catalog: compare what is known of the store with what is held, and get what is
-new.
+"""One refresh of a catalog: compare the store's versions with the catalog's, and get the new ones.
 
-It runs beside writers and other refreshes. What is held is replaced only by what is newer, so the
-order in which they end does not matter.
+It runs beside writers and other refreshes. A version is replaced only by a newer one, so the order
+in which refreshes end does not matter.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from amfs_core.versions import VersionLog, is_foreign, reached
 
 Progress = Callable[[int, int], None]
 _FETCH = 10 * PAGE
-"""Versions asked for in one go: it bounds what is held of the listing."""
+"""The most versions requested at once, which bounds the part of the listing in memory."""
 
 _STORE_BYTES = 1 << 23
-"""Bodies of so many bytes are stored in one transaction, or as many as the catalog takes together,
-while others are on their way: it bounds memory."""
+"""Bodies of this many bytes, or as many as the catalog takes together, are stored in one
+transaction while others are on their way. This bounds memory."""
 
 _PROGRESS_EVERY = 100
 _log = logging.getLogger("amfs")
 
 
 class Refresh:
-    """What one refresh has found so far.
+    """The findings of one refresh so far.
 
-    Of a catalog that others use too (`is_shared`) nothing is dropped that only this process may not
-    read: the refresh raises. `damaged` are the versions that could not be taken in and are in
-    nobody's way, and `refused` says whether any may not be read.
+    In a shared catalog (`is_shared`) nothing is dropped only because this process may not read it:
+    the refresh raises instead. `damaged` are versions that could not be stored and are skipped, and
+    `refused` says whether any may not be read.
     """
 
     def __init__(
@@ -69,13 +68,13 @@ class Refresh:
 
     @property
     def refused(self) -> bool:
-        """Whether a version was met that may not be read."""
+        """Whether this process may not read some version."""
         return bool(self._refused)
 
     def run(self) -> None:
         """List, compare and fetch. 1 request per 1,000 objects, and 1 per version that is new.
 
-        What may not be read is left out as long as something else may, else that is raised.
+        Unreadable versions are left out if any other can be read; otherwise the refusal is raised.
         """
         catalog = self._catalog
         confirmed = bytearray(catalog.last_id() + 1)  # by id: the listing has it as it is held
@@ -94,13 +93,13 @@ class Refresh:
         self._own.stored(self._met)
 
     def take_own(self) -> None:
-        """Take in what this process wrote under the path. No request, as long as it is cached."""
+        """Add this process's writes under the path. No request, as long as they are cached."""
         written = self._own.under(self._entity_path)
         self.take(written)
         self._own.stored(written)
 
     def take(self, page: Page) -> None:
-        """Take in what may be new, without a listing. 1 request per version that is."""
+        """Add versions that may be new, without a listing. 1 request for each that is."""
         if not page:
             return
         self._compare(page, bytearray(self._catalog.last_id() + 1))
@@ -111,14 +110,14 @@ class Refresh:
         self._follow_purges()
 
     def _pages(self) -> Iterator[Page]:
-        """Yield what is listed under the path; then what this process wrote, which a listing that
-        lags behind may not have."""
+        """Yield the listed versions under the path; then this process's writes, which a listing
+        that lags may not have."""
         yield from self._listing.pages()
         self._met = self._own.under(self._entity_path)
         yield self._met
 
     def _compare(self, page: Page, confirmed: bytearray) -> None:
-        """Note what is new in a page, and which of the memories held it confirms."""
+        """Note the new versions in a page, and the memories of the catalog that it confirms."""
         known = self._catalog.held_of_page(page)
         ids = len(confirmed)
         different: dict[str, Held] = {}
@@ -142,7 +141,7 @@ class Refresh:
                 self._wanted[prefix] = listed
 
     def _is_held(self, held: Held, listed: Listed, confirmed: bytearray) -> bool:
-        """True when what is held is as new as what is listed, in spite of a difference."""
+        """True when the catalog's version is as new as the listed one, although they differ."""
         prefix, id, version, size, modified = held
         if listed[0] < version:
             self._behind[prefix] = max(listed[0], self._behind.get(prefix, 0))
@@ -156,7 +155,7 @@ class Refresh:
         return listed[2] is None
 
     def _fetch(self, wanted: Page) -> None:
-        """Get versions and store them, all but the damaged."""
+        """Get versions and store all except damaged ones."""
         places: dict[tuple[Address, int], Listed] = {}
         for prefix, listed in wanted.items():
             parsed = self._versions.layout.parse(f"{prefix}v{listed[0]}.json")
@@ -195,8 +194,8 @@ class Refresh:
             self._progress(self._done, total)
 
     def _follow_purges(self) -> None:
-        """Erase what other files of the catalog may hold, when a purge is met that another machine
-        did, or a process without this directory."""
+        """Erase the data in other files of the catalog, after a purge by another machine, or by a
+        process without this directory."""
         if self._purges:
             self._catalog.erase_elsewhere()
 
@@ -216,7 +215,7 @@ class Refresh:
         self._refused[address, version] = refusal
 
     def _leave_out(self) -> None:
-        """Leave out what may not be read, if anything else under the path may, now."""
+        """Leave out unreadable versions, if anything else under the path can be read."""
         others = self._catalog.last_keys(
             self._entity_path, {address.prefix for address, _ in self._refused}
         )
@@ -227,17 +226,17 @@ class Refresh:
             self._report(address, version, refusal)
 
     def _report(self, address: Address, version: int, fault: AMFSError) -> None:
-        """Say once that the newest version of a memory is damaged or may not be read. It is left
-        out, and never in the way of others; the version before it is not the newest, so that goes
-        too."""
+        """Report once that the newest version of a memory is damaged or unreadable. It is left out
+        and never blocks others. The version before it is not the newest, so it is dropped too."""
         self._omissions.note(address.object_key(version), fault)
         self._catalog.forget(address)
 
     def _look_at(self, suspects: list[str]) -> None:
-        """Look at memories that the listing does not have as they are held: ask for what is held.
+        """Check memories whose listing differs from the catalog by requesting the catalog's
+        versions.
 
-        Listings may lag behind, so only its absence proves that this is another store under the
-        same name. Such memories are dropped, for what the listing has in their place.
+        Listings may lag, so only an absent version proves that this is another store under the same
+        name. Such memories are dropped in favour of the listed ones.
         """
         known = {held[0]: held for held in self._catalog.held(suspects)}
         keys = {f"{prefix}v{held[2]}.json": prefix for prefix, held in known.items()}

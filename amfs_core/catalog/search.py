@@ -1,4 +1,4 @@
-"""Finding memories: lists and ranked searches over a catalog that was refreshed just before."""
+"""Finding memories: lists and ranked searches over a catalog that was just refreshed."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _log = logging.getLogger("amfs")
 class Search:
     """Lists and searches in one namespace.
 
-    `directory` is where the catalog is kept, None: nowhere. `embedder` gives vectors for the search
-    by meaning. With an `index` the catalog is that which many processes share; one of this
-    process's own takes its place where this process may not read all that is in it, and, if the
-    index has such a `fallback`, while it cannot be reached.
+    `directory` is where the catalog is kept; with None it is in memory. `embedder` returns vectors
+    for the search by meaning. With an `index`, many processes share the catalog; this process uses
+    its own instead if it may not read everything in the index and, if the index has `fallback`,
+    while it cannot be reached.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class Search:
         self._catalog = self._live.catalog
 
     def is_at_work_here(self) -> bool:
-        """Whether this thread is inside one of the methods below, which is not to be entered twice:
-        a signal handler may find it so."""
+        """Whether this thread is inside one of the methods below, which must not be entered twice,
+        for example by a signal handler."""
         return threading.get_ident() in self._at_work
 
     def find(
@@ -99,7 +99,8 @@ class Search:
         max_age: float | None = None,
         complete: bool = False,
     ) -> list[SearchHit]:
-        """Return what answers a query best: by its words and, with an embedder, its meaning."""
+        """Return the memories that answer a query best, by words and, with an embedder, by
+        meaning."""
         return self._fresh(
             filters,
             lambda catalog: catalog.ranked(query, filters, limit),
@@ -125,24 +126,25 @@ class Search:
         )
 
     def refresh(self) -> None:
-        """Bring the catalog up to date, for others to look at."""
+        """Bring the catalog up to date, for other users."""
         self._fresh(Filters(), lambda _catalog: None, None)
 
     def forget(self, address: Address, below: int) -> None:
-        """Drop what is known of a memory: the content of all versions `below` one is to be gone.
+        """Drop a memory, because the content of all versions `below` a number must be erased.
 
-        From a signal handler that came in the middle of a search: once that has ended.
+        Called from a signal handler in the middle of a search, it does so once the search has
+        ended.
         """
         self._to_forget.append((address, below))
         if not self.is_at_work_here():
             self._at_work_on(lambda: None)
 
     def _at_work_on(self, work: Callable[[], T]) -> T:
-        """Return `work()`, during which this thread is at work here; then forget what is to be
-        forgotten, and close if that was asked for.
+        """Return `work()`, during which this thread counts as inside; then carry out deferred
+        erasures, and close if that was requested.
 
-        Not a context manager: an interrupt that comes in the middle of its own steps would leave
-        the thread at work forever.
+        Not a context manager, because an interrupt in the middle of its own steps would leave the
+        thread inside forever.
         """
         thread = threading.get_ident()
         try:
@@ -166,11 +168,11 @@ class Search:
                         self._in_its_place.forget(*order)
                     self._live.forget(*order)
                 except CatalogUnavailable as reason:
-                    # Its next refresh meets the tombstone, whoever does it.
+                    # The next refresh by any process meets the tombstone.
                     self._to_forget.remove(order)
                     raise _unreachable(reason.error, order[0]) from reason.error
                 with suppress(ValueError):  # the same
-                    self._to_forget.remove(order)  # not before it is done, as it may be interrupted
+                    self._to_forget.remove(order)  # only now: an interrupt may come before
 
     def _fresh(
         self,
@@ -193,7 +195,7 @@ class Search:
         return self._at_work_on(lambda: self._asked(ask))
 
     def _asked(self, ask: Callable[[LiveCatalog], T]) -> T:
-        """Return what the catalog answers that is used, or the one in its place."""
+        """Return the answer of the catalog in use, or of the one in its place."""
         if not self._is_refused:
             try:
                 return ask(self._live)
@@ -216,8 +218,8 @@ class Search:
         return SharedLiveCatalog(self._versions, catalog, takes_own=self._takes_own)
 
     def close(self) -> None:
-        """Close the catalog; from a signal handler that came in the middle of a search, once that
-        has ended."""
+        """Close the catalog. Called from a signal handler in the middle of a search, it does so
+        once the search has ended."""
         if self.is_at_work_here():
             self._is_closing = True
         else:

@@ -1,4 +1,4 @@
-"""What is asked of the catalog: rows and ranked rows of the memories that filters let through."""
+"""Queries of the catalog: rows, and ranked rows, of the memories that filters let through."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def newest(connection: sqlite3.Connection, filters: Filters, limit: int) -> list
 def ranked(
     database: Database, query: str, filters: Filters, limit: int, vectors: Vectors | None
 ) -> list[tuple[Memory, float]]:
-    """Return what answers a query best, with its score: by its words and, with vectors, its
-    meaning."""
+    """Return the memories that answer a query best, with their scores: by words and, with vectors,
+    by meaning."""
     where, parameters = condition(filters)
 
     def by_words(connection: sqlite3.Connection, limit: int) -> Ranked:
@@ -96,9 +96,10 @@ def _memories(connection: sqlite3.Connection, ranked: Ranked) -> list[tuple[Memo
 def indexed(database: Database, work: Callable[[sqlite3.Connection], T]) -> T:
     """Return `work(connection)` on a state of the catalog in which every memory is indexed.
 
-    Those that came since the last search are indexed first; who only lists never pays for them.
-    Others may share the file, and what they store is not indexed yet. So the work is done in a
-    snapshot that has no such memory or, after indexing, before anybody else may write.
+    Memories that came since the last search are indexed first; a program that only lists never pays
+    for that. Others may share the file, and the memories that they store are not indexed yet. So
+    the work is done in a snapshot without such memories or, after indexing, before anybody else may
+    write.
     """
     unindexed = (
         "SELECT id, entity_path, key, tags, data FROM memory JOIN body ON body.memory = memory.id "

@@ -1,8 +1,8 @@
 """The catalog: the newest version of every memory, in a database that may be thrown away.
 
 A refresh lists the objects and gets only the newest versions that it has not seen. They are
-immutable, so what is held never goes stale; what the listing says of size and time is compared all
-the same, because a directory or a bucket may have been replaced by another under the same name.
+immutable, so the catalog's versions never go stale. Sizes and times of the listing are compared
+anyway, because a directory or a bucket may have been replaced by another under the same name.
 `docs/design/catalog.md` says what goes wrong without each part.
 """
 
@@ -37,8 +37,8 @@ _STAMP = "UPDATE memory SET modified = ? WHERE id = ?"
 class SqliteCatalog:
     """The newest versions in one namespace. Safe for threads, and for processes that share a file.
 
-    `directory` is where the file is kept, one for every store and namespace; None: in memory.
-    `embedder` gives vectors for the search by meaning.
+    `directory` is where the file is kept, one for every store and namespace; with None it is in
+    memory. `embedder` returns vectors for the search by meaning.
     """
 
     together = 500
@@ -60,7 +60,7 @@ class SqliteCatalog:
         return self.database.current()
 
     def require(self, number: int) -> None:
-        """Raise `CatalogLost` unless the database with this number is in use still."""
+        """Raise `CatalogLost` unless the database with this number is still in use."""
         self.database.require(number)
 
     def close(self) -> None:
@@ -75,11 +75,11 @@ class SqliteCatalog:
         return int(self.database.run(lambda found: found.execute(statement).fetchone())[0])
 
     def held(self, prefixes: Iterable[str]) -> list[Held]:
-        """Return those of the memories with these prefixes that are held."""
+        """Return the memories with these prefixes that are in the catalog."""
         return self.database.run(lambda connection: _held(connection, prefixes))
 
     def held_of_page(self, prefixes: Collection[str]) -> list[Held]:
-        """Return the same, and perhaps others, for prefixes that stand together in their order.
+        """Return the same, and perhaps others, for prefixes that are neighbours in order.
 
         Reading the index from one end to the other costs a quarter less than looking each up.
         """
@@ -93,19 +93,19 @@ class SqliteCatalog:
                 (min(prefixes), max(prefixes), most + 1),
             ).fetchall()
         )
-        # The memories of deeper paths may stand among those of a page.
+        # Memories of deeper paths may come between those of a page.
         return found if len(found) <= most else self.held(prefixes)
 
     def unconfirmed(self, confirmed: bytearray, entity_path: str | None) -> list[str]:
-        """Return the prefixes of the memories under a path whose ids are not confirmed, and are
-        low enough to have been."""
+        """Return the prefixes of the memories under a path whose ids are not in `confirmed` but low
+        enough to be."""
         condition, parameters = under(entity_path)
 
         def read(connection: sqlite3.Connection) -> list[str]:
             among = f"FROM memory WHERE {condition} AND id < ?"
             bounds = (*parameters, len(confirmed))
             ((count,),) = connection.execute(f"SELECT count(*) {among}", bounds)
-            if count == confirmed.count(1):  # to read them all would cost five times as much
+            if count == confirmed.count(1):  # reading them all would cost five times as much
                 return []
             found = connection.execute(f"SELECT id {among}", bounds)
             ids = [id for (id,) in found if not confirmed[id]]
@@ -115,8 +115,8 @@ class SqliteCatalog:
         return self.database.run(read)
 
     def last_keys(self, entity_path: str | None, without: set[str]) -> list[str]:
-        """Return the object keys of some versions that are held under a path: the last ones, but
-        not of the memories with these prefixes."""
+        """Return the object keys of the last few versions in the catalog under a path, except those
+        of the memories with these prefixes."""
         condition, parameters = under(entity_path)
 
         def read(connection: sqlite3.Connection) -> list[str]:
@@ -131,9 +131,9 @@ class SqliteCatalog:
     # -- what a refresh stores ---------------------------------------------------------------
 
     def put(self, versions: list[Version]) -> None:
-        """Store newest versions with their bodies; one that is older than what is there by now is
-        left out. Of one that is there by now, as another refresh has stored it, only the time of
-        its object is taken: what is derived from its content stays."""
+        """Store newest versions with their bodies, except those older than the version now there.
+        If another refresh has stored the same version, only the time of its object is taken, and
+        everything derived from its content stays."""
         memories = [
             (tables.row(one.address, one.entry, len(one.body), one.modified), one.body)
             for one in versions
@@ -149,7 +149,7 @@ class SqliteCatalog:
                 newer = []
                 for one, body in memories:
                     if one[tables.VERSION] < erased.get(one[tables.PREFIX], 0):
-                        continue  # fetched before a purge that was done meanwhile
+                        continue  # fetched before a purge that has ended meanwhile
                     held = known.get(one[tables.PREFIX])
                     if held is not None and held[2] > one[tables.VERSION]:
                         continue
@@ -191,7 +191,7 @@ class SqliteCatalog:
             self.database.run(put)
 
     def drop(self, memories: list[Held]) -> None:
-        """Drop memories that are no more, but for those that changed meanwhile."""
+        """Drop memories that no longer exist, except those that changed meanwhile."""
 
         def drop(connection: sqlite3.Connection) -> None:
             with self.database.transaction(connection):
@@ -201,10 +201,11 @@ class SqliteCatalog:
         self.database.run(drop)
 
     def forget(self, address: Address, below: int = 0) -> None:
-        """Drop a memory and all that is derived from it: its content is to be gone.
+        """Drop a memory and everything derived from it, because its content must be erased.
 
-        With `below` a version of that number or a later one stays: somebody wrote it since. No
-        version `below` comes back, whoever fetched it before and stores it later.
+        With `below`, a version with that number or a later one stays, because it was written since.
+        No version `below` comes back, even if another refresh fetched it before and stores it
+        later.
         """
 
         def drop(connection: sqlite3.Connection) -> None:
@@ -217,7 +218,7 @@ class SqliteCatalog:
         self.database.run(drop)
 
     def erase_elsewhere(self) -> None:
-        """Remove all files of this store but the one that everybody uses."""
+        """Remove all files of this store except the one in use."""
         self.database.remove_others()
 
     # -- what users ask ----------------------------------------------------------------------
@@ -242,7 +243,8 @@ class SqliteCatalog:
         )
 
     def ranked(self, query: str, filters: Filters, limit: int) -> list[SearchHit]:
-        """Return what answers a query best: by its words and, with an embedder, its meaning."""
+        """Return the memories that answer a query best, by words and, with an embedder, by
+        meaning."""
         return self._hits(answers.ranked(self.database, query, filters, limit, self._vectors))
 
     def by_meaning(self, text: str, filters: Filters, limit: int) -> list[SearchHit]:
@@ -276,7 +278,7 @@ class SqliteCatalog:
         connection.executemany("DELETE FROM body WHERE memory = ?", ids)
 
     def _tell(self, connection: sqlite3.Connection, memories: list[Held]) -> None:
-        """Have what is derived from the content of these memories go."""
+        """Remove everything derived from the content of these memories."""
         ids = [id for _, id, *_ in memories]
         if ids:
             fulltext.remove(connection, ids)

@@ -1,7 +1,7 @@
-"""The SQLite database that a catalog lives in: opened when it is needed, made again when it is bad.
+"""The SQLite database of a catalog: opened when it is needed, made again when it is damaged.
 
-Everything in it can be fetched again, so it is never repaired: a file that is damaged or gone is
-left to its fate, and another one made. `docs/design/catalog.md` says how processes agree on which.
+Everything in it can be fetched again, so it is never repaired: a damaged or missing file is
+abandoned, and another one is made. `docs/design/catalog.md` says how processes agree on which.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Database:
 
         Raises `CatalogLost` when the file turns out to be damaged, or cannot be used any more
         (full disk, another process that never lets go): the next call works on an empty database.
-        However the work ends, by Ctrl-C too, no transaction is left open.
+        However the work ends, even by Ctrl-C, no transaction is left open.
         """
         with self.lock:
             connection: sqlite3.Connection | None = None
@@ -107,8 +107,8 @@ class Database:
     def current(self) -> int:
         """Return the number of the database that is in use, opened if none is.
 
-        Another thread may lose it at any moment, and what follows then happens on an empty one with
-        another number. So whoever does more than one thing asks `require` in the end.
+        Another thread may lose it at any moment, and later calls then use an empty one with another
+        number. So a caller of several methods calls `require` at the end.
         """
         with self.lock:
             if self._connection is not None and not self._is_current():
@@ -154,13 +154,13 @@ class Database:
 
     @contextmanager
     def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """Commit what is done inside, or nothing of it; no other process writes meanwhile."""
+        """Commit all statements inside, or none; no other process writes meanwhile."""
         with self._between("BEGIN IMMEDIATE", connection):
             yield
 
     @contextmanager
     def snapshot(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """Have all statements inside see the same state, whatever other processes write."""
+        """Let all statements inside see the same state, whatever other processes write."""
         with self._between("BEGIN", connection):
             yield
 
@@ -178,10 +178,11 @@ class Database:
 
     def remove_others(self) -> None:
         """Remove all files of this store but the one that everybody uses: those of other releases
-        and those that were replaced. What is to be erased may be in them, and nobody who looks for
-        it ever opens them again. Whoever uses one makes another.
+        and those that were replaced. They may contain content that must be erased, and no later
+        purge would open them. A process that uses one makes another.
 
-        A process that had to do without the file removes that too: it cannot erase anything in it.
+        A process that had to work without the file removes that too, because it cannot erase
+        anything in it.
         """
         with self.lock:
             if self._wanted is None:
@@ -218,8 +219,8 @@ class Database:
         return self._connection
 
     def _lose(self, error: Exception | None) -> None:
-        """Let go of the file. The next one is made beside it, so whoever has this one open finds
-        out by itself, and no journal of one file is ever taken for that of another."""
+        """Abandon the file. The next one is made beside it, so other users of this one find out
+        themselves, and the journal of one file is never taken for that of another."""
         self.close()
         self._losses += 1
         if _is_of_the_system(error) or self._losses > _MOST_LOSSES:
@@ -231,7 +232,7 @@ class Database:
         if error is not None:
             _log.warning("the catalog %s is rebuilt: %s", path, error)
         if error is not None or self._pointed_at() != path:
-            # Nobody opens it again, and what is to be erased one day may be in it.
+            # Nobody opens it again, and it may contain content that must be erased one day.
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
@@ -270,7 +271,7 @@ class Database:
         return self._directory / f"{self._name}.current"
 
     def _pointed_at(self) -> Path | None:
-        """Return the file that everybody uses now; None when nothing says which."""
+        """Return the file in use now; None when nothing says which."""
         assert self._directory is not None
         try:
             name = self._pointer().read_bytes().decode()
@@ -292,7 +293,7 @@ class Database:
                     self._create(connection)
             finally:
                 connection.close()
-            if self._pointed_at() == instead_of:  # else somebody made one meanwhile
+            if self._pointed_at() == instead_of:  # otherwise another process made one meanwhile
                 beside = self._pointer().with_suffix(f".{secrets.token_hex(4)}")
                 beside.write_bytes(path.name.encode())
                 os.replace(beside, self._pointer())
@@ -310,7 +311,7 @@ class Database:
         if not os.access(path, os.R_OK | os.W_OK):  # another user's: both would make it, in turn
             raise PermissionError(f"{path} belongs to another user")
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw",  # never an empty one in place of one that went
+            f"{path.absolute().as_uri()}?mode=rw",  # never an empty one in place of a removed one
             uri=True,
             timeout=_BUSY_SECONDS,
             isolation_level=None,
@@ -394,6 +395,6 @@ def _is_whole(connection: sqlite3.Connection) -> bool:
 
 
 def _is_of_the_system(error: Exception | None) -> bool:
-    """True for what another file in the same place would not change."""
+    """True for errors that another file in the same place would not change."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _SYSTEM_FAULTS

@@ -1,7 +1,7 @@
-"""The index of terms: rows of postings, and of each memory its length and its terms.
+"""The index of terms: rows of postings, and for each memory its length and its terms.
 
-They are plain rows, so that with `PRAGMA secure_delete` what is removed is gone; FTS5 keeps removed
-words in its segments until they happen to be merged (`docs/design/search.md`).
+They are plain rows, so with `PRAGMA secure_delete` removed words are gone. FTS5 keeps removed words
+in its segments until these happen to be merged (`docs/design/search.md`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INSERT INTO fulltext_total VALUES (0, 0)"""
 
 
 def add(connection: sqlite3.Connection, rows: Iterable[postings.Row]) -> None:
-    """Index memories, in the caller's transaction. One that is indexed must be removed first.
+    """Index memories, in the caller's transaction. An indexed memory must be removed first.
 
     About 60 µs for a memory of 0.5 KB, when many are given at once.
     """
@@ -43,7 +43,7 @@ def add(connection: sqlite3.Connection, rows: Iterable[postings.Row]) -> None:
 
 
 def remove(connection: sqlite3.Connection, ids: Sequence[int]) -> None:
-    """Remove memories from the index, in the caller's transaction; ids not in it are passed over.
+    """Remove memories from the index, in the caller's transaction; ids not in it are skipped.
 
     With `PRAGMA secure_delete` on, their words are then nowhere in the database.
     """
@@ -64,7 +64,7 @@ def remove(connection: sqlite3.Connection, ids: Sequence[int]) -> None:
 
 
 def _take_out(connection: sqlite3.Connection, place: tuple[str, int], gone: set[int]) -> None:
-    """Take memories out of one block of a term's postings."""
+    """Remove memories from one block of a term's postings."""
     ((before,),) = connection.execute(
         "SELECT postings FROM fulltext_posting WHERE term = ? AND block = ?", place
     )

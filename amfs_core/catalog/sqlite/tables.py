@@ -1,8 +1,8 @@
 """The tables of a catalog, and the row of one memory in them.
 
-Rows are plain tuples: a refresh makes or compares one for every object there is. What it compares
-is in one index, which it reads from end to end. Bodies have a table of their own: a scan of the
-others would otherwise read them all too.
+Rows are plain tuples, because a refresh makes or compares one for every object. The compared
+columns are in one index, which it reads from end to end. Bodies have their own table, because a
+scan of the other columns would otherwise read them all too.
 """
 
 from __future__ import annotations
@@ -78,5 +78,5 @@ def row(address: Address, entry: MemoryEntry, size: int, modified: float | None)
         size,
         modified,
         entry.index and entry.has_content,
-        not entry.index or not entry.has_content,  # there is nothing that it is to be found by
+        not entry.index or not entry.has_content,  # no search should find it
     )

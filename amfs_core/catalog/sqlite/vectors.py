@@ -1,7 +1,7 @@
 """The vectors of the newest versions, and the search over them.
 
-A vector is derived from content that never changes, so each is computed once per version and kept
-in the catalog. An embedder with another name makes them all again.
+A vector is derived from content that never changes, so it is computed once per version and kept in
+the catalog. An embedder with another name makes all of them again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Compared:
         return [(int(self._ids[one]), float(self._cosines[one])) for one in best]
 
     def of(self, ids: set[int]) -> dict[int, float]:
-        """Return the cosines of those of these memories that were compared, newest first."""
+        """Return the cosines of the compared ones among these memories, newest first."""
         chosen = self._np.flatnonzero(self._np.isin(self._ids, list(ids)))
         return {int(self._ids[one]): float(self._cosines[one]) for one in chosen}
 
@@ -70,7 +70,7 @@ class Vectors:
     def compare(
         self, database: Database, query: str, condition: str, parameters: Sequence[Any]
     ) -> Compared:
-        """Return how near to a text the memories are that satisfy a condition.
+        """Return how near the memories that satisfy a condition are to a text.
 
         Those that have no vector yet are embedded first. All are compared: nothing is estimated.
         """
@@ -81,7 +81,7 @@ class Vectors:
         def compare(connection: sqlite3.Connection) -> Compared:
             with database.snapshot(connection):
                 ids, vectors = self._all(connection, database.number)
-                # In the order in which equal scores are to come.
+                # In the order of equal scores.
                 allowed = connection.execute(
                     f"SELECT id FROM memory WHERE {condition} AND searchable = 1 "
                     "ORDER BY written_at DESC, prefix",
@@ -115,7 +115,8 @@ class Vectors:
             )
             if not rows:
                 return
-            # Outside the database: a model takes its time, and other threads may search meanwhile.
+            # Outside the database, because a model may be slow and other threads may search
+            # meanwhile.
             vectors = self._embedding.vectors([text_of(key, body) for _, _, key, body in rows])
             made = [
                 (self._name, vector.tobytes(), id, version)
@@ -134,13 +135,13 @@ class Vectors:
             database.run(put)
 
     def _embedded_now(self, connection: sqlite3.Connection, ids: Ids) -> Matrix:
-        """Return vectors of memories for this one answer: the next search will keep them."""
+        """Return vectors of memories for this answer only; the next search stores them."""
         body = "SELECT key, body.data FROM memory JOIN body ON body.memory = memory.id WHERE id = ?"
         found = [connection.execute(body, (int(id),)).fetchone() for id in ids]
         return self._embedding.in_batches([text_of(*row) for row in found])
 
     def _check_length(self, connection: sqlite3.Connection, size: int) -> None:
-        """Refuse vectors of another length than those that are kept under the same name."""
+        """Refuse vectors whose length differs from those kept under the same name."""
         kept = "SELECT length(data) FROM vector WHERE embedder = ? LIMIT 1"
         for (before,) in connection.execute(kept, (self._name,)):
             self._embedding.check_length(size // _NUMBER_BYTES, before // _NUMBER_BYTES)
