@@ -42,7 +42,7 @@ from amfs_local.temporary import NoHardLinksError, Scratch, UnknownLinkError
 if TYPE_CHECKING:
     from amfs_core.doctor import Check
 
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO must not block it
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a FIFO must not block
 _NO_FILE = (errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ATTEMPTS = 10
@@ -56,9 +56,9 @@ _log = logging.getLogger("amfs")
 class LocalAdapter(StorageAdapter):
     """A directory as a store: on one machine, or on a file system that its machines share.
 
-    The first write makes `root`, in which `~` is the user's home. `prefix` is put before every key.
-    With `durability="fsync"` (the default) an acknowledged write survives a crash of the machine;
-    with "none", which is for tests and caches, only a crash of the process.
+    The first write makes `root`, where a leading `~` means the user's home. `prefix` is put before
+    every key. With `durability="fsync"` (the default) an acknowledged write survives a crash of the
+    machine; with "none", which is for tests and caches, it survives only a crash of the process.
 
     Needs hard links and `flock`: ext4, XFS, Btrfs, tmpfs, overlayfs, APFS and NFSv4 have them.
     """
@@ -86,7 +86,7 @@ class LocalAdapter(StorageAdapter):
         self._scratch = Scratch(self._root, durable=durable)
         self._notices = Notices(self._base)
         self._late = False  # the last create came after another's
-        self._links: set[str] = set()  # to directories, that were warned of
+        self._links: set[str] = set()  # links to directories that a warning named
 
     @property
     def location(self) -> str:
@@ -102,7 +102,8 @@ class LocalAdapter(StorageAdapter):
         try:
             self._directories.make(directory)
             notice = self._notices.post((key,))
-            # A writer that was late may be late again: looking is cheaper than a write in vain.
+            # A writer that lost a race may lose again: a look is cheaper than writing a file in
+            # vain.
             if not (self._late and os.access(path, os.F_OK)):
                 try:
                     self._name(self._scratch.link, data, path, directory)
@@ -110,13 +111,14 @@ class LocalAdapter(StorageAdapter):
                 except FileExistsError:
                     pass
             self._late = not created
-            # Even if it was there: its writer may have crashed before it flushed the entry.
+            # Even when the file exists: its writer may have crashed before flushing the directory.
             self._directories.flush(directory)
             self._notices.confirm(notice, (key,))
         except OSError as error:
             self._directories.forget(directory)
             failed = self._translated(error, key, "write")
-            # It has its name and may not survive a crash of the machine; or it may have its name.
+            # The file has its name but may not survive a crash of the machine; or `link` did not
+            # say whether it has its name.
             if created or isinstance(error, UnknownLinkError):
                 raise OutcomeUnknownError(str(failed), object_key=key) from error
             raise failed from error
@@ -126,8 +128,8 @@ class LocalAdapter(StorageAdapter):
         return created
 
     def create_many(self, objects: Mapping[str, bytes]) -> list[str]:
-        """Create files together, so that they share their flushes, and return the keys of those
-        that are created and durable now. `create` says why another was not."""
+        """Create files together, so that they share flushes. Return the keys of the files that are
+        created and durable; for any other, `create` says what went wrong."""
         created: list[str] = []
         remaining = iter(objects)
         flush: FlushEach = flush_each if self.durability == "fsync" else set
@@ -156,9 +158,9 @@ class LocalAdapter(StorageAdapter):
     def get(self, key: str) -> bytes | None:
         """Return the file's bytes, or None when there is no such file.
 
-        A link, a pipe or a directory in the place of a file reads as no bytes: no object is empty,
-        so the reader sees that it is broken, and nobody waits for it. A file that is reached
-        through a link to a directory, below the root, is refused.
+        A link, a pipe or a directory in the place of a file reads as empty: no object is empty, so
+        the reader knows that it is damaged, and never waits for it. A file reached through a link
+        to a directory below the root is refused.
         """
         path = self._path(key)
         try:
@@ -190,7 +192,8 @@ class LocalAdapter(StorageAdapter):
             os.close(fd)
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-        """Yield `(key, bytes or None)`, one after the other: a local read waits for nothing."""
+        """Yield `(key, bytes or None)`, one after another: concurrency gains nothing on a local
+        disk."""
         for key in keys:
             yield key, self.get(key)
 
@@ -208,7 +211,7 @@ class LocalAdapter(StorageAdapter):
             raise self._translated(error, prefix, "list") from error
 
     def replace(self, key: str, data: bytes) -> None:
-        """Write the file, over one that is there too, in one step."""
+        """Write the file, replacing an existing one atomically."""
         path = self._path(key)
         directory = os.path.dirname(path)
         try:
@@ -231,7 +234,7 @@ class LocalAdapter(StorageAdapter):
             raise self._translated(error, key, "delete") from error
 
     def doorbell(self, prefix: str) -> Doorbell | None:
-        """Return what rings for changes under a prefix, whoever makes them on this machine.
+        """Return a doorbell, which rings for changes under a prefix by any process of this machine.
 
         None without the library watchfiles (the extra `watch`).
         """
@@ -248,7 +251,7 @@ class LocalAdapter(StorageAdapter):
         return DirectoryLog(self._base)
 
     def checks(self) -> Iterator[Check]:
-        """Yield what `amfs doctor` looks at; a scratch directory is made, and removed."""
+        """Yield the checks of `amfs doctor`. They make a scratch directory and remove it."""
         from amfs_local.checks import LocalChecks
 
         return LocalChecks(
@@ -256,7 +259,7 @@ class LocalAdapter(StorageAdapter):
         ).all()
 
     def close(self) -> None:
-        """Do nothing: no file stays open between calls."""
+        """Do nothing: the adapter keeps no file open between calls."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LocalAdapter, (self.root, self.prefix, self.durability)
@@ -267,7 +270,7 @@ class LocalAdapter(StorageAdapter):
     def _name(
         self, give: Callable[[bytes, str], None], data: bytes, path: str, directory: str
     ) -> None:
-        """Write a file and give it its name; try again while others remove what it needs."""
+        """Write a file and give it its name; try again if another process removes its directory."""
         for _ in range(_ATTEMPTS):
             try:
                 return give(data, path)
@@ -298,7 +301,7 @@ class LocalAdapter(StorageAdapter):
             yield ObjectInfo(key, status.st_size, modified)
 
     def _warn_of_link(self, key: str) -> None:
-        """Warn once about each link to a directory: what it leads to is not listed."""
+        """Warn once about each link to a directory, whose content is not listed."""
         path = self._path(key)
         if key in self._links or len(self._links) >= _MOST_WARNINGS or not os.path.isdir(path):
             return
@@ -310,7 +313,7 @@ class LocalAdapter(StorageAdapter):
         )
 
     def _directory(self, prefix: str, after: bytes) -> _Found:
-        """Return the names in a directory that can come after a key, in falling order."""
+        """Return the entries of a directory that can come after a key, in descending order."""
         found: _Found = []
         try:
             with os.scandir(self._path(prefix)) as entries:
@@ -326,7 +329,8 @@ class LocalAdapter(StorageAdapter):
 
     @staticmethod
     def _sort_key(prefix: str, entry: os.DirEntry[str]) -> bytes | None:
-        """Return the key of a file, or of a directory with `/` at its end; None for the rest."""
+        """Return the key of a file, or of a directory ending in `/`; None for names that are not
+        keys."""
         if entry.name.startswith("."):
             return None
         try:
@@ -418,7 +422,8 @@ class LocalAdapter(StorageAdapter):
 
 
 def _root(given: object) -> str:
-    """Return the root, `~` expanded; `ConfigurationError` for what no directory can be."""
+    """Return the root, `~` expanded; `ConfigurationError` if it cannot be the path of a
+    directory."""
     if not isinstance(given, str | os.PathLike):
         raise ConfigurationError(f"root must be a path, not {type(given).__name__}")
     path = os.fspath(given)
@@ -442,7 +447,7 @@ def _root(given: object) -> str:
 def _is_file(path: str) -> bool:
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
-    except OSError:  # a link in a loop above it: another error, which says so
+    except OSError:  # a loop of links above it, which another error reports
         return True
 
 

@@ -19,16 +19,18 @@ from typing import NamedTuple
 from amfs_core.mounts import mount_of
 
 DIRECTORY = ".amfs-changes"
-"""Beside the objects of a store. No escaped name begins with a dot, so no object is ever in it."""
+"""The log's directory, beside the objects. No escaped name begins with a dot, so it never holds an
+object."""
 
 LANDING_SECONDS = 10.0
-"""A line counts for a version that lands at most this long after it; else another is added."""
+"""A line announces a version that lands at most this many seconds later; after that, the writer
+appends another."""
 
 WINDOW_SECONDS = 60.0
-"""For this long a reader looks again for the version of a line."""
+"""For this many seconds a reader looks again for the version that a line announces."""
 
 MOST_BYTES = 32 * 1024 * 1024
-"""A writer removes a log that is longer than this, and everybody lists once."""
+"""A writer removes a log longer than this; then every reader lists once."""
 
 _LOCAL = frozenset(
     ("ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "ramfs", "overlay", "zfs", "f2fs", "bcachefs")
@@ -54,11 +56,11 @@ class _Line(NamedTuple):
 
 
 class UnpostedError(OSError):
-    """A log that others may be following can neither be appended to nor removed."""
+    """A log that readers may follow can be neither appended to nor removed."""
 
 
 class Notice:
-    """Lines that were appended; the log stays open, so that no other file gets its number."""
+    """Lines that were appended. The log stays open, so that no other file gets its inode number."""
 
     __slots__ = ("fd", "inode", "stamp")
 
@@ -75,7 +77,7 @@ class Notice:
 
 
 class Notices:
-    """The writer's side of the log of the store in `base`, which ends with a slash."""
+    """The writer's side of the log. `base` is the directory of the store, with a slash."""
 
     def __init__(self, base: str) -> None:
         self._path = _path(base)
@@ -83,8 +85,8 @@ class Notices:
     def post(self, keys: Iterable[str]) -> Notice | None:
         """Append a line for each key that may soon be created; None when nobody follows a log.
 
-        A log that cannot be appended to is removed, so that nobody relies on it. `OSError` if that
-        is not possible either.
+        A log that cannot be appended to is removed, so that nobody relies on it. `OSError` if it
+        cannot be removed either.
         """
         path = self._path
         if path is None:
@@ -117,8 +119,8 @@ class Notices:
         return notice
 
     def confirm(self, notice: Notice | None, keys: Iterable[str]) -> None:
-        """Make sure that the lines of created keys are in the log that readers follow now, and not
-        older than they may be. Closes the notice."""
+        """Make sure that the log that readers follow now has lines for the created keys, none older
+        than `LANDING_SECONDS`. Closes the notice."""
         path = self._path
         if path is None:
             return
@@ -158,9 +160,9 @@ class DirectoryLog:
         self._path = _path(base)
 
     def position(self, *, make: bool) -> str | None:
-        """Return the end of the log, and the lines whose objects may yet come.
+        """Return the end of the log, with the lines whose objects may still appear.
 
-        Logs of earlier starts of the machine are removed: nobody follows them any more.
+        Logs from before the last boot are removed: nobody follows them any more.
         """
         if self._path is None or not _is_local(self._base):
             return None
@@ -185,7 +187,7 @@ class DirectoryLog:
                 return None
             finally:
                 os.close(fd)
-            if not make or not self._discard():  # a copy of another log, or damaged
+            if not make or not self._discard():  # it is damaged, or was copied from elsewhere
                 return None
         return None
 
@@ -233,7 +235,7 @@ class DirectoryLog:
         """Yield the lines of the last minute that have no object."""
         oldest = _now() - WINDOW_SECONDS * 1000
         block = _BLOCK
-        while True:  # as far back as there is an old line, or to the beginning
+        while True:  # back to a line that is old enough, or to the beginning
             start = max(header.size, end - block)
             lines = list(_lines(fd, start, end))
             if start == header.size or any(line.stamp < oldest for line in lines):
@@ -251,7 +253,7 @@ class DirectoryLog:
         return ".".join([header.token, str(end), _check(fd, header, end), *map(str, waiting)])
 
     def _make(self) -> bool:
-        """Make an empty log, if this user may and there is a store; True when there is one now."""
+        """Make an empty log if there is a store and this user may; True when a log exists now."""
         assert self._path is not None
         directory = os.path.dirname(self._path)
         temporary = os.path.join(directory, f"new-{secrets.token_hex(8)}")
@@ -279,7 +281,7 @@ class DirectoryLog:
         return True
 
     def _remove_others(self, directory: str) -> None:
-        """Remove the logs of earlier starts of the machine, and what a killed process left."""
+        """Remove logs from before the last boot, and what a killed process left."""
         for name in os.listdir(directory):
             if name != os.path.basename(self._path or ""):
                 with contextlib.suppress(OSError):
@@ -298,14 +300,14 @@ class DirectoryLog:
 
 
 def _path(base: str) -> str | None:
-    """Return where the log of a store is; None on a system that does not name its starts."""
+    """Return the path of a store's log; None on a system without an identifier of the boot."""
     boot = _boot()
     return None if boot is None else f"{base}{DIRECTORY}/{boot}"
 
 
 @cache
 def _boot() -> str | None:
-    """Return the name of this start of the machine (random(4)); None where there is none."""
+    """Return the identifier of this boot (random(4)); None where there is none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", "rb") as file:
             return file.read().decode().strip() or None
@@ -314,13 +316,13 @@ def _boot() -> str | None:
 
 
 def _is_local(path: str) -> bool:
-    """True on a file system that only this machine uses, as far as is known."""
+    """True on a file system of a kind that only one machine uses."""
     mount = mount_of(path)
     return mount is not None and mount.kind in _LOCAL
 
 
 def _now() -> int:
-    """Return milliseconds of a clock that runs while the machine sleeps."""
+    """Return milliseconds of a clock that also runs while the machine sleeps."""
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000)
 
 
@@ -339,7 +341,7 @@ def _share(path: str, store: os.stat_result, bits: int) -> None:
 
 
 def _line(stamp: int, key: str) -> bytes:
-    """Return a line with line ends around it, whatever was cut off before it."""
+    """Return a line between two line ends, so that a cut-off line before it does no harm."""
     text = b"%d %b" % (stamp, key.encode())
     return b"\n%08x %b\n" % (zlib.crc32(text), text)
 

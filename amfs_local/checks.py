@@ -97,7 +97,7 @@ class LocalChecks:
         status = os.statvfs(self._base)
         free = status.f_bavail * status.f_frsize
         found = f"{size_text(free)} free"
-        counts_files = status.f_files > 0  # Btrfs, for one, has no such limit
+        counts_files = status.f_files > 0  # Btrfs, for example, has no such limit
         if counts_files:
             found += f", {status.f_favail:,} more files"
         if not free or (counts_files and not status.f_favail):

@@ -16,7 +16,7 @@ _ATTEMPTS = 10
 
 
 class Directories:
-    """Makes and flushes the directories under a root, remembering which are known to be durable."""
+    """Makes and flushes directories under a root, and remembers which are known to be durable."""
 
     def __init__(self, root: str, *, durable: bool) -> None:
         self._root = root
@@ -25,12 +25,12 @@ class Directories:
         self._known: set[str] = set()
 
     def make(self, path: str) -> None:
-        """Make a directory and its parents, each entry durable before this returns."""
+        """Make a directory and its parents; every entry is durable when this returns."""
         if path not in self._known:
             self.make_many([path])
 
     def make_many(self, paths: Iterable[str]) -> None:
-        """Do the same for many: directories with the same parent share its flush."""
+        """Do the same for many directories: those with the same parent share its flush."""
         missing = [path for path in dict.fromkeys(paths) if path not in self._known]
         if not missing:
             return
@@ -38,7 +38,8 @@ class Directories:
         # Parents first: nothing is made beyond a link.
         self.make_many(parents[path] for path in missing if path.startswith(self._inside))
         made = [path for path in missing if self._made(path)]
-        # Even if the directory was there already: its maker may not have flushed its entry yet.
+        # Even if the directory existed: the process that made it may not have flushed its entry
+        # yet.
         for parent in {parents[path] for path in made}:
             self.flush(parent)
         if len(self._known) >= _MAX_KNOWN:
@@ -46,7 +47,8 @@ class Directories:
         self._known.update(path for path in missing if f"{path}{os.sep}".startswith(self._inside))
 
     def _made(self, path: str) -> bool:
-        """Make a directory, its absent parents first; False if it was there before the store."""
+        """Make a directory, absent parents first; False if it is the root or above it and
+        existed."""
         for _ in range(_ATTEMPTS):
             try:
                 os.mkdir(path)
@@ -57,16 +59,16 @@ class Directories:
                 if not os.path.isdir(path):
                     raise NotADirectoryError(errno.ENOTDIR, "not a directory", path) from None
                 inside = path.startswith(self._inside)
-                if inside and os.path.islink(path):  # it may lead out of the root
+                if inside and os.path.islink(path):  # it could lead out of the root
                     raise OSError(errno.ELOOP, "a directory is a symbolic link", path) from None
-                return inside  # else it is the root, or above it
+                return inside  # False for the root, and for what is above it
             else:
                 return True
-        # Removed again and again; or its parent is there and takes no directories, as in /proc.
+        # Others keep removing it, or its parent takes no directories, as in /proc.
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
     def flush(self, path: str) -> None:
-        """Make every entry that is in the directory now durable."""
+        """Make every present entry of the directory durable."""
         if not self._durable:
             return
         fd = _opened(path)
@@ -77,7 +79,7 @@ class Directories:
 
     def flush_many(self, paths: Iterable[str], flush_each: FlushEach) -> set[str]:
         """Make the entries of many directories durable, several at a time; return the directories
-        for which that worked."""
+        for which it succeeded."""
         if not self._durable:
             return set(paths)
         opened: dict[int, str] = {}

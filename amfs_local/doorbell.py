@@ -1,8 +1,8 @@
 """The doorbell of a directory: the operating system says when something in it changed.
 
 `watchfiles` asks inotify on Linux (inotify(7)), FSEvents on macOS. inotify watches directories one
-by one: a watch for each is made at the start, and for new ones as they come. What that costs and
-when it fails is in `docs/design/watch.md`.
+by one: a watch for each is made at the start, and for new ones as they come. `docs/design/watch.md`
+says what that costs and when it fails.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from amfs_core.flag import Flag
 from amfs_core.storage import NoDoorbell
 
 _STEP_MS = 20
-"""How often watchfiles looks whether the system reported a change. A change rings after one or two
-steps; without changes, 20 ms cost about 0.3% of a core."""
+"""Milliseconds between two looks of watchfiles for changes that the system reported. A change rings
+after one or two steps; without changes, 20 ms cost about 0.3% of a core."""
 
 _LOOK_SECONDS = 1.0
-"""How often to look whether the directory is still the one that is watched."""
+"""Seconds between two looks whether the directory is still the one that is watched."""
 
 
 class DirectoryListener:
     """Listens to everything below a directory, which need not exist yet.
 
-    Names that begin with a dot ring for nothing: no object has one.
+    Names that begin with a dot never ring: no object has one.
     """
 
     def __init__(self, directory: str) -> None:
@@ -35,12 +35,12 @@ class DirectoryListener:
         self._stopped = Flag()
 
     def listen(self, ring: Callable[[], None]) -> None:
-        """Listen until stopped, or until the directory is made, removed or replaced."""
+        """Listen until stopped, or until the directory is created, removed or replaced."""
         nearest = _nearest(self._directory)
         if nearest == self._directory:
             self._watch(nearest, ring, self._is_object, recursive=True)
             return
-        # What is above may be large and busy: look only for the one name that leads down.
+        # A directory above may be large and busy: look only for the one name that leads down.
         down = next(one for one in _upwards(self._directory) if os.path.dirname(one) == nearest)
         self._watch(nearest, _do_nothing, lambda path: path == down, recursive=False)
 
@@ -60,11 +60,11 @@ class DirectoryListener:
 
         def saw(change: watchfiles.Change, path: str) -> bool:
             if change is watchfiles.Change.deleted and path == directory:
-                progress.gone = True  # another one may have its place already, and its inode
+                progress.gone = True  # another may have its name, and its inode, already
             if matters(path):
                 progress.look_again()
                 ring()
-            return False  # what is yielded would also be logged, at INFO, for every write
+            return False  # what is yielded is also logged, at INFO, for every write
 
         try:
             for _ in watchfiles.watch(
@@ -82,8 +82,8 @@ class DirectoryListener:
         except FileNotFoundError:  # removed meanwhile
             return
         except OSError as error:
-            # Most likely fs.inotify.max_user_watches is reached (ENOSPC): to try again would mean
-            # to walk through all directories again.
+            # Most likely fs.inotify.max_user_watches is reached (ENOSPC). Trying again would walk
+            # through all directories again.
             raise NoDoorbell(f"{directory} cannot be watched: {error}") from error
 
     def _is_object(self, path: str) -> bool:
@@ -92,7 +92,8 @@ class DirectoryListener:
 
 
 class _Progress:
-    """What watchfiles asks at every step whether to stop: so from the first time on, it listens."""
+    """watchfiles asks this at every step whether to stop: from the first time on, it is
+    listening."""
 
     def __init__(
         self, stopped: Flag, directory: str, wanted: str, ring: Callable[[], None]
@@ -107,11 +108,11 @@ class _Progress:
         self.gone = False
 
     def look_again(self) -> None:
-        """Look at the next step whether the directory is still the one that is watched."""
+        """Look at the next step whether the directory is still the watched one."""
         self._look_at = 0.0
 
     def is_set(self) -> bool:
-        """True when there is nothing to listen to here any more."""
+        """True when there is nothing left to listen to."""
         if self._stopped.is_set() or self.gone:
             return True
         if not self._listening:

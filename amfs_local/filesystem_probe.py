@@ -11,7 +11,7 @@ _OTHER_PLACE = "put the root on a file system that has them: ext4, XFS, Btrfs, A
 
 
 class Abilities:
-    """Tries a directory. Each method leaves its files there, to be removed with it."""
+    """Tries out a directory. Each method leaves files in it; the caller removes the directory."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
@@ -30,7 +30,7 @@ class Abilities:
         return problem("a hard link replaced a file: writes could be lost", _OTHER_PLACE)
 
     def lock(self) -> Diagnosis:
-        """Try what tells a crashed writer's files from those of a live one: flock(2)."""
+        """Try flock(2), which tells a crashed writer's files from a live one's."""
         path = self._made("locked")
         with open(path, "rb") as first, open(path, "rb") as second:
             try:
@@ -49,7 +49,7 @@ class Abilities:
         )
 
     def flush(self) -> Diagnosis:
-        """Try what makes writes durable: fsync(2) of a file and of its directory."""
+        """Try fsync(2) of a file and of its directory, which makes writes durable."""
         for path in (self._made("flushed"), self._directory):
             fd = os.open(path, os.O_RDONLY)
             try:
@@ -64,7 +64,7 @@ class Abilities:
         return ok("files and directories can be flushed")
 
     def unnamed(self) -> Diagnosis:
-        """Try files that have no name until they are whole: O_TMPFILE (open(2))."""
+        """Try O_TMPFILE (open(2)): files that have no name until they are complete."""
         if not hasattr(os, "O_TMPFILE"):
             return ok("none on this system: temporary files have names")
         try:
@@ -74,7 +74,7 @@ class Abilities:
         return ok("O_TMPFILE works: a crash leaves no temporary files")
 
     def case(self) -> Diagnosis:
-        """Look whether names that differ in case are different."""
+        """Find out whether names that differ only in case are different files."""
         self._made("case")
         if os.path.lexists(self._path("CASE")):
             return warning(

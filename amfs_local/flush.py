@@ -1,7 +1,7 @@
-"""Flushing several files or directories at a time.
+"""Flushing many files or directories concurrently.
 
-Disks and journals take waiting flushes together: flushes from twelve threads that do nothing else
-take a third of the time of as many flushes in turn (`docs/design/local-durability.md`).
+Disks and journals combine waiting flushes: from twelve threads that do nothing else, they take a
+third of the time that they take one by one (`docs/design/local-durability.md`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from amfs_core.parallel import mapped
 
 FlushEach = Callable[[Sequence[int]], set[int]]
-"""Flushes each of some descriptors, and returns those that could be."""
+"""Flushes each of some descriptors, and returns those for which that succeeded."""
 
 _THREADS = 12
 
@@ -25,7 +25,7 @@ def flush_each(fds: Sequence[int]) -> set[int]:
         for fd in fds[first::_THREADS]:
             try:
                 os.fsync(fd)
-            except OSError:  # left out: what is not durable was not made
+            except OSError:  # left out: a file that is not durable does not count as made
                 continue
             flushed.add(fd)
         return flushed

@@ -9,11 +9,12 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Root:
-    """Tells whether a file or directory is where its path says, or a link led out of the root.
+    """Tells whether a file or directory is where its path says, or was reached through a link below
+    the root.
 
-    The kernel knows the path by which it opened a file (`/proc/self/fd`, 1 µs). If it does not say
-    so, or says something else because the root was moved or a file was replaced meanwhile, this
-    walks the path.
+    The kernel knows the path of an open file (`/proc/self/fd`, 1 µs). Where there is no /proc, or
+    the path differs because the root was moved or the file replaced meanwhile, every step of the
+    path is looked at.
     """
 
     def __init__(self, path: str) -> None:
@@ -32,8 +33,8 @@ class Root:
             self._walk(directory)
 
     def require_directory(self, path: str) -> None:
-        """Raise ELOOP if a link below the root is on the way to a directory, even to an absent
-        one."""
+        """Raise ELOOP if a link below the root is on the way to a directory, which need not
+        exist."""
         path = path.rstrip(os.sep) or os.sep
         try:
             fd = os.open(path, _DIRECTORY)

@@ -1,4 +1,4 @@
-"""Files on their way to their names: whole and flushed before anyone can see them.
+"""Files on their way to their names: complete and flushed before anyone can see them.
 
 Where the file system can (`O_TMPFILE` of Linux: ext4, XFS, Btrfs, tmpfs), a file has no name until
 it is linked to its final one, so a crash leaves nothing behind. Elsewhere, and to write over an
@@ -24,7 +24,8 @@ from amfs_local.flush import FlushEach
 from amfs_local.root import Root
 
 DIRECTORY = ".amfs-tmp"
-"""Under the root. No escaped name begins with a dot, so no object is ever in it."""
+"""The directory of temporary files, under the root. No escaped name begins with a dot, so it never
+holds an object."""
 
 _NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
 _NO_LINKS = (
@@ -43,8 +44,8 @@ file system or EINTR of an interruptible one, it may have: the request may have 
 
 _ATTEMPTS = 100
 _SELDOM = 1.0
-"""Seconds between two looks for leftovers while this process makes none: only an erasure that was
-killed leaves one there."""
+"""Seconds between two looks for leftovers where files have no temporary names: then only an erasure
+that was killed leaves one."""
 
 
 class NoHardLinksError(OSError):
@@ -68,7 +69,7 @@ class Scratch:
         fork.register(self)
 
     def after_fork(self) -> None:
-        """Take names of its own in a forked child."""
+        """Use names of its own in a forked child."""
         self._owner = uuid.uuid4().hex
 
     def link(self, data: bytes, path: str) -> None:
@@ -87,7 +88,7 @@ class Scratch:
                 finally:
                     os.close(fd)
             except OSError as error:
-                # A sandbox may refuse a link through /proc and allow the same link by its name.
+                # A sandbox may refuse a link through /proc but allow the same link by a name.
                 if error.errno not in (*_NO_UNNAMED_FILES, *_NO_LINKS):
                     raise
                 failed = error
@@ -99,12 +100,12 @@ class Scratch:
                 if error.errno in _NO_LINKS and _takes_files(os.path.dirname(path)):
                     raise NoHardLinksError(error.errno, error.strerror, path) from error
                 raise
-        if failed is not None:  # it was not a lack of permission: that has no other way
+        if failed is not None:  # the link by name succeeded, so permissions are not the reason
             self._unnamed = False
 
     def link_many(self, files: Mapping[str, bytes], flush_each: FlushEach) -> list[str]:
-        """Do the same for many, and return the paths of those that were made. `link` is for the
-        others, whatever hindered them here."""
+        """Do the same for many files, and return the paths of those that were made. The caller
+        tries the others again with `link`."""
         if not self._unnamed:
             return []
         self._remove_leftovers()
@@ -151,11 +152,11 @@ class Scratch:
 
     @contextlib.contextmanager
     def _named(self, data: bytes) -> Iterator[str]:
-        """Give the path of a temporary file that holds `data`; no such name is left at the end."""
+        """Give the path of a temporary file that holds `data`, and remove that name at the end."""
         path = os.path.join(self._directory, f"{self._owner}-{uuid.uuid4().hex}")
         fd = self._create(path)
         try:
-            # If the lock is taken it is a cleaner's, which is about to remove the file.
+            # Only a cleaner can hold the lock; it is about to remove the file.
             with contextlib.suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _fill(fd, data)
@@ -163,7 +164,7 @@ class Scratch:
                 os.fsync(fd)
             yield path
         finally:
-            with contextlib.suppress(OSError):  # else it is removed as that of a crash is
+            with contextlib.suppress(OSError):  # then a later writer removes it
                 os.unlink(path)
             os.close(fd)
 
@@ -171,15 +172,15 @@ class Scratch:
         for _ in range(_ATTEMPTS):
             try:
                 return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            except FileNotFoundError:  # the directory is not there yet, or no longer
-                with contextlib.suppress(FileExistsError):  # made, and gone again already
+            except FileNotFoundError:  # the directory does not exist yet, or no longer
+                with contextlib.suppress(FileExistsError):  # made and removed by others
                     os.makedirs(self._directory, exist_ok=True)
         raise FileNotFoundError(errno.ENOENT, "it is removed again and again", self._directory)
 
     def _remove_leftovers(self) -> None:
         """Remove the files of dead processes. Costs one look when there are none."""
         self._looked = time.monotonic()
-        if not os.access(self._directory, os.F_OK):  # raising is dearer, and nearly always it is so
+        if not os.access(self._directory, os.F_OK):  # nearly always absent, and raising is slower
             return
         try:
             names = os.listdir(self._directory)
@@ -211,8 +212,8 @@ def _link(source: str, path: str, **options: Any) -> None:
 
 
 def _takes_files(directory: str) -> bool:
-    """True when this user may make a file in a directory: then a link that is refused is refused by
-    the file system."""
+    """True when this user may make a file in a directory: then it was the file system that refused
+    the link."""
     path = os.path.join(directory, f".amfs-{uuid.uuid4().hex}")
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -225,12 +226,12 @@ def _takes_files(directory: str) -> bool:
 def _remove_if_abandoned(path: str) -> None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # gone already, or not ours to open
+    except OSError:  # gone already, or this user may not open it
         return
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.unlink(path)
-    except OSError:  # its writer lives, or another cleaner was quicker
+    except OSError:  # its writer is alive, or another cleaner was quicker
         pass
     finally:
         os.close(fd)

@@ -1,4 +1,4 @@
-"""`S3Adapter`: a bucket as a store, created to by PUT with `If-None-Match: *`."""
+"""`S3Adapter`: a bucket as a store. Objects are created by PUT with `If-None-Match: *`."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ class S3Adapter(StorageAdapter):
         return f"{self._connection().endpoint.place}/{self.bucket}/{self.prefix}"
 
     def create(self, key: str, data: bytes) -> bool:
-        """Create the object if there is none. 1 request; before the first one, the proof that the
-        endpoint supports conditional creates (5 requests, at most once a day; none for AWS)."""
+        """Create the object if there is none. 1 request; the first one is preceded by a proof that
+        the endpoint supports conditional creates (5 requests, at most once a day; none for AWS)."""
         connector = self._connector
         connection = connector.current or connector.connection()
         if not connector.is_proved:
@@ -168,19 +168,20 @@ class S3Adapter(StorageAdapter):
                 yield ObjectInfo(info.key[len(self.prefix) :], info.size, info.modified)
 
     def replace(self, key: str, data: bytes) -> None:
-        """Write the object, over one that is there too. 1 request."""
+        """Write the object, replacing an existing one. 1 request."""
         self._request("replace", key, lambda to: to.put(self.prefix + key, data))
 
     def delete(self, key: str) -> None:
-        """Remove the object if there is one. 1 request."""
+        """Remove the object; do nothing when it does not exist. 1 request."""
         self._request("delete", key, lambda to: to.delete(self.prefix + key))
 
     def doorbell(self, prefix: str) -> Doorbell | None:
-        """Return a doorbell that rings for creations under a prefix if the server is a MinIO.
+        """Return a doorbell, which rings when an object is created under a prefix of a MinIO
+        server.
 
-        1 request finds out; for another server the doorbell never rings. None for AWS, which is
-        never asked, behind a proxy of `client_options`, and without the library minio (the extra
-        `watch`).
+        1 request tells whether the server is a MinIO; for any other the doorbell never rings. None
+        for AWS, which is never asked, behind a proxy of `client_options`, and without the library
+        minio (the extra `watch`).
         """
         endpoint = self._connection().endpoint
         if endpoint.is_aws or "proxy_url" in self._client_options:
@@ -195,20 +196,21 @@ class S3Adapter(StorageAdapter):
         return ListeningDoorbell(listener, endpoint.where)
 
     def checks(self) -> Iterator[Check]:
-        """Yield what `amfs doctor` looks at: about 19 requests; a scratch object is removed."""
+        """Yield the checks of `amfs doctor`: about 19 requests; the scratch object they make is
+        removed."""
         from amfs_core.doctor import DEADLINE
         from amfs_s3.doctor.checks import S3Checks
 
-        connect = partial(self._connector.connection, DEADLINE)  # there is no patience around it
+        connect = partial(self._connector.connection, DEADLINE)  # nothing here retries
         return S3Checks(self, connect, self._client_options, self.prefix).all()
 
     def close(self) -> None:
-        """Close the idle connections. The next operation would connect again."""
+        """Close the idle connections. A later operation connects again."""
         self._connector.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # With keys that were passed as arguments, or it could not work elsewhere. Keys from the
-        # environment, a profile or a role are looked for there again.
+        # Keys passed as arguments are included, or the copy could not work elsewhere. Keys from the
+        # environment, a profile or a role are looked up again where the copy is made.
         options = {field.name: getattr(self._settings, field.name) for field in fields(Settings)}
         options |= {"prefix": self.prefix, "client_options": self._client_options}
         return partial(S3Adapter, **options), ()
@@ -245,8 +247,8 @@ class S3Adapter(StorageAdapter):
         key: str,
         request: Callable[[Transport], T],
     ) -> T:
-        """Send a request once more if there are other credentials than the refused ones; otherwise
-        raise the error of AMFS. A request that was refused for its credentials was not applied."""
+        """Send a request once more if other credentials than the refused ones are available;
+        otherwise raise the error of AMFS. A request refused for its credentials was not applied."""
         renewed = self._renewed(failed, connection, verb, key)
         try:
             return request(renewed.transport)
@@ -267,8 +269,8 @@ class S3Adapter(StorageAdapter):
     def _error(
         self, failed: RequestFailed, connection: Connection, verb: str, key: str
     ) -> AMFSError:
-        """Return the error to raise, outside of any handler: the client's own exception repeats
-        parts of the request, so it must not be attached as the context."""
+        """Return the error to raise. Called outside any `except` block: the client's own exception
+        repeats parts of the request, so it must not become the context of ours."""
         endpoint = connection.endpoint
         failure = redacted(failed.failure, endpoint)
         error = translate(failure, verb, endpoint.where, self.prefix + key)

@@ -30,8 +30,8 @@ _MOST_ERROR_BYTES = 64 * 1024
 _SHOWN = 60
 
 
-class NotFromS3(Exception):  # never leaves the adapter
-    """An answer that S3 does not give; the text says what came instead."""
+class NotFromS3(Exception):  # never raised to callers of the adapter
+    """An answer that S3 would not give; the text says what came instead."""
 
 
 def error_in(answer: Answer) -> Mapping[str, str] | None:
@@ -67,7 +67,7 @@ def object_in(answer: Answer) -> bytes:
     headers = answer.headers
     whole = (
         answer.status == _OK
-        # Without either the object ends where the connection does, wherever that is.
+        # Without either, the object would end wherever the connection does.
         and (headers.get("content-length") or "transfer-encoding" in headers)
         and headers.get("etag")
         and "last-modified" in headers
@@ -84,13 +84,13 @@ def page_in(answer: Answer, bucket: str, prefix: str, after: str) -> Page:
     """Return the page of a listing that a GET was answered with ("ListObjectsV2").
 
     Its keys are under the prefix, and the last of them comes after `after`: not every server sorts
-    odd names as S3 does, but a page that brings nothing new would have no end. A page that is not
-    the last one names the next.
+    unusual names as S3 does, but a listing whose pages bring nothing new would never end. Every
+    page but the last names the next.
     """
     if answer.status != _OK:
         raise NotFromS3(answer.description)
     try:
-        # As text, or what the document says of its own encoding would count.
+        # Parsed as text; otherwise the parser would trust the encoding that the document declares.
         text = answer.body.decode("utf-8-sig")
         if "<!DOCTYPE" in text:
             raise _Wrong("with a document type, which may make much of little")
@@ -102,13 +102,13 @@ def page_in(answer: Answer, bucket: str, prefix: str, after: str) -> Page:
 
 
 class _Wrong(ValueError):
-    """A listing that says something impossible."""
+    """A listing that contradicts itself or the request."""
 
 
 def _page(root: ElementTree.Element, bucket: str, prefix: str, after: str) -> Page:
     if _tag(root) != "ListBucketResult":
         raise _Wrong(f"not a listing but <{_tag(root)}>")
-    # Prefixes in `{…}` are the same for all elements of an answer, and some servers give none.
+    # The XML namespace in `{…}` is the same for all elements of an answer; some servers give none.
     space = root.tag[: -len("ListBucketResult")]
     encoded = root.findtext(f"{space}EncodingType") == "url"
 

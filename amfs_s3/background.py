@@ -19,15 +19,16 @@ T = TypeVar("T")
 
 
 class StillAtWork(Exception):
-    """The work continues, but the time to wait for it is over."""
+    """The time to wait is over; the work continues in the background."""
 
 
 class Background(Generic[T]):
-    """Does `work` once for all callers that ask while it is under way. Forgets failures."""
+    """Does `work` once for all callers that ask while it is under way. Failures are not
+    remembered."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
-        self._under_way: dict[str, _Attempt[T]] = {}  # of one entry: `setdefault` is a single step
+        self._under_way: dict[str, _Attempt[T]] = {}  # at most one: `setdefault` is atomic
 
     @property
     def is_late(self) -> bool:
@@ -39,15 +40,16 @@ class Background(Generic[T]):
         """Return what the work returns, or raise what it raises; `StillAtWork` after the limit."""
         until = time.monotonic() + seconds
         attempt = self._under_way.setdefault("now", _Attempt(self._work))
-        if attempt.is_done:  # before anybody asked: what it found may be old by now
+        if attempt.is_done:  # finished before anybody asked: its result may be old by now
             self._forget(attempt)
             attempt = self._under_way.setdefault("now", _Attempt(self._work))
         try:
             if not attempt.is_begun:
-                # Not `threading.Thread`, whose locks a signal handler might come back to. Should
-                # one come in between, two threads start, and the second finds nothing to do.
+                # Not `threading.Thread`: a signal handler could need a lock of it that this frame
+                # holds. If a handler runs in between, two threads start, and the second finds
+                # nothing to do.
                 _thread.start_new_thread(attempt.run, ())
-        except RuntimeError:  # no thread can be started: the interpreter ends, say
+        except RuntimeError:  # no thread can be started: the interpreter may be exiting
             attempt.run()
         attempt.wait(until)
         if not attempt.is_done:
@@ -67,7 +69,7 @@ class _Attempt(Generic[T]):
     value: T
 
     def __init__(self, work: Callable[[], T]) -> None:
-        self._work: deque[Callable[[], T]] = deque([work])  # whoever takes it, does it
+        self._work: deque[Callable[[], T]] = deque([work])  # whoever pops the work does it
         self._waiting: deque[_thread.LockType] = deque()
         self.error: BaseException | None = None
         self.is_done = False
@@ -94,12 +96,12 @@ class _Attempt(Generic[T]):
         own = _thread.allocate_lock()
         own.acquire()
         self._waiting.append(own)
-        if not self.is_done:  # else whoever ended it may not have seen this lock
+        if not self.is_done:  # otherwise the thread that finished it may not have seen this lock
             own.acquire(True, max(0.0, until - time.monotonic()))
 
 
 def _fresh(error: BaseException) -> BaseException:
-    """Return the error for one of several callers: a traceback grows where it is raised."""
+    """Return a copy of the error for one of several callers: each raise adds to its traceback."""
     again = copy.copy(error)
     again.__cause__ = error.__cause__
     return again

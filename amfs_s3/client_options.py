@@ -31,7 +31,7 @@ _SECONDS = {
 _PART = rf"\s*([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?)\s*({'|'.join(_SECONDS)})\s*"
 _LENGTH = re.compile(rf"(?:{_PART.replace('([0-9]', '(?:[0-9]', 1).replace('(nsec', '(?:nsec')})+")
 _PARTS = re.compile(_PART)
-_LONGEST = 20 * 86_400.0  # what libcurl counts in milliseconds
+_LONGEST = 20 * 86_400.0  # the most that libcurl can count in milliseconds
 
 
 def checked(given: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _certificates(value: object) -> str | None:
     text = value.decode("latin-1") if type(value) is bytes else value
     if type(text) is not str:
         return f"must be text, not {type(value).__name__}"
-    import ssl  # slow, and few have certificates here
+    import ssl  # a slow import, and few users pass certificates
 
     try:
         ssl.create_default_context().load_verify_locations(cadata=text)
@@ -134,10 +134,10 @@ _KINDS: dict[str, Callable[[object], str | None]] = {
     "timeout": _length,
     "user_agent": _text,
 }
-"""Each option, and what says what is wrong with a value of it."""
+"""Each option with the function that says what is wrong with a value, or None."""
 
 _ONLY_OTHER_CLIENTS = (
     *("http1_only", "http2_only", "http2_keep_alive_interval", "http2_keep_alive_timeout"),
     *("http2_keep_alive_while_idle", "pool_max_idle_per_host", "randomize_addresses"),
 )
-"""What earlier releases passed on to another HTTP client."""
+"""Options of the HTTP client that earlier releases used."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# boto3 imports this module, which registers itself with the interpreter. When the first use of a
-# bucket is at exit, it is too late for that, so it is imported here.
+# boto3 imports this module, which registers an exit handler. That fails when a bucket is first used
+# while the interpreter exits, so the module is imported here.
 import concurrent.futures.thread  # noqa: F401
 import os
 import time
@@ -32,7 +32,7 @@ class Connection:
 
 
 class Connector:
-    """Resolves an endpoint and proves it once, for all threads. Remembers no failure."""
+    """Resolves an endpoint and proves it once, for all threads. Failures are not remembered."""
 
     def __init__(self, settings: Settings, client_options: Mapping[str, Any], prefix: str) -> None:
         self._settings = settings
@@ -56,7 +56,7 @@ class Connector:
         )
 
     def prove(self) -> None:
-        """Return once it is proved that creates are conditional at this endpoint."""
+        """Return once creates are proved to be conditional at this endpoint."""
         self._wait(
             self._proving,
             self._settings.timeout + self._settings.connect_timeout,
@@ -64,8 +64,8 @@ class Connector:
         )
 
     def renew(self, refused: Connection) -> Connection | None:
-        """Return a connection with other credentials than the ones that the server refused, if
-        there are some by now: a tool may have renewed the shared file."""
+        """Return a connection with other credentials than those the server refused, if there are
+        any by now: a tool may have renewed the shared file."""
         if self.current is refused:
             sources = _state_of_shared_files()
             looked_just_now = time.monotonic() - self._resolved_at < _LOOK_AGAIN_SECONDS
@@ -77,7 +77,7 @@ class Connector:
         return None if before == after else renewed
 
     def close(self) -> None:
-        """Drop the connection; the next call would make another."""
+        """Drop the connection; the next call makes another."""
         connection, self.current = self.current, None
         if connection is not None:
             connection.transport.close()
@@ -85,7 +85,7 @@ class Connector:
     def _connect(self) -> Connection:
         # The imports are here because they are slow.
         with imports.under_way():
-            import boto3.s3.inject  # noqa: F401  (boto3 itself puts that off)
+            import boto3.s3.inject  # noqa: F401 (boto3 itself imports it late)
             import botocore.session  # noqa: F401
 
             import amfs_s3.proof  # noqa: F401
@@ -118,7 +118,7 @@ class Connector:
 
 
 def _state_of_shared_files() -> object:
-    """Return what changes when the files with credentials do."""
+    """Return a value that changes whenever the files with credentials do."""
     names = (
         os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
         os.environ.get("AWS_CONFIG_FILE", "~/.aws/config"),

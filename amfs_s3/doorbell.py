@@ -1,10 +1,10 @@
 """The doorbell of a bucket: MinIO pushes an event for every object that is created.
 
 `ListenBucketNotification` is MinIO's own: one GET whose answer, `text/event-stream`, never ends. It
-has a line for each event, and a blank twice a second so that both sides see that the other lives
+has a line for each event, and a blank twice a second so that each side sees that the other is alive
 (https://min.io/docs/minio/linux/developers/python/API.html#listen_bucket_notification, and
-`cmd/listen-notification-handlers.go` of the server). Any other service answers something else, and
-is polled alone. `docs/design/watch.md` says what can be lost.
+`cmd/listen-notification-handlers.go` of the server). Any other service answers something else; it
+is only polled. `docs/design/watch.md` says what can be lost.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from botocore.credentials import Credentials as BotoCredentials
 
 _SILENCE_SECONDS = 3.0
-"""A connection without a byte for this long counts as dead: a live one has two every second."""
+"""Seconds without a byte after which a connection counts as dead: a live one sends two a second."""
 
 _CHUNK = 64 * 1024
 _STREAM = "text/event-stream"
@@ -54,7 +54,7 @@ class BucketListener:
         self._client = Minio(
             url.netloc + url.path,
             secure=_is_secure(endpoint),
-            region=endpoint.region,  # else the server would be asked for it
+            region=endpoint.region,  # otherwise the library asks the server for it
             credentials=_Current(endpoint.credentials),
             http_client=self._pool,
         )
@@ -72,7 +72,7 @@ class BucketListener:
                 ring()
 
     def stop(self) -> None:
-        """End a read that waits, by shutting its connection down."""
+        """End a waiting read by shutting its connection down."""
         self._pool.stop()
 
 
@@ -119,21 +119,21 @@ class _Pool(urllib3.PoolManager):
         self._stopped.set()
         connected = self._socket
         if connected is not None:
-            with contextlib.suppress(OSError):  # it may have ended by itself
+            with contextlib.suppress(OSError):  # it may have closed already
                 connected.shutdown(socket.SHUT_RDWR)
 
     def urlopen(  # type: ignore[override]
         self, method: str, url: str, redirect: bool = True, **options: Any
     ) -> urllib3.BaseHTTPResponse:
-        """Return the answer once it is known to be a stream of events; it lives on meanwhile."""
+        """Return the answer once it is known to be a stream of events; the stream stays open."""
         if self._asked:  # the client of MinIO would connect again at once, forever
             raise ConnectionError("the stream of events has ended")
         self._asked = True
-        # A redirect would take the session token along to whatever host it names.
+        # A redirect would carry the session token to whatever host it names.
         answer = super().urlopen(method, url, False, **options)
         kind = answer.headers.get("content-type", "")
         if answer.status == _OK and kind.startswith(_STREAM):
-            # The server listens before it begins to answer; what came before must be looked for.
+            # The server listens from before its answer begins; earlier changes must be looked for.
             self._has_streamed = True
             self._ring()
             answer.readline = io.BufferedReader(_Body(answer), _CHUNK).readline  # type: ignore[method-assign]
@@ -170,12 +170,12 @@ class _Pool(urllib3.PoolManager):
 
     def _connected(self, connected: socket.socket) -> None:
         self._socket = connected
-        if self._stopped.is_set():  # it was stopped before there was anything to shut down
+        if self._stopped.is_set():  # stopped before there was a connection to shut down
             raise ConnectionError("no longer wanted")
 
 
 class _Body(io.RawIOBase):
-    """An answer's bytes as they come; urllib3's own `readline` would fetch them one by one."""
+    """The bytes of an answer as they arrive; urllib3's own `readline` fetches them one by one."""
 
     def __init__(self, answer: urllib3.BaseHTTPResponse) -> None:
         self._answer = answer
@@ -185,7 +185,8 @@ class _Body(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Wait for some bytes; the end of them is an error, as the stream has none."""
+        """Wait for some bytes. The end of the stream is an error, because a stream of events has
+        none."""
         data = self._answer.read1(len(buffer))
         if not data:
             raise ConnectionError("the stream of events was cut off")
@@ -194,7 +195,7 @@ class _Body(io.RawIOBase):
 
 
 def _is_passing(status: int) -> bool:
-    """True for a failure that may be over soon."""
+    """True for a failure that is likely to pass soon."""
     return status in _PASSING or (status >= 500 and status != _NOT_IMPLEMENTED)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _AWS = "https://s3.amazonaws.com"
 _DEFAULT_REGION = "us-east-1"
-_PRIVATE_LINK = "bucket.vpce-"  # "bucket" is a word here, whatever the name of the bucket
+_PRIVATE_LINK = "bucket.vpce-"  # AWS names such hosts so; it is not the name of the bucket
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO)
 
 
@@ -71,7 +71,7 @@ class Endpoint:
 
     @property
     def place(self) -> str:
-        """The URL without a user and password, which some people put into it."""
+        """The URL without the user and password that some people put into it."""
         parts = urlsplit(self.url)
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
@@ -93,7 +93,7 @@ def resolve(settings: Settings) -> Endpoint:
         refused = _refused_url(error)
         if refused is None:
             raise _translated(error, settings) from error
-    # Raised here because boto3's own error repeats the whole URL of a variable or a profile.
+    # Checked here because boto3's own error repeats the whole URL from a variable or profile.
     _check(refused, settings)
     raise ConfigurationError(f"endpoint_url {shown(refused)!r} is not one that boto3 accepts")
 
@@ -147,11 +147,12 @@ def _credentials(
 
     try:
         credentials = session.get_credentials()
-        # Fetched once here so that an expired SSO session, say, is an error with boto3's own words.
+        # Fetched here so that an expired SSO session, for example, is reported in boto3's own
+        # words.
         frozen = None if credentials is None else credentials.get_frozen_credentials()
     except BotoCoreError:
         raise
-    except Exception as error:  # what a process prints, or that there is none, raises many kinds
+    except Exception as error:  # a broken credential_process raises many kinds
         raise _no_credentials(error, settings) from error
     if credentials is None or frozen is None:
         raise ConfigurationError(
@@ -211,7 +212,7 @@ def _client(
 
     s3: _S3Dict = {"addressing_style": "virtual" if virtual_hosted else "path"}
     if core.get_config_variable("use_fips_endpoint"):
-        # There is no global endpoint with FIPS, but botocore makes up the name of one.
+        # There is no global endpoint with FIPS, but botocore invents a name for one.
         s3["us_east_1_regional_endpoint"] = "regional"
     return session.client(
         "s3",

@@ -61,7 +61,7 @@ _FULL_CODES = (
     "QuotaExceeded",  # Ceph
 )
 _SLOW_DOWN_CODES = ("SlowDown", "SlowDownRead", "SlowDownWrite", "TooManyRequests")
-_SLOW_DOWN_SECONDS = 0.2  # where the server does not say how long
+_SLOW_DOWN_SECONDS = 0.2  # when the server does not say how long
 _ABSENT_CODES = ("NoSuchKey", "NoSuchVersion")
 _REDIRECTION, _CLIENT_ERROR, _SERVER_ERROR = 300, 400, 500
 _TRANSIENT = (408, 429)
@@ -85,7 +85,7 @@ class Failure:
 
     @property
     def is_about_credentials(self) -> bool:
-        """True when the server refused the credentials themselves: others may be accepted."""
+        """True when the server refused the credentials themselves, so others may be accepted."""
         return self.code in _CREDENTIAL_CODES or self.stage == "credentials"
 
     @property
@@ -95,7 +95,7 @@ class Failure:
 
 
 class RequestFailed(Exception):
-    """A request failed; `failure` says how. Leaves the adapter only as the cause of an error."""
+    """A request failed; `failure` says how. Callers see it only as the cause of another error."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure)
@@ -138,7 +138,7 @@ def not_from_s3(description: str, answer: Answer) -> Failure:
 
 
 def translate(failure: Failure, verb: str, where: str, object_key: str) -> AMFSError:
-    """Return the error for a request that failed; `verb` is what it should do, like "create".
+    """Return the error for a failed request; `verb` is what it was to do, such as "create".
 
     A create that was sent and not clearly refused may have been applied: its outcome is unknown.
     """

@@ -1,7 +1,7 @@
 """Imports in the background, for which a fork waits.
 
-A child would inherit half-imported modules, and no thread that finishes them: every later import
-from them would fail, for as long as the child lives.
+Without that, a child would inherit half-imported modules but not the thread that finishes them, and
+every later import from them would fail for as long as the child lives.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 _LONGEST_SECONDS = 10.0
 _PAUSE_SECONDS = 0.005
 
-_threads: deque[int] = deque()  # that import; no lock, as a signal handler may fork
+_threads: deque[int] = deque()  # those that import; no lock: a signal handler may fork
 
 
 @contextmanager

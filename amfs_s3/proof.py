@@ -34,7 +34,7 @@ _log = logging.getLogger("amfs")
 
 
 def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix: str) -> None:
-    """Return once it is proved that creates are conditional; raise otherwise.
+    """Return once creates are proved to be conditional; raise otherwise.
 
     No request for AWS, or when it was proved within a day; else 5, on an object that is removed.
     """
@@ -53,8 +53,8 @@ def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix:
         if error.failure.stage in ("sent", "answered"):  # so it may have been applied
             _remove(transport, scratch, started)
         raise
-    _remove(transport, scratch, time.monotonic())  # it answers, however long that took
-    if not created:  # a conflict (409): that the second create succeeds proves nothing then
+    _remove(transport, scratch, time.monotonic())  # the server answers, however long it took
+    if not created:  # a conflict (409): then the success of the second create proves nothing
         raise BackendUnavailableError(
             f"{endpoint.where} reported a conflict on a new scratch object",
             hint="try again",
@@ -81,7 +81,7 @@ def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix:
         )
     if mark is None:
         return
-    with contextlib.suppress(OSError):  # without a cache the proof is made again next time
+    with contextlib.suppress(OSError):  # then the next process makes the proof again
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
         os.utime(mark)
@@ -108,14 +108,14 @@ def _is_found(transport: Transport, scratch: str) -> bool:
     try:
         page = next(transport.list(scratch.removesuffix("object"), ""), [])
     except RequestFailed as error:
-        if error.failure.is_absent_object:  # a listing was taken for the name of an object
+        if error.failure.is_absent_object:  # a listing came back for the name of an object
             return False
         raise
     return [info.key for info in page] == [scratch] and transport.get(scratch) == b"first"
 
 
 def _mark(endpoint: Endpoint) -> Path | None:
-    """Return the file that records the proof; None where there is no place for it."""
+    """Return the file that records the proof; None where there is no cache directory."""
     # "listed": earlier releases left marks of a proof that did not list.
     identity = f"listed\n{endpoint.url}\n{endpoint.settings.bucket}".encode()
     name = hashlib.sha256(identity).hexdigest()[:32]

@@ -13,7 +13,7 @@ from amfs_core.spelling import did_you_mean
 AddressingStyle = Literal["auto", "path", "virtual"]
 
 ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
-"""What S3 calls its kinds ("PutObject", Amazon S3 API reference)."""
+"""S3's names of its kinds of encryption ("PutObject", Amazon S3 API reference)."""
 
 # "Bucket naming rules", Amazon S3 user guide; capitals, underscores and 255 characters are what
 # older buckets and other servers allow.

@@ -39,7 +39,7 @@ _MOST_OBJECT_BYTES = 5 * 1024**3
 """The most that one PUT can store (Amazon S3, "Uploading objects")."""
 
 _MOST_BYTES = 64 * 1024**2
-"""Of any other answer: a page of 1,000 keys of 1,024 bytes takes 4 MB."""
+"""The most bytes of any other answer: a page of 1,000 keys of 1,024 bytes takes 4 MB."""
 
 _MOST_EMPTY_PAGES = 100
 _REFUSED = (409, 412)
@@ -84,7 +84,7 @@ class Transport:
     def create(self, key: str, data: bytes) -> bool:
         """PUT with `If-None-Match: *`; False for 412 and 409.
 
-        If a request was perhaps sent twice, a refusal may be the effect of its first sending: then
+        If libcurl may have sent the request twice, a refusal may come from the first sending: then
         the outcome is unknown, as if the first answer had been lost.
         """
         answer = self._send("PUT", self._path(key), data, "If-None-Match: *")
@@ -121,7 +121,7 @@ class Transport:
                     raise NotFromS3(f"{answer.description} (it goes on without end)")
             except NotFromS3 as error:
                 raise RequestFailed(self._failure(answer, error)) from None
-            if page.objects:  # an empty page need not be the last one, but ends who reads them
+            if page.objects:  # an empty page need not be the last, but callers take it for the end
                 after = max(after, *(info.key for info in page.objects))
                 yield page.objects
             if page.following is None:
@@ -155,7 +155,7 @@ class Transport:
 
     @staticmethod
     def _failure(answer: Answer, error: NotFromS3) -> Failure:
-        """Return the meaning of an answer other than the expected one."""
+        """Return what an answer other than the expected one means."""
         return answered(answer) or not_from_s3(str(error), answer)
 
     def _send(
@@ -195,7 +195,8 @@ class Transport:
         try:
             if not credentials.refresh_needed():
                 return self._endpoint.known[-1]
-            # Waited for once: while a refresh hangs, requests go on with what is still good.
+            # Only one request waits: while a refresh hangs, the others use credentials that are
+            # still valid.
             if self._refreshing.is_late and not credentials.refresh_needed(_STILL_GOOD_SECONDS):
                 return self._endpoint.known[-1]
             return self._refreshing.result(self._endpoint.settings.connect_timeout)
@@ -203,7 +204,7 @@ class Transport:
             if not credentials.refresh_needed(_STILL_GOOD_SECONDS):
                 return self._endpoint.known[-1]
             failure = Failure("connect", text="its credentials take long to be refreshed")
-        except Exception as error:  # botocore's providers raise what they like
+        except Exception as error:  # botocore's providers raise errors of any kind
             reason = str(error).partition("\n")[0]
             raise RequestFailed(Failure("credentials", text=reason)) from error
         raise RequestFailed(failure)
@@ -214,7 +215,7 @@ class Transport:
 
     @staticmethod
     def _listing(prefix: str, start_after: str, token: str) -> str:
-        # In the order of their names, as a signature requires.
+        # Sorted by name, as the signature requires.
         parameters = {
             "continuation-token": token,
             "encoding-type": "url",  # a key may have characters that XML cannot carry
@@ -234,7 +235,7 @@ class Transport:
         handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{self._endpoint.region}:s3")
         handle.setopt(pycurl.TIMEOUT_MS, max(1, round(timeout * _MILLISECONDS)))
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(connect_timeout * _MILLISECONDS)))
-        if "read_timeout" in options:  # so long without a byte
+        if "read_timeout" in options:  # this long without a byte
             handle.setopt(pycurl.LOW_SPEED_LIMIT, 1)
             handle.setopt(pycurl.LOW_SPEED_TIME, ceil(seconds(options, "read_timeout", 0.0)))
         if options.get("allow_http") is False:
@@ -243,7 +244,8 @@ class Transport:
         if "pool_idle_timeout" in options:
             idle = seconds(options, "pool_idle_timeout", 0.0)
             handle.setopt(pycurl.MAXAGE_CONN, max(1, round(idle)))
-        handle.setopt(pycurl.PROXY, self._proxy or "")  # empty: none, whatever the variables say
-        # Also when empty: else libcurl would ask NO_PROXY, which `proxy_of` has done where it may.
+        handle.setopt(pycurl.PROXY, self._proxy or "")  # empty: no proxy, despite any variables
+        # Set even when empty: otherwise libcurl would read NO_PROXY, which `proxy_of` has already
+        # applied.
         handle.setopt(pycurl.NOPROXY, options.get("proxy_excludes", ""))
         self._certificates.give_to(handle)

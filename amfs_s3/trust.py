@@ -11,9 +11,9 @@ from amfs_curl import TrustedCertificates
 
 
 def trust(ca_bundle: str | None, client_options: Mapping[str, Any]) -> ssl.SSLContext:
-    """Return a context of Python's that trusts what the data path trusts."""
+    """Return a context of Python's `ssl` that trusts the same certificates as the data path."""
     context = ssl.create_default_context(cafile=ca_bundle)
-    # From Python 3.13 on it also asks of private authorities what RFC 5280 does; libcurl does not.
+    # From Python 3.13 on it also holds private authorities to RFC 5280; libcurl does not.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if root := client_options.get("root_certificate"):
         context.load_verify_locations(cadata=root.decode() if isinstance(root, bytes) else root)

@@ -1,1 +1,1 @@
-"""What `amfs doctor` looks at in a bucket."""
+"""The checks of `amfs doctor` for a bucket."""

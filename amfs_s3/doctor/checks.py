@@ -1,4 +1,4 @@
-"""What `amfs doctor` looks at in a bucket, from the credentials to what a purge can promise."""
+"""The checks of `amfs doctor` for a bucket, from the credentials to what a purge can promise."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ _EXPIRES_SOON = timedelta(minutes=5)
 
 
 class S3Checks:
-    """The checks of one adapter. `connect` gives its connection, or raises why there is none."""
+    """The checks of one adapter. `connect` returns its connection, or raises the reason why there
+    is none."""
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class S3Checks:
         found = f"{_shortened(frozen.access_key or '')} from {source}"
         if endpoint.settings.profile_name and credentials.method != "explicit":
             found += f" (profile {endpoint.settings.profile_name!r})"
-        # botocore says it nowhere else; credentials that last have no such attribute.
+        # botocore says it nowhere else; credentials that never expire have no such attribute.
         expires: datetime | None = getattr(credentials, "_expiry_time", None)
         if expires is None:
             return ok(found)
@@ -91,7 +92,7 @@ class S3Checks:
         return ok(f"{found}, then refreshed")
 
     def _step(self, step: Callable[[Reach], Diagnosis]) -> Callable[[], Diagnosis]:
-        # Bound when it is called: only the first check finds out what there is to reach.
+        # Looked up when called: only the first check finds out which endpoint there is to reach.
         return lambda: step(self._reach)
 
     def _sign_in(self) -> Diagnosis:
@@ -102,7 +103,7 @@ class S3Checks:
         except RequestFailed as error:
             self._failure = error.failure
             failed = self._translated(error.failure)
-            # AccessDenied is what somebody is told whom the server knows.
+            # The server says AccessDenied only to a user it knows.
             if isinstance(failed, PermissionDeniedError) and error.failure.code != _DENIED:
                 return refused(failed)
         return ok("the server accepts the credentials")
@@ -172,5 +173,5 @@ def _code(error: ClientError | BotoCoreError) -> str:
 
 
 def _shortened(access_key: str) -> str:
-    """Return no more of an access key id than tells two of them apart."""
+    """Return only as much of an access key id as tells two of them apart."""
     return f"…{access_key[-_SHOWN:]}" if len(access_key) > 2 * _SHOWN else "an access key"

@@ -34,7 +34,7 @@ _CERTIFICATE_HINTS = {
 
 
 class Reach:
-    """Looks at one endpoint. Each step uses what the steps before have learned."""
+    """Looks at one endpoint. Each step uses what earlier steps have learned."""
 
     def __init__(self, endpoint: Endpoint, client_options: Mapping[str, Any]) -> None:
         self._endpoint = endpoint
@@ -49,7 +49,7 @@ class Reach:
         self._asked_at = 0.0
 
     def connect(self) -> Diagnosis:
-        """Resolve the host and connect. Through a proxy nobody here does either."""
+        """Resolve the host and connect. Behind a proxy, the proxy does both."""
         shown = f"{self._endpoint.url} ({_origin(self._endpoint)})"
         if self._proxy:
             return ok(f"{shown}, through the proxy {self._proxy}")
@@ -155,8 +155,8 @@ class Reach:
 
 
 def _origin(endpoint: Endpoint) -> str:
-    """Say where the URL comes from: as boto3 looks for it (AWS SDKs and tools reference guide,
-    "Service-specific endpoints")."""
+    """Say where the URL comes from, in the order in which boto3 looks (AWS SDKs and tools reference
+    guide, "Service-specific endpoints")."""
     if endpoint.settings.endpoint_url:
         return "endpoint_url of the configuration"
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
