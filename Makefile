@@ -43,7 +43,7 @@ types: $(VENV)/dev
 quick: $(VENV)/dev
 	$(BIN)/python -m pytest $(QUICK)
 
-ROOMS := format storage versions ranking catalog watch outcomes upkeep memory local cli
+ROOMS := catalog changes degraded doctor format layers memory outcomes ranking storage upkeep versions watch cli local
 QUICK := -q -m "not server and not slow and not fork" $(ROOMS:%=tests/%)
 
 # The lines and branches that those tests run. No threshold: the figure shows where to look, and a

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from amfs_core.errors import AMFSError, CorruptEntryError
 from amfs_core.format import (
+    MANIFEST,
     OUTCOME,
+    VERSION,
     Layout,
     MemoryEntry,
     Outcome,
@@ -41,10 +43,10 @@ class ObjectRights:
         if self._sees_all:
             return
         parsed = _parsed(object_key)
-        if parsed is None:
-            raise _beyond("sees")
-        if parsed.address is not None:
+        if parsed is not None and parsed.kind is VERSION and parsed.address is not None:
             self._key.require_path(parsed.address.entity_path)
+        elif parsed is None or parsed.kind not in (OUTCOME, MANIFEST):
+            raise _beyond("sees")  # also for a kind for which nobody has said here who sees it
 
     def require_prefix(self, prefix: str) -> None:
         """Raise when a listing would leave out objects that the key does not see, and would so look
@@ -77,14 +79,14 @@ class ObjectRights:
         if self._sees_all:
             return True
         parsed = _parsed(object_key)
-        return parsed is not None and parsed.kind is not OUTCOME
+        return parsed is not None and parsed.kind in (VERSION, MANIFEST)
 
     def require_read(self, object_key: str, data: bytes | None) -> None:
         """Raise unless the key sees the memories named in an object."""
         if self._sees_all or data is None:
             return
         parsed = _parsed(object_key)
-        if parsed is None or parsed.reference is None:
+        if parsed is None or parsed.reference is None:  # `require_place` has looked at its name
             return
         try:
             layout = Layout(_namespace(object_key))

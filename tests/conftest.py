@@ -21,6 +21,7 @@ from tests.support.proxy import FaultProxy
 from tests.support.servers import NotCoveredWarning, Server, ServerUnavailableError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+PACKAGES = {path.parent.name for path in REPOSITORY.glob("amfs*/__init__.py")}
 NOT_COVERED = "NOT COVERED:"
 
 # The same examples in every run, so that a failure is the change's; `make fuzz` draws new ones.

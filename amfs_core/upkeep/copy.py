@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
+from typing import assert_never
 
 from amfs_core.errors import CorruptEntryError
 from amfs_core.format import Layout
@@ -189,10 +190,13 @@ class _Copier:
         for one in objects:
             if isinstance(one, ListedForeign):
                 self._count("foreign")
-                continue
-            self._bring_manifest(one.layout)
-            if not isinstance(one, ListedManifest):
+            elif isinstance(one, ListedManifest):
+                self._bring_manifest(one.layout)
+            elif isinstance(one, ListedMemory | ListedOutcome):
+                self._bring_manifest(one.layout)
                 yield _Task(one)
+            else:
+                assert_never(one)
 
     def _bring_manifest(self, layout: Layout) -> None:
         """Have the target know what a namespace asks of its writers before anything else of it is
@@ -241,8 +245,11 @@ class _Copier:
             self._bring_manifest(task.listed.layout)
             if isinstance(task.listed, ListedMemory):
                 self._copy_memory(task, task.listed)
-            elif not self._stopped.is_set():
-                self._copy_outcome(task.listed.info.key)
+            elif isinstance(task.listed, ListedOutcome):
+                if not self._stopped.is_set():
+                    self._copy_outcome(task.listed.info.key)
+            else:
+                assert_never(task.listed)
         except CorruptEntryError as error:
             self._missing.append(error)
         except BaseException:

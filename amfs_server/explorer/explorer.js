@@ -1,5 +1,5 @@
-// The explorer: a reader of the API, without a library. Whatever comes from a store is text: it reaches the
-// page by textContent alone, never as HTML.
+// The explorer reads the HTTP API, without a library. Everything that comes from a store is text: it reaches
+// the page through textContent, never as HTML.
 
 const SVG = 'http://www.w3.org/2000/svg'
 const $ = id => document.getElementById(id)
@@ -8,21 +8,21 @@ const state = { namespace: 'default', key: sessionStorage.getItem('amfs-key') ||
 // -- elements --------------------------------------------------------------------------------------------
 
 function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name)
+  const node = document.createElement(name)
   for (const [attribute, value] of Object.entries(attributes)) {
-    if (attribute === 'on') for (const [event, handler] of Object.entries(value)) made.addEventListener(event, handler)
-    else if (value !== null && value !== undefined && value !== false) made.setAttribute(attribute, value)
+    if (attribute === 'on') for (const [event, handler] of Object.entries(value)) node.addEventListener(event, handler)
+    else if (value !== null && value !== undefined && value !== false) node.setAttribute(attribute, value)
   }
-  made.append(...children.filter(child => child !== null && child !== undefined).map(child =>
+  node.append(...children.filter(child => child !== null && child !== undefined).map(child =>
     child instanceof Node ? child : document.createTextNode(String(child))))
-  return made
+  return node
 }
 
 function drawn(name, attributes, ...children) {
-  const made = document.createElementNS(SVG, name)
-  for (const [attribute, value] of Object.entries(attributes)) made.setAttribute(attribute, value)
-  made.append(...children)
-  return made
+  const node = document.createElementNS(SVG, name)
+  for (const [attribute, value] of Object.entries(attributes)) node.setAttribute(attribute, value)
+  node.append(...children)
+  return node
 }
 
 function show(...children) {
@@ -45,7 +45,7 @@ async function ask(resource, parameters = {}) {
   const url = `v1/${encoded(state.namespace)}/${resource}${query.size ? `?${query}` : ''}`
   const answer = await fetch(url, { headers: headers(), cache: 'no-store' })
   if (answer.ok) return answer.json()
-  const problem = await answer.json().catch(() => ({ detail: `the server answers ${answer.status}` }))
+  const problem = await answer.json().catch(() => ({ detail: `the server answered with status ${answer.status}` }))
   $('key-form').hidden = answer.status !== 401
   throw new Error(problem.hint ? `${problem.detail}; ${problem.hint}` : problem.detail)
 }
@@ -102,19 +102,19 @@ async function showTree(open, isNew) {
   const branch = (children, above) => element('ul', {}, ...[...children].map(([name, below]) => {
     const path = [...above, name]
     const isCurrent = path.join('/') === open.join('/')
-    const isOpen = path.every((one, index) => open[index] === one)
+    const isOpen = path.every((name, index) => open[index] === name)
     return element('li', {},
       element('a', { href: link('path', ...path.map(encoded)), 'aria-current': isCurrent ? 'true' : null }, below.size ? `${name}/` : name),
       below.size && (isOpen || children.size * below.size < 40 || above.length === 0) ? branch(below, path) : null)
   }))
-  $('tree').replaceChildren(root.size ? branch(root, []) : element('p', { class: 'faint' }, 'nothing yet'))
+  $('tree').replaceChildren(root.size ? branch(root, []) : element('p', { class: 'faint' }, 'no memories yet'))
 }
 
 const excerpt = value => (typeof value === 'string' ? value : JSON.stringify(value)).slice(0, 300)
 const when = text => element('time', { datetime: text, title: text }, new Date(text).toLocaleString())
 
 function listed(entries) {
-  if (!entries.length) return element('p', { class: 'faint' }, 'nothing is here')
+  if (!entries.length) return element('p', { class: 'faint' }, 'no memories here')
   return element('ul', { class: 'memories' }, ...entries.map(entry => element('li', {},
     element('a', { href: linkOf(entry) },
       element('strong', {}, `${entry.entity_path}/${entry.key}`), ' ',
@@ -191,12 +191,12 @@ function about(entry) {
 function difference(left, right) {
   const [before, after] = [left, right].map(version => (version.deleted ? [] : pretty(version.value).split('\n')))
   const rows = lines(before, after)
-  return element('table', { class: 'difference' }, element('tbody', {}, ...rows.map(([one, other]) => element('tr', {},
-    element('td', { class: other === one ? '' : one === null ? '' : 'removed' }, one ?? ''),
-    element('td', { class: other === one ? '' : other === null ? '' : 'added' }, other ?? '')))))
+  return element('table', { class: 'difference' }, element('tbody', {}, ...rows.map(([old, current]) => element('tr', {},
+    element('td', { class: current === old || old === null ? '' : 'removed' }, old ?? ''),
+    element('td', { class: current === old || current === null ? '' : 'added' }, current ?? '')))))
 }
 
-// Pairs of lines, by the longest common subsequence; long texts are compared line by line.
+// Return pairs of lines by their longest common subsequence; very long texts are paired by line number.
 function lines(before, after) {
   if (before.length * after.length > 4e6) return Array.from({ length: Math.max(before.length, after.length) }, (_, index) => [before[index] ?? null, after[index] ?? null])
   const width = after.length + 1
@@ -233,7 +233,7 @@ function confidence(versions) {
 }
 
 function bars(counts, label) {
-  const rows = [...counts].sort((one, other) => other[1] - one[1]).slice(0, 20)
+  const rows = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 20)
   const most = Math.max(1, ...rows.map(([, count]) => count))
   return drawn('svg', { viewBox: `0 0 600 ${rows.length * 22 + 4}`, role: 'img', 'aria-label': label },
     ...rows.flatMap(([name, count], index) => [
@@ -243,7 +243,7 @@ function bars(counts, label) {
 }
 
 function growth(entries) {
-  const times = entries.map(entry => Date.parse(entry.provenance.written_at)).sort((one, other) => one - other)
+  const times = entries.map(entry => Date.parse(entry.provenance.written_at)).sort((a, b) => a - b)
   if (times.length < 2) return null
   const [first, last] = [times[0], times.at(-1)]
   const points = times.map((time, index) => `${10 + ((time - first) / Math.max(1, last - first)) * 580},${110 - ((index + 1) / times.length) * 100}`)
@@ -287,17 +287,17 @@ async function follow() {
   let last = null
   while (!stop.signal.aborted) {
     try {
-      // Not an EventSource, which cannot send a key.
+      // fetch, because an EventSource cannot send a key.
       const answer = await fetch(`v1/${encoded(state.namespace)}/watch`, { headers: { ...headers(), ...(last ? { 'last-event-id': last } : {}) }, signal: stop.signal })
       if (!answer.ok) {
         if (answer.status === 410) last = null
-        throw new Error(`the server answers ${answer.status}`)
+        throw new Error(`the server answered with status ${answer.status}`)
       }
       $('live').dataset.open = 'true'
-      let held = ''
+      let rest = ''
       for await (const part of answer.body.pipeThrough(new TextDecoderStream())) {
-        const events = (held + part).split('\n\n')
-        held = events.pop()
+        const events = (rest + part).split('\n\n')
+        rest = events.pop()
         for (const event of events) {
           const fields = Object.fromEntries(event.split('\n').map(line => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 2)]))
           if (fields.id) last = fields.id
@@ -306,7 +306,7 @@ async function follow() {
       }
     } catch (error) {
       if (stop.signal.aborted) return
-      say(`live changes wait: ${error.message}`)
+      say(`no live changes right now, trying again: ${error.message}`)
     }
     await new Promise(resolve => setTimeout(resolve, 1500))
   }
@@ -331,7 +331,7 @@ function changed(entry) {
   refresh = setTimeout(go, 400)
 }
 
-// -- hands -----------------------------------------------------------------------------------------------
+// -- input -----------------------------------------------------------------------------------------------
 
 let typing = 0
 $('search').addEventListener('input', () => {

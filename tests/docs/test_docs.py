@@ -38,7 +38,7 @@ from amfs_local import LocalAdapter
 from amfs_postgres import PostgresAdapter
 from amfs_s3 import S3Adapter
 from amfs_sqlite import SqliteAdapter
-from tests.conftest import REPOSITORY
+from tests.conftest import PACKAGES, REPOSITORY
 from tests.support import servers
 from tests.support.postgres import Postgres
 from tests.support.servers import Server
@@ -347,7 +347,7 @@ def test_design_notes_are_numbered_dated_and_say_what_was_refused() -> None:
 
 
 def test_pages_that_the_code_points_to_are_there() -> None:
-    sources = [path for name in _PACKAGES for path in (REPOSITORY / name).rglob("*.py")]
+    sources = [path for name in PACKAGES for path in (REPOSITORY / name).rglob("*.py")]
     named = {one for path in sources for one in re.findall(r"docs/[\w/-]+\.md", path.read_text())}
     assert named
     assert not [one for one in sorted(named) if not (REPOSITORY / one).exists()]
@@ -436,7 +436,3 @@ def test_compose_runs_from_a_checkout_that_only_its_owner_may_read() -> None:
     assert copied == [services["bucket"]["command"][-1]]
     for path in copied:
         assert re.search(rf"^RUN chmod 644 {re.escape(path)}\b", installed, re.MULTILINE)
-
-
-_ADAPTERS = ("amfs_local", "amfs_s3", "amfs_sqlite", "amfs_postgres")
-_PACKAGES = ("amfs", "amfs_core", *_ADAPTERS, "amfs_agents")

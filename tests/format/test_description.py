@@ -185,9 +185,7 @@ def test_erasure_leaves_nothing_of_a_claim_or_of_its_author() -> None:
 
 @pytest.mark.parametrize("write", [AgentMemory.write, AsyncAgentMemory.write])
 def test_write_takes_every_field_that_can_be_given(write: Any) -> None:
-    parameters = inspect.signature(write).parameters
-    if "entity_path" in parameters:  # the asynchronous twin passes all of them on
-        assert set(parameters) - {"self"} == set(WRITE_PARAMETERS)
+    assert set(inspect.signature(write).parameters) - {"self"} == set(WRITE_PARAMETERS)
 
 
 def test_a_draft_is_checked_for_every_field_that_can_be_given() -> None:
@@ -269,7 +267,7 @@ def test_the_schema_of_an_answer_has_every_field_that_is_always_there() -> None:
 
 def test_the_page_of_the_layout_describes_every_field() -> None:
     page = (REPOSITORY / "docs/layout.md").read_text()
-    section = page.partition("## What is in a version")[2].partition("## Checking it")[0]
+    section = page.partition("## What is in a version")[2].partition("## How to check a version")[0]
     named_there = set(re.findall(r"`([a-z_0-9]+)`", section))
     for kind in (MemoryEntry, Provenance, Evidence):
         assert {one.name for one in described(kind)} <= named_there

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from amfs_core import errors
 from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
@@ -18,7 +19,7 @@ from amfs_core.errors import (
     StorageFullError,
 )
 from amfs_core.memory import AgentMemory
-from amfs_http import HttpAdapter
+from amfs_http import HttpAdapter, failures
 from tests.support.s3_store import Answer, answering
 
 KEY = "team/entries/a/k/v1.json"
@@ -150,6 +151,20 @@ def test_each_problem_is_an_error_of_the_contract(code: str) -> None:
     error = fails("create", problem(503, code, hint="do this"))
     assert type(error) is CODES[code]
     assert "because" in str(error) and KEY in str(error)
+
+
+NOT_ABOUT_OBJECTS = {
+    *("version_conflict", "write_many", "write_outcome_unknown", "corrupt_entry"),
+    *("outcome_conflict", "outcome_pending", "commit_unknown", "unknown_feature", "degraded"),
+}
+"""Codes of errors that the engine raises, which no request for objects goes through."""
+
+
+def test_the_code_of_every_error_that_a_store_may_raise_has_a_class() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = {kind.code for kind in kinds if issubclass(kind, AMFSError)}
+    unclear = {"error", "outcome_unknown"}
+    assert codes - NOT_ABOUT_OBJECTS - unclear == codes & set(failures._CLASSES)
 
 
 def test_no_redirect_is_followed_and_no_key_travels() -> None:

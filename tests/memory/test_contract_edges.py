@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import amfs
 from amfs import documents
 from amfs_core import errors
 from amfs_core.errors import AMFSError, ConfigurationError, InvalidKeyError, InvalidValueError
@@ -21,6 +22,7 @@ from amfs_core.memory import AgentMemory
 from amfs_core.memory.async_memory import AsyncAgentMemory
 from amfs_core.storage import ObjectInfo
 from amfs_core.testing import ModelAdapter
+from amfs_server.problems import STATUSES
 from tests.conftest import REPOSITORY
 
 
@@ -137,6 +139,13 @@ def test_every_error_has_a_code_of_its_own_and_says_what_was_written() -> None:
     assert unknown == {"OutcomeUnknownError", "WriteOutcomeUnknownError", "CommitUnknownError"}
     some = {kind.__name__ for kind in kinds if kind.written == "some"}
     assert some == {"WriteManyError", "OutcomePendingError"}
+
+
+def test_every_error_can_be_imported_from_the_front_and_has_a_status_over_http() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    kinds = [kind for kind in kinds if issubclass(kind, AMFSError)]
+    assert {kind.__name__ for kind in kinds} <= set(amfs.__all__)
+    assert set(STATUSES) == set(kinds)
 
 
 def test_the_text_of_an_error_is_its_problem_and_its_hint() -> None:

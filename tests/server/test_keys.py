@@ -17,6 +17,7 @@ from amfs_core.errors import ConfigurationError
 from amfs_core.memory import AgentMemory
 from amfs_local import LocalAdapter
 from amfs_server import keys
+from amfs_server.app import _ROUTES
 from tests.conftest import REPOSITORY
 from tests.support.served import Served, serving
 
@@ -40,6 +41,7 @@ RESOURCES = [
     ("GET", "/v1/team/outcomes/one", None, "reader"),
     ("PUT", "/v1/team/outcomes/two", COMMIT, "writer"),
     ("GET", "/v1/team/conflicts", None, "reader"),
+    ("POST", "/v1/team/conflicts", {"id": "none", "decision": "discard"}, "writer"),
     ("GET", "/metrics", None, "reader"),
 ]
 RANKS = ["reader", "writer", "eraser"]
@@ -78,6 +80,15 @@ def here(root: Path) -> AgentMemory:
 def served(root: Path, tokens: dict[str, str], here: AgentMemory) -> Iterator[Served]:
     with serving(root, "--keys", str(root.parent / "keys.json"), "--log") as server:
         yield server
+
+
+def test_every_route_is_tried_by_every_role() -> None:
+    tried = set()
+    for method, path, _, _ in RESOURCES:
+        _, version, *rest = path.partition("?")[0].split("/")
+        if version == "v1":
+            tried.add(((rest[1], len(rest) > 2), method))
+    assert tried == {(route, method) for route, methods in _ROUTES.items() for method in methods}
 
 
 @pytest.mark.parametrize(("method", "path", "body", "needed"), RESOURCES)

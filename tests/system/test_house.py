@@ -5,15 +5,15 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import PACKAGES, REPOSITORY
 
 ADAPTERS = ("amfs_local", "amfs_s3", "amfs_sqlite", "amfs_postgres", "amfs_http", "amfs_curl")
-PACKAGES = ("amfs", "amfs_core", *ADAPTERS, "amfs_agents", "amfs_otel", "amfs_server")
 ROOMS = sorted(path.parent.name for path in (REPOSITORY / "amfs_core").glob("*/__init__.py"))
 
 BY_NAME = {
@@ -77,6 +77,30 @@ def _rooms_of(path: Path) -> Iterator[str]:
             yield from walk(child)
 
     yield from walk(ast.parse(path.read_text()))
+
+
+def test_every_package_is_shipped_type_checked_and_on_the_map() -> None:
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    tools = settings["tool"]
+    assert set(tools["hatch"]["build"]["targets"]["wheel"]["packages"]) == PACKAGES
+    assert set(tools["mypy"]["packages"]) == PACKAGES
+    assert set(tools["importlinter"]["root_packages"]) == PACKAGES
+    layers = " | ".join(tools["importlinter"]["contracts"][0]["layers"]).split(" | ")
+    assert set(layers) == PACKAGES
+    pattern = re.compile(r"^(amfs\w*)/", re.MULTILINE)
+    assert set(pattern.findall((REPOSITORY / "CONTRIBUTING.md").read_text())) == PACKAGES
+    own = {
+        value.partition(":")[0]
+        for value in settings["project"]["entry-points"]["amfs.adapters"].values()
+    }
+    assert own == set(ADAPTERS) - {"amfs_curl"}
+
+
+def test_the_quick_loop_runs_every_room_that_has_tests() -> None:
+    rooms = re.search(r"^ROOMS := (.*)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    assert rooms
+    tested = {room for room in ROOMS if (REPOSITORY / "tests" / room).is_dir()}
+    assert set(rooms[1].split()) == tested - {"testing"} | {"cli", "local"}
 
 
 def test_the_table_of_rooms_is_as_they_are_built() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import random
 import shutil
@@ -10,9 +11,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from amfs_core.errors import (
@@ -23,9 +26,12 @@ from amfs_core.errors import (
     InvalidValueError,
 )
 from amfs_core.memory import AgentMemory
-from amfs_core.storage import StorageAdapter
+from amfs_core.storage import StorageAdapter, StoreClient
 from amfs_core.testing import Crash
-from amfs_core.upkeep.backup import Backups
+from amfs_core.upkeep.backup import Backup, Backups, manifest
+from amfs_core.upkeep.backup.archive import ArchiveWriter
+from amfs_core.upkeep.backup.index import Line
+from amfs_core.upkeep.backup.shelf import Shelf
 from amfs_core.upkeep.copy import copy
 from amfs_local import LocalAdapter
 from amfs_sqlite import SqliteAdapter
@@ -487,6 +493,51 @@ def test_a_damaged_part_is_found_before_any_of_it_is_written(tmp_path: Path) -> 
         assert objects(tmp_path / "r") == {}
         part.write_bytes(body)
     backups.restore(None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../../outside", "/outside", "another/entries/a/b/v1.json", "default/entries/a/v0.json"),
+        *("default/manifest/v1.json", "default/backups/b/manifest.json", "default/notes.txt"),
+    ],
+)
+def test_an_object_of_another_place_is_never_restored(tmp_path: Path, name: str) -> None:
+    shelf = Shelf(StoreClient(local(tmp_path / "backups")), "default")
+    as_of = datetime(2026, 11, 27, tzinfo=UTC)
+    attempt = shelf.start(as_of, None)
+    assert attempt is not None
+    writer = ArchiveWriter(partial(shelf.keep_part, attempt))
+    writer.add(Line(name, 5, hashlib.sha256(b"owned").hexdigest()), b"owned")
+    writer.end_run(is_last=True)
+    forged = Backup(
+        **{"name": attempt, "namespace": "default", "as_of": as_of, "took": 1.0, "base": None},
+        **{"memories": 1, "versions": 1, "outcomes": 0, "bytes": 5, "added": 1, "size": 1},
+        runs=tuple(writer.runs),
+    )
+    shelf.finish(forged)
+    target = tmp_path / "deep/er/target"
+    for place in (None, local(target)):
+        with pytest.raises(CorruptEntryError, match="not a version or an outcome of the namespace"):
+            Backups(local(tmp_path / "backups")).restore(place)
+    assert objects(tmp_path).keys() == {f"backups/{key}" for key in objects(tmp_path / "backups")}
+
+
+def test_a_manifest_under_another_name_is_not_a_backup(tmp_path: Path) -> None:
+    backups = saved(tmp_path)
+    (first,) = backups.list()
+    folder = tmp_path / f"backups/default/backups/{first.name}"
+    folder.rename(folder.with_name("20990101T000000Z-00000000"))
+    assert backups.list() == []
+
+
+def test_a_backup_that_says_it_builds_on_itself_is_not_restored(tmp_path: Path) -> None:
+    backups = saved(tmp_path)
+    (first,) = backups.list()
+    path = tmp_path / f"backups/default/backups/{first.name}/manifest.json"
+    path.write_bytes(manifest.encode(msgspec.structs.replace(first, base=first.name)))
+    with pytest.raises(InvalidValueError, match="there is no backup"):
+        backups.restore(local(tmp_path / "r"))
 
 
 def test_a_damaged_manifest_is_not_a_backup_and_does_not_block_others(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from amfs_core.errors import CorruptEntryError
+from amfs_core.format import OUTCOME, VERSION
 from amfs_core.upkeep.backup.index import Line, packed, unpacked
 from amfs_core.upkeep.backup.manifest import Backup, Part, Run
 from amfs_core.upkeep.backup.shelf import Shelf
@@ -132,7 +133,19 @@ def objects_of(shelf: Shelf, name: str, run: Run) -> Iterator[tuple[Line, bytes]
                     or hashlib.sha256(body).hexdigest() != line.sha256
                 ):
                     _refuse(shelf, name, part, f"it does not have {member.name} as its index")
+                _require_kind(shelf, name, part, line.key)
                 yield line, body
+
+
+def _require_kind(shelf: Shelf, name: str, part: Part, object_key: str) -> None:
+    """Raise unless an object belongs into a backup. Its key will be the name of a file or an object
+    in the store that is restored, so no other name is believed."""
+    parsed = shelf.layout.parse_any(object_key)
+    if parsed is None or parsed.kind not in (VERSION, OUTCOME):
+        problem = (
+            f"it has {object_key!r:.300}, which is not a version or an outcome of the namespace"
+        )
+        _refuse(shelf, name, part, problem)
 
 
 def _checked(shelf: Shelf, name: str, part: Part) -> bytes:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
-from typing import IO, Literal
+from typing import IO, Literal, assert_never
 
 from amfs_core.errors import AMFSError, CorruptEntryError, OutcomeUnknownError
 from amfs_core.format import Address, Layout, MemoryEntry, Outcome, decode_outcome
@@ -211,13 +211,15 @@ class _Making:
             elif isinstance(one, ListedMemory):
                 yield from self._new_of(one, known.take(position(one.address.prefix)))
                 self._tell(len(one.infos))
-            else:
+            elif isinstance(one, ListedOutcome):
                 key = one.info.key.encode()
                 while before < key and (line := early.readline()):
                     before = line.rstrip(b"\n")
                 lines = known.take(place_of(self._layout, one.info.key)[0])
                 yield from self._new_outcome(one, lines.get(0), is_early=before == key)
                 self._tell(1)
+            else:
+                assert_never(one)
         known.end()
 
     def _new_of(self, one: ListedMemory, lines: dict[int, Line]) -> Iterator[_Item]:

@@ -44,7 +44,7 @@ class Inventory:
         found = [backup]
         while (base := found[-1].base) is not None:
             before = self.backups.get(base)
-            if before is None:
+            if before is None or before in found:
                 return None
             found.append(before)
         return found[::-1]
@@ -83,7 +83,7 @@ class Shelf:
         for key, body in self.store.get_many(keys):
             name = keys[key]
             try:
-                backup = None if body is None else manifest.decode(body, key)
+                backup = None if body is None else self._decoded(body, key, name)
             except CorruptEntryError as error:
                 self._omissions.note(key, error)
                 continue
@@ -99,6 +99,17 @@ class Shelf:
             [*over, *(name for name in unfinished if name in marked)],
             marked,
         )
+
+    def _decoded(self, body: bytes, key: str, name: str) -> Backup | None:
+        backup = manifest.decode(body, key)
+        if backup and (backup.name, backup.namespace) != (name, self.layout.namespace):
+            raise CorruptEntryError(
+                f"{key}: it is the manifest of the backup {backup.name!r:.80} of the namespace "
+                f"{backup.namespace!r:.80}",
+                hint="a backup must be copied under its own name: restore another one",
+                object_key=key,
+            )
+        return backup
 
     def named(self, name: str | None) -> list[Backup]:
         """Return the chain of a backup, by default the newest, oldest first.
