@@ -25,6 +25,7 @@ help:
 	@echo "make frameworks   the page of each framework, with its extra alone"
 	@echo "make test-model   search by meaning, with a real model (large to install)"
 	@echo "make format       rewrite the sources in the house style"
+	@echo "(PYTHON=python3.12 after any of them chooses the interpreter for .venv; make clean removes it)"
 
 demo: $(VENV)/app
 	@$(BIN)/python -m amfs.demo
@@ -148,6 +149,8 @@ clean:
 	rm -rf $(VENV) $(VENV)-model .peers .frameworks .amfs-demo build dist
 
 $(VENV)/app: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "AMFS needs Python 3.11 or later, and $(PYTHON) is older: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
 	@echo "making $(VENV) and installing into it ..."
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip

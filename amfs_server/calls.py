@@ -145,7 +145,12 @@ class Call:
         rounded."""
         kind = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json" and not kind.endswith("+json"):
-            raise Refusal(415, "unsupported_media_type", f"the body is {kind or 'of no type'}")
+            raise Refusal(
+                415,
+                "unsupported_media_type",
+                f"the body is {kind or 'of no type'}",
+                hint="send it with Content-Type: application/json",
+            )
         if self.request.headers.get("content-encoding", "identity").lower() != "identity":
             raise Refusal(415, "unsupported_media_type", "the body is compressed")
         data = await self.data()

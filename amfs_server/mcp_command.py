@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+
 import click
 
+from amfs.cli import output
 from amfs.cli.options import Session
-from amfs.cli.run import Command
+from amfs.cli.run import INTERRUPTED, Command
 
 
 @click.command(
@@ -24,4 +29,10 @@ def mcp(session: Session) -> None:
     """
     from amfs_server.tools import of_memory
 
-    of_memory(session.memory()).run("stdio")
+    tools = of_memory(session.memory())
+    if sys.stdin.isatty():
+        output.hint("a client such as Claude Code starts this command; Ctrl-C ends it")
+    # A thread waits for standard input, and an orderly end would wait for that thread. Ending at
+    # once loses nothing: what was answered is stored.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    tools.run("stdio")

@@ -86,8 +86,10 @@ class ObjectRights:
         if self._sees_all or data is None:
             return
         parsed = _parsed(object_key)
-        if parsed is None or parsed.reference is None:  # `require_place` has looked at its name
-            return
+        if parsed is not None and parsed.kind in (VERSION, MANIFEST):
+            return  # `require_place` has looked at its name, which says enough
+        if parsed is None or parsed.kind is not OUTCOME or parsed.reference is None:
+            raise _beyond("sees")
         try:
             layout = Layout(_namespace(object_key))
             self._require_causes(decode_outcome(data, layout, parsed.reference))

@@ -21,7 +21,7 @@ problem reported by verify, health or doctor), 2 an error.
 """
 
 
-@click.group(cls=Program, epilog=_EPILOG)
+@click.group(cls=Program, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--store",
     metavar="PLACE",
@@ -33,7 +33,14 @@ problem reported by verify, health or doctor), 2 an error.
 @click.option("--config", metavar="F", help="The configuration file to use, not amfs.yaml.")
 @click.option("--no-cache", is_flag=True, help="Use no index, and keep no catalog.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document per line.")
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=Program.tell)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=Program.tell,
+    help="Print the version of AMFS and exit.",
+)
 @click.pass_context
 def amfs(
     context: click.Context,

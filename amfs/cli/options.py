@@ -65,6 +65,24 @@ class Session:
             raise ConfigurationError(f"there is no file {place!r} {purpose}")
         return store
 
+    def explain_nothing(self, adapter: StorageAdapter, namespace: str) -> None:
+        """After nothing was found, tell the user on stderr if the store is not there, or if the
+        namespace is empty and another one is not. Up to 2 requests."""
+        from amfs.doctor import other_namespace
+        from amfs_core.errors import AMFSError
+
+        root = getattr(adapter, "root", None)
+        if isinstance(root, str) and not os.path.isdir(root):
+            output.note(f"there is no directory {root!r} yet; the first write makes it")
+            return
+        with contextlib.suppress(AMFSError):  # this only explains what has been said
+            other = other_namespace(adapter, namespace)
+            if other is not None:
+                output.note(
+                    f"nothing is in the namespace {namespace!r}, but there is a namespace "
+                    f"{other!r}; did you mean --namespace {other}?"
+                )
+
     def suggest_catalog(self, memory: AgentMemory) -> None:
         """After a fetch of many objects, tell the user how to fetch only new ones next time."""
         fetched = memory.metrics.requests["get"]

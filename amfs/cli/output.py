@@ -26,6 +26,13 @@ _CONTROL = re.compile(
 )
 
 
+_LEAST = 12
+"""Cells that the last column of a table keeps."""
+
+_NAMES = ("name", "entity", "key", "ref", "object")
+"""Columns of names, which people copy."""
+
+
 def plain(text: str, keep: str = "") -> str:
     """Return text with its control characters, except those in `keep`, as visible escapes."""
     return _CONTROL.sub(lambda match: match[0] if match[0] in keep else _escape(match[0]), text)
@@ -56,9 +63,10 @@ def document(value: Any) -> None:
     line(compact(value))
 
 
-def say_absent(entity: str, key: str) -> None:
-    """Say on stderr that there is no such memory."""
-    print(f"amfs: there is no {plain(f'{entity}/{key}')}", file=sys.stderr)
+def say_absent(entity: str, key: str, chosen: str = "") -> None:
+    """Say on stderr that there is no such memory; `chosen` says how the version was chosen."""
+    name = plain(f"{entity}/{key}")
+    print(f"amfs: there is no {f'{name} {chosen}'.strip()}", file=sys.stderr)
 
 
 def value_text(value: Any) -> None:
@@ -84,7 +92,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def grid(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], width: int) -> Table:
-    """Return a table at most `width` cells wide; the last column is cut to make it fit.
+    """Return a table at most `width` cells wide. The last column is cut to make it fit; if that is
+    not enough, other columns become narrower, and names are the last to. Long fields continue on
+    the next line.
 
     Fields that are `Text` must already consist of `plain` text.
     """
@@ -96,14 +106,18 @@ def grid(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], width: in
         [field if isinstance(field, Text) else Text(plain(field)) for field in row] for row in rows
     ]
     *narrow, last = columns
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    taken = 0
-    for index, column in enumerate(narrow):
-        widest = max(cell_len(column), *(row[index].cell_len for row in shown), 0)
-        taken += widest + 2
-        table.add_column(column)
+    widest = [
+        max(cell_len(column), *(row[index].cell_len for row in shown), 0)
+        for index, column in enumerate(narrow)
+    ]
+    gap = 2 if sum(widest) + 2 * len(widest) + _LEAST <= width else 1
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, gap, 0, 0))
+    for column, cells in zip(narrow, widest, strict=True):
+        fixed = min(cells, max(len(column), width // 3)) if column in _NAMES else None
+        table.add_column(column, overflow="fold", width=fixed, min_width=len(column))
     # without a maximum, rich shrinks the other columns instead of cutting this one
-    table.add_column(last, no_wrap=True, overflow="ellipsis", max_width=max(12, width - taken))
+    rest = width - sum(widest) - gap * len(widest)
+    table.add_column(last, no_wrap=True, overflow="ellipsis", max_width=max(_LEAST, rest))
     for row in shown:
         table.add_row(*row)
     return table
@@ -115,6 +129,11 @@ def faint(text: str) -> None:
         from rich.text import Text
 
         console().print(Text(plain(text), style="dim"), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Print a remark on stderr."""
+    print(f"amfs: note: {plain(text)}", file=sys.stderr)
 
 
 def hint(text: str) -> None:
@@ -135,6 +154,11 @@ def console(*, stderr: bool = False) -> Console:
 def counted(number: int, one: str, many: str) -> str:
     """Return a number with its noun, singular or plural."""
     return f"{number:,} {one if number == 1 else many}"
+
+
+def were(number: int, what: str) -> str:
+    """Return "1 was …" or "2 were …"."""
+    return f"{number:,} {'was' if number == 1 else 'were'} {what}"
 
 
 def summary(entry: MemoryEntry) -> str:

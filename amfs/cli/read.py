@@ -13,7 +13,7 @@ from amfs.cli import output, values
 from amfs.cli.options import MANY, Session
 from amfs.cli.run import Command
 from amfs_core.errors import InvalidValueError
-from amfs_core.format import MemoryEntry
+from amfs_core.format import MemoryEntry, time_text
 from amfs_core.versions import Change
 
 _COLOURS = {"added": "green", "removed": "red", "changed": "yellow"}
@@ -63,7 +63,12 @@ def read(
         entity, key, version=version, at=at, min_confidence=min_confidence
     )
     if entry is None:
-        return _absent(session, entity, key)
+        chosen = (
+            *((f"in version {version}",) if version is not None else ()),
+            *((f"at {time_text(at)}",) if at is not None else ()),
+            *((f"with a confidence of {min_confidence:g} or more",) if min_confidence else ()),
+        )
+        return _absent(session, entity, key, " ".join(chosen))
     if session.json:
         output.document(documents.entry(entry))
         return 0
@@ -75,12 +80,12 @@ def read(
     return 0
 
 
-def _absent(session: Session, entity: str, key: str) -> int:
+def _absent(session: Session, entity: str, key: str, chosen: str = "") -> int:
     """Report that there is no such memory, as JSON `null` with --json; return the exit code."""
     if session.json:
         output.document(None)
     else:
-        output.say_absent(entity, key)
+        output.say_absent(entity, key, chosen)
     return 1
 
 
@@ -137,6 +142,8 @@ def ls(session: Session, entity: str | None, paths: bool) -> None:
         columns = ("entity", "key", "version", "confidence", "agent", "written", "value")
         output.table(columns, rows)
         output.faint(output.counted(len(entries), "memory", "memories"))
+    if not entries:
+        session.explain_nothing(memory.adapter, memory.namespace)
     session.suggest_catalog(memory)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import keyword
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -50,6 +51,19 @@ COMMANDS = {
 dot. The help is here so that `--help` need not import the modules."""
 
 _EXTRAS = {"serve": "server", "key": "server", "mcp": "mcp", "mount": "mount", "tend": "server"}
+
+_OTHER_NAMES = {
+    **dict.fromkeys(("get", "cat", "show"), "read"),
+    **dict.fromkeys(("put", "set", "add"), "write"),
+    **dict.fromkeys(("delete", "del", "remove"), "rm"),
+    **dict.fromkeys(("list", "dir"), "ls"),
+    "history": "log",
+    "erase": "purge",
+    "find": "search",
+    "restore": "backup restore",
+    "help": "--help",
+}
+"""What other programs call the same thing."""
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -107,7 +121,8 @@ class Program(click.Group):
                 raise
             from amfs_core.spelling import did_you_mean
 
-            meant = did_you_mean(args[0], COMMANDS)
+            other = _OTHER_NAMES.get(args[0])
+            meant = f"; did you mean {other!r}?" if other else did_you_mean(args[0], COMMANDS)
             raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -167,7 +182,7 @@ class Program(click.Group):
             return 2
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx else prog_name
-            return _fail(f"{error.format_message()} (see '{path} --help')")
+            return _fail(f"{_usage_problem(error)} (see '{path} --help')")
         except click.ClickException as error:
             return _fail(error.format_message())
         except (click.Abort, KeyboardInterrupt):
@@ -178,6 +193,28 @@ class Program(click.Group):
         except Exception as error:
             return _failed(error)
         return code if isinstance(code, int) else 0
+
+
+def _usage_problem(error: click.UsageError) -> str:
+    """Return what is wrong with a command line, with the hint that click cannot know."""
+    context = error.ctx
+    if isinstance(error, click.NoSuchOption) and context is not None and context.parent is not None:
+        name = error.option_name
+        before = {one for of in context.find_root().command.params for one in of.opts}
+        if name in before:
+            return f"{name} comes before the command: amfs {name} … {context.info_name}"
+        if not name.startswith("--") and any(
+            isinstance(of, click.Argument) for of in context.command.params
+        ):
+            return f"there is no option {name}; put -- before an argument that begins with a dash"
+    if isinstance(error, click.MissingParameter) and context is not None and error.param:
+        entity, slash, key = str(context.params.get("entity") or "").rpartition("/")
+        if error.param.name == "key" and slash and entity and key:
+            return (
+                f"the KEY is missing; did you mean {context.command_path} "
+                f"{shlex.quote(entity)} {shlex.quote(key)}?"
+            )
+    return error.format_message()
 
 
 def _missing(command: str, error: ModuleNotFoundError) -> click.ClickException:

@@ -107,6 +107,8 @@ def search(
         for hit in hits:
             fields = (_score(hit), _name(hit), output.when(hit.entry), _agent(hit))
             output.line("\t".join((*fields, matches.excerpt(hit.entry.value))))
+    if not hits:
+        session.explain_nothing(memory.adapter, memory.namespace)
     session.suggest_catalog(memory)
     return 0 if hits else 1
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -20,7 +20,11 @@ from amfs.cli.options import Session
 from amfs.cli.run import Command
 from amfs.importers import KINDS, import_from
 from amfs_core.memory import Imported, jsonl
+from amfs_core.upkeep.copy import CopyReport
 from amfs_core.upkeep.copy import copy as copy_store
+
+if TYPE_CHECKING:
+    from amfs_core.storage import StorageAdapter
 
 
 @click.command(
@@ -35,7 +39,7 @@ Examples:
 \b
 A line:
   {"entity_path": "checkout-service", "key": "retry-pattern", "value": {"max_retries": 3}}
-and optionally confidence, tags, memory_type, ttl or expires_at, pattern_refs.
+and optionally confidence, tags, memory_type, ttl or expires_at, pattern_refs, index.
 """,
 )
 @click.argument("source", metavar="SOURCE")
@@ -125,11 +129,14 @@ def export(session: Session, entity: str | None, file: str | None) -> None:
     """
     count = 0
     with _output(file) as lines, output.progress("Exporting") as progress:
-        for entry in jsonl.export_entries(session.memory(), entity, progress):
+        memory = session.memory()
+        for entry in jsonl.export_entries(memory, entity, progress):
             text = json.dumps(entry, ensure_ascii=False)
             lines.write((output.plain(text) + "\n").encode())
             count += 1
     click.echo(f"exported {output.counted(count, 'memory', 'memories')}", err=True)
+    if not count:
+        session.explain_nothing(memory.adapter, memory.namespace)
 
 
 @contextlib.contextmanager
@@ -165,12 +172,13 @@ Examples:
 @click.argument("src")
 @click.argument("dst")
 @click.pass_obj
-def copy(session: Session, src: str, dst: str) -> None:
+def copy(session: Session, src: str, dst: str) -> int:
     """Copy every version and outcome from store SRC to store DST, byte for byte.
 
     SRC and DST take the same forms as --store. All namespaces are copied unless --namespace names
     one. Objects that DST already has are skipped, so after an interruption run the command again.
-    An object in DST with different bytes is never overwritten.
+    An object in DST with different bytes is never overwritten. Exit code 1 when there is nothing to
+    copy.
     """
     source = session.open_existing(src, "to copy from")
     target = session.open(dst)
@@ -178,13 +186,23 @@ def copy(session: Session, src: str, dst: str) -> None:
         report = copy_store(source, target, namespace=session.namespace, progress=progress)
     if session.json:
         output.document(asdict(report))
-        return
+        return _code(session, report, source)
     parts = [
         f"copied {output.counted(report.copied, 'object', 'objects')} ({report.bytes:,} bytes)",
-        f"{report.already_there} were there already",
+        output.were(report.already_there, "there already"),
     ]
     if report.erased:
-        parts.append(f"{report.erased} were erased, as in the source")
+        parts.append(output.were(report.erased, "erased, as in the source"))
     if report.foreign:
-        parts.append(f"{report.foreign} do not belong to AMFS and were left out")
+        parts.append(output.were(report.foreign, "not AMFS's own and left out"))
     output.line(", ".join(parts))
+    return _code(session, report, source)
+
+
+def _code(session: Session, report: CopyReport, source: StorageAdapter) -> int:
+    """Return the exit code of a copy: 1 when there was nothing to copy."""
+    if report.copied + report.already_there + report.erased:
+        return 0
+    if session.namespace is not None:
+        session.explain_nothing(source, session.namespace)
+    return 1

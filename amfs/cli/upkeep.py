@@ -40,9 +40,12 @@ def stats(session: Session, entity: str | None, plot: str | None) -> None:
     memory = session.memory()
     if plot is not None:
         _draw(memory, entity, plot)
+    found = memory.stats(entity)
+    if not found.versions:
+        session.explain_nothing(memory.adapter, memory.namespace)
     shown = {
         name: time_text(value) if isinstance(value, datetime) else value
-        for name, value in documents.stats(memory.stats(entity)).items()
+        for name, value in documents.stats(found).items()
     }
     if session.json:
         output.document(shown)
@@ -84,8 +87,11 @@ def verify(session: Session, entity: str | None, repair: bool) -> int:
 
     Exit code 1 when there is a finding.
     """
+    memory = session.memory()
     with output.progress("Verifying") as progress:
-        report = session.memory().verify(entity, repair=repair, progress=progress)
+        report = memory.verify(entity, repair=repair, progress=progress)
+    if not report.versions:
+        session.explain_nothing(memory.adapter, memory.namespace)
     if session.json:
         output.document(documents.verify(report))
         return 0 if report.ok else 1

@@ -31,7 +31,7 @@ _LIKE_A_URL = re.compile(
 def open_store(
     place: str | os.PathLike[str], environ: Mapping[str, str] | None = None
 ) -> StorageAdapter:
-    """Open a store by its place: a directory, `sqlite:///FILE`, `postgresql://USER@HOST/DATABASE`,
+    """Open a store by its place: a directory (or `file:///DIRECTORY`), `sqlite:///FILE`, `postgresql://USER@HOST/DATABASE`,
     `s3://BUCKET/PREFIX`, or the URL of an AMFS server, `http://HOST:PORT`.
 
     Args:
@@ -74,6 +74,8 @@ def read_place(
             )
         return "local", {"root": text}
     match scheme.lower():
+        case "file" if rest.startswith("/"):
+            return "local", {"root": rest}
         case "sqlite":
             return "sqlite", {"path": _file(rest)}
         case "postgresql" | "postgres":

@@ -11,6 +11,19 @@ from amfs_core.storage import PAGE, ObjectInfo, StorageAdapter
 from amfs_core.versions import AHEAD
 
 
+def other_namespace(adapter: StorageAdapter, namespace: str) -> str | None:
+    """Return the name of another namespace if this one has no memories. 1 request, or 2."""
+    if next(iter(adapter.list(Layout(namespace).entries)), None) is not None:
+        return None
+    name = _first_namespace(adapter)
+    return None if name == namespace else name
+
+
+def _first_namespace(adapter: StorageAdapter) -> str | None:
+    first = next(iter(adapter.list("")), None)
+    return None if first is None else unescape(first.key.partition("/")[0])
+
+
 class Memories:
     """The first page of the memories of one namespace."""
 
@@ -37,8 +50,7 @@ class Memories:
     def _nothing(self) -> Diagnosis:
         """Name another namespace, if any: a misspelt namespace looks like an empty store."""
         empty = f"nothing in namespace {self._namespace!r} yet"
-        other = next(iter(self._adapter.list("")), None)
-        name = None if other is None else unescape(other.key.partition("/")[0])
+        name = _first_namespace(self._adapter)
         if name is None or name == self._namespace:
             return ok(empty)
         return warning(

@@ -1,8 +1,8 @@
 """The table of kinds: every kind of object that a namespace has, and where its objects are.
 
-A new kind is a row here; `amfs_core.format.names` makes and parses its keys. Whoever goes through
-all kinds (copies, backups, `verify`, the rights of keys) has an entry for each row, which tests
-hold, and `docs/layout.md` has the same table.
+A new kind is a row here; `amfs_core.format.names` makes and parses its keys. Copies, backups,
+`verify` and the rights of keys go through all kinds, and `tests/format/test_kinds.py` takes each of
+them through these. `docs/layout.md` has the same table.
 """
 
 from __future__ import annotations

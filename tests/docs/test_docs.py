@@ -34,6 +34,7 @@ from amfs.cli import amfs as program
 from amfs.cli.run import COMMANDS
 from amfs.config import settings
 from amfs_core.format import Layout, decode_entry
+from amfs_http import HttpAdapter
 from amfs_local import LocalAdapter
 from amfs_postgres import PostgresAdapter
 from amfs_s3 import S3Adapter
@@ -385,7 +386,7 @@ def test_every_variable_and_option_is_in_the_configuration_page() -> None:
     modules = (REPOSITORY / "amfs" / "config").glob("*.py")
     sources = "".join(module.read_text() for module in modules)
     wanted = set(re.findall(r"\bAMFS_[A-Z0-9_]*[A-Z0-9]\b", sources))
-    for adapter in (LocalAdapter, PostgresAdapter, S3Adapter, SqliteAdapter):
+    for adapter in (HttpAdapter, LocalAdapter, PostgresAdapter, S3Adapter, SqliteAdapter):
         wanted |= set(inspect.signature(adapter).parameters)
     assert not [name for name in sorted(wanted) if f"`{name}`" not in page]
 

@@ -189,4 +189,6 @@ def test_a_key_with_limits_sees_nothing_of_a_kind_that_the_rights_do_not_know(
     with pytest.raises(Refusal):
         rights.require_place(name)
     with pytest.raises(Refusal):
+        rights.require_read(name, b"{}")
+    with pytest.raises(Refusal):
         rights.require_write(name, b"{}", replaces=False)

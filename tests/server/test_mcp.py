@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -139,6 +140,29 @@ def test_a_model_uses_all_tools_over_stdio(root: Path, here: AgentMemory) -> Non
     entry = here.read("many", "k3")
     assert entry is not None and entry.provenance.agent_id == "claude"
     assert here.verify().ok
+
+
+def test_ctrl_c_ends_the_command_while_it_waits_for_its_client(root: Path) -> None:
+    command = [sys.executable, "-m", "amfs", "--store", str(root), "mcp"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    hello = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        },
+    }
+    with subprocess.Popen(command, cwd=REPOSITORY, **pipes) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(json.dumps(hello).encode() + b"\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["id"] == 1
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130  # with its standard input still open
+        assert process.stdout.read() == b""
 
 
 def test_a_model_uses_all_tools_over_http(root: Path, here: AgentMemory) -> None:

@@ -95,8 +95,8 @@ NUMBERS = {
 @pytest.mark.parametrize(
     ("row", "who", "work"),
     [
-        ("the first operation of a process, besides its own row", beginner, known),
-        ("a write over a minute after the last look, besides its own row", idle, known),
+        ("in addition, once: the first operation of a process", beginner, known),
+        ("in addition: a write more than a minute after this was last done", idle, known),
         (
             "write, memory known to this process, or new",
             acquainted,

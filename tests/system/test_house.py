@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import PACKAGES, REPOSITORY
 
+MAKEFILE = (REPOSITORY / "Makefile").read_text()
 ADAPTERS = ("amfs_local", "amfs_s3", "amfs_sqlite", "amfs_postgres", "amfs_http", "amfs_curl")
 ROOMS = sorted(path.parent.name for path in (REPOSITORY / "amfs_core").glob("*/__init__.py"))
 
@@ -96,8 +97,20 @@ def test_every_package_is_shipped_type_checked_and_on_the_map() -> None:
     assert own == set(ADAPTERS) - {"amfs_curl"}
 
 
+def test_the_places_where_a_change_goes_are_there() -> None:
+    """Every path that CONTRIBUTING names, and every name in code beside it."""
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    places = re.findall(r"`((?:amfs\w*|tests|docs|deploy)/[\w/.]+)`", page)
+    assert len(places) > 50
+    assert not [place for place in places if not (REPOSITORY / place).exists()]
+    where = page.partition("## Where a change goes")[2]
+    names = set(re.findall(r"`(_?[A-Z][A-Z_]+|[A-Z]\w+|[a-z]+_[a-z_]+|[A-Z]\w+\.\w+)`", where))
+    code = "".join(path.read_text() for path in sources(*PACKAGES, "tests"))
+    assert not [name for name in names if name.rpartition(".")[2] not in code + MAKEFILE]
+
+
 def test_the_quick_loop_runs_every_room_that_has_tests() -> None:
-    rooms = re.search(r"^ROOMS := (.*)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    rooms = re.search(r"^ROOMS := (.*)$", MAKEFILE, re.MULTILINE)
     assert rooms
     tested = {room for room in ROOMS if (REPOSITORY / "tests" / room).is_dir()}
     assert set(rooms[1].split()) == tested - {"testing"} | {"cli", "local"}
