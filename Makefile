@@ -1,5 +1,6 @@
 # `make demo` and `make test` are all a newcomer needs; each installs what it uses into .venv.
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -42,7 +43,7 @@ types: $(VENV)/dev
 
 # What a change to the core is tried on while it is made: about a minute, and no server.
 quick: $(VENV)/dev
-	$(BIN)/python -m pytest $(QUICK)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(QUICK)
 
 ROOMS := catalog changes degraded doctor format layers memory outcomes ranking storage upkeep versions watch cli local
 QUICK := -q -m "not server and not slow and not fork" $(ROOMS:%=tests/%)
@@ -57,7 +58,6 @@ coverage: $(VENV)/dev
 	@echo "line by line: $(VENV)/coverage/html/index.html"
 
 # Most tests wait for a disk, a server or another process. Each process has servers of its own.
-JOBS ?= 2
 pytest: $(VENV)/dev servers
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 

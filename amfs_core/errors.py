@@ -63,6 +63,12 @@ class AMFSError(Exception):
         self.args = (self._text(),)
         return self
 
+    def noting(self, remark: str) -> Self:
+        """Put a remark in parentheses after the problem, and return this error."""
+        self.problem = f"{self.problem} ({remark})"
+        self.args = (self._text(),)
+        return self
+
     @property
     def reason(self) -> str:
         """The problem and the hint, without a word about what was written."""

@@ -30,23 +30,35 @@ TYPE is success, minor_failure, failure or critical_failure.
 @click.option(
     "--entry", "entries", multiple=True, metavar="ENTITY/KEY", help="A memory that was used."
 )
+@click.option("--nothing", is_flag=True, help="No memory was used.")
 @click.pass_obj
-def outcome(session: Session, ref: str, type: str | None, entries: tuple[str, ...]) -> int:
+def outcome(
+    session: Session, ref: str, type: str | None, entries: tuple[str, ...], nothing: bool
+) -> int:
     """Record what came of using memories, and adjust their confidence.
 
     REF is the unique name of the outcome. Each --entry stands for the newest version of that
     memory; write a slash in its key as %2F. Without TYPE, show the recorded outcome; exit code 1
     when there is none.
     """
-    if type is None and entries:
+    if nothing and entries:
+        raise click.UsageError("--nothing and --entry exclude each other")
+    if type is None and (entries or nothing):
         raise InvalidValueError(
-            "--entry needs a TYPE: success, minor_failure, failure or critical_failure"
+            f"{'--entry' if entries else '--nothing'} needs a TYPE: success, minor_failure, "
+            "failure or critical_failure"
         )
+    memory = session.memory()
     if type is None:
-        recorded = session.memory().read_outcome(ref)
+        recorded = memory.read_outcome(ref)
     else:
-        named = [_pair(entry) for entry in entries] or None
-        recorded = session.memory().commit_outcome(ref, type, entries=named)
+        named = [_pair(entry) for entry in entries] if entries or nothing else None
+        if named is None and memory.read_outcome(ref) is None:
+            raise InvalidValueError(
+                f"nothing says which memories the outcome {ref!r} is about",
+                hint="name each with --entry ENTITY/KEY, or say --nothing",
+            )
+        recorded = memory.commit_outcome(ref, type, entries=named)
     if session.json:
         output.document(recorded and documents.outcome(recorded))
     elif recorded is None:

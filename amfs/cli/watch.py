@@ -92,12 +92,25 @@ def watch(
                 since=saved or since,
             )
         except InvalidValueError as error:
-            if saved is None:
-                raise
-            raise InvalidValueError(f"{cursor_file}: {error}") from error
+            if saved is not None:
+                raise InvalidValueError(f"{cursor_file}: {error}") from error
+            if since is not None and _is_time(since):
+                raise InvalidValueError(
+                    "--since takes a cursor or beginning, not a time",
+                    hint=f"amfs search --since {since} lists what was written since then",
+                ) from error
+            raise
         ending.callback(watching.cancel)
         with _termination_as_interrupt():
             following.follow(watching, cursor_file, ticks)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        values.moment(text)
+    except click.BadParameter:
+        return False
+    return True
 
 
 class _Following:

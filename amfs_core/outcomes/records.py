@@ -209,9 +209,8 @@ def _of(reads: Mapping[Address, int]) -> tuple[Cause, ...]:
         raise InvalidValueError(
             "this session has read nothing that the outcome could be about",
             hint=(
-                "name what was used "
-                "(entries=[(entity_path, key), …], on the command line --entry ENTITY/KEY), or say "
-                "that it was nothing (entries=[])"
+                "name what was used (entries=[(entity_path, key), …]), or say that it was nothing "
+                "(entries=[])"
             ),
         )
     return tuple(sorted(Cause(one.entity_path, one.key, version) for one, version in reads.items()))

@@ -192,7 +192,7 @@ class Manifests:
         except BackendUnavailableError as error:
             # Every process needs it, also one whose own objects are in another store of `routes`.
             namespace = self.layout.namespace
-            error.at(f"the manifest of the namespace {namespace!r} cannot be read")
+            error.noting(f"every process reads the manifest of the namespace {namespace!r}")
             raise
         except PermissionDeniedError as denial:
             # AWS says so of an absent object too, to whoever may list by a prefix only.

@@ -120,6 +120,7 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 def test_an_interrupt_at_any_place_leaves_nothing_open(
     tmp_path: Path, use: Callable[[AgentMemory], object]
@@ -162,6 +163,7 @@ def handle(memory: AgentMemory) -> None:
     assert len(memory.search("pelican", limit=100)) == live
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 def test_a_handler_may_use_the_memory_at_any_place(
     tmp_path: Path, use: Callable[[AgentMemory], object]

@@ -179,6 +179,7 @@ def test_neighbours_are_the_ones_that_satisfy_the_filter(memories: Memories) -> 
     assert scores[last] > apart[last]
 
 
+@pytest.mark.slow
 def test_in_unrelated_facts_the_exact_one_is_first() -> None:
     facts = Memories()
     draw = random.Random(7)
@@ -192,6 +193,7 @@ def test_in_unrelated_facts_the_exact_one_is_first() -> None:
         assert facts.found(values[number])[0] == number + 1
 
 
+@pytest.mark.slow
 def test_neighbours_do_no_harm_among_unrelated_facts() -> None:
     """Three words of a fact find it, in one path, as often as when each fact has its own path."""
     together, apart = Memories(), Memories()
@@ -229,6 +231,7 @@ def test_the_order_does_not_depend_on_the_order_of_indexing(memories: Memories) 
     assert ranking(list(range(60))) == ranking(random.Random(3).sample(range(60), 60))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 10, 1000])
 @pytest.mark.parametrize(
     "passes", [lambda id: id % 2 == 0, lambda id: id % 97 == 0, lambda id: id > 2900, bool]
@@ -254,6 +257,7 @@ def test_a_filter_gives_the_same_as_a_catalog_of_only_what_it_lets_through(
         assert filtered == fulltext.search(only.connection, query, limit=limit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [1, 2, 50])
 def test_the_best_are_complete_under_a_filter_that_takes_most_away(
     monkeypatch: pytest.MonkeyPatch, share: int

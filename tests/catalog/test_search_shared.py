@@ -89,6 +89,7 @@ def at_each_step(tmp_path: Path, ask: Ask, embeds: bool) -> Iterator[list[Memory
             yield found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ask", "embeds"),
     [(by_words, False), (by_words, True), (by_meaning, True)],

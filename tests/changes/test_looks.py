@@ -322,6 +322,7 @@ def test_a_forked_child_looks_for_itself(
     assert len(memory.list()) == 21
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_random_programs_see_what_a_listing_sees(
     opened: Callable[[], AgentMemory], seed: int

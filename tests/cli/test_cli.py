@@ -122,6 +122,7 @@ NOT_KEPT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "problem"), NOT_KEPT, ids=range(len(NOT_KEPT)))
 def test_json_that_could_not_be_kept_is_refused_by_write_and_import_alike(
     tmp_path: Path, given: str, problem: str
@@ -419,6 +420,7 @@ def closed(arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_stream_that_the_shell_closed_is_reported() -> None:
     code, _, said = closed("write e k 1 >&-")
     assert (code, said.count("\n")) == (2, 1) and "standard output is closed" in said
@@ -470,6 +472,7 @@ def on_a_terminal(*arguments: str) -> str:
 HOSTILE = "\x1b]0;owned\x07\x1b[2Jboo\x9b31m\u202egnp\x7f\r"
 
 
+@pytest.mark.slow
 def test_control_characters_in_memories_never_reach_a_terminal() -> None:
     with AgentMemory(f"agent{HOSTILE}") as memory:
         memory.write("e", "text", HOSTILE, tags=[HOSTILE])
@@ -510,6 +513,7 @@ def test_json_is_exact_although_control_characters_are_escaped() -> None:
     assert json.loads(ok("export"))["value"] == HOSTILE
 
 
+@pytest.mark.slow
 def test_people_get_colour_tables_and_progress() -> None:
     for number in range(3):
         ok("write", "e", f"k{number}", str(number))
@@ -624,6 +628,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     assert done.stderr == "amfs: the command line needs rich: pip install 'amfs[cli]'\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "missing", "extra"),
     [

@@ -89,6 +89,20 @@ def test_an_absent_version_is_not_an_absent_memory() -> None:
     assert "no e/k with a confidence of 0.9 or more" in run(*read, "--min-confidence", "0.9")[2]
 
 
+def test_a_watch_from_a_time_is_told_of_the_search() -> None:
+    assert "amfs search --since 1h" in wrong("watch", "--since", "1h")
+    assert "search" not in wrong("watch", "--since", "yesterday")
+
+
+def test_an_outcome_about_nothing_has_to_say_so() -> None:
+    problem = wrong("outcome", "d1", "success")
+    assert "--entry ENTITY/KEY, or say --nothing" in problem
+    assert run("outcome", "d1", "success", "--nothing")[1] == "recorded d1: success of 0 memories\n"
+    assert run("outcome", "d1", "success")[0] == 0  # the same again
+    assert "exclude each other" in wrong("outcome", "d2", "success", "--nothing", "--entry", "a/b")
+    assert "--nothing needs a TYPE" in wrong("outcome", "d1", "--nothing")
+
+
 # -- a place where nothing is ----------------------------------------------------------------------
 
 READERS = [["ls"], ["search", "x"], ["export"], ["stats"], ["verify"]]

@@ -169,6 +169,7 @@ def test_people_get_a_table_with_the_matches_in_colour() -> None:
         assert sequence not in seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["ls", "search"])
 def test_a_slow_search_suggests_the_catalog_once_it_would_help(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -47,6 +47,7 @@ def drawn(agents: dict[str, int], span: timedelta = timedelta(days=1)) -> Pictur
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", plot.FORMATS)
 def test_a_picture_is_a_file_of_its_kind_and_the_same_each_time(kind: str) -> None:
     found = drawn({"a": 2, "b": 1})
@@ -114,6 +115,7 @@ def test_long_names_that_differ_in_the_middle_stay_different() -> None:
     assert len(shown) == len(names) and all(len(one) <= 26 for one in shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", plot.FORMATS)
 @pytest.mark.parametrize(
     ("agents", "span"),

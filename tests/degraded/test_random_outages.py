@@ -79,6 +79,7 @@ class Program:
         self.told.append((memory.agent_id, entry, is_conditional))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_each_acknowledged_write_is_there_once_and_in_order_or_a_named_conflict(seed: int) -> None:
     program = Program(seed)

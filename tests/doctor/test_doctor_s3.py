@@ -180,6 +180,7 @@ def test_versions_that_the_bucket_keeps_are_a_warning(minio: Server, configure: 
 # --- the way there -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_cannot_be_reached_has_its_verdict_in_15_seconds(
     configure: Configure,
 ) -> None:

@@ -115,6 +115,7 @@ def altered(**changes: Any) -> bytes:
     return sealed(json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()[:-1])
 
 
+@pytest.mark.slow
 @given(ENTRIES)
 @settings(max_examples=300, deadline=None)
 def test_every_entry_comes_back_exactly_and_gives_the_same_bytes_again(entry: MemoryEntry) -> None:

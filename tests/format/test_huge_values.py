@@ -74,6 +74,7 @@ class TestHugeValues:
         with pytest.raises(InvalidValueError, match="limit is 700"):
             memory.write("e", "k", "x" * 700)
 
+    @pytest.mark.slow
     def test_a_hundred_megabytes_are_read_and_not_kept(self, tmp_path: Path) -> None:
         adapter = LocalAdapter(tmp_path, durability="none")
         writer = core.AgentMemory("agent", adapter=adapter, max_value_bytes=200 * MEGABYTE)

@@ -71,6 +71,7 @@ def test_a_segment_is_a_safe_file_name_everywhere(text: str) -> None:
     assert not (folded.startswith("v") and folded.endswith(".json") and folded[1:-5].isdecimal())
 
 
+@pytest.mark.slow
 @given(ANY_TEXT, ANY_TEXT)
 @settings(max_examples=1000, deadline=None)
 def test_different_names_are_different_segments(one: str, other: str) -> None:
@@ -80,6 +81,7 @@ def test_different_names_are_different_segments(one: str, other: str) -> None:
     assert escaped != escaped_or_none(other)
 
 
+@pytest.mark.slow
 @given(st.one_of(AWKWARD, st.text(st.characters(), max_size=40)))
 @example("%2e")
 @example("%41")
@@ -121,6 +123,7 @@ def test_the_published_escaping_does_not_change(name: str, segment: str) -> None
     assert unescape(segment) == name
 
 
+@pytest.mark.slow
 @given(st.lists(ANY_TEXT, min_size=1, max_size=4), ANY_TEXT, st.integers(1, 9_999_999_999))
 @settings(max_examples=500, deadline=None)
 def test_parse_inverts_object_key(names: list[str], key: str, version: int) -> None:
@@ -136,6 +139,7 @@ def test_parse_inverts_object_key(names: list[str], key: str, version: int) -> N
     assert found[0].prefix == address.prefix
 
 
+@pytest.mark.slow
 @given(ANY_TEXT, ANY_TEXT)
 @settings(max_examples=300, deadline=None)
 def test_no_file_is_ever_outside_the_root(

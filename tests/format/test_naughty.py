@@ -61,18 +61,21 @@ def is_utf8(text: str) -> bool:
 
 @pytest.mark.parametrize("text", NAUGHTY, ids=lambda text: ascii(text)[:40])
 class TestNaughty:
+    @pytest.mark.slow
     def test_as_an_entity_path(self, stores: list[StorageAdapter], root: Path, text: str) -> None:
         outcome = outcomes(stores, text, "key", 1)
         possible = all(text.split("/")) and is_utf8(text) and len(text) < 60
         assert outcome == "kept" if possible else outcome.startswith(("kept", "InvalidKeyError"))
         assert outside(root) == []
 
+    @pytest.mark.slow
     def test_as_a_key(self, stores: list[StorageAdapter], root: Path, text: str) -> None:
         outcome = outcomes(stores, "entity", text, 1)
         possible = text and is_utf8(text) and len(text) < 60
         assert outcome == "kept" if possible else outcome.startswith(("kept", "InvalidKeyError"))
         assert outside(root) == []
 
+    @pytest.mark.slow
     def test_as_a_value_a_tag_and_an_agent(
         self, stores: list[StorageAdapter], root: Path, text: str
     ) -> None:
@@ -86,6 +89,7 @@ class TestNaughty:
                 assert (entry.tags, entry.provenance.agent_id) == ((text,), text)
         assert outside(root) == []
 
+    @pytest.mark.slow
     def test_as_a_namespace(self, stores: list[StorageAdapter], root: Path, text: str) -> None:
         found = set()
         for adapter in stores:

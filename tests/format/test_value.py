@@ -49,6 +49,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+@pytest.mark.slow
 @given(JSON)
 @example(-0.0)
 @example(5e-324)

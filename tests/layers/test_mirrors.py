@@ -558,6 +558,7 @@ def test_the_doctor_looks_at_every_store_and_compares(tmp_path: Path) -> None:
     assert found["mirror 1: lag"].found == "of all objects, none is missing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["create", "replace", "delete"])
 def test_failures_of_a_waited_mirror_say_nothing_of_the_primary(tmp_path: Path, verb: str) -> None:
     """However many there are, reads go on."""

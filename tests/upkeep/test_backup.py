@@ -90,6 +90,7 @@ def test_tar_and_gzip_open_a_chain_of_backups_and_what_comes_out_is_the_store(
     assert len(listed.stdout.splitlines()) == 12 * 5 + 2 + 2 + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_a_restored_namespace_is_the_same_byte_for_byte(tmp_path: Path, seed: int) -> None:
     """Random histories and backups of them: each is restored as it was, and says what it has."""
@@ -230,6 +231,7 @@ def test_a_version_that_the_source_has_lost_is_named_and_nothing_after_it_is_sav
 # -- while others write ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_backup_made_while_four_writers_write_is_closed_and_has_all_that_was_acknowledged(
     tmp_path: Path,
 ) -> None:
@@ -865,6 +867,7 @@ print(tracemalloc.get_traced_memory()[1])
 """
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_whatever_is_saved(tmp_path: Path) -> None:
     dice = random.Random(1)
     with memory(tmp_path / "a") as source:

@@ -1290,6 +1290,7 @@ class TestRequestBudget:
                 mem.write("e", "k", {1})
         assert requests.made == {}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("depth", [1001, 99_999, 100_000])
     def test_deep_keys_are_found_by_galloping(self, depth: int) -> None:
         faulty = FaultyAdapter(DeepAdapter(depth))

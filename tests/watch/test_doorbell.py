@@ -254,6 +254,7 @@ def bucket_of(pushing: Server) -> Place:
     return Place.on(pushing, pushing.new_bucket())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["amfs/", "", "a b/é+%41/"])
 def test_a_creation_under_the_prefix_rings_and_no_other(bucket_of: Place, prefix: str) -> None:
     adapter, other = bucket_of.adapter(prefix=prefix), bucket_of.adapter(prefix=prefix)
