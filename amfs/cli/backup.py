@@ -48,8 +48,9 @@ Examples:
 def create(session: Session, place: str, *, full: bool) -> int:
     """Back up the namespace to PLACE; agents may go on writing meanwhile.
 
-    The backup saves only what earlier backups do not have. Exit code 1 when the namespace is empty,
-    or has lost versions: later versions of those memories are not in the backup.
+    The backup saves only what earlier backups do not have. Exit code 1 when the namespace has lost
+    versions, and later versions of those memories are not in the backup; or when the namespace is
+    empty and another one is not.
     """
     memory = session.memory()
     backups = _kept(session, place, memory.namespace, must_exist=False)
@@ -63,11 +64,11 @@ def create(session: Session, place: str, *, full: bool) -> int:
         output.line(f"made {made.name}: {new}, {made.size:,} bytes ({kind})")
     for key in made.left_out:
         click.echo(f"amfs: {output.plain(key)} is lost; later versions are left out", err=True)
-    is_empty = not made.versions + made.outcomes
-    if is_empty:
-        output.note(f"nothing is in the namespace {memory.namespace!r}: the backup is empty")
-        session.explain_nothing(memory.adapter, memory.namespace)
-    return 1 if made.left_out or is_empty else 0
+    is_mistyped = False
+    if not made.versions + made.outcomes:
+        output.note("the backup is empty")
+        is_mistyped = session.explain_nothing(memory.adapter, memory.namespace)
+    return 1 if made.left_out or is_mistyped else 0
 
 
 @backup.command("list", cls=Command)

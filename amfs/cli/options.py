@@ -65,16 +65,17 @@ class Session:
             raise ConfigurationError(f"there is no file {place!r} {purpose}")
         return store
 
-    def explain_nothing(self, adapter: StorageAdapter, namespace: str) -> None:
+    def explain_nothing(self, adapter: StorageAdapter, namespace: str) -> bool:
         """After nothing was found, tell the user on stderr if the store is not there, or if the
-        namespace is empty and another one is not. Up to 2 requests."""
+        namespace is empty and another one is not: a name may be mistyped. Return whether that is
+        so. Up to 2 requests."""
         from amfs.doctor import other_namespace
         from amfs_core.errors import AMFSError
 
         root = getattr(adapter, "root", None)
         if isinstance(root, str) and not os.path.isdir(root):
             output.note(f"there is no directory {root!r} yet; the first write makes it")
-            return
+            return True
         with contextlib.suppress(AMFSError):  # this only explains what has been said
             other = other_namespace(adapter, namespace)
             if other is not None:
@@ -82,6 +83,8 @@ class Session:
                     f"nothing is in the namespace {namespace!r}, but there is a namespace "
                     f"{other!r}; did you mean --namespace {other}?"
                 )
+                return True
+        return False
 
     def suggest_catalog(self, memory: AgentMemory) -> None:
         """After a fetch of many objects, tell the user how to fetch only new ones next time."""

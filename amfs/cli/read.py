@@ -13,7 +13,7 @@ from amfs.cli import output, values
 from amfs.cli.options import MANY, Session
 from amfs.cli.run import Command
 from amfs_core.errors import InvalidValueError
-from amfs_core.format import MemoryEntry, time_text
+from amfs_core.format import MemoryEntry
 from amfs_core.versions import Change
 
 _COLOURS = {"added": "green", "removed": "red", "changed": "yellow"}
@@ -65,7 +65,7 @@ def read(
     if entry is None:
         chosen = (
             *((f"in version {version}",) if version is not None else ()),
-            *((f"at {time_text(at)}",) if at is not None else ()),
+            *((f"at {at:%Y-%m-%d %H:%M:%SZ}",) if at is not None else ()),
             *((f"with a confidence of {min_confidence:g} or more",) if min_confidence else ()),
         )
         return _absent(session, entity, key, " ".join(chosen))

@@ -177,8 +177,8 @@ def copy(session: Session, src: str, dst: str) -> int:
 
     SRC and DST take the same forms as --store. All namespaces are copied unless --namespace names
     one. Objects that DST already has are skipped, so after an interruption run the command again.
-    An object in DST with different bytes is never overwritten. Exit code 1 when there is nothing to
-    copy.
+    An object in DST with different bytes is never overwritten. Exit code 1 when the
+    namespace to copy is empty and another one is not.
     """
     source = session.open_existing(src, "to copy from")
     target = session.open(dst)
@@ -200,9 +200,7 @@ def copy(session: Session, src: str, dst: str) -> int:
 
 
 def _code(session: Session, report: CopyReport, source: StorageAdapter) -> int:
-    """Return the exit code of a copy: 1 when there was nothing to copy."""
-    if report.copied + report.already_there + report.erased:
+    """Return the exit code: 1 when nothing was copied because a name may be mistyped."""
+    if session.namespace is None or report.copied + report.already_there + report.erased:
         return 0
-    if session.namespace is not None:
-        session.explain_nothing(source, session.namespace)
-    return 1
+    return 1 if session.explain_nothing(source, session.namespace) else 0

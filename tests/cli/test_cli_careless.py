@@ -139,6 +139,13 @@ def test_an_empty_backup_or_copy_does_not_look_like_success() -> None:
     assert run("copy", ".amfs", "copied")[0] == 0  # all of it is there already
 
 
+def test_an_empty_store_is_copied_and_backed_up_without_complaint(here: Path) -> None:
+    (here / ".amfs").mkdir()
+    assert run("backup", "create", "backups")[0] == 0
+    assert run("--namespace", "n", "copy", ".amfs", "copied")[0] == 0
+    assert run("--store", "nowhere", "backup", "create", "others")[0] == 1
+
+
 def test_a_directory_by_its_url_is_that_directory(here: Path) -> None:
     run("--store", f"file://{here}/a", "write", "e", "k", "1")
     assert AgentMemory("a", adapter=LocalAdapter(here / "a")).read("e", "k") is not None

@@ -172,6 +172,30 @@ def test_a_write_that_cannot_be_kept_waits_for_the_primary() -> None:
         assert not call.result(SECONDS).provisional
 
 
+def test_verify_waits_for_the_primary_and_judges_nothing_without_it() -> None:
+    """A mirror may lack the newest versions, so what is missing there is not a finding."""
+    place = Place()
+    place.primary = Counted(place.truth)
+    with place.memory() as memory:
+        memory.write("e", "k", 1)
+    place.down()
+    with AgentMemory("a", adapter=place.store(), patience=0.1) as memory:
+        assert memory.write("e", "k", 2).provisional
+        with pytest.raises(BackendUnavailableError):
+            memory.verify()
+    memory = AgentMemory("a", adapter=place.store(), patience=3_600.0)
+    with memory, ThreadPoolExecutor(1) as pool:
+        call = pool.submit(memory.verify)
+        refused = place.primary.refused  # type: ignore[attr-defined]
+        try:
+            until(lambda: place.primary.refused > refused + 10 or call.done())  # type: ignore[attr-defined]
+        finally:
+            place.up()
+        report = call.result(SECONDS)
+    assert report.ok
+    assert report.versions in (1, 2)  # with or without the one that waited
+
+
 def test_the_error_says_that_the_manifest_is_needed(place: Place) -> None:
     place.down()
     store = Routed({"scratch": ModelAdapter()}, default=place.store(), patience=0.1)
