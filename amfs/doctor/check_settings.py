@@ -62,11 +62,15 @@ def sources(config: Config, place: str | None) -> Diagnosis:
     file = "no amfs.yaml" if config.file is None else str(config.file.path)
     names = ", ".join(_set()) or "no AMFS_* variables"
     read = f"{file}; {names}"
-    for name in sorted(os.environ):
-        if name.startswith("AMFS_") and name not in VARIABLES:
-            near = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=_NEAR)
-            meant = f"did you mean {near[0]}?" if near else "unset it: no setting has this name"
-            return warning(f"{read}; AMFS does not read {name}", meant)
+    unknown = sorted(
+        name for name in os.environ if name.startswith("AMFS_") and name not in VARIABLES
+    )
+    for name in unknown:
+        near = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=_NEAR)
+        if near:
+            return warning(f"{read}; AMFS does not read {name}", f"did you mean {near[0]}?")
+    if unknown:  # they may belong to a program around it
+        read += f"; AMFS does not read {', '.join(unknown)}"
     unused = set(_IDLE.get(config.adapter, ()))
     if config.place is not None:
         unused.update(_IDLE_BESIDE_A_PLACE)

@@ -155,7 +155,7 @@ class Reader:
             script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
             script.chmod(0o755)
         self.environment = {
-            **os.environ,
+            **{name: text for name, text in os.environ.items() if name != "AMFS_TEST_CACHE"},
             "AWS_ACCESS_KEY_ID": server.access_key,
             "AWS_SECRET_ACCESS_KEY": server.secret_key,
             "AWS_ENDPOINT_URL": server.endpoint_url,  # what "AWS" means here
