@@ -16,7 +16,7 @@ help:
 	@echo "make bench-load   load 500,000 memories, however long it takes"
 	@echo "make bench-compare A=old.json B=new.json    which figures got worse"
 	@echo "make lint types pytest    the parts of make test"
-	@echo "make quick        the tests of the core that need no server (a minute)"
+	@echo "make quick        the tests of the core that need no server (a minute or two)"
 	@echo "make coverage     which lines and branches those tests run"
 	@echo "make fuzz         the property tests with new random examples, many of them"
 	@echo "make portability  the conformance kit and a short torture per server; writes docs/servers.md"
@@ -41,7 +41,7 @@ lint: $(VENV)/dev
 types: $(VENV)/dev
 	$(BIN)/mypy
 
-# What a change to the core is tried on while it is made: about a minute, and no server.
+# What a change to the core is tried on while it is made: a minute or two, and no server.
 quick: $(VENV)/dev
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(QUICK)
 
