@@ -99,7 +99,7 @@ class GuardedClient(StoreClient):
     def _first(self, read: Callable[[], T]) -> T:
         """Do a request that reads while the manifest is read, and let its answer pass after that.
 
-        Where a request is no round trip, a thread costs more than it saves.
+        Where a request needs no round trip, a thread costs more than it saves.
         """
         if self.capabilities.paged:
             return beside(self.manifests.for_reading, read)
