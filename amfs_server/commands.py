@@ -35,7 +35,9 @@ Examples:
 )
 @click.option("--keys", type=click.Path(path_type=Path), help="The file of keys (see amfs key).")
 @click.option(
-    "--state", type=click.Path(path_type=Path), help="The directory for the memory of events."
+    "--state",
+    type=click.Path(path_type=Path),
+    help="The directory that remembers events across restarts.",
 )
 @click.option("--origin", multiple=True, help="Allow browsers from this origin; may be repeated.")
 @click.option(

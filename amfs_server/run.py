@@ -101,7 +101,7 @@ def serve(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    _log.info("the server has ended")
+    _log.info("the server has stopped")
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -31,7 +31,7 @@ problem reported by verify, health or doctor), 2 an error.
 @click.option("--namespace", metavar="N", help="The namespace to use.  [default: default]")
 @click.option("--agent", metavar="A", help="The agent that signs writes.  [default: user@host]")
 @click.option("--config", metavar="F", help="The configuration file to use, not amfs.yaml.")
-@click.option("--no-cache", is_flag=True, help="Use no index, and keep no catalog.")
+@click.option("--no-cache", is_flag=True, help="Use no index, and keep no catalog on disk.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document per line.")
 @click.option(
     "--version",

@@ -171,7 +171,7 @@ def prune(
     if report.attempts:
         attempts = output.counted(report.attempts, "interrupted attempt", "interrupted attempts")
         output.line(f"{'would remove' if dry_run else 'removed'} {attempts}")
-    output.line(f"{output.counted(len(report.kept), 'backup stays', 'backups stay')}")
+    output.line(f"{output.counted(len(report.kept), 'backup is kept', 'backups are kept')}")
 
 
 def _kept(

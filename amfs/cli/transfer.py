@@ -47,7 +47,9 @@ and optionally confidence, tags, memory_type, ttl or expires_at, pattern_refs, i
 @click.option("--into", metavar="ENTITY", help="Put the memories under ENTITY.")
 @click.option("--dry-run", is_flag=True, help="Show what would be written, but write nothing.")
 @click.option("--overwrite", is_flag=True, help="Overwrite memories changed here since.")
-@click.option("--origin", metavar="NAME", help="A name for SOURCE that stays when it is moved.")
+@click.option(
+    "--origin", metavar="NAME", help="A name for SOURCE that still identifies it after a move."
+)
 @click.pass_obj
 def import_(session: Session, /, source: str, kind: str | None, **options: Any) -> int:
     """Write a new version for every line of SOURCE, a file of JSON lines (- for standard input).

@@ -45,7 +45,7 @@ Examples:
 """,
 )
 @click.argument("entity", required=False)
-@click.option("--since", metavar="CURSOR|beginning", help="Start from there.  [default: now]")
+@click.option("--since", metavar="CURSOR|beginning", help="Where to begin.  [default: now]")
 @click.option(
     "--cursor-file",
     metavar="FILE",

@@ -29,13 +29,15 @@ Examples:
 """,
 )
 @click.argument("directory")
-@click.option("--write", "writes", is_flag=True, help="Let files be written: each is a version.")
+@click.option(
+    "--write", "writes", is_flag=True, help="Allow writing; each write becomes a version."
+)
 @click.option(
     "--max-age",
     type=values.length,
     default="1",
     metavar="TIME",
-    help="The greatest age of sizes and times of files.  [default: 1 second]",
+    help="How old the shown sizes and times may be.  [default: 1 second]",
 )
 @click.option(
     "--rescue",

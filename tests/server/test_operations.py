@@ -121,7 +121,7 @@ def test_it_ends_well(tmp_path: Path, how: int) -> None:
         with server.client() as client:
             client.put("/v1/default/memories/e/k", json={"value": 1})
         assert server.stop(how) == 0
-        assert server.lines[-1] == "amfs: the server has ended"
+        assert server.lines[-1] == "amfs: the server has stopped"
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
