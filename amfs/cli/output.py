@@ -91,10 +91,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     terminal.print(grid(columns, rows, terminal.width))
 
 
-def grid(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], width: int) -> Table:
+def grid(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    width: int,
+    *,
+    one_line: bool = False,
+) -> Table:
     """Return a table at most `width` cells wide. The last column is cut to make it fit; if that is
     not enough, other columns become narrower, and names are the last to. Long fields continue on
-    the next line.
+    the next line, unless each row has only `one_line`.
 
     Fields that are `Text` must already consist of `plain` text.
     """
@@ -114,7 +120,10 @@ def grid(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], width: in
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, gap, 0, 0))
     for column, cells in zip(narrow, widest, strict=True):
         fixed = min(cells, max(len(column), width // 3)) if column in _NAMES else None
-        table.add_column(column, overflow="fold", width=fixed, min_width=len(column))
+        if one_line:
+            table.add_column(column, no_wrap=True, overflow="ellipsis")
+        else:
+            table.add_column(column, overflow="fold", width=fixed, min_width=len(column))
     # without a maximum, rich shrinks the other columns instead of cutting this one
     rest = width - sum(widest) - gap * len(widest)
     table.add_column(last, no_wrap=True, overflow="ellipsis", max_width=max(_LEAST, rest))

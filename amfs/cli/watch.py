@@ -275,4 +275,4 @@ class _Table:
             for text, limit in zip(texts, limits, strict=True):
                 text.truncate(limit, overflow="ellipsis")
             rows.append(texts)
-        return output.grid(_COLUMNS, rows, width)
+        return output.grid(_COLUMNS, rows, width, one_line=True)

@@ -174,6 +174,19 @@ def test_a_name_in_a_table_is_whole(width: int) -> None:
     assert name in ("".join(first), first[0])
 
 
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_each_row_of_a_table_that_is_redrawn_has_one_line(width: int) -> None:
+    """The watch shows as many rows as the terminal has lines."""
+    from rich.console import Console
+
+    columns = ("written", "name", "version", "agent", "value")
+    row = ("2026-11-27 23:28:33Z", "checkout-service/retry-pattern", "v1", "someone", "{" * 200)
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as shown:
+        console.print(grid(columns, [row] * 3, width, one_line=True))
+    assert len(shown.get().splitlines()) == 4
+
+
 def test_ctrl_c_during_the_imports_shows_no_traceback(here: Path) -> None:
     """The signal comes from within, at the first import of the command line."""
     (here / "click.py").write_text(
