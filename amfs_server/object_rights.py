@@ -19,6 +19,9 @@ from amfs_core.storage import StoreClient
 from amfs_server.keys import Key
 from amfs_server.problems import Refusal
 
+_SEEN_BY_NAME = (VERSION, MANIFEST)
+"""Kinds whose names say who sees them. What an outcome is about is in its content."""
+
 
 class ObjectRights:
     """The rights of one key.
@@ -79,15 +82,15 @@ class ObjectRights:
         if self._sees_all:
             return True
         parsed = _parsed(object_key)
-        return parsed is not None and parsed.kind in (VERSION, MANIFEST)
+        return parsed is not None and parsed.kind in _SEEN_BY_NAME
 
     def require_read(self, object_key: str, data: bytes | None) -> None:
         """Raise unless the key sees the memories named in an object."""
         if self._sees_all or data is None:
             return
         parsed = _parsed(object_key)
-        if parsed is not None and parsed.kind in (VERSION, MANIFEST):
-            return  # `require_place` has looked at its name, which says enough
+        if parsed is not None and parsed.kind in _SEEN_BY_NAME:
+            return  # `require_place` has looked at its name
         if parsed is None or parsed.kind is not OUTCOME or parsed.reference is None:
             raise _beyond("sees")
         try:

@@ -59,10 +59,9 @@ class Session:
         from amfs_core.errors import ConfigurationError
 
         store = self.open(place)
-        if not os.path.isdir(getattr(store, "root", os.curdir)):
-            raise ConfigurationError(f"there is no directory {place!r} {purpose}")
-        if not os.path.exists(getattr(store, "path", os.curdir)):
-            raise ConfigurationError(f"there is no file {place!r} {purpose}")
+        absent = _absent(store)
+        if absent is not None:
+            raise ConfigurationError(f"there is no {absent[0]} {place!r} {purpose}")
         return store
 
     def explain_nothing(self, adapter: StorageAdapter, namespace: str) -> bool:
@@ -72,9 +71,9 @@ class Session:
         from amfs.doctor import other_namespace
         from amfs_core.errors import AMFSError
 
-        root = getattr(adapter, "root", None)
-        if isinstance(root, str) and not os.path.isdir(root):
-            output.note(f"there is no directory {root!r} yet; the first write makes it")
+        absent = _absent(adapter)
+        if absent is not None:
+            output.note(f"there is no {absent[0]} {absent[1]!r} yet; the first write makes it")
             return True
         with contextlib.suppress(AMFSError):  # this only explains what has been said
             other = other_namespace(adapter, namespace)
@@ -107,3 +106,14 @@ class Session:
     def close(self) -> None:
         """Close what was opened."""
         self._opened.close()
+
+
+def _absent(store: StorageAdapter) -> tuple[str, str] | None:
+    """Return what a store on this machine is, "directory" or "file", and its path, if that does not
+    exist."""
+    root, path = getattr(store, "root", None), getattr(store, "path", None)
+    if isinstance(root, str) and not os.path.isdir(root):
+        return "directory", root
+    if isinstance(path, str) and not os.path.exists(path):
+        return "file", path
+    return None

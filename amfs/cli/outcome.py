@@ -9,7 +9,7 @@ from amfs.cli import output
 from amfs.cli.options import Session
 from amfs.cli.run import Command
 from amfs_core.errors import InvalidValueError
-from amfs_core.format import Outcome, unescape
+from amfs_core.format import Outcome, OutcomeType, unescape
 
 
 @click.command(
@@ -53,12 +53,15 @@ def outcome(
         recorded = memory.read_outcome(ref)
     else:
         named = [_pair(entry) for entry in entries] if entries or nothing else None
-        if named is None and memory.read_outcome(ref) is None:
+        try:
+            recorded = memory.commit_outcome(ref, type, entries=named)
+        except InvalidValueError as error:
+            if named is not None or type not in {kind.value for kind in OutcomeType}:
+                raise
             raise InvalidValueError(
                 f"nothing says which memories the outcome {ref!r} is about",
                 hint="name each with --entry ENTITY/KEY, or say --nothing",
-            )
-        recorded = memory.commit_outcome(ref, type, entries=named)
+            ) from error
     if session.json:
         output.document(recorded and documents.outcome(recorded))
     elif recorded is None:

@@ -65,8 +65,7 @@ def document(value: Any) -> None:
 
 def say_absent(entity: str, key: str, chosen: str = "") -> None:
     """Say on stderr that there is no such memory; `chosen` says how the version was chosen."""
-    name = plain(f"{entity}/{key}")
-    print(f"amfs: there is no {f'{name} {chosen}'.strip()}", file=sys.stderr)
+    print(f"amfs: there is no {plain(f'{entity}/{key}')}{chosen}", file=sys.stderr)
 
 
 def value_text(value: Any) -> None:
@@ -119,10 +118,10 @@ def grid(
     gap = 2 if sum(widest) + 2 * len(widest) + _LEAST <= width else 1
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, gap, 0, 0))
     for column, cells in zip(narrow, widest, strict=True):
-        fixed = min(cells, max(len(column), width // 3)) if column in _NAMES else None
         if one_line:
             table.add_column(column, no_wrap=True, overflow="ellipsis")
         else:
+            fixed = min(cells, max(len(column), width // 3)) if column in _NAMES else None
             table.add_column(column, overflow="fold", width=fixed, min_width=len(column))
     # without a maximum, rich shrinks the other columns instead of cutting this one
     rest = width - sum(widest) - gap * len(widest)

@@ -63,12 +63,14 @@ def read(
         entity, key, version=version, at=at, min_confidence=min_confidence
     )
     if entry is None:
-        chosen = (
-            *((f"in version {version}",) if version is not None else ()),
-            *((f"at {at:%Y-%m-%d %H:%M:%SZ}",) if at is not None else ()),
-            *((f"with a confidence of {min_confidence:g} or more",) if min_confidence else ()),
-        )
-        return _absent(session, entity, key, " ".join(chosen))
+        chosen = ""
+        if version is not None:
+            chosen += f" in version {version}"
+        if at is not None:
+            chosen += f" at {at:%Y-%m-%d %H:%M:%SZ}"
+        if min_confidence:
+            chosen += f" with a confidence of {min_confidence:g} or more"
+        return _absent(session, entity, key, chosen)
     if session.json:
         output.document(documents.entry(entry))
         return 0

@@ -20,11 +20,11 @@ from amfs.cli.options import Session
 from amfs.cli.run import Command
 from amfs.importers import KINDS, import_from
 from amfs_core.memory import Imported, jsonl
-from amfs_core.upkeep.copy import CopyReport
 from amfs_core.upkeep.copy import copy as copy_store
 
 if TYPE_CHECKING:
     from amfs_core.storage import StorageAdapter
+    from amfs_core.upkeep.copy import CopyReport
 
 
 @click.command(

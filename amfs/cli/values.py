@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from amfs.cli import streams
+from amfs.cli import output, streams
 from amfs_core.arguments import expanded
 from amfs_core.errors import InvalidValueError
 from amfs_core.format import strict_json
@@ -29,7 +29,7 @@ def value(argument: str) -> Any:
         return strict_json.parsed(text)
     except strict_json.NotJSONError as error:
         if text.lstrip().startswith(("{", "[")):
-            click.echo(f"amfs: note: this is not JSON, so it is text ({error})", err=True)
+            output.note(f"this is not JSON, so it is text ({error})")
         return text
 
 

@@ -101,6 +101,7 @@ def test_an_outcome_about_nothing_has_to_say_so() -> None:
     assert run("outcome", "d1", "success")[0] == 0  # the same again
     assert "exclude each other" in wrong("outcome", "d2", "success", "--nothing", "--entry", "a/b")
     assert "--nothing needs a TYPE" in wrong("outcome", "d1", "--nothing")
+    assert "--nothing" not in wrong("outcome", "d2", "sucess")  # that is about the TYPE
 
 
 # -- a place where nothing is ----------------------------------------------------------------------
@@ -113,6 +114,12 @@ def test_a_directory_that_is_not_there_is_named(command: list[str], here: Path) 
     _, _, notes = run("--store", "nowhere", *command)
     assert f"there is no directory '{here}/nowhere' yet" in notes
     assert not (here / "nowhere").exists()
+
+
+def test_a_database_that_is_not_there_is_named(here: Path) -> None:
+    _, _, notes = run("--store", "sqlite:///nowhere.db", "ls")
+    assert f"there is no file '{here}/nowhere.db' yet" in notes
+    assert not (here / "nowhere.db").exists()
 
 
 @pytest.mark.parametrize("command", READERS, ids=lambda command: command[0])

@@ -203,7 +203,8 @@ def test_the_error_says_that_the_manifest_is_needed(place: Place) -> None:
         AgentMemory("a", adapter=store, patience=0.1) as memory,
         pytest.raises(
             BackendUnavailableError,
-            match=r"no connection.* \(every process reads the manifest of the namespace 'def",
+            match=r"no connection.* "
+            r"\(every process reads the manifest of the namespace 'default'\)",
         ),
     ):
         memory.write("scratch", "k", 1)

@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from amfs_core import errors
 from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
@@ -20,6 +19,7 @@ from amfs_core.errors import (
 )
 from amfs_core.memory import AgentMemory
 from amfs_http import HttpAdapter, failures
+from tests.support.errors import EVERY_ERROR
 from tests.support.s3_store import Answer, answering
 
 KEY = "team/entries/a/k/v1.json"
@@ -161,8 +161,7 @@ NOT_ABOUT_OBJECTS = {
 
 
 def test_the_code_of_every_error_that_a_store_may_raise_has_a_class() -> None:
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    codes = {kind.code for kind in kinds if issubclass(kind, AMFSError)}
+    codes = {kind.code for kind in EVERY_ERROR}
     unclear = {"error", "outcome_unknown"}
     assert codes - NOT_ABOUT_OBJECTS - unclear == codes & set(failures._CLASSES)
 

@@ -15,7 +15,6 @@ import pytest
 
 import amfs
 from amfs import documents
-from amfs_core import errors
 from amfs_core.errors import AMFSError, ConfigurationError, InvalidKeyError, InvalidValueError
 from amfs_core.format import MemoryEntry
 from amfs_core.memory import AgentMemory
@@ -24,6 +23,7 @@ from amfs_core.storage import ObjectInfo
 from amfs_core.testing import ModelAdapter
 from amfs_server.problems import STATUSES
 from tests.conftest import REPOSITORY
+from tests.support.errors import EVERY_ERROR
 
 
 def test_write_many_refuses_a_write_id_twice_for_one_memory() -> None:
@@ -131,21 +131,17 @@ def test_at_interpreter_exit_everything_goes_on_in_the_calling_thread(tmp_path: 
 
 
 def test_every_error_has_a_code_of_its_own_and_says_what_was_written() -> None:
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    kinds = [kind for kind in kinds if issubclass(kind, AMFSError)]
-    codes = [kind.code for kind in kinds]
-    assert len(set(codes)) == len(kinds) > 15
-    unknown = {kind.__name__ for kind in kinds if kind.written == "unknown"}
+    codes = [kind.code for kind in EVERY_ERROR]
+    assert len(set(codes)) == len(EVERY_ERROR) > 15
+    unknown = {kind.__name__ for kind in EVERY_ERROR if kind.written == "unknown"}
     assert unknown == {"OutcomeUnknownError", "WriteOutcomeUnknownError", "CommitUnknownError"}
-    some = {kind.__name__ for kind in kinds if kind.written == "some"}
+    some = {kind.__name__ for kind in EVERY_ERROR if kind.written == "some"}
     assert some == {"WriteManyError", "OutcomePendingError"}
 
 
 def test_every_error_can_be_imported_from_the_front_and_has_a_status_over_http() -> None:
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    kinds = [kind for kind in kinds if issubclass(kind, AMFSError)]
-    assert {kind.__name__ for kind in kinds} <= set(amfs.__all__)
-    assert set(STATUSES) == set(kinds)
+    assert {kind.__name__ for kind in EVERY_ERROR} <= set(amfs.__all__)
+    assert set(STATUSES) == set(EVERY_ERROR)
 
 
 def test_the_text_of_an_error_is_its_problem_and_its_hint() -> None:

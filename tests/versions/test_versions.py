@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-import amfs_core.errors
 from amfs_core.errors import (
     AMFSError,
     BackendUnavailableError,
@@ -36,6 +35,7 @@ from amfs_core.storage import ObjectInfo
 from amfs_core.testing import Crash, Fault, FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import in_forked_child, together
 from amfs_core.versions import Clock
+from tests.support.errors import EVERY_ERROR
 from tests.support.known import known
 
 WEST = timezone(timedelta(hours=-1))
@@ -1405,13 +1405,9 @@ class TestDiff:
 
 
 class TestErrors:
-    def all_errors(self) -> list[type[AMFSError]]:
-        found = [one for one in vars(amfs_core.errors).values() if isinstance(one, type)]
-        return [one for one in found if issubclass(one, AMFSError)]
-
     def test_every_error_survives_pickling(self) -> None:
-        assert len(self.all_errors()) > 10
-        for kind in self.all_errors():
+        assert len(EVERY_ERROR) > 10
+        for kind in EVERY_ERROR:
             error = kind("what is wrong")
             vars(error).update(entity_path="e", key="k")
             back = pickle.loads(pickle.dumps(error))
