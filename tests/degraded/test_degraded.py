@@ -30,7 +30,7 @@ from amfs_core.storage import StorageAdapter, WrappedAdapter, breaker, retry
 from amfs_core.testing import ModelAdapter
 from amfs_core.upkeep.copy import copy
 from amfs_local import LocalAdapter
-from tests.layers.stores import Outage, all_of
+from tests.layers.stores import Outage, all_of, keys_of
 
 SECONDS = 60.0
 
@@ -115,7 +115,7 @@ def test_a_write_in_an_outage_is_kept_shown_and_lands_with_the_same_bytes(place:
         assert state.since is not None and state.since <= datetime.now(UTC)
         assert memory.stats().waiting == 1
         place.up()
-        until(lambda: not all_of(place.fallback))
+        until(lambda: not keys_of(place.fallback))
         after = memory.read("e", "k")
         assert after is not None and not after.provisional
         assert after.sha256 == entry.sha256
@@ -140,7 +140,7 @@ def test_the_first_write_of_a_process_in_an_outage_does_not_use_up_its_patience(
         finally:
             place.up()
         assert entry.provisional
-        until(lambda: not all_of(place.fallback))
+        until(lambda: not keys_of(place.fallback))
     with place.in_truth() as truth:
         assert [one.value for one in truth.history("e", "k")] == [1]
 
@@ -360,7 +360,7 @@ def test_a_condition_that_no_longer_holds_is_a_conflict_with_all_that_stands_on_
         assert [one.value for one in report.landed] == ["both"]
         assert [one.id for one in report.discarded] == [conflicts[0].id]
         assert [one.value for one in memory.history("e", "k")] == [0, "theirs", "both"]
-        assert not all_of(place.fallback)
+        assert not keys_of(place.fallback)
         assert memory.purge("e", "k") == 3
 
 
@@ -372,7 +372,7 @@ def test_a_function_decides_at_once(place: Place) -> None:
         with place.in_truth() as other:
             other.write("e", "k", "theirs")
         place.up()
-        until(lambda: not all_of(place.fallback))
+        until(lambda: not keys_of(place.fallback))
         assert [one.value for one in memory.history("e", "k")] == [0, "theirs", 1]
 
 
@@ -385,7 +385,7 @@ def test_a_write_decided_on_a_merged_value_is_a_conflict_too(place: Place) -> No
         with place.in_truth() as other:
             other.write("e", "k", "theirs")
         place.up()
-        until(lambda: not all_of(place.fallback))
+        until(lambda: not keys_of(place.fallback))
         values = [one.value for one in memory.history("e", "k")]
         assert values == [1, "theirs", [11, "merged"], [111, "merged"]]
 
@@ -402,7 +402,7 @@ def test_a_plain_write_is_kept_without_knowing_the_memory_and_a_condition_is_not
         with pytest.raises(BackendUnavailableError):
             memory.read("e", "unknown")
         place.up()
-        until(lambda: not all_of(place.fallback))
+        until(lambda: not keys_of(place.fallback))
         assert [one.value for one in memory.history("e", "k")] == ["there", "more"]
 
 
@@ -537,7 +537,7 @@ def test_two_replayers_that_stop_each_other_anywhere_land_everything_once(
             assert [v.value for v in history if isinstance(v.value, int)] == [0, 1, 2, 3]
             ids = [entry.provenance.write_id for entry in history]
             assert len(ids) == len(set(ids))
-            assert not all_of(place.fallback)
+            assert not keys_of(place.fallback)
 
 
 class Dying(Exception):
@@ -568,7 +568,7 @@ def test_a_replayer_that_dies_anywhere_leaves_nothing_undone_and_nothing_doubled
         with place.memory("b") as two:
             settled(two)
             assert [entry.value for entry in two.history("e", "k")] == [0, 1, 2]
-        assert not all_of(place.fallback)
+        assert not keys_of(place.fallback)
 
 
 def test_an_operation_is_not_replayed_before_one_that_a_listing_missed(by_hand: None) -> None:
@@ -675,7 +675,7 @@ def test_a_signal_handler_may_write_while_a_write_is_kept(place: Place) -> None:
                 memory.write("e", "k", number)
             signal.setitimer(signal.ITIMER_REAL, 0)
             place.up()
-            until(lambda: not all_of(place.fallback))
+            until(lambda: not keys_of(place.fallback))
             assert [one.value for one in memory.history("e", "k")] == [0, *range(30)]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -697,7 +697,7 @@ def test_threads_of_one_process_do_not_overtake_each_other(place: Place) -> None
         for thread in threads:
             thread.join()
         place.up()
-        until(lambda: not all_of(place.fallback))
+        until(lambda: not keys_of(place.fallback))
         found = memory.read("e", "count")
         assert found is not None and found.value == 40
         assert len(memory.history("e", "count")) == 41

@@ -16,7 +16,7 @@ import pytest
 from amfs_core.layers import Decision, Layered
 from amfs_core.memory import AgentMemory
 from amfs_local import LocalAdapter
-from tests.layers.stores import all_of
+from tests.layers.stores import keys_of
 from tests.support.s3_store import Place, Tell, Worker
 from tests.support.servers import MINIO, running
 
@@ -82,7 +82,7 @@ def test_every_acknowledged_write_is_in_the_history_once_and_in_order(tmp_path: 
                 told[killed] = workers[killed].kill()
             server.restart()
             # Until all have come back: then nothing that they left waits.
-            wait_for(lambda: _heard(workers, told) and not all_of(LocalAdapter(fallback)))
+            wait_for(lambda: _heard(workers, told) and not keys_of(LocalAdapter(fallback)))
         stop.touch()
         told.update({name: one.result() for name, one in workers.items() if name != killed})
 
@@ -117,7 +117,7 @@ def test_every_acknowledged_write_is_in_the_history_once_and_in_order(tmp_path: 
                 f"{OUTAGES} outages, {WRITERS} writers: {len(acknowledged):,} writes acknowledged, "
                 f"{provisional:,} of them provisional, {len(conflicts)} conflicts"
             )
-    assert not all_of(LocalAdapter(fallback))
+    assert not keys_of(LocalAdapter(fallback))
 
 
 def _heard(workers: dict[str, Worker], told: dict[str, list[Acknowledged]]) -> bool:

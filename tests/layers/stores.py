@@ -122,10 +122,15 @@ def made(store: StorageAdapter) -> StorageAdapter:
     return store
 
 
-def all_of(store: StorageAdapter, prefix: str = "") -> dict[str, bytes]:
-    """Every object of a store, each listed once and in order."""
+def keys_of(store: StorageAdapter, prefix: str = "") -> list[str]:
+    """The key of every object of a store, each listed once and in order."""
     keys = [info.key for info in store.list(prefix)]
     assert keys == sorted(set(keys), key=str.encode)
-    bodies = dict(store.get_many(keys))
+    return keys
+
+
+def all_of(store: StorageAdapter, prefix: str = "") -> dict[str, bytes]:
+    """Every object of a store from which nobody deletes meanwhile."""
+    bodies = dict(store.get_many(keys_of(store, prefix)))
     assert None not in bodies.values()
     return cast("dict[str, bytes]", bodies)

@@ -24,7 +24,7 @@ from amfs_core.testing.cases import StorageAdapterCases
 from amfs_core.testing.machine import AdapterMachine, VersionsMachine
 from amfs_local import LocalAdapter
 from amfs_sqlite import SqliteAdapter
-from tests.layers.stores import Beneath, all_of
+from tests.layers.stores import Beneath, all_of, keys_of
 from tests.support.s3_store import Place
 from tests.support.servers import Server
 
@@ -72,7 +72,7 @@ class FallbackMachine(AdapterMachine):
 
     def teardown(self) -> None:
         super().teardown()
-        assert not all_of(self.fallback)
+        assert not keys_of(self.fallback)
 
 
 class FallbackVersionsMachine(VersionsMachine):
