@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from amfs_core.errors import (
     InvalidValueError,
 )
 from amfs_core.memory import AgentMemory
-from amfs_core.storage import StorageAdapter, StoreClient
+from amfs_core.storage import ObjectInfo, StorageAdapter, StoreClient
 from amfs_core.testing import Crash
 from amfs_core.upkeep.backup import Backup, Backups, manifest
 from amfs_core.upkeep.backup.archive import ArchiveWriter
@@ -339,6 +339,62 @@ def test_a_purge_that_comes_after_the_listing_passed_is_saved_with_its_order(
     )
     backups = Backups(local(tmp_path / "backups"))
     backups.create(adapter)
+    backups.restore(local(tmp_path / "r"))
+    assert problems(tmp_path / "r") == []
+    assert memory(tmp_path / "r").history("e", "k")[-1].purges
+
+
+def test_a_second_purge_between_two_looks_at_the_first_ones_tombstone_is_saved_with_its_order(
+    tmp_path: Path,
+) -> None:
+    """The second purge erases the tombstone that ordered the first one."""
+
+    def purge() -> None:
+        with memory(tmp_path / "a") as another:
+            another.write("e", "k", "again")
+            another.purge("e", "k")
+
+    class PurgedAgain(Meanwhile):
+        def get(self, key: str) -> bytes | None:
+            body = super().get(key)
+            if key == "default/entries/e/k/v7.json" and body is not None and self.act is None:
+                self.act = purge
+                purge()
+            return body
+
+    with memory(tmp_path / "a") as source:
+        for number in range(5):
+            source.write("e", "k", number)
+        source.write("f", "k", 1)
+    adapter = PurgedAgain(tmp_path / "a", "default/entries/f/k/v1.json", purge)
+    backups = Backups(local(tmp_path / "backups"))
+    backups.create(adapter)
+    assert adapter.act is purge
+    backups.restore(local(tmp_path / "r"))
+    assert problems(tmp_path / "r") == []
+
+
+def test_a_tombstone_of_the_chain_that_is_erased_itself_orders_nothing_any_more(
+    tmp_path: Path,
+) -> None:
+    """The listing came to it after a second purge, and passed the place of that one's order before
+    it."""
+
+    class Early(LocalAdapter):
+        def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+            passed = {f"default/entries/e/k/v{number}.json" for number in (4, 5)}
+            return (one for one in super().list(prefix, start_after) if one.key not in passed)
+
+    with memory(tmp_path / "a") as source:
+        source.write("e", "k", 1)
+        source.write("e", "k", 2)
+        source.purge("e", "k")
+        backups = Backups(local(tmp_path / "backups"))
+        backups.create(local(tmp_path / "a"))
+        source.write("e", "k", 4)
+        source.purge("e", "k")
+    made = backups.create(Early(str(tmp_path / "a"), durability="none"))
+    assert not made.is_full
     backups.restore(local(tmp_path / "r"))
     assert problems(tmp_path / "r") == []
     assert memory(tmp_path / "r").history("e", "k")[-1].purges

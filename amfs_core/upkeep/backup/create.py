@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from itertools import groupby
 from typing import IO, Literal, assert_never
 
 from amfs_core.errors import AMFSError, CorruptEntryError, OutcomeUnknownError
@@ -22,7 +21,9 @@ from amfs_core.format import Address, Layout, MemoryEntry, Outcome, decode_outco
 from amfs_core.parallel import ahead
 from amfs_core.storage import ObjectInfo, StoreClient
 from amfs_core.upkeep.backup.archive import ArchiveWriter, lines_of
+from amfs_core.upkeep.backup.aside import Aside
 from amfs_core.upkeep.backup.index import Line, Place, merged, place_of
+from amfs_core.upkeep.backup.known import AnotherSourceError, Known
 from amfs_core.upkeep.backup.manifest import Backup, Run
 from amfs_core.upkeep.backup.shelf import Shelf
 from amfs_core.upkeep.listing import (
@@ -51,10 +52,6 @@ Progress = Callable[[int, int], None]
 _log = logging.getLogger("amfs")
 
 
-class _AnotherSourceError(Exception):
-    """The source lacks what the chain has: an incremental backup would match neither."""
-
-
 def create(
     shelf: Shelf, source: StoreClient, *, full: bool, progress: Progress | None = None
 ) -> Backup:
@@ -65,7 +62,7 @@ def create(
         if 0 < len(chain) < LONGEST_CHAIN:
             try:
                 made = _attempt(shelf, source, chain, progress)
-            except _AnotherSourceError as reason:
+            except AnotherSourceError as reason:
                 _log.warning("a full backup is made, as %s", reason)
             else:
                 if made is not None:
@@ -95,7 +92,7 @@ def _attempt(
         manifests.for_reading()
     except OutcomeUnknownError:  # something may land yet: `prune` removes it when it has
         raise
-    except (AMFSError, _AnotherSourceError):
+    except (AMFSError, AnotherSourceError):
         with contextlib.suppress(AMFSError):
             shelf.give_up(name)
         raise
@@ -131,7 +128,6 @@ class _Memory:
     """True if a version was absent: nothing after it is read."""
     is_new: bool = True
     order: int = 0
-    stub: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +173,7 @@ class _Making:
         self._name = name
         self._runs: list[tuple[str, Run]] = [(one.name, run) for one in chain for run in one.runs]
         self._late = _Late()
+        self._aside = Aside()
         self._progress: Progress | None = None
         self._done = self._total = 0
 
@@ -196,14 +193,15 @@ class _Making:
                 self._take(item, body)
         self.writer.end_run(is_last=not self._late)
         if self._late:
-            self._add_late()
+            with self._aside:
+                self._add_late()
             self.writer.end_run(is_last=True)
 
     # -- what has to be read -----------------------------------------------------------------
 
     def _new(self, early: IO[bytes]) -> Iterator[_Item]:
         """Yield what the chain does not have, or may have with other bytes, in the order."""
-        known = _Known(self._layout, self._lines())
+        known = Known(self._layout, self._lines())
         before = b""
         for one in listed(self._source.list(self._layout.root), with_infos=True):
             if isinstance(one, ListedForeign | ListedManifest):
@@ -224,16 +222,17 @@ class _Making:
 
     def _new_of(self, one: ListedMemory, lines: dict[int, Line]) -> Iterator[_Item]:
         if lines and max(lines) > one.last:
-            raise _AnotherSourceError(f"{one.address} ends at v{one.last} in this store")
+            raise AnotherSourceError(f"{one.address} ends at v{one.last} in this store")
         memory = _Memory(one.address, lines, one.last, is_new=not lines)
-        memory.order = max((n for n, line in lines.items() if line.kind == "order"), default=0)
+        for version, line in lines.items():
+            if line.kind == "order" and line.is_as_listed(one.infos.get(version)):
+                memory.order = max(version, memory.order)
         for version in range(1, one.last + 1):
             if memory.is_cut:
                 return
-            info, line = one.infos.get(version), lines.get(version)
-            # What the source has lost since, and the chain has, is in the chain.
-            if line is None or (info is not None and not line.is_as_listed(info)):
-                yield _Item(one.address.object_key(version), info, line, memory, version)
+            info, known = one.infos.get(version), lines.get(version)
+            if known is None or not known.is_as_listed(info):
+                yield _Item(one.address.object_key(version), info, known, memory, version)
 
     @staticmethod
     def _new_outcome(one: ListedOutcome, line: Line | None, *, is_early: bool) -> Iterator[_Item]:
@@ -267,7 +266,12 @@ class _Making:
                 yield item, bodies.pop(item.key)
 
     def _bodies(self, group: list[_Item]) -> dict[str, bytes | None]:
-        return dict(self._source.get_many([item.key for item in group]))
+        """Return what the source has there, or had when somebody looked at it before."""
+        bodies: dict[str, bytes | None] = {
+            item.key: self._aside[item.key] for item in group if item.key in self._aside
+        }
+        bodies.update(self._source.get_many([one.key for one in group if one.key not in bodies]))
+        return bodies
 
     # -- what was read -----------------------------------------------------------------------
 
@@ -280,7 +284,7 @@ class _Making:
             body = self._look_again(memory, item.version)
         if body is None:
             if item.line is not None:
-                raise _AnotherSourceError(f"{item.key} is not in this store any more")
+                raise AnotherSourceError(f"{item.key} is not in this store any more")
             return
         if memory is None:
             if self._write(item.key, item.info, item.line, body, "") and item.is_late:
@@ -288,17 +292,17 @@ class _Making:
             return
         memory.lines.pop(item.version, None)  # it has been looked at
         kind = _kind(_marked(self._layout, memory.address, item.version, body))
+        if kind == "stub" and memory.order < item.version:
+            self._late.unordered[memory.address] = memory
+        if kind == "order":
+            memory.order = item.version
+            self._late.unordered.pop(memory.address, None)
         if not self._write(item.key, item.info, item.line, body, kind):
             return
         if memory.is_new:
             self.memories += 1
             memory.is_new = False
-        if kind == "stub" and memory.order < item.version:
-            memory.stub = item.version
-            self._late.unordered[memory.address] = memory
         if kind == "order":
-            memory.order = item.version
-            self._late.unordered.pop(memory.address, None)
             self._look_at_erased(memory, item.version)
 
     def _look_again(self, memory: _Memory, version: int) -> bytes | None:
@@ -336,7 +340,7 @@ class _Making:
             if known.sha256 == sha256:
                 return False
             if kind != "stub":
-                raise _AnotherSourceError(f"{key} has other bytes in this store")
+                raise AnotherSourceError(f"{key} has other bytes in this store")
             self.bytes -= known.size
         elif key.startswith(self._layout.outcomes):
             self.outcomes += 1
@@ -424,13 +428,19 @@ class _Making:
 
     def _reach(self, address: Address, last: int, wanted: int, *, needs_order: bool = False) -> int:
         """Return the last version of a memory that the backup must have, given the last one that it
-        has and the wanted one; note the outcomes that the versions between count."""
+        has and the wanted one; note the outcomes that the versions between count.
+
+        Each version is set aside as it is here. Read a second time, the tombstone that ordered an
+        erasure could be a stub itself, after another purge whose own tombstone the backup lacks.
+        """
         while last < wanted or needs_order:
-            body = self._source.get(address.object_key(last + 1))
+            object_key = address.object_key(last + 1)
+            body = self._source.get(object_key)
             if body is None:
                 if last < wanted:
-                    self._leave_out(address.object_key(last + 1))
+                    self._leave_out(object_key)
                 return last
+            self._aside[object_key] = body
             last += 1
             entry = decoded(self._layout, address, last, body)
             if entry is not None:
@@ -453,39 +463,6 @@ class _Making:
         kind = _kind(_marked(self._layout, item.memory.address, item.version, body))
         if self._write(item.key, None, item.line, body, kind) and item.version == 1:
             self.memories += item.line is None
-
-
-class _Known:
-    """What the chain has, memory by memory and outcome by outcome, as the listing comes to them."""
-
-    def __init__(self, layout: Layout, lines: Iterator[tuple[Place, Line]]) -> None:
-        self._layout = layout
-        self._groups = groupby(lines, key=lambda one: one[0][0])
-        self._next()
-
-    def _next(self) -> None:
-        self._place: bytes | None
-        self._place, group = next(self._groups, (None, iter(())))
-        self._lines = {place[1]: line for place, line in group}
-
-    def take(self, place: bytes) -> dict[int, Line]:
-        """Return the lines at a place, by version (an outcome: 0)."""
-        if self._place is None or self._place > place:
-            return {}
-        if self._place < place:
-            self._refuse()
-        lines = self._lines
-        self._next()
-        return lines
-
-    def end(self) -> None:
-        """Note that the listing is over."""
-        if self._place is not None:
-            self._refuse()
-
-    def _refuse(self) -> None:
-        key = next(iter(self._lines.values())).key
-        raise _AnotherSourceError(f"{key} is not in this store any more")
 
 
 def _marked(layout: Layout, address: Address, version: int, body: bytes) -> MemoryEntry | None:

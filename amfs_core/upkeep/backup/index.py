@@ -34,9 +34,10 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     modified: datetime | None = None
     kind: Literal["", "stub", "order"] = ""
 
-    def is_as_listed(self, info: ObjectInfo) -> bool:
-        """True if a listing shows the object unchanged."""
-        return self.size == info.size and self.modified == info.modified
+    def is_as_listed(self, info: ObjectInfo | None) -> bool:
+        """True unless a listing shows the object changed. What the source has lost since, the chain
+        has."""
+        return info is None or (self.size == info.size and self.modified == info.modified)
 
 
 def place_of(layout: Layout, object_key: str) -> Place:
