@@ -71,6 +71,7 @@ def run(
         report = Path(directory) / "report.xml"
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", plugin, "-p", "no:cacheprovider"]
+            + ["-p", "no:schemathesis", "-p", "no:langsmith_plugin"]  # seconds to import
             + ["--basetemp", f"{directory}/t", "--junitxml", str(report), *options, *files]
             + [f"--deselect={name}" for name in left_out],
             cwd=root,

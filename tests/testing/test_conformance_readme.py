@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +16,23 @@ import amfs_core.testing
 
 README = Path(amfs_core.testing.__file__).parent / "README.md"
 PACKAGES = Path(amfs_core.__file__).parent.parent
+SHARED_MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """The README's Python blocks, each in the file that its first line names."""
+def files() -> Iterator[Path]:
+    """The README's Python blocks, each in the file that its first line names.
+
+    In memory where that can be had: the adapter waits for the disk after each of thousands of
+    objects, which on some disks takes minutes.
+    """
     blocks = re.findall(r"```python\n# (\S+)\n(.*?)```", README.read_text(), re.DOTALL)
     assert [name for name, _ in blocks] == ["sqlite_adapter.py", "test_sqlite_adapter.py"]
-    for name, code in blocks:
-        (tmp_path / name).write_text(code)
-    return tmp_path
+    memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory) as directory:
+        for name, code in blocks:
+            Path(directory, name).write_text(code)
+        yield Path(directory)
 
 
 def _pytest(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,9 +44,15 @@ def _pytest(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str
         "-p",
         "no:cacheprovider",
         "--rootdir=.",
+        f"--basetemp={directory / 'tests'}",
         *arguments,
     ]
-    environment = os.environ | {"PYTHONPATH": str(PACKAGES), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(PACKAGES),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # of the frameworks that are installed here too
+        "TMPDIR": str(directory),
+    }
     return subprocess.run(
         command, cwd=directory, env=environment, capture_output=True, text=True, timeout=300
     )
