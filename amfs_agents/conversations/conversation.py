@@ -58,13 +58,23 @@ class Conversation:
     ) -> Turn:
         """Append a turn and return it, once it is durable.
 
-        `role` is any text, such as "user", "assistant" or "tool". `turn_id` names the turn: to
-        append it again, after an error or in another process, returns the one that is there, as
-        long as it is there. Without one, each call appends a turn, exactly once.
+        Args:
+            role: any text, such as "user", "assistant" or "tool".
+            content: what was said: any JSON value.
+            model: the model that said it; None if there is none.
+            usage: any JSON value, such as a count of tokens.
+            tool_calls: any JSON value.
+            metadata: any JSON value of your own.
+            turn_id: the name of the turn. Appending it again, after an error or in another process,
+                returns the turn that is there, as long as it is there. Without a name each call
+                appends a turn, exactly once.
 
-        2 requests: the time of the last activity, and the turn; 1 within `activity_interval` of the
-        last. With a `turn_id` a listing more. Raises `InvalidValueError` for what JSON cannot
-        carry, before anything is written, and what `AgentMemory.write` raises.
+        Raises:
+            InvalidValueError: JSON cannot carry an argument; nothing was written.
+            AMFSError: whatever `AgentMemory.write` raises.
+
+        Cost: 2 requests, for the time of the last activity and the turn; 1 within
+        `activity_interval` of the last. With a `turn_id`, one listing more.
         """
         turn = value(
             role=arguments.text(role, "role"),
@@ -91,11 +101,16 @@ class Conversation:
     ) -> list[Turn]:
         """Return turns, oldest first.
 
-        Only those of a `role`, with since <= written_at < until. Of these, the first `offset` are
-        skipped and at most `limit` returned. With `from_end`, both count from the newest turn.
+        Args:
+            limit: return at most so many; None for all.
+            offset: skip so many first.
+            from_end: count `limit` and `offset` from the newest turn.
+            role: only turns of this role.
+            since: only turns written at or after this time (an aware `datetime`).
+            until: only turns written before this time.
 
-        1 request per 1,000 turns ever appended, and 1 for each that this process has not read or
-        written: a conversation of 50 turns takes 51 the first time and 1 from then on.
+        Cost: 1 request per 1,000 turns ever appended, and 1 for each that this process has not read
+        or written: a conversation of 50 turns takes 51 the first time and 1 from then on.
         """
         start = None if since is None else arguments.moment(since, "since")
         end = None if until is None else arguments.moment(until, "until")

@@ -80,11 +80,22 @@ class Conversations:
         until: datetime | None = None,
         limit: int = 10,
     ) -> builtins.list[TurnHit]:
-        """Return the turns that answer a query best, of a user's conversations or of all.
+        """Return the turns that answer a query best, the best first.
 
-        With an agent, those with that agent; `agent` needs `user`. The cost of a search under that
-        path, and about 2 requests for each turn found whose confidence an outcome has moved. Raises
-        what `AgentMemory.search` raises.
+        Args:
+            query: words, as for `AgentMemory.search`.
+            user: only conversations of this user; None for all users.
+            agent: only this user's conversations with this agent; needs `user`.
+            since: only turns written at or after this time (an aware `datetime`).
+            until: only turns written before this time.
+            limit: return at most so many.
+
+        Raises:
+            InvalidValueError: there is an `agent` without a `user`.
+            AMFSError: whatever `AgentMemory.search` raises.
+
+        Cost: a search under that path, and about 2 requests for each turn found whose confidence an
+        outcome has moved.
         """
         if agent is not None and user is None:
             raise InvalidValueError("a search by agent needs a user", hint="give both, or neither")

@@ -39,8 +39,8 @@ VERSION = Kind(
 OUTCOME = Kind("outcome", "outcomes", "<reference>.json", "a record of an outcome")
 
 KINDS = (MANIFEST, VERSION, OUTCOME)
-"""All kinds of a namespace's objects, in the order in which a copy brings them: each after what it
-stands on. `amfs_core.upkeep.copy` says why outcomes come last."""
+"""All kinds of a namespace's objects, in the order in which a copy brings them: each after the
+kinds that it refers to. `amfs_core.upkeep.copy` says why outcomes come last."""
 
 BACKUP = Kind(
     "backup", "backups", "<backup>/<part>.json", "the beginning and end of a backup", removed=True
