@@ -89,8 +89,8 @@ def restored(of: RestoreReport) -> Document:
 def pruned(of: PruneReport) -> Document:
     """Return the names of the backups that were removed and kept, and how many attempts were."""
     return {
-        "removed": [one.name for one in of.removed],
-        "kept": [one.name for one in of.kept],
+        "removed": [backup.name for backup in of.removed],
+        "kept": [backup.name for backup in of.kept],
         "attempts": of.attempts,
     }
 
@@ -145,9 +145,9 @@ def conflict(of: Conflict) -> Document:
 def reconciled(of: ReconcileReport) -> Document:
     """Return what a replay did, and what is left."""
     return {
-        "landed": [entry(one) for one in of.landed],
-        "discarded": [conflict(one) for one in of.discarded],
-        "conflicts": [conflict(one) for one in of.conflicts],
+        "landed": [entry(version) for version in of.landed],
+        "discarded": [conflict(discarded_conflict) for discarded_conflict in of.discarded],
+        "conflicts": [conflict(open_conflict) for open_conflict in of.conflicts],
         "waiting": of.waiting,
         "error": of.error,
     }
@@ -177,5 +177,5 @@ def error(of: AMFSError) -> Document:
         "problem": of.problem,
         "hint": of.hint,
         "written": of.written,
-        **{name: given for name, given in named.items() if given is not None},
+        **{name: value for name, value in named.items() if value is not None},
     }

@@ -223,8 +223,8 @@ def _whole_numbers(axes: Axes, side: str, most: int) -> None:
     axes.set_xlim(limits) if side == "x" else axes.set_ylim(limits)
 
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
+def _count(number: int, singular: str, many: str) -> str:
+    return f"{number:,} {singular if number == 1 else many}"
 
 
 def _labels(names: Sequence[str]) -> list[str]:
@@ -242,7 +242,9 @@ def _labels(names: Sequence[str]) -> list[str]:
 def _common(first: str, last: str) -> int:
     """Return the length of the common prefix of the first and last of sorted texts."""
     pairs = zip(first, last, strict=False)
-    return next((at for at, (one, other) in enumerate(pairs) if one != other), len(first))
+    return next(
+        (at for at, (character, other) in enumerate(pairs) if character != other), len(first)
+    )
 
 
 def _printable(name: str) -> str:

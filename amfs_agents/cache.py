@@ -416,7 +416,7 @@ def _key(request: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _length(given: float | timedelta, what: str) -> timedelta:
-    length = arguments.lifetime(arguments.seconds(given, what))
+def _length(duration: float | timedelta, what: str) -> timedelta:
+    length = arguments.lifetime(arguments.seconds(duration, what))
     assert length is not None
     return length

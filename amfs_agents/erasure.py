@@ -26,4 +26,4 @@ def finish_purges(memory: AgentMemory, newest: Iterable[MemoryEntry]) -> None:
     )
     versions = memory.engine.versions
     left = [address for (address, _), entry in versions.get_each(last) if entry.erased is None]
-    mapped(lambda one: memory.purge(one.entity_path, one.key), left, _THREADS)
+    mapped(lambda address: memory.purge(address.entity_path, address.key), left, _THREADS)

@@ -19,9 +19,9 @@ def record(entry: MemoryEntry, what: str, among: str, **kinds: type) -> dict[str
     Raises `InvalidValueError` for anything else. Its message says that the value is not a `what`,
     and that the `among` belong under another path.
     """
-    found = entry.value
-    if type(found) is dict and all(type(found.get(name)) is kind for name, kind in kinds.items()):
-        return found
+    value = entry.value
+    if type(value) is dict and all(type(value.get(name)) is kind for name, kind in kinds.items()):
+        return value
     raise InvalidValueError(
         f"{entry.entity_path}/{entry.key} is not a {what}",
         hint=f"delete it, or keep {among} under another path",

@@ -63,7 +63,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         if isinstance(path, list):
-            return [cls._strip_protocol(one) for one in path]
+            return [cls._strip_protocol(url) for url in path]
         text = str(path).removeprefix("amfs://").removeprefix("amfs:")
         return text.strip("/")
 
@@ -72,11 +72,11 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
     def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
         """List the content of a directory, or a single file. 1 `AgentMemory.list`."""
         path = self._strip_protocol(path)
-        found = {info["name"]: info for info in self._children(path)}
-        if not found:
-            found = {path: self._file(self._entry(path))}
-        names = sorted(found)
-        return [found[name] for name in names] if detail else names
+        infos = {info["name"]: info for info in self._children(path)}
+        if not infos:
+            infos = {path: self._file(self._entry(path))}
+        names = sorted(infos)
+        return [infos[name] for name in names] if detail else names
 
     def info(self, path: str, **options: Any) -> Info:
         """Describe a file or a directory. A read, and a list if it is not a file."""
@@ -108,7 +108,7 @@ class AMFSFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
                 below = [self._file(self._entry(path))]
             except FileNotFoundError:
                 below = []
-        infos = {info["name"]: info for info in sorted(below, key=lambda one: str(one["name"]))}
+        infos = {info["name"]: info for info in sorted(below, key=lambda file: str(file["name"]))}
         return infos if detail else list(infos)
 
     def expand_path(

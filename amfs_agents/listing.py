@@ -84,7 +84,7 @@ def newest_versions(memory: AgentMemory, entity_path: str) -> dict[Address, int]
     for page in listing.pages():
         for prefix, (version, *_) in page.items():
             newest[prefix] = max(version, newest.get(prefix, 0))
-    found = {}
+    numbers = {}
     for prefix, version in newest.items():
         address = _address(versions.layout, prefix)
         if address is None:
@@ -92,8 +92,8 @@ def newest_versions(memory: AgentMemory, entity_path: str) -> dict[Address, int]
         if is_foreign(version, listing.counts.get(prefix, 1)):
             version = reached(versions.listed(address))  # noqa: PLW2901 - another tool's number
         if version:
-            found[address] = version
-    return found
+            numbers[address] = version
+    return numbers
 
 
 @lru_cache(maxsize=16_384)  # a process that looks at a thread looks again, with one more checkpoint

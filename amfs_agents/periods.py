@@ -59,7 +59,7 @@ class Periods:
         newest = self._number(now + CLOCKS)
         oldest = self._number(now) - 1
         with self._lock:
-            for number in [one for one in self._open if one < oldest]:
+            for number in [open_number for open_number in self._open if open_number < oldest]:
                 self._open.pop(number).close()
             return [self._period(number) for number in range(newest, oldest - 1, -1)]
 
@@ -87,12 +87,12 @@ class Periods:
             after, seen = "", ""
             while page := next(iter(store.pages(prefix, after)), ()):
                 after = page[-1].key
-                found = [match for info in page if (match := ours.fullmatch(info.key))]
-                for match in found:
+                matches = [match for info in page if (match := ours.fullmatch(info.key))]
+                for match in matches:
                     memories += match[1] != seen
                     seen = match[1]
-                mapped(store.delete, (match[0] for match in found), _THREADS)
-                objects += len(found)
+                mapped(store.delete, (match[0] for match in matches), _THREADS)
+                objects += len(matches)
         return memories, objects
 
     def _over(self, now: datetime) -> Iterator[str]:

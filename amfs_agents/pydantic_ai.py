@@ -137,7 +137,7 @@ class AMFSConversationStore(ConversationStore):
     ) -> None:
         conversation_id = record.conversation_id
         _, version = self._expected(conversation_id, expected_revision)
-        if record.head_id is not None and record.head_id not in {one.id for one in new_entries}:
+        if record.head_id is not None and record.head_id not in {entry.id for entry in new_entries}:
             try:
                 self._message(record.head_id)
             except LookupError as error:
@@ -147,7 +147,7 @@ class AMFSConversationStore(ConversationStore):
         try:
             self._write_record(conversation_id, value, version)
         except ConversationConflict:
-            self._erase([one.id for one in new_entries])
+            self._erase([entry.id for entry in new_entries])
             raise
 
     def _items(self, new_entries: Sequence[ConversationEntry]) -> list[dict[str, Any]]:

@@ -115,8 +115,8 @@ class Sequence:
         number = self.end()
         while number and len(live) < count:
             first = max(1, number + 1 - (count - len(live)))
-            found = mapped(self._newest, range(first, number + 1), _THREADS)
-            live[:0] = [entry for entry in found if entry is not None and entry.is_live()]
+            entries = mapped(self._newest, range(first, number + 1), _THREADS)
+            live[:0] = [entry for entry in entries if entry is not None and entry.is_live()]
             number = first - 1
         return self._as_appended(live)
 

@@ -257,9 +257,9 @@ def _merged(new: Any, stored: Any, known: Any) -> Any:
     return {**merged, **{name: stored[name] for name in more}}
 
 
-def _is_same(one: Any, other: Any) -> bool:
+def _is_same(value: Any, other: Any) -> bool:
     # As JSON, in which 1, 1.0 and true are three values.
-    return msgspec.json.encode(one) == msgspec.json.encode(other)
+    return msgspec.json.encode(value) == msgspec.json.encode(other)
 
 
 def _listed(node: Any) -> Any:

@@ -37,9 +37,9 @@ def mount_of(path: str) -> Mount | None:
     except OSError:
         return None
     real = os.path.realpath(path)
-    over = [one for one in mounts if one is not None and _is_under(real, one.place)]
+    over = [mount for mount in mounts if mount is not None and _is_under(real, mount.place)]
     # Of several at the same place the last one hides the others.
-    return max(enumerate(over), key=lambda one: (len(one[1].place), one[0]))[1] if over else None
+    return max(enumerate(over), key=lambda pair: (len(pair[1].place), pair[0]))[1] if over else None
 
 
 def _parsed(line: str) -> Mount | None:
@@ -47,7 +47,7 @@ def _parsed(line: str) -> Mount | None:
     fields = line.split(" ")
     if len(fields) < 4:
         return None
-    place = _ESCAPE.sub(lambda found: chr(int(found[1], 8)), fields[1])
+    place = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields[1])
     return Mount(place, fields[2], frozenset(fields[3].split(",")))
 
 

@@ -63,14 +63,14 @@ def each(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[D
             task.do(work)
             done.put(task)
 
-    begun = given = yielded = 0
+    begun = task_count = yielded = 0
     try:
         for index, item in islice(remaining, 2 * threads):
             waiting.put(Done(index, item))
-            given += 1
+            task_count += 1
             if begun < threads and _can_start(serve):
                 begun += 1
-        while yielded < given:
+        while yielded < task_count:
             while yielded not in early:
                 if begun:
                     task = done.get()
@@ -83,7 +83,7 @@ def each(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[D
             yield task
             for index, item in islice(remaining, 1):
                 waiting.put(Done(index, item))
-                given += 1
+                task_count += 1
     finally:
         is_over = True
         for _ in range(begun):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 
-def proxy_of(url: str, given: object = None) -> str | None:
+def proxy_of(url: str, setting: object = None) -> str | None:
     """Return the URL of the proxy for an endpoint's URL, or None.
 
-    `given`, what a user asked for, comes first, then `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY`,
+    `setting`, what a user asked for, comes first, then `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY`,
     unless `NO_PROXY` names the host; all of them in lower case too, as every Python program reads
     them.
     """
-    if given:
-        return str(given)
+    if setting:
+        return str(setting)
     import urllib.request  # slow, and asked once
 
     parts = urlsplit(url)

@@ -85,8 +85,8 @@ def object_in(answer: Answer) -> bytes | None:
 def objects_in(answer: Answer, keys: Collection[str]) -> list[tuple[str, bytes | None]]:
     """Return the objects in the answer to a POST of these keys: at least one of them."""
     bodies = _decoded(answer, _OK, _Bodies).objects
-    given = [body.key for body in bodies]
-    if not given or len(set(given)) < len(given) or not set(given) <= set(keys):
+    body_keys = [body.key for body in bodies]
+    if not body_keys or len(set(body_keys)) < len(body_keys) or not set(body_keys) <= set(keys):
         raise NotFromAMFS(f"{answer.description} (not the objects that were asked for)")
     return [(body.key, body.data) for body in bodies]
 

@@ -314,18 +314,18 @@ class LocalAdapter(StorageAdapter):
 
     def _directory(self, prefix: str, after: bytes) -> _Found:
         """Return the entries of a directory that can come after a key, in descending order."""
-        found: _Found = []
+        keyed_entries: _Found = []
         try:
             with os.scandir(self._path(prefix)) as entries:
                 for entry in entries:
                     sort_key = self._sort_key(prefix, entry)
                     if sort_key is not None and _reaches(sort_key, after):
-                        found.append((sort_key, entry))
+                        keyed_entries.append((sort_key, entry))
         except FileNotFoundError:
             return []
-        if len(found) > 1:
-            found.sort(key=_first, reverse=True)
-        return found
+        if len(keyed_entries) > 1:
+            keyed_entries.sort(key=_first, reverse=True)
+        return keyed_entries
 
     @staticmethod
     def _sort_key(prefix: str, entry: os.DirEntry[str]) -> bytes | None:
@@ -421,12 +421,12 @@ class LocalAdapter(StorageAdapter):
         return BackendUnavailableError(what, object_key=key)
 
 
-def _root(given: object) -> str:
+def _root(root: object) -> str:
     """Return the root, `~` expanded; `ConfigurationError` if it cannot be the path of a
     directory."""
-    if not isinstance(given, str | os.PathLike):
-        raise ConfigurationError(f"root must be a path, not {type(given).__name__}")
-    path = os.fspath(given)
+    if not isinstance(root, str | os.PathLike):
+        raise ConfigurationError(f"root must be a path, not {type(root).__name__}")
+    path = os.fspath(root)
     if not isinstance(path, str):
         raise ConfigurationError("root must be a path of text, not of bytes")
     if not path:
@@ -451,8 +451,8 @@ def _is_file(path: str) -> bool:
         return True
 
 
-def _first(one: tuple[bytes, object]) -> bytes:
-    return one[0]
+def _first(pair: tuple[bytes, object]) -> bytes:
+    return pair[0]
 
 
 def _reaches(sort_key: bytes, after: bytes) -> bool:

@@ -212,7 +212,7 @@ class DirectoryLog:
         header = _header(fd)
         if header is None or header.token != token or _check(fd, header, start) != check:
             return None
-        lines = [line for one in offsets for line in self._at(fd, int(one))]
+        lines = [line for offset in offsets for line in self._at(fd, int(offset))]
         end = _end(fd, header)
         lines += _lines(fd, start, end)
         keys: list[str] = []
@@ -382,9 +382,9 @@ def _end(fd: int, header: _Header) -> int:
     size = os.fstat(fd).st_size
     while size > header.size:
         start = max(header.size, size - 4096)
-        found = os.pread(fd, size - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
+        newline = os.pread(fd, size - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
         size = start
     return header.size
 

@@ -84,9 +84,9 @@ class LocalChecks:
         if mount is None:
             return ok("this system does not tell its type")
         if mount.is_network:
-            found = f"{mount.kind}, mounted at {mount.place}"
+            finding = f"{mount.kind}, mounted at {mount.place}"
             return warning(
-                f"{found}: other machines may write there too, and caches of the network file "
+                f"{finding}: other machines may write there too, and caches of the network file "
                 "system decide when one sees what another wrote",
                 "NFSv4 keeps creates exclusive; mount it with sync and without nolock, or use a "
                 "bucket for several machines",
@@ -96,15 +96,15 @@ class LocalChecks:
     def _measure_space(self) -> Diagnosis:
         status = os.statvfs(self._base)
         free = status.f_bavail * status.f_frsize
-        found = f"{size_text(free)} free"
+        finding = f"{size_text(free)} free"
         counts_files = status.f_files > 0  # Btrfs, for example, has no such limit
         if counts_files:
-            found += f", {status.f_favail:,} more files"
+            finding += f", {status.f_favail:,} more files"
         if not free or (counts_files and not status.f_favail):
-            return problem(f"{found}: nothing can be written", "free some, or use another disk")
+            return problem(f"{finding}: nothing can be written", "free some, or use another disk")
         if free < LITTLE_SPACE or (counts_files and status.f_favail < _FEW_FILES):
-            return warning(found, "free some; every version is a file, and all are kept")
-        return ok(found)
+            return warning(finding, "free some; every version is a file, and all are kept")
+        return ok(finding)
 
     def _make_scratch(self) -> Diagnosis:
         try:
@@ -117,11 +117,11 @@ class LocalChecks:
                     f"nothing can be written in {self._base} ({error.strerror})",
                     "see what the disk or its quota says",
                 )
-            found = f"{self._base} may not be written ({error.strerror})"
+            finding = f"{self._base} may not be written ({error.strerror})"
             hint = "give this user write access to it, or name another root"
             if self._base != self._root:  # so there is nothing to read either
-                return problem(found, hint)
-            return warning(f"this store may only be read: {found}", hint, blocks=True)
+                return problem(finding, hint)
+            return warning(f"this store may only be read: {finding}", hint, blocks=True)
         return ok(f"files can be made in {self._base}")
 
 
@@ -133,13 +133,13 @@ def _find_inotify() -> Diagnosis:
             watches = int(file.read())
     except (OSError, ValueError):
         return ok("watchfiles is installed; this system tells no limit")
-    found = f"up to {watches:,} directories can be watched"
+    finding = f"up to {watches:,} directories can be watched"
     if watches < _FEW_WATCHES:
         return warning(
-            f"{found}, all programs of this user together",
+            f"{finding}, all programs of this user together",
             "raise fs.inotify.max_user_watches; beyond it `watch` polls",
         )
-    return ok(found)
+    return ok(finding)
 
 
 def _nearest(path: str) -> str:

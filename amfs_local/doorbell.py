@@ -41,7 +41,7 @@ class DirectoryListener:
             self._watch(nearest, ring, self._is_object, recursive=True)
             return
         # A directory above may be large and busy: look only for the one name that leads down.
-        down = next(one for one in _upwards(self._directory) if os.path.dirname(one) == nearest)
+        down = next(path for path in _upwards(self._directory) if os.path.dirname(path) == nearest)
         self._watch(nearest, _do_nothing, lambda path: path == down, recursive=False)
 
     def stop(self) -> None:
@@ -148,4 +148,4 @@ def _upwards(path: str) -> Iterator[str]:
 
 def _nearest(path: str) -> str:
     """Return the path, or the nearest directory above it that exists."""
-    return next((one for one in _upwards(path) if os.path.isdir(one)), os.sep)
+    return next((directory for directory in _upwards(path) if os.path.isdir(directory)), os.sep)

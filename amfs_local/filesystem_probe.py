@@ -36,8 +36,8 @@ class Abilities:
             try:
                 fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                found = f"no flock here ({error.strerror})"
-                return warning(f"{found}: temporary files of crashes stay", _OTHER_PLACE)
+                finding = f"no flock here ({error.strerror})"
+                return warning(f"{finding}: temporary files of crashes stay", _OTHER_PLACE)
             try:
                 fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

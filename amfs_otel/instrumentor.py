@@ -25,13 +25,13 @@ class AMFSInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its package h
         """Return the packages that must be installed: none, because this one is part of AMFS."""
         return ()
 
-    def _instrument(self, **given: Any) -> None:
-        recorder = Recorder(given.get("tracer_provider"), given.get("meter_provider"))
+    def _instrument(self, **options: Any) -> None:
+        recorder = Recorder(options.get("tracer_provider"), options.get("meter_provider"))
         operations.patch(recorder)
         requests.patch(recorder)
-        server.patch(given.get("tracer_provider"), given.get("meter_provider"))
+        server.patch(options.get("tracer_provider"), options.get("meter_provider"))
 
-    def _uninstrument(self, **given: Any) -> None:
+    def _uninstrument(self, **options: Any) -> None:
         operations.unpatch()
         requests.unpatch()
         server.unpatch()

@@ -96,9 +96,9 @@ def _attributes(
 ) -> dict[str, str]:
     attributes = {"amfs.namespace": memory.namespace, "amfs.agent_id": memory.agent_id}
     for name, place in named.items():
-        given = kwargs.get(name, args[place] if place < len(args) else None)
-        if isinstance(given, str):
-            attributes[f"amfs.{name}"] = given
+        argument = kwargs.get(name, args[place] if place < len(args) else None)
+        if isinstance(argument, str):
+            attributes[f"amfs.{name}"] = argument
     return attributes
 
 

@@ -68,21 +68,21 @@ class PostgresChecks:
             return *row, link.info.backend_pid, link.pgconn.ssl_in_use
 
         version, is_replica, own, user, seen, is_encrypted = self._store.ask(look)
-        found = f"PostgreSQL {version} at {self._store.server}, as {user}"
-        found += ", encrypted" if is_encrypted else ", not encrypted"
+        finding = f"PostgreSQL {version} at {self._store.server}, as {user}"
+        finding += ", encrypted" if is_encrypted else ", not encrypted"
         if is_replica:
             return warning(
-                f"{found}: a replica, which may lag, so acknowledged memories may seem absent",
+                f"{finding}: a replica, which may lag, so acknowledged memories may seem absent",
                 "name the primary, or several with target_session_attrs=read-write",
             )
         if own != seen:
-            found += ", through a pooler"
+            finding += ", through a pooler"
             if not self._store.listens_directly:
                 return warning(
-                    f"{found}, which passes no notifications on: `watch` polls",
+                    f"{finding}, which passes no notifications on: `watch` polls",
                     "name the server itself with listen_dsn",
                 )
-        return ok(found)
+        return ok(finding)
 
     def _find_durability(self) -> Diagnosis:
         ((fsync, pages, synchronous),) = self._rows(_DURABILITY)
@@ -92,17 +92,17 @@ class PostgresChecks:
                 "damage anything",
                 "turn both on; only a database for tests can do without",
             )
-        found = f"fsync on, synchronous_commit {synchronous}"
+        finding = f"fsync on, synchronous_commit {synchronous}"
         if synchronous not in ("on", "remote_apply"):
-            return ok(f"{found}, which is turned on for each write of ours")
-        return ok(found)
+            return ok(f"{finding}, which is turned on for each write of ours")
+        return ok(finding)
 
     def _count_connections(self) -> Diagnosis:
         ((most, open_now),) = self._rows(_CONNECTIONS)
-        found = f"{open_now} of {most} are open"
+        finding = f"{open_now} of {most} are open"
         if open_now > most * _NEARLY_ALL:
-            return warning(found, "raise max_connections, or put PgBouncer before the server")
-        return ok(f"{found}; this process keeps up to {self._store.max_connections}")
+            return warning(finding, "raise max_connections, or put PgBouncer before the server")
+        return ok(f"{finding}; this process keeps up to {self._store.max_connections}")
 
     def _find_schema(self) -> Diagnosis:
         name = self._store.schema

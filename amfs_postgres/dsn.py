@@ -25,24 +25,24 @@ class Dsn:
     """The public part: `HOST:PORT/DATABASE`, including libpq's variables."""
 
     @classmethod
-    def parse(cls, given: object, option: str) -> Dsn:
+    def parse(cls, dsn: object, option: str) -> Dsn:
         """Parse a connection string. Sends nothing. Raises `ConfigurationError`, without quoting
         it, if it is invalid."""
-        if not isinstance(given, str):
-            raise ConfigurationError(f"{option} must be text, not {type(given).__name__}")
-        if not given.strip():
+        if not isinstance(dsn, str):
+            raise ConfigurationError(f"{option} must be text, not {type(dsn).__name__}")
+        if not dsn.strip():
             raise ConfigurationError(f"{option} is empty", hint=_HINT)
-        if "\0" in given:
+        if "\0" in dsn:
             raise ConfigurationError(f"{option} has a NUL character, which no text of libpq has")
         try:
-            parsed = conninfo.conninfo_to_dict(given)
+            parsed = conninfo.conninfo_to_dict(dsn)
         except (psycopg.Error, UnicodeError):
             # Not chained: the parser quotes what it could not parse, which may be the password.
             raise ConfigurationError(
                 f"{option} is not a connection string of PostgreSQL", hint=_HINT
             ) from None
         parameters = {name: str(value) for name, value in parsed.items() if value is not None}
-        return cls(given, parameters, _server(parameters))
+        return cls(dsn, parameters, _server(parameters))
 
     def redacted(self, text: str) -> str:
         """Return a text without the secrets of this connection string."""

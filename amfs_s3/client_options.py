@@ -34,13 +34,13 @@ _PARTS = re.compile(_PART)
 _LONGEST = 20 * 86_400.0  # the most that libcurl can count in milliseconds
 
 
-def checked(given: Mapping[str, Any] | None) -> dict[str, Any]:
+def checked(options: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the options; a `ConfigurationError` begins with the name of the one that is wrong."""
-    if given is None:
+    if options is None:
         return {}
-    if not isinstance(given, Mapping):
-        raise ConfigurationError(f"client_options must be a dict, not {type(given).__name__}")
-    for name, value in given.items():
+    if not isinstance(options, Mapping):
+        raise ConfigurationError(f"client_options must be a dict, not {type(options).__name__}")
+    for name, value in options.items():
         if name in _ONLY_OTHER_CLIENTS:
             raise ConfigurationError(
                 f"client_options.{name} is not an option any more: every request is HTTP/1.1, on "
@@ -52,17 +52,17 @@ def checked(given: Mapping[str, Any] | None) -> dict[str, Any]:
             raise ConfigurationError(f"client_options.{name} is unknown{meant}")
         if problem := _KINDS[name](value):
             raise ConfigurationError(f"client_options.{name} {problem}")
-    return dict(given)
+    return dict(options)
 
 
 def seconds(options: Mapping[str, Any], name: str, default: float) -> float:
     """Return a length of time among checked options in seconds, at most 20 days."""
-    given = options.get(name)
-    if given is None:
+    duration = options.get(name)
+    if duration is None:
         return default
-    if isinstance(given, timedelta):
-        return min(given.total_seconds(), _LONGEST)
-    length = sum(float(number) * _SECONDS[unit] for number, unit in _PARTS.findall(given))
+    if isinstance(duration, timedelta):
+        return min(duration.total_seconds(), _LONGEST)
+    length = sum(float(number) * _SECONDS[unit] for number, unit in _PARTS.findall(duration))
     return min(length, _LONGEST)
 
 

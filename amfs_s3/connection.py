@@ -73,7 +73,7 @@ class Connector:
                 return None
             self.current = None
         renewed = self.connection()
-        before, after = (one.endpoint.known[-1] for one in (refused, renewed))
+        before, after = (connection.endpoint.known[-1] for connection in (refused, renewed))
         return None if before == after else renewed
 
     def close(self) -> None:
@@ -123,12 +123,12 @@ def _state_of_shared_files() -> object:
         os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
         os.environ.get("AWS_CONFIG_FILE", "~/.aws/config"),
     )
-    found: list[object] = []
+    states: list[object] = []
     for name in names:
         try:
             status = os.stat(os.path.expanduser(name))
         except OSError:
-            found.append(None)
+            states.append(None)
         else:
-            found.append((status.st_mtime_ns, status.st_size, status.st_ino))
-    return found
+            states.append((status.st_mtime_ns, status.st_size, status.st_ino))
+    return states

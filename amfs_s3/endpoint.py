@@ -55,9 +55,9 @@ class Endpoint:
 
     def secrets(self) -> list[str]:
         """Return the secrets that no message may show, without a request."""
-        found = [secret for known in self.known for secret in (known.secret_key, known.token)]
-        found.append(urlsplit(self.url).password)
-        return [secret for secret in found if secret]
+        secrets = [secret for known in self.known for secret in (known.secret_key, known.token)]
+        secrets.append(urlsplit(self.url).password)
+        return [secret for secret in secrets if secret]
 
     @property
     def is_aws(self) -> bool:

@@ -48,7 +48,7 @@ def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix:
     try:
         created = transport.create(scratch, b"first")
         refused = not transport.create(scratch, b"second")
-        found = created and refused and _is_found(transport, scratch)
+        is_readable = created and refused and _is_found(transport, scratch)
     except RequestFailed as error:
         if error.failure.stage in ("sent", "answered"):  # so it may have been applied
             _remove(transport, scratch, started)
@@ -69,7 +69,7 @@ def require_conditional_writes(endpoint: Endpoint, transport: Transport, prefix:
                 "(AWS S3, MinIO, Ceph, Versity, R2)"
             ),
         )
-    if not found:
+    if not is_readable:
         raise ConfigurationError(
             f"an object just created in {endpoint.where} is in no listing there, or has other "
             "contents",

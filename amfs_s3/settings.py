@@ -72,31 +72,31 @@ class Settings:
             raise ConfigurationError("content_checksum must be true or false")
 
 
-def require_text(given: object, name: str) -> None:
+def require_text(value: object, name: str) -> None:
     """Raise `ConfigurationError` unless this is None or text on one line."""
-    if given is None:
+    if value is None:
         return
-    if type(given) is not str:
-        raise ConfigurationError(f"{name} must be text, not {type(given).__name__}")
-    if _CONTROL.search(given):
+    if type(value) is not str:
+        raise ConfigurationError(f"{name} must be text, not {type(value).__name__}")
+    if _CONTROL.search(value):
         raise ConfigurationError(
             f"{name} has a line break or another control character",
             hint="give it without",
         )
 
 
-def require_header(given: object, name: str) -> None:
+def require_header(value: object, name: str) -> None:
     """Raise `ConfigurationError` unless this is None or text that a header can carry."""
-    require_text(given, name)
-    if given is not None and not str(given).isascii():
+    require_text(value, name)
+    if value is not None and not str(value).isascii():
         raise ConfigurationError(
             f"{name} has a character that is not ASCII, which such a setting never has",
             hint="copy it again",
         )
 
 
-def _require_one_of(known: tuple[Any, ...], given: object, name: str) -> None:
-    if type(given) is not str or given not in known:
-        meant = did_you_mean(given, known) if type(given) is str else ""
-        names = ", ".join(repr(one) for one in known)
+def _require_one_of(known: tuple[Any, ...], value: object, name: str) -> None:
+    if type(value) is not str or value not in known:
+        meant = did_you_mean(value, known) if type(value) is str else ""
+        names = ", ".join(repr(choice) for choice in known)
         raise ConfigurationError(f"{name} must be one of {names}{meant}")

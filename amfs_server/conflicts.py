@@ -17,8 +17,14 @@ DECISIONS = ("append", "discard", "merge")
 async def listed(call: Call) -> Response:
     """`GET` the conflicts about memories that the key sees, oldest first."""
     call.only()
-    found = await call.with_memory(lambda memory: memory.conflicts())
-    return json({"conflicts": [documents.conflict(one) for one in found if _sees(call, one)]})
+    conflicts = await call.with_memory(lambda memory: memory.conflicts())
+    return json(
+        {
+            "conflicts": [
+                documents.conflict(conflict) for conflict in conflicts if _sees(call, conflict)
+            ]
+        }
+    )
 
 
 async def decide(call: Call) -> Response:
@@ -36,18 +42,20 @@ async def decide(call: Call) -> Response:
     chosen = Merge(fields["value"]) if decision == "merge" else Decision(decision)
 
     def work(memory: AgentMemory) -> documents.Document:
-        of = {one.id: one for one in memory.conflicts() if _sees(call, one)}.get(id)
+        of = {
+            conflict.id: conflict for conflict in memory.conflicts() if _sees(call, conflict)
+        }.get(id)
         if of is None:
             raise Refusal(404, "not_found", "there is no such conflict")
         report = memory.reconcile(_only(of, chosen))
-        if any(one.id == id for one in report.conflicts):
+        if any(conflict.id == id for conflict in report.conflicts):
             raise BackendUnavailableError(
                 f"the conflict {id} is not decided: {report.error or 'the primary store is down'}",
                 hint="try again when the primary store is back",
             )
         name = (of.entry.entity_path, of.entry.key)
         # Decisions come after everything that waited, so the last version is the decided one.
-        landed = [one for one in report.landed if (one.entity_path, one.key) == name]
+        landed = [entry for entry in report.landed if (entry.entity_path, entry.key) == name]
         made = landed[-1] if landed and decision != "discard" else None
         return {"id": id, "entry": None if made is None else documents.entry(made)}
 
@@ -55,7 +63,7 @@ async def decide(call: Call) -> Response:
 
 
 def _only(conflict: Conflict, decision: Decision | Merge) -> Decide:
-    return lambda one: decision if one.id == conflict.id else Decision.KEEP
+    return lambda candidate: decision if candidate.id == conflict.id else Decision.KEEP
 
 
 def _sees(call: Call, conflict: Conflict) -> bool:

@@ -132,9 +132,9 @@ class SqliteAdapter(StorageAdapter):
         while some := list(islice(remaining, _TOGETHER)):
             names = [self._key(key) for key in some]
             padded = names + [None] * (_TOGETHER - len(names))
-            found: dict[bytes, bytes] = dict(self._read(_GET_MANY, padded, some[0], "read"))
+            bodies: dict[bytes, bytes] = dict(self._read(_GET_MANY, padded, some[0], "read"))
             for key, name in zip(some, names, strict=True):
-                yield key, found.get(name)
+                yield key, bodies.get(name)
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects under a prefix in byte order of their keys. Up to 1,000 are read at a
@@ -238,11 +238,11 @@ class SqliteAdapter(StorageAdapter):
                     raise
 
 
-def _path(given: object) -> str:
+def _path(path_like: object) -> str:
     """Return the path with `~` expanded; `ConfigurationError` for an impossible path."""
-    if not isinstance(given, str | os.PathLike):
-        raise ConfigurationError(f"path must be a path, not {type(given).__name__}")
-    path = os.fspath(given)
+    if not isinstance(path_like, str | os.PathLike):
+        raise ConfigurationError(f"path must be a path, not {type(path_like).__name__}")
+    path = os.fspath(path_like)
     if not isinstance(path, str):
         raise ConfigurationError("path must be a path of text, not of bytes")
     if not path:
@@ -268,7 +268,7 @@ def _inserted(connection: sqlite3.Connection, values: list[_Row]) -> list[bool]:
     try:
         in_one_go(connection, [partial(connection.executemany, _INSERT, values)])
     except sqlite3.IntegrityError:  # some are there, and all were rolled back
-        steps = [partial(connection.execute, _CREATE, one) for one in values]
+        steps = [partial(connection.execute, _CREATE, row) for row in values]
         return [count == 1 for count in in_one_go(connection, steps)]
     return [True] * len(values)
 

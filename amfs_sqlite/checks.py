@@ -75,26 +75,26 @@ class SqliteChecks:
         if not os.path.exists(self._path):
             return ok(f"{self._path} is not there yet; the first write makes it")
         status = os.stat(self._path)
-        found = f"{self._path}: a store of {size_text(status.st_size)}"
+        finding = f"{self._path}: a store of {size_text(status.st_size)}"
         if status.st_nlink > 1:
             return warning(
-                f"{found}, with {status.st_nlink} names (hard links): SQLite keeps a log for each, "
-                "and what is written through one name is lost for the others",
+                f"{finding}, with {status.st_nlink} names (hard links): SQLite keeps a log for "
+                "each, and what is written through one name is lost for the others",
                 "leave it one name; for a second one use a symbolic link",
             )
         for name in _BESIDE:
             if os.path.exists(self._path + name) and not os.access(self._path + name, os.R_OK):
                 return problem(f"{self._path}{name} may not be read", "give this user access to it")
-        return ok(found)
+        return ok(finding)
 
     def _find_file_system(self) -> Diagnosis:
         mount = mount_of(self._directory)
         if mount is None:
             return ok("this system does not tell its type")
         if mount.is_network:
-            found = f"{mount.kind}, mounted at {mount.place}"
+            finding = f"{mount.kind}, mounted at {mount.place}"
             return problem(
-                f"{found}: machines share no memory, in which SQLite's write-ahead log has its "
+                f"{finding}: machines share no memory, in which SQLite's write-ahead log has its "
                 "locks, and would write over each other",
                 "keep the file on a disk of one machine; use a bucket for several",
             )
@@ -103,12 +103,12 @@ class SqliteChecks:
     def _measure_space(self) -> Diagnosis:
         status = os.statvfs(self._directory)
         free = status.f_bavail * status.f_frsize
-        found = f"{size_text(free)} free"
+        finding = f"{size_text(free)} free"
         if not free:
-            return problem(f"{found}: nothing can be written", "free some, or use another disk")
+            return problem(f"{finding}: nothing can be written", "free some, or use another disk")
         if free < LITTLE_SPACE:
-            return warning(found, "free some; all versions are kept")
-        return ok(found)
+            return warning(finding, "free some; all versions are kept")
+        return ok(finding)
 
     def _make_scratch(self) -> Diagnosis:
         hint = "give this user write access to the file and its directory, or name another path"
@@ -120,13 +120,13 @@ class SqliteChecks:
                     f"nothing can be written in {self._directory} ({error.strerror})",
                     "see what the disk or its quota says",
                 )
-            found = f"{self._directory} may not be written ({error.strerror})"
+            finding = f"{self._directory} may not be written ({error.strerror})"
             if not os.path.exists(self._path):  # so there is nothing to read either
-                return problem(found, hint)
-            return warning(f"this store may only be read: {found}", hint, blocks=True)
+                return problem(finding, hint)
+            return warning(f"this store may only be read: {finding}", hint, blocks=True)
         if os.path.exists(self._path) and not os.access(self._path, os.W_OK):
-            found = f"this store may only be read: {self._path} may not be written"
-            return warning(found, hint, blocks=True)
+            finding = f"this store may only be read: {self._path} may not be written"
+            return warning(finding, hint, blocks=True)
         return ok(f"files can be made in {self._directory}")
 
 

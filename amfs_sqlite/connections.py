@@ -158,8 +158,8 @@ class Connections:
         self._close_idle()
 
     def _current(self) -> list[_Use]:
-        found = (reference() for reference in list(self._uses.values()))
-        return [use for use in found if use is not None]
+        uses = (reference() for reference in list(self._uses.values()))
+        return [use for use in uses if use is not None]
 
     def is_quiet(self) -> bool:
         """Whether no other thread is inside SQLite."""
@@ -204,16 +204,16 @@ def _register(made: Connections) -> None:
 
 
 def _known() -> list[Connections]:
-    found = (reference() for reference in list(_all.values()))
-    return [one for one in found if one is not None]
+    pools = (reference() for reference in list(_all.values()))
+    return [pool for pool in pools if pool is not None]
 
 
 def _before_fork() -> None:
     own = threading.get_ident()
     _forking[own] = _forking.get(own, 0) + 1
     until = time.monotonic() + _LONGEST_FORK_SECONDS
-    for one in _known():
-        one.before_fork(until)
+    for pool in _known():
+        pool.before_fork(until)
 
 
 def _after_fork_in_parent() -> None:
@@ -230,15 +230,15 @@ def _after_fork_in_child() -> None:
     _forking.clear()
     known = _known()
     inherited = every_connection()
-    spoilt = not all(one.is_quiet() for one in known)
+    spoilt = not all(pool.is_quiet() for pool in known)
     if spoilt:  # a thread of the parent was using one: it is neither used nor closed here
         _abandoned.extend(inherited)
     else:
         for connection in inherited:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
-    for one in known:
-        one.after_fork(spoilt=spoilt)
+    for pool in known:
+        pool.after_fork(spoilt=spoilt)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork

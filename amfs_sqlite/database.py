@@ -69,8 +69,8 @@ _MANY = 64
 
 def every_connection() -> list[Connection]:
     """Return the connections of this process, including some that are closed."""
-    found = (reference() for reference in list(_connections.values()))
-    return [connection for connection in found if connection is not None]
+    connections = (reference() for reference in list(_connections.values()))
+    return [connection for connection in connections if connection is not None]
 
 
 class Link:
@@ -255,7 +255,9 @@ class Database:
         )
         changed(connection, _GUARD)
         try:
-            in_one_go(connection, [partial(connection.execute, one) for one in statements])
+            in_one_go(
+                connection, [partial(connection.execute, statement) for statement in statements]
+            )
         except sqlite3.IntegrityError:
             return False
         changed(connection, "DROP TABLE temp.guard")

@@ -48,7 +48,7 @@ class FileDoorbell:
 
     def _has_changed(self) -> bool:
         state = tuple(_state(name) for name in self._names)
-        newest = max((one[2] for one in state if one is not None), default=0) / 1e9
+        newest = max((status[2] for status in state if status is not None), default=0) / 1e9
         is_fresh = abs(time.time() - newest) < _COARSE_SECONDS
         if state == self._seen and (is_fresh or not self._may_hide_more):
             return False

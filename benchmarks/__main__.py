@@ -120,7 +120,7 @@ def run(*, quick: bool, only: str | None, load_fully: bool) -> None:
 def page_of(results: tuple[Path, ...], into: Path) -> None:
     """Make the page of saved RESULTS again. Of a figure that several have, the last one counts."""
     loaded = [Result.load(path) for path in results]
-    if len({one.scale for one in loaded}) > 1:
+    if len({result.scale for result in loaded}) > 1:
         raise click.UsageError("the results differ in scale")
     click.echo(page.write(functools.reduce(Result.followed_by, loaded), into))
 
@@ -130,10 +130,10 @@ def page_of(results: tuple[Path, ...], into: Path) -> None:
 @click.argument("after", type=click.Path(exists=True, path_type=Path))
 def compare(before: Path, after: Path) -> None:
     """Print how each figure changed; exit 1 if one of AMFS's got worse beyond the spread."""
-    one, other = Result.load(before), Result.load(after)
-    found = list(changes(one, other))
+    baseline, other = Result.load(before), Result.load(after)
+    comparisons = list(changes(baseline, other))
     table = Table("figure", "before", "after", "change", "")
-    for change in found:
+    for change in comparisons:
         table.add_row(
             change.before.name,
             shown(change.before),
@@ -145,11 +145,11 @@ def compare(before: Path, after: Path) -> None:
     if not console.is_terminal:
         console.width = 160
     console.print(table)
-    for name in missing(one, other):
+    for name in missing(baseline, other):
         console.print(f"only in {before.name}: {name}")
-    if one.scale != other.scale or one.machine != other.machine:
+    if baseline.scale != other.scale or baseline.machine != other.machine:
         console.print("The two runs differ in scale, machine or versions.")
-    ours = [change.verdict for change in found if change.before.peer == AMFS.name]
+    ours = [change.verdict for change in comparisons if change.before.peer == AMFS.name]
     worse, better = ours.count(Verdict.WORSE), ours.count(Verdict.BETTER)
     console.print(f"{len(ours)} of AMFS: {better} better, {worse} worse beyond the spread")
     sys.exit(1 if worse else 0)
@@ -160,10 +160,10 @@ def _print(figures: list[Figure]) -> None:
     if not console.is_terminal:
         console.width = 160
     table = Table("figure", "median", "spread", "goal")
-    for one in figures:
-        goal = "" if one.goal is None else f"{one.goal:g}{'' if one.met else '  MISSED'}"
-        spread = f"{one.spread[0]:,.4g} to {one.spread[1]:,.4g}" if one.samples else ""
-        table.add_row(one.name, shown(one), spread, goal)
+    for figure in figures:
+        goal = "" if figure.goal is None else f"{figure.goal:g}{'' if figure.met else '  MISSED'}"
+        spread = f"{figure.spread[0]:,.4g} to {figure.spread[1]:,.4g}" if figure.samples else ""
+        table.add_row(figure.name, shown(figure), spread, goal)
     console.print(table)
 
 

@@ -101,11 +101,11 @@ def _compared(
             written: dict[Peer, int] = {}
             for step in _orders(repetition, scale):
                 for peer, driver in ready:
-                    one = series[step[0], peer]
-                    _measure(driver, step, one, written, counts=repetition > 0)
+                    step_series = series[step[0], peer]
+                    _measure(driver, step, step_series, written, counts=repetition > 0)
                 ready.append(ready.pop(0))  # nobody is always the first
-    for (name, peer), found in series.items():
-        yield from found.figures(section, name, peer)
+    for (name, peer), peer_series in series.items():
+        yield from peer_series.figures(section, name, peer)
 
 
 def _opened(driver: Driver | str) -> Driver:
@@ -129,15 +129,15 @@ def _measure(
             order = {**order, "count": written[peer]}  # a slow peer's time was over too soon
         if name == READ_COLD:
             driver.ask("reopen")
-        found = driver.ask(**order)
+        answer = driver.ask(**order)
     except CannotError as reason:
         series.reason = str(reason)
         return
     if order["do"] == "write" and fresh:
-        written[peer] = min(written.get(peer, order["count"]), found["done"])
+        written[peer] = min(written.get(peer, order["count"]), answer["done"])
     if counts:
-        series.rates.append(found["done"] / found["seconds"])
-        series.costs.append(found["cpu"] / found["done"] * 1e6)
+        series.rates.append(answer["done"] / answer["seconds"])
+        series.costs.append(answer["cpu"] / answer["done"] * 1e6)
 
 
 def _orders(repetition: int, scale: Scale) -> Iterator[tuple[str, Order]]:
@@ -194,13 +194,13 @@ def _far(
                 if "cold" in name or "version" in name:
                     opened.ask("reopen")
                     opened.ask("read", keys="first", count=1, seconds=10.0)  # connects
-                found = opened.ask(**order)
-                if "times" in found:
-                    samples += [1000 * time for time in found["times"]]
-                elif found["done"]:
-                    samples.append(1000 * found["seconds"] / found["done"])
+                answer = opened.ask(**order)
+                if "times" in answer:
+                    samples += [1000 * time for time in answer["times"]]
+                elif answer["done"]:
+                    samples.append(1000 * answer["seconds"] / answer["done"])
                 else:
-                    note = f"failed: {found['failed']}"
+                    note = f"failed: {answer['failed']}"
             except CannotError as reason:
                 note = str(reason)
         yield Figure(FAR, name, peer.name, "ms", () if note else tuple(samples), note)

@@ -61,13 +61,13 @@ class Change:
 
 def changes(before: Result, after: Result) -> Iterator[Change]:
     """Yield every figure that both runs have, in the order of the first."""
-    later = {one.name: one for one in after.figures if one.samples}
-    for one in before.figures:
-        if one.samples and one.name in later:
-            yield Change(one, later[one.name])
+    later = {figure.name: figure for figure in after.figures if figure.samples}
+    for figure in before.figures:
+        if figure.samples and figure.name in later:
+            yield Change(figure, later[figure.name])
 
 
 def missing(before: Result, after: Result) -> list[str]:
     """Return the names of figures that only the earlier run has."""
-    later = {one.name for one in after.figures if one.samples}
-    return [one.name for one in before.figures if one.samples and one.name not in later]
+    later = {figure.name for figure in after.figures if figure.samples}
+    return [figure.name for figure in before.figures if figure.samples and figure.name not in later]

@@ -53,18 +53,19 @@ def _outcomes(where: str, peer: Peer, place: Place, scale: Scale) -> Iterator[Fi
                 crowd[-1].send("open", place={**place, "agent": f"agent-{number}"})
                 if number == 0:  # it makes what is made once, such as tables
                     crowd[0].answer(60.0)
-            for one in crowd[1:]:
-                one.answer(60.0)
-            for number, one in enumerate(crowd):  # connects; what is new must not be what is timed
-                one.ask("write", keys=f"first-{number}", count=1, seconds=10.0)
+            for driver in crowd[1:]:
+                driver.answer(60.0)
+            # connects; what is new must not be what is timed
+            for number, driver in enumerate(crowd):
+                driver.ask("write", keys=f"first-{number}", count=1, seconds=10.0)
             yield from _raced(where, peer, "write", crowd, scale)
             yield from _raced(where, peer, "count up", crowd, scale)
         except CannotError as reason:
             for work in ("write", "count up"):
                 yield Figure(SECTION, f"{work}, {where}", peer.name, "kept", note=str(reason))
         finally:
-            for one in crowd:
-                one.close()
+            for driver in crowd:
+                driver.close()
 
 
 def _raced(
@@ -78,12 +79,12 @@ def _raced(
             else {"do": "add", "key": "counter"}
             for number in range(PROCESSES)
         ]
-        for one, order in zip(crowd, orders, strict=True):
-            one.send(**order, count=scale.additions, seconds=SECONDS)
+        for driver, order in zip(crowd, orders, strict=True):
+            driver.send(**order, count=scale.additions, seconds=SECONDS)
         answers, reasons = [], []
-        for one in crowd:  # every answer is read, so that none is left for the next question
+        for driver in crowd:  # every answer is read, so that none is left for the next question
             try:
-                answers.append(one.answer(SECONDS))
+                answers.append(driver.answer(SECONDS))
             except CannotError as reason:
                 reasons.append(reason)
         if reasons:

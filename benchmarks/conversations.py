@@ -59,9 +59,9 @@ def _kept(kind: str, place: str, scale: Scale) -> Iterator[Figure]:
     yield Figure(SECTION, "turns written by 8 processes", kind, "turns", (written,), note)
     yield Figure(SECTION, "writing them", kind, "s", (took,), note)
     yield Figure(SECTION, "writing them, rate", kind, "/s", (written / took,), note)
-    [found] = _each(_read, [(place,)])
+    [measurements] = _each(_read, [(place,)])
     among = f"among {written:,} turns"
-    for name, (first, again, requests, megabytes) in found.items():
+    for name, (first, again, requests, megabytes) in measurements.items():
         yield Figure(SECTION, f"{name}, by a new process", kind, "s", (first,), among)
         yield Figure(SECTION, f"{name}, again", kind, "ms", (again * 1_000,), among)
         yield Figure(SECTION, f"{name}, again", kind, "requests", (requests,), among)
@@ -96,7 +96,7 @@ def _write(place: str, writer: int, share: int, seconds: float) -> int:
 
 def _read(place: str) -> dict[str, tuple[float, float, int, float]]:
     """Return of each look: seconds at first and then, requests then, and the peak in megabytes."""
-    found = {}
+    measurements = {}
     with closing(open_store(place)) as store, AgentMemory("reader", adapter=store) as memory:
         conversations = Conversations(memory)
         looks: dict[str, Callable[[], object]] = {
@@ -114,8 +114,8 @@ def _read(place: str) -> dict[str, tuple[float, float, int, float]]:
             again = _seconds(look)
             after = memory.metrics.requests
             requests = sum(after.values()) - sum(before.values())
-            found[name] = first, again, requests, _peak()
-    return found
+            measurements[name] = first, again, requests, _peak()
+    return measurements
 
 
 def _prune(place: str) -> tuple[int, float]:

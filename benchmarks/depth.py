@@ -55,11 +55,11 @@ def _curves(
                     raise CannotError(driver)
                 driver.ask("open", place=where[peer])
                 driver.ask("write", keys="first", count=1, seconds=seconds)  # connects
-                found = driver.ask("deepen", key="one", depth=scale.depth, seconds=seconds)
+                answer = driver.ask("deepen", key="one", depth=scale.depth, seconds=seconds)
             except CannotError as reason:
                 yield Figure(SECTION, operation, peer.name, "ms", note=str(reason))
                 continue
-            curve = found["curve"]
+            curve = answer["curve"]
             reached = curve[-1][0]
             note = "" if reached == scale.depth else f"stopped after {seconds:.0f} s at {reached:,}"
             for depth, spent in curve:

@@ -76,10 +76,10 @@ def _filled(driver: Driver, there: int, size: int, rate: float, scale: Scale) ->
     """Write what is missing and return how fast; don't begin what would take too long."""
     if rate and (size - there) / rate > scale.filling:
         raise CannotError(f"not filled: that takes {(size - there) / rate:,.0f} s")
-    found = driver.ask("fill", source="notes", begin=there, count=size, seconds=scale.filling)
-    if not found["whole"]:
-        raise CannotError(f"not filled in {scale.filling:.0f} s: {there + found['done']:,} were")
-    done: float = found["done"] / found["seconds"]
+    answer = driver.ask("fill", source="notes", begin=there, count=size, seconds=scale.filling)
+    if not answer["whole"]:
+        raise CannotError(f"not filled in {scale.filling:.0f} s: {there + answer['done']:,} were")
+    done: float = answer["done"] / answer["seconds"]
     return done
 
 
@@ -91,15 +91,15 @@ def _asked(where: str, peer: Peer, driver: Driver, size: int) -> Iterator[Figure
                 driver.ask("reopen")
             if operation in (SEARCH, SEEN):
                 seen = operation == SEEN
-                found = driver.ask("search", seconds=ASKING, most=SEARCHES, seen=seen)
+                answer = driver.ask("search", seconds=ASKING, most=SEARCHES, seen=seen)
             else:
                 most = 1 if operation == LIST_COLD else 3
-                found = driver.ask("list", seconds=ASKING, most=most)
-                if found["entries"] != size:
-                    raise CannotError(f"listed {found['entries']:,} of {size:,}")
+                answer = driver.ask("list", seconds=ASKING, most=most)
+                if answer["entries"] != size:
+                    raise CannotError(f"listed {answer['entries']:,} of {size:,}")
         except CannotError as reason:
             yield Figure(SECTION, name, peer.name, "ms", (), str(reason), at=size)
             continue
-        times = tuple(1000 * time for time in found["times"])
+        times = tuple(1000 * time for time in answer["times"])
         goal = GOAL if operation == SEEN else None
         yield Figure(SECTION, name, peer.name, "ms", times, goal=goal, at=size)

@@ -80,15 +80,17 @@ class Result(msgspec.Struct, frozen=True):
 
     def followed_by(self, later: Result) -> Result:
         """Return both as one run. Of a figure that both have, the later one counts."""
-        names = {one.name for one in later.figures}
-        kept = [one for one in self.figures if one.name not in names]
+        names = {figure.name for figure in later.figures}
+        kept = [figure for figure in self.figures if figure.name not in names]
         minutes = self.minutes + later.minutes
         return Result(self.machine, self.scale, minutes, kept + later.figures)
 
     def of(self, section: str, unit: str = "") -> Figures:
         """Return the figures of a section, of one unit if it is given."""
         return Figures(
-            one for one in self.figures if one.section == section and unit in ("", one.unit)
+            figure
+            for figure in self.figures
+            if figure.section == section and unit in ("", figure.unit)
         )
 
 
@@ -104,27 +106,31 @@ class Figures:
     @property
     def peers(self) -> list[str]:
         """Return the peers, in the order of measuring."""
-        return list(dict.fromkeys(one.peer for one in self._figures))
+        return list(dict.fromkeys(figure.peer for figure in self._figures))
 
     @property
     def operations(self) -> list[str]:
         """Return the operations, in the order of measuring."""
-        return list(dict.fromkeys(one.operation for one in self._figures))
+        return list(dict.fromkeys(figure.operation for figure in self._figures))
 
     def find(self, operation: str, peer: str) -> Figure | None:
         """Return the figure, if it was measured."""
-        found = (one for one in self._figures if (one.operation, one.peer) == (operation, peer))
-        return next(found, None)
+        matches = (
+            figure
+            for figure in self._figures
+            if (figure.operation, figure.peer) == (operation, peer)
+        )
+        return next(matches, None)
 
     def value(self, operation: str, peer: str) -> float | None:
         """Return the median, if it was measured."""
-        found = self.find(operation, peer)
-        return None if found is None else found.value
+        figure = self.find(operation, peer)
+        return None if figure is None else figure.value
 
     def curve(self, operation: str, peer: str) -> list[Figure]:
         """Return the points of a curve."""
         return [
-            one
-            for one in self._figures
-            if (one.operation, one.peer) == (operation, peer) and one.at is not None
+            figure
+            for figure in self._figures
+            if (figure.operation, figure.peer) == (operation, peer) and figure.at is not None
         ]

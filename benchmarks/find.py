@@ -126,7 +126,11 @@ def _s3(server: Server, count: int, repetitions: int) -> Iterator[Figure]:
     _fill(opened(), count)
 
     def listing() -> Iterable[object]:
-        return (one for page in obstore.list(raw, "amfs/default/entries") for one in page)
+        return (
+            object_meta
+            for page in obstore.list(raw, "amfs/default/entries")
+            for object_meta in page
+        )
 
     def get(keys: list[str]) -> None:
         def one(key: str) -> object:
@@ -241,9 +245,9 @@ def _peak(opened: Open, *, scan: bool) -> float:
     process = context.Process(target=_scan, args=(opened, scan, theirs))
     process.start()
     theirs.close()  # so that a child that fails is an end of file here
-    found: float = mine.recv()
+    megabytes: float = mine.recv()
     process.join()
-    return found
+    return megabytes
 
 
 def _scan(opened: Open, scan: bool, answer: Connection) -> None:

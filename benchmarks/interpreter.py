@@ -78,9 +78,9 @@ def _compared(raw: _Raw, scale: Scale) -> Iterator[Figure]:
             threads=raw.threads,
             repetitions=scale.repetitions * 4,
         ).pairs
-        rates = tuple(one.rate / other.rate for one, other in pairs)
+        rates = tuple(sample.rate / other.rate for sample, other in pairs)
         yield Figure(SECTION, raw.name, raw.peer, "×", rates, at=spent)
-        cpu = tuple(one.cpu / other.cpu for one, other in pairs)
+        cpu = tuple(sample.cpu / other.cpu for sample, other in pairs)
         yield Figure(SECTION, raw.name, raw.peer, "times", cpu, at=spent)
 
 

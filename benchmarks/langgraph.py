@@ -61,7 +61,7 @@ def _written(peer: str, root: Path, writers: int, scale: Scale) -> Iterator[Figu
                     )
                     for number in range(writers)
                 ]
-                answers = [one.result() for one in running]
+                answers = [future.result() for future in running]
                 rates.append(sum(done / seconds for done, seconds, _ in answers))
                 refused.update(sum((failed for _, _, failed in answers), Counter()))
             told = ", ".join(f"{number} {name}" for name, number in sorted(refused.items()))

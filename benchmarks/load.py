@@ -47,12 +47,12 @@ def locomo(scale: Scale) -> Iterator[Figure]:
                 if not isinstance(driver, Driver):
                     raise CannotError(driver)
                 driver.ask("open", place=made.directory())
-                found = driver.ask("fill", source="locomo", directory=str(DATA), seconds=30.0)
+                answer = driver.ask("fill", source="locomo", directory=str(DATA), seconds=30.0)
             except CannotError as reason:
                 yield Figure(SECTION, LOCOMO, peer.name, "s", note=str(reason))
                 continue
-            note = f"{found['done']:,} turns"
-            yield Figure(SECTION, LOCOMO, peer.name, "s", (found["seconds"],), note)
+            note = f"{answer['done']:,} turns"
+            yield Figure(SECTION, LOCOMO, peer.name, "s", (answer["seconds"],), note)
 
 
 def conversations(scale: Scale) -> Iterator[Figure]:
@@ -72,17 +72,17 @@ def conversations(scale: Scale) -> Iterator[Figure]:
 def _loaded(peer: Peer, driver: Driver, place: Place, scale: Scale) -> Iterator[Figure]:
     driver.ask("open", place=place)
     driver.ask("forget_peak")
-    found = driver.ask(
+    answer = driver.ask(
         "fill", source="conversations", count=scale.conversations, seconds=scale.loading
     )
-    done, seconds = found["done"], found["seconds"]
-    short = "" if found["whole"] else f"stopped after {scale.loading:.0f} s"
+    done, seconds = answer["done"], answer["seconds"]
+    short = "" if answer["whole"] else f"stopped after {scale.loading:.0f} s"
     yield Figure(SECTION, LOADED, peer.name, "memories", (done,), short)
     yield Figure(SECTION, TOOK, peer.name, "s", (seconds,), short)
     if done < WHOLE:
         yield Figure(SECTION, ALL_OF_IT, peer.name, "s", (seconds / done * WHOLE,))
     yield Figure(SECTION, RATE, peer.name, "/s", (done / seconds,))
-    yield Figure(SECTION, RATE, peer.name, "µs CPU", (found["cpu"] / done * 1e6,))
+    yield Figure(SECTION, RATE, peer.name, "µs CPU", (answer["cpu"] / done * 1e6,))
     yield Figure(SECTION, PEAK, peer.name, "MB", (driver.ask("peak")["megabytes"],))
     driver.ask("reopen")
     driver.ask("forget_peak")

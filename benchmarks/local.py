@@ -81,22 +81,22 @@ def _batches(root: Path, scale: Scale) -> Iterator[Figure]:
         def work(number: int) -> None:
             path = f"load/{repetition}-{number}"
             memory.write_many(
-                {"entity_path": path, "key": f"k{one}", "value": VALUE} for one in range(BATCH)
+                {"entity_path": path, "key": f"k{index}", "value": VALUE} for index in range(BATCH)
             )
 
         return work
 
     def each(repetition: int) -> Work:
         def work(number: int) -> None:
-            for one in range(BATCH):
-                database.execute(insert, (f"{repetition}-{number}", f"k{one}", json.dumps(VALUE)))
+            for index in range(BATCH):
+                database.execute(insert, (f"{repetition}-{number}", f"k{index}", json.dumps(VALUE)))
 
         return work
 
     def together(repetition: int) -> Work:
         def work(number: int) -> None:
             path = f"together/{repetition}-{number}"
-            rows = ((path, f"k{one}", json.dumps(VALUE)) for one in range(BATCH))
+            rows = ((path, f"k{index}", json.dumps(VALUE)) for index in range(BATCH))
             database.execute("BEGIN")
             database.executemany(insert, rows)
             database.execute("COMMIT")

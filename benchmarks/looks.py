@@ -84,7 +84,7 @@ def _looks(kind: str, again: Callable[[], StorageAdapter], size: int) -> Iterato
         # In turns: what else the machine does is shared by both.
         times = [[_milliseconds(way) for way in ways] for _ in range(_TIMES)]
         requests = (memory.metrics.requests["list"] - before) / _TIMES
-        log, none = (median(one) for one in zip(*times, strict=True))
+        log, none = (median(samples) for samples in zip(*times, strict=True))
         listing = median(
             _milliseconds(lambda: memory.search("topic 7", complete=True)) for _ in range(3)
         )

@@ -39,7 +39,9 @@ def description() -> dict[str, str]:
         "file system": _file_system(Path.cwd()),
         "Python": f"{platform.python_version()}, SQLite {sqlite3.sqlite_version}",
         "S3 server": "MinIO " + MODULES["minio"].partition("@")[2].split("-")[1][:8],
-        AMFS.name: ", ".join(f"{one} {importlib.metadata.version(one)}" for one in _PACKAGES),
+        AMFS.name: ", ".join(
+            f"{package} {importlib.metadata.version(package)}" for package in _PACKAGES
+        ),
         "peers": "; ".join(
             _versions(peer, packages) for peer, packages in _OF_PEERS.items() if peer.installed
         ),
@@ -48,10 +50,10 @@ def description() -> dict[str, str]:
 
 def _processor() -> str:
     try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
+        match = None
+    return match[1] if match else platform.processor() or platform.machine()
 
 
 def _file_system(path: Path) -> str:

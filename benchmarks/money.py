@@ -77,10 +77,10 @@ def dollars(result: Result, peer: str, use: Use) -> float | None:
     total = use.versions * BYTES * STORED
     for operation, times in use.operations.items():
         for unit, price in PRICES.items():
-            found = result.of(SECTION, unit).value(operation, peer)
-            if found is None:
+            count = result.of(SECTION, unit).value(operation, peer)
+            if count is None:
                 return None
-            total += times * found * price
+            total += times * count * price
     if use.looks:
         gets = result.of(SECTION, "GET").value(f"list {ENTRIES}, again", peer)
         if gets is None:

@@ -55,7 +55,9 @@ def _parts(result: Result, made: Sequence[str]) -> Iterator[str]:
         "the columns. `–` is what a peer can't do; the longer tables say why."
     )
     if skipped := list(result.of(SKIPPED)):
-        yield "\n".join(wrapped(f"- **Skipped: {one.operation}.** {one.note}") for one in skipped)
+        yield "\n".join(
+            wrapped(f"- **Skipped: {figure.operation}.** {figure.note}") for figure in skipped
+        )
     yield "## In ten seconds"
     yield from summary.tables(result)
     yield from summary.losses(result)
@@ -159,11 +161,13 @@ def _deep(result: Result) -> Iterator[str]:
     for operation in (depth.DISK, depth.S3):
         peers = [peer for peer in figures.peers if figures.find(operation, peer)]
         ats = sorted(
-            {one.at for peer in peers for one in figures.curve(operation, peer) if one.at}
+            {figure.at for peer in peers for figure in figures.curve(operation, peer) if figure.at}
             & {10**power for power in range(1, 7)}
         )
         points = {
-            (peer, one.at): one.value for peer in peers for one in figures.curve(operation, peer)
+            (peer, figure.at): figure.value
+            for peer in peers
+            for figure in figures.curve(operation, peer)
         }
 
         def cell(row: str, peer: str, operation: str = operation, points=points) -> str:  # type: ignore[no-untyped-def]
@@ -174,12 +178,12 @@ def _deep(result: Result) -> Iterator[str]:
             return "" if value is None else number(value)
 
         yield grid([*(f"{at:,}" for at in ats), "slower by"], peers, cell, operation)
-        stopped = {one.peer: one.note for one in figures if one.operation == operation}
+        stopped = {figure.peer: figure.note for figure in figures if figure.operation == operation}
         yield from notes([f"{peer}, {operation}: {note}" for peer, note in stopped.items() if note])
 
 
 def _many(result: Result) -> Iterator[str]:
-    figures = [one for one in result.of(entries.SECTION) if one.at is not None]
+    figures = [figure for figure in result.of(entries.SECTION) if figure.at is not None]
     if not figures:
         return
     yield "## Lists and searches"
@@ -191,14 +195,14 @@ def _many(result: Result) -> Iterator[str]:
         "piece of text."
     )
     reasons: list[str] = []
-    named = {(f"{one.operation}, {one.at:,}", one.peer): one for one in figures}
+    named = {(f"{figure.operation}, {figure.at:,}", figure.peer): figure for figure in figures}
 
     def cell(row: str, peer: str) -> str:
-        found = named.get((row, peer))
-        if found is not None and found.value is None:
-            reasons.append(f"{peer}, {row}: {found.note}")
+        figure = named.get((row, peer))
+        if figure is not None and figure.value is None:
+            reasons.append(f"{peer}, {row}: {figure.note}")
             return "–"
-        return shown(found)
+        return shown(figure)
 
     rows = list(dict.fromkeys(row for row, _ in named))
     for where in ("directory", "bucket"):
@@ -262,8 +266,8 @@ def _stored(result: Result) -> Iterator[str]:
     )
     for unit in ("/s", "turns", "s", "bytes", "ms"):
         yield from table(result, stores.SECTION, unit)
-    stopped = [one for one in figures if one.note.startswith("stopped")]
-    yield from notes([f"{one.peer}: {one.note} ({one.operation})" for one in stopped])
+    stopped = [figure for figure in figures if figure.note.startswith("stopped")]
+    yield from notes([f"{figure.peer}: {figure.note} ({figure.operation})" for figure in stopped])
 
 
 def _indexed(result: Result) -> Iterator[str]:
@@ -276,8 +280,8 @@ def _indexed(result: Result) -> Iterator[str]:
         "searches once, [with an index in PostgreSQL](search.md#an-index-for-all-agents) and with "
         "a catalog for each process. Time and requests are those of all together."
     )
-    on_a_bucket = [one for one in figures if one.peer in shared_index.WAYS]
-    among_many = [one for one in figures if one.peer not in shared_index.WAYS]
+    on_a_bucket = [figure for figure in figures if figure.peer in shared_index.WAYS]
+    among_many = [figure for figure in figures if figure.peer not in shared_index.WAYS]
     yield _by_unit(on_a_bucket)
     yield wrapped(
         "The catalog itself, with words that are distributed as in text, two of them in every "
@@ -288,7 +292,7 @@ def _indexed(result: Result) -> Iterator[str]:
 
 def _by_unit(figures: Sequence[Figure]) -> str:
     """Return a table whose rows are operations, and once more for each other unit."""
-    named = {(f"{one.operation}, {one.unit}", one.peer): one for one in figures}
+    named = {(f"{figure.operation}, {figure.unit}", figure.peer): figure for figure in figures}
     rows = list(dict.fromkeys(row for row, _ in named))
     peers = list(dict.fromkeys(peer for _, peer in named))
     return grid(rows, peers, lambda row, peer: shown(named.get((row, peer))))
@@ -305,8 +309,8 @@ def _served(result: Result) -> Iterator[str]:
         "Then clients that follow events: the memory that each takes in the server, the store's "
         "listings while nothing happens, and from a write until the last client has it."
     )
-    followers = [one for one in figures if "clients" in one.peer]
-    yield _by_unit([one for one in figures if one not in followers])
+    followers = [figure for figure in figures if "clients" in figure.peer]
+    yield _by_unit([figure for figure in figures if figure not in followers])
     yield _by_unit(followers)
 
 
@@ -324,14 +328,17 @@ def _loaded(result: Result) -> Iterator[str]:
         "one create, for each memory."
     )
     reasons: list[str] = []
-    rows = {one.operation + (", CPU" if "CPU" in one.unit else ""): one.unit for one in figures}
+    rows = {
+        figure.operation + (", CPU" if "CPU" in figure.unit else ""): figure.unit
+        for figure in figures
+    }
 
     def cell(row: str, peer: str) -> str:
-        found = result.of(load.SECTION, rows[row]).find(row.removesuffix(", CPU"), peer)
-        if found is not None and found.value is None:
-            reasons.append(f"{peer}, {row}: {found.note}")
+        figure = result.of(load.SECTION, rows[row]).find(row.removesuffix(", CPU"), peer)
+        if figure is not None and figure.value is None:
+            reasons.append(f"{peer}, {row}: {figure.note}")
             return "–"
-        return shown(found)
+        return shown(figure)
 
     yield grid(list(rows), figures.peers, cell)
     yield from notes(reasons)
@@ -350,7 +357,9 @@ def _graphs(result: Result) -> Iterator[str]:
     )
     yield from table(result, langgraph.SECTION, "/s")
     yield from table(result, langgraph.SECTION, "kB")
-    yield from notes([f"{one.peer}, {one.operation}: {one.note}" for one in figures if one.note])
+    yield from notes(
+        [f"{figure.peer}, {figure.operation}: {figure.note}" for figure in figures if figure.note]
+    )
 
 
 def _requests(result: Result) -> Iterator[str]:
@@ -360,9 +369,9 @@ def _requests(result: Result) -> Iterator[str]:
     reasons: list[str] = []
 
     def cell(operation: str, peer: str) -> str:
-        found = units["PUT"].find(operation, peer)
-        if found is None or found.value is None:
-            reasons.append(f"{peer}, {operation}: {found.note if found else ''}")
+        figure = units["PUT"].find(operation, peer)
+        if figure is None or figure.value is None:
+            reasons.append(f"{peer}, {operation}: {figure.note if figure else ''}")
             return "–"
         asked = {unit: figures.value(operation, peer) or 0 for unit, figures in units.items()}
         return " + ".join(f"{number:g} {unit}" for unit, number in asked.items() if number) or "0"
@@ -402,7 +411,7 @@ def _bills(result: Result) -> Iterator[str]:
 
 
 def _goals(result: Result) -> Iterator[str]:
-    aimed = [one for one in result.figures if one.goal is not None]
+    aimed = [figure for figure in result.figures if figure.goal is not None]
     if not aimed:
         return
     yield "## Beside the limit"
@@ -411,27 +420,32 @@ def _goals(result: Result) -> Iterator[str]:
         "in one process, in turns; a ratio is formed within a repetition. CPU is of that process."
     )
     lines = ["| goal | is | spread | wanted | |", "| --- | ---: | ---: | ---: | --- |"]
-    for one in aimed:
-        if not one.samples:
+    for figure in aimed:
+        if not figure.samples:
             continue
-        sign = "≥" if one.more_is_better else "≤"
-        low, high = one.spread
-        unit = "" if one.unit in ("×", "times") else f" {one.unit}"
-        at = "" if one.at is None else f", {one.at:,}"
-        where = "" if one.peer == AMFS.name else f", {one.peer}"  # a kind of store of AMFS
+        sign = "≥" if figure.more_is_better else "≤"
+        low, high = figure.spread
+        unit = "" if figure.unit in ("×", "times") else f" {figure.unit}"
+        at = "" if figure.at is None else f", {figure.at:,}"
+        where = "" if figure.peer == AMFS.name else f", {figure.peer}"  # a kind of store of AMFS
         lines.append(
-            f"| {one.operation}{at}{where} | {number(one.value or 0)}{unit} | {number(low)} to "
-            f"{number(high)} | {sign} {one.goal:g} | {'met' if one.met else '**missed**'} |"
+            f"| {figure.operation}{at}{where} | {number(figure.value or 0)}{unit} | "
+            f"{number(low)} to {number(high)} | {sign} {figure.goal:g} | "
+            f"{'met' if figure.met else '**missed**'} |"
         )
     yield "\n".join(lines)
     others = [
-        one
-        for one in result.of(measure.SECTION)
-        if one.peer == AMFS.name and one.goal is None and one.unit not in ("/s", "µs CPU")
+        figure
+        for figure in result.of(measure.SECTION)
+        if figure.peer == AMFS.name and figure.goal is None and figure.unit not in ("/s", "µs CPU")
     ]
     yield "Without a goal:"
     yield "\n".join(
-        ["| | |", "| --- | ---: |", *(f"| {one.operation} | {shown(one)} |" for one in others)]
+        [
+            "| | |",
+            "| --- | ---: |",
+            *(f"| {figure.operation} | {shown(figure)} |" for figure in others),
+        ]
     )
     yield from _interpreted(result)
 
@@ -448,8 +462,8 @@ def _interpreted(result: Result) -> Iterator[str]:
         "operation costs](design/speed.md) says what AMFS does in that time."
     )
     points = {
-        (one.operation, f"{one.at} µs"): f"{number(one.value or 0)}×, {number(other.value or 0)}"
-        for one, other in zip(rates, cpu, strict=True)
+        (rate.operation, f"{rate.at} µs"): f"{number(rate.value or 0)}×, {number(other.value or 0)}"
+        for rate, other in zip(rates, cpu, strict=True)
     }
     columns = list(dict.fromkeys(column for _, column in points))
     yield grid(rates.operations, columns, lambda row, column: points.get((row, column), ""))

@@ -48,8 +48,8 @@ def draw(result: Result, into: Path, kind: str = "svg") -> list[str]:
     into.mkdir(parents=True, exist_ok=True)
     made = []
     with matplotlib.rc_context(_STYLE):
-        for name, one in PICTURES.items():
-            drawing = one(result)
+        for name, picture in PICTURES.items():
+            drawing = picture(result)
             if drawing is not None:
                 metadata = {"Date": None} if kind == "svg" else {}
                 drawing.savefig(into / f"{name}.{kind}", metadata=metadata)
@@ -58,7 +58,7 @@ def draw(result: Result, into: Path, kind: str = "svg") -> list[str]:
 
 
 def _colour(peer: str, section: str) -> str:
-    names = [one.name for one in (ON_S3 if "bucket" in section else ON_DISK)]
+    names = [known_peer.name for known_peer in (ON_S3 if "bucket" in section else ON_DISK)]
     return _COLOURS[names.index(peer) % len(_COLOURS)] if peer in names else _COLOURS[-1]
 
 
@@ -140,9 +140,9 @@ def _curves(
         panel.set_title(heading)
         for peer in figures.peers:
             points = [
-                (one.at, one.value)
-                for one in figures.curve(operation, peer)
-                if one.at is not None and one.value is not None
+                (figure.at, figure.value)
+                for figure in figures.curve(operation, peer)
+                if figure.at is not None and figure.value is not None
             ]
             if not points:
                 continue
@@ -250,23 +250,25 @@ def _money(result: Result) -> Drawing | None:
 
 
 def _limits(result: Result) -> Drawing | None:
-    found = [one for one in result.of(LIMITS, "×") if one.samples]
-    if not found:
+    figures = [figure for figure in result.of(LIMITS, "×") if figure.samples]
+    if not figures:
         return None
-    drawing = Drawing(figsize=(11, 0.8 + 0.36 * len(found)), layout="constrained")
+    drawing = Drawing(figsize=(11, 0.8 + 0.36 * len(figures)), layout="constrained")
     panel = drawing.subplots()
     panel.set_title("AMFS as a part of the raw client's rate: 1 is the limit; the bar is the goal")
-    for place, one in enumerate(found):
-        low, high = one.spread
-        value = one.value or 0
+    for place, figure in enumerate(figures):
+        low, high = figure.spread
+        value = figure.value or 0
         panel.plot([low, high], [place, place], color=_COLOURS[0], lw=2, alpha=0.5)
         panel.plot(value, place, "o", color=_COLOURS[0])
         panel.text(max(high, value), place, f"  {value:.2f}", va="center", fontsize=8, color=_DARK)
-        if one.goal is not None:
-            panel.plot(one.goal, place, "|", color=_COLOURS[1], ms=16, mew=2.5)
+        if figure.goal is not None:
+            panel.plot(figure.goal, place, "|", color=_COLOURS[1], ms=16, mew=2.5)
     panel.axvline(1, color="#9a9a9a", lw=1)
-    panel.set_yticks(range(len(found)), [one.operation.removesuffix(f": {SPEED}") for one in found])
-    panel.set_ylim(len(found) - 0.4, -0.6)
+    panel.set_yticks(
+        range(len(figures)), [figure.operation.removesuffix(f": {SPEED}") for figure in figures]
+    )
+    panel.set_ylim(len(figures) - 0.4, -0.6)
     panel.set_xlim(left=0)
     panel.tick_params(axis="y", length=0)
     return drawing

@@ -74,18 +74,21 @@ def recalls(
     conversations: list[Conversation], value: Representation, **options: bool
 ) -> list[list[float]]:
     """Return the recall of every question, a list per conversation."""
-    return [recall(corpus([one], value, **options), one) for one in conversations]
+    return [
+        recall(corpus([conversation], value, **options), conversation)
+        for conversation in conversations
+    ]
 
 
 def row(table: Table, name: str, shares: list[list[float]]) -> None:
-    each = [mean(one) for one in shares]
-    pooled = mean(share for one in shares for share in one)
+    each = [mean(conversation_shares) for conversation_shares in shares]
+    pooled = mean(share for conversation_shares in shares for share in conversation_shares)
     table.add_row(name, *(f"{value:.3f}" for value in (*each, mean(each), pooled)))
 
 
 def headed(title: str, first: str, conversations: list[Conversation]) -> Table:
     table = Table(title=title)
-    for name in (first, *(one.name for one in conversations), "mean", "pooled"):
+    for name in (first, *(conversation.name for conversation in conversations), "mean", "pooled"):
         table.add_column(name, justify="left" if name == first else "right")
     return table
 
@@ -100,12 +103,22 @@ def representations(conversations: list[Conversation]) -> Table:
         together = corpus(conversations, value)
         for filtered in (True, False):
             name = f"{value.__name__}, all together, {'filtered' if filtered else 'no filter'}"
-            row(table, name, [recall(together, one, filtered=filtered) for one in conversations])
+            row(
+                table,
+                name,
+                [
+                    recall(together, conversation, filtered=filtered)
+                    for conversation in conversations
+                ],
+            )
             with patch.object(word_search, "_NARROW", 0):
                 row(
                     table,
                     f"{name}, as among many",
-                    [recall(together, one, filtered=filtered) for one in conversations],
+                    [
+                        recall(together, conversation, filtered=filtered)
+                        for conversation in conversations
+                    ],
                 )
     return table
 
@@ -121,25 +134,25 @@ def ablations(conversations: list[Conversation]) -> Table:
 
 def left_out(conversations: list[Conversation], progress: Callable[[str], None]) -> Table:
     """Return what each conversation gets with the constants that are best for the others."""
-    corpora = [corpus([one], dated) for one in conversations]
+    corpora = [corpus([conversation], dated) for conversation in conversations]
     tried: dict[tuple[Any, ...], list[float]] = {}
     for values in product(*GRID.values()):
         progress(f"trying {values} …")
         with changed([(bm25, name, value) for name, value in zip(GRID, values, strict=True)]):
             pairs = zip(corpora, conversations, strict=True)
-            tried[values] = [mean(recall(made, one)) for made, one in pairs]
+            tried[values] = [mean(recall(made, conversation)) for made, conversation in pairs]
     table = Table(title="constants chosen on the other conversations")
     for name in ("conversation", *GRID, "recall with these", "with ours", "worst in the grid"):
         table.add_column(name)
     ours = tried[bm25.K1, bm25.B, bm25.NEAR]
-    for at, one in enumerate(conversations):
+    for at, conversation in enumerate(conversations):
 
         def others(values: tuple[Any, ...], at: int = at) -> float:
             return sum(tried[values]) - tried[values][at]
 
         best = max(tried, key=others)
         figures = (tried[best][at], ours[at], min(each[at] for each in tried.values()))
-        table.add_row(one.name, *map(str, best), *(f"{figure:.3f}" for figure in figures))
+        table.add_row(conversation.name, *map(str, best), *(f"{figure:.3f}" for figure in figures))
     means = [mean(each) for each in tried.values()]
     table.caption = (
         f"means in the grid: {min(means):.3f} to {max(means):.3f}, ours {mean(ours):.3f}"

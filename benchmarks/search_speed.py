@@ -80,7 +80,9 @@ def main(count: int, data: Path) -> None:
     print(f"index: {spent / count * 1e6:.0f} µs for a memory of {BYTES} bytes")
 
     draw = random.Random(2)
-    questions = [question for one in conversations for question, _ in one.questions]
+    questions = [
+        question for conversation in conversations for question, _ in conversation.questions
+    ]
     questions = draw.sample(questions, 200)
     words = sorted({word for words in texts[:2000] for word in words.split() if word.isalpha()})
     short = [" ".join(draw.sample(words, draw.choice((2, 3)))) for _ in range(200)]

@@ -114,10 +114,10 @@ def _events(scale: Scale, served: Served) -> Iterator[Figure]:
             made = socket.create_connection(("127.0.0.1", served.port), timeout=60)
             made.sendall(request)
             opened.append(made)
-        for one in opened:
+        for follower in opened:
             heard = b""
             while b"\n\n" not in heard.partition(b"\r\n\r\n")[2]:
-                heard += one.recv(65536)  # until it follows
+                heard += follower.recv(65536)  # until it follows
         memory = (_resident(served) - before) / len(opened)
         yield Figure(SECTION, "memory", f"{len(opened)} event clients", "KB", (memory,))
         idle = _lists(served)
@@ -128,31 +128,31 @@ def _events(scale: Scale, served: Served) -> Iterator[Figure]:
             delays = [_delay(client, opened) for _ in range(_EVENTS)]
         yield Figure(SECTION, "write to all", f"{len(opened)} event clients", "ms", tuple(delays))
     finally:
-        for one in opened:
-            one.close()
+        for follower in opened:
+            follower.close()
 
 
 def _delay(client: httpx.Client, followers: list[socket.socket]) -> float:
     """Return how long it takes from a write to the last client that hears of it."""
     started = time.perf_counter()
     client.put("/v1/default/memories/events/k", json={"value": started}).raise_for_status()
-    for one in followers:
+    for follower in followers:
         heard = b""
         while b"data: " not in heard:
-            heard += one.recv(65536)
+            heard += follower.recv(65536)
     return (time.perf_counter() - started) * _MILLISECONDS
 
 
 def _lists(served: Served) -> float:
     with served.client() as client:
         text = client.get("/metrics").text
-    found = re.search(r'amfs_store_requests_total\{kind="list",namespace="default"\} (\S+)', text)
-    return float(found[1]) if found else 0.0
+    match = re.search(r'amfs_store_requests_total\{kind="list",namespace="default"\} (\S+)', text)
+    return float(match[1]) if match else 0.0
 
 
 def _resident(served: Served) -> float:
     """Return the resident memory of the server, in KB."""
     status = Path(f"/proc/{served.process.pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", status)
-    assert found is not None
-    return float(found[1])
+    match = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert match is not None
+    return float(match[1])

@@ -90,8 +90,8 @@ def _round(what: str, name: str, pipes: list[Connection[Any, Any]]) -> Iterator[
     answers: list[_Answer] = [pipe.recv() for pipe in pipes]
     took = time.perf_counter() - started
     yield Figure(SECTION, what, name, "s", (took,))
-    yield Figure(SECTION, what, name, "LIST", (float(sum(one.lists for one in answers)),))
-    yield Figure(SECTION, what, name, "GET", (float(sum(one.gets for one in answers)),))
+    yield Figure(SECTION, what, name, "LIST", (float(sum(answer.lists for answer in answers)),))
+    yield Figure(SECTION, what, name, "GET", (float(sum(answer.gets for answer in answers)),))
 
 
 def _agents(place: Place, dsn: str | None, pipe: Connection[Any, Any]) -> None:
@@ -192,15 +192,15 @@ def _versions(memory: AgentMemory, numbers: range) -> list[Version]:
     made = memory.write_many(
         {"entity_path": f"e{n % 97}", "key": f"k{n}", "value": _text(n)} for n in numbers
     )
-    found = []
+    versions = []
     for entry in made:
         address = memory.engine.layout.address(entry.entity_path, entry.key)
         object_key = address.object_key(entry.version)
         body = store.get(object_key)
         assert body is not None
         store.delete(object_key)
-        found.append(Version(address, entry, body, None))
-    return found
+        versions.append(Version(address, entry, body, None))
+    return versions
 
 
 def _text(number: int) -> str:

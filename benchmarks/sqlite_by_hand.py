@@ -60,7 +60,7 @@ def batch_by_hand(connection: sqlite3.Connection, size: int) -> None:
     connection.execute("COMMIT")
 
 
-def round_of(directory: str, found: dict[str, tuple[list[float], list[float]]]) -> None:
+def round_of(directory: str, timings: dict[str, tuple[list[float], list[float]]]) -> None:
     with (
         closing(by_hand(f"{directory}/hand.db")) as hand,
         closing(SqliteAdapter(f"{directory}/store.db")) as store,
@@ -70,7 +70,7 @@ def round_of(directory: str, found: dict[str, tuple[list[float], list[float]]]) 
         def note(
             name: str, ours: Callable[[], object], theirs: Callable[[], object], n: int
         ) -> None:
-            for times, work in zip(found.setdefault(name, ([], [])), (ours, theirs), strict=True):
+            for times, work in zip(timings.setdefault(name, ([], [])), (ours, theirs), strict=True):
                 times.append(seconds(work, n))
 
         note(
@@ -83,8 +83,8 @@ def round_of(directory: str, found: dict[str, tuple[list[float], list[float]]]) 
                 lambda size=size: batch_by_hand(hand, size),  # type: ignore[misc]
                 8,
             )
-        ours = [one.key for one in store.list("")]
-        theirs = [one for (one,) in hand.execute("SELECT key FROM objects")]
+        ours = [info.key for info in store.list("")]
+        theirs = [object_key for (object_key,) in hand.execute("SELECT key FROM objects")]
         get = "SELECT body FROM objects WHERE key = ?"
         note(
             "one read",
@@ -95,15 +95,15 @@ def round_of(directory: str, found: dict[str, tuple[list[float], list[float]]]) 
 
 
 def main() -> None:
-    found: dict[str, tuple[list[float], list[float]]] = {}
+    timings: dict[str, tuple[list[float], list[float]]] = {}
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory(dir=sys.argv[1] if sys.argv[1:] else None) as directory:
-            round_of(directory, found)
+            round_of(directory, timings)
     print(
         f"SQLite {sqlite3.sqlite_version}, medians of {ROUNDS} rounds, bodies of {len(BODY)} bytes"
     )
-    for name, times in found.items():
-        ours, theirs = (statistics.median(one) * 1e6 for one in times)
+    for name, times in timings.items():
+        ours, theirs = (statistics.median(samples) * 1e6 for samples in times)
         print(
             f"{name:16} {ours:9.1f} µs, by hand {theirs:9.1f} µs: {theirs / ours:.2f} of its speed"
         )

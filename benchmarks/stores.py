@@ -182,7 +182,7 @@ def _written(where: Where, writers: int, scale: Scale) -> Iterator[Figure]:
                     pool.submit(_raced, work, where, barrier, path, scale.seconds)
                     for path in arguments
                 ]
-                rates.append(sum(one.result() for one in running) * count)
+                rates.append(sum(future.result() for future in running) * count)
             yield Figure(SECTION, f"{name}, {each}", where.peer, "/s", tuple(rates))
 
 

@@ -26,8 +26,8 @@ def tables(result: Result) -> Iterator[str]:
         ("bucket", ON_S3, {**_FIRST, **_operations(beside.FAR, "ms"), **_ROWS}),
     ):
         names = [peer.name for peer in peers]
-        cells = {row: [one(result, place, name) for name in names] for row, one in rows.items()}
-        told = [row for row, found in cells.items() if any(one not in ("", "–") for one in found)]
+        cells = {row: [cell(result, place, name) for name in names] for row, cell in rows.items()}
+        told = [row for row, texts in cells.items() if any(text not in ("", "–") for text in texts)]
 
         if told:
             yield _HEADINGS[place]
@@ -57,14 +57,14 @@ def _operations(section: str, unit: str) -> dict[str, Row]:
     return {name: row(name) for name in names}
 
 
-def _value(found: Figure | None) -> str:
-    return "–" if found is None or found.value is None else shown(found)
+def _value(figure: Figure | None) -> str:
+    return "–" if figure is None or figure.value is None else shown(figure)
 
 
 def _grown(result: Result, place: str, peer: str) -> str:
     operation = depth.DISK if place == "directory" else depth.S3
     grown = result.of(depth.SECTION, "times").value(f"{operation}: {depth.FLAT}", peer)
-    reached = [one.at or 0 for one in result.of(depth.SECTION, "ms").curve(operation, peer)]
+    reached = [figure.at or 0 for figure in result.of(depth.SECTION, "ms").curve(operation, peer)]
     return f"{number(grown)}× at {max(reached):,}" if grown and reached else "–"
 
 
@@ -81,8 +81,8 @@ def _lost(work: str) -> Row:
 
 def _among(operation: str) -> Row:
     def cell(result: Result, place: str, peer: str) -> str:
-        found = result.of(entries.SECTION, "ms").curve(f"{operation}, {place}", peer)
-        return _value(next((one for one in found if one.at == SIZE), None))
+        curve = result.of(entries.SECTION, "ms").curve(f"{operation}, {place}", peer)
+        return _value(next((figure for figure in curve if figure.at == SIZE), None))
 
     return cell
 
@@ -94,8 +94,8 @@ def _delivered(result: Result, place: str, peer: str) -> str:
 
 def _durable(result: Result, place: str, peer: str) -> str:
     section = beside.DISK if place == "directory" else beside.NEAR
-    found = result.of(beside.ABILITIES).find(section, peer)
-    return "–" if found is None else found.note
+    figure = result.of(beside.ABILITIES).find(section, peer)
+    return "–" if figure is None else figure.note
 
 
 _FIRST: dict[str, Row] = {"a write that returned": _durable}
@@ -111,7 +111,7 @@ _ROWS: dict[str, Row] = {
 
 def losses(result: Result) -> Iterator[str]:
     """Yield where peers are better, a line for each operation, the worst first."""
-    found: dict[str, list[tuple[float, str]]] = {}
+    faster_peers: dict[str, list[tuple[float, str]]] = {}
     for section, kind in (
         (beside.DISK, "/s"),
         (beside.NEAR, "/s"),
@@ -119,19 +119,23 @@ def losses(result: Result) -> Iterator[str]:
         (entries.SECTION, "ms"),
         (contention.SECTION, "/s"),
     ):
-        for one in result.of(section, kind):
-            ours = _ours(result, one)
-            if one.value is None or ours is None or one.peer in (AMFS.name, GRAPH_MEMORY.name):
+        for figure in result.of(section, kind):
+            ours = _ours(result, figure)
+            if (
+                figure.value is None
+                or ours is None
+                or figure.peer in (AMFS.name, GRAPH_MEMORY.name)
+            ):
                 continue
-            times = one.value / ours if one.more_is_better else ours / one.value
+            times = figure.value / ours if figure.more_is_better else ours / figure.value
             if times >= SLOWER:
-                at = "" if one.at is None else f" of {one.at:,}"
+                at = "" if figure.at is None else f" of {figure.at:,}"
                 place = f" ({section})" if section.startswith("on ") else ""
                 if section == contention.SECTION:
                     place = " (eight processes, one key)"
-                name = f"{one.operation}{at}{place}"
-                found.setdefault(name, []).append((times, f"{one.peer} {number(times)}×"))
-    if found:
+                name = f"{figure.operation}{at}{place}"
+                faster_peers.setdefault(name, []).append((times, f"{figure.peer} {number(times)}×"))
+    if faster_peers:
         yield "## Where AMFS is slower"
         yield wrapped(
             "Every operation in which a peer is faster by more than "
@@ -139,15 +143,15 @@ def losses(result: Result) -> Iterator[str]:
             "survived and what a read promises differ: see [the method](#method). LangGraph's "
             "store in memory keeps nothing and is left out."
         )
-        worst = sorted(found.items(), key=lambda item: max(item[1]), reverse=True)
+        worst = sorted(faster_peers.items(), key=lambda item: max(item[1]), reverse=True)
         yield "\n".join(
             wrapped(f"- {name}: {', '.join(text for _, text in sorted(those)[::-1])}", "  ")
             for name, those in worst
         )
 
 
-def _ours(result: Result, one: Figure) -> float | None:
-    for ours in result.of(one.section, one.unit):
-        if (ours.operation, ours.at, ours.peer) == (one.operation, one.at, AMFS.name):
+def _ours(result: Result, figure: Figure) -> float | None:
+    for ours in result.of(figure.section, figure.unit):
+        if (ours.operation, ours.at, ours.peer) == (figure.operation, figure.at, AMFS.name):
             return ours.value
     return None

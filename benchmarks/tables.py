@@ -29,11 +29,11 @@ def table(result: Result, section: str, kind: str, *, unit: bool = True) -> Iter
     reasons: list[str] = []
 
     def cell(operation: str, peer: str) -> str:
-        found = figures.find(operation, peer)
-        if found is not None and found.value is None:
-            reasons.append(f"{peer}, {operation}: {found.note}")
+        figure = figures.find(operation, peer)
+        if figure is not None and figure.value is None:
+            reasons.append(f"{peer}, {operation}: {figure.note}")
             return "–"
-        text = shown(found)
+        text = shown(figure)
         return text if unit else text.removesuffix(f" {kind}")
 
     yield grid(figures.operations, figures.peers, cell)

@@ -87,8 +87,8 @@ def totals(name: str) -> list[int]:
     """Return what cachegrind counts for the work: instructions, lines of code, lines of data."""
     command = (*_CACHEGRIND, sys.executable, "-m", "benchmarks.touched", name)
     said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    found = [re.search(rf"{total}: +([\d,]+)", said) for total in _TOTALS]
-    return [int(one[1].replace(",", "")) for one in found if one]
+    matches = [re.search(rf"{total}: +([\d,]+)", said) for total in _TOTALS]
+    return [int(match[1].replace(",", "")) for match in matches if match]
 
 
 @click.command()

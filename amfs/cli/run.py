@@ -200,7 +200,7 @@ def _usage_problem(error: click.UsageError) -> str:
     context = error.ctx
     if isinstance(error, click.NoSuchOption) and context is not None and context.parent is not None:
         name = error.option_name
-        before = {one for of in context.find_root().command.params for one in of.opts}
+        before = {option for of in context.find_root().command.params for option in of.opts}
         if name in before:
             return f"{name} comes before the command: amfs {name} … {context.info_name}"
         if not name.startswith("--") and any(

@@ -40,12 +40,12 @@ def stats(session: Session, entity: str | None, plot: str | None) -> None:
     memory = session.memory()
     if plot is not None:
         _draw(memory, entity, plot)
-    found = memory.stats(entity)
-    if not found.versions:
+    statistics = memory.stats(entity)
+    if not statistics.versions:
         session.explain_nothing(memory.adapter, memory.namespace)
     shown = {
         name: time_text(value) if isinstance(value, datetime) else value
-        for name, value in documents.stats(found).items()
+        for name, value in documents.stats(statistics).items()
     }
     if session.json:
         output.document(shown)

@@ -313,8 +313,8 @@ def _name(place: Place) -> str:
 def _struct(annotation: Any) -> type[msgspec.Struct] | None:
     """Return the struct that an annotation asks for, None when that is a plain value."""
     members = (annotation, *typing.get_args(annotation))
-    classes = (one for one in members if isinstance(one, type))
-    return next((one for one in classes if issubclass(one, msgspec.Struct)), None)
+    classes = (member for member in members if isinstance(member, type))
+    return next((class_ for class_ in classes if issubclass(class_, msgspec.Struct)), None)
 
 
 def _list_of(annotation: Any) -> type[msgspec.Struct] | None:

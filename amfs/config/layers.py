@@ -72,7 +72,9 @@ class Layers:
 
     def identity(self) -> str:
         """Return what tells these stores from others. It may hold secrets."""
-        return repr([(one.adapter, sorted(one.options.items()), of) for one, of in self._all()])
+        return repr(
+            [(store.adapter, sorted(store.options.items()), of) for store, of in self._all()]
+        )
 
     def opened(
         self,
@@ -126,9 +128,11 @@ def named(
     return Layers(
         None if cache is None else store(cache, "layers", "cache"),
         tuple(
-            (store(one, "layers", "mirrors", index), one.wait)
-            for index, one in enumerate(mirrors or ())
+            (store(mirror, "layers", "mirrors", index), mirror.wait)
+            for index, mirror in enumerate(mirrors or ())
         ),
-        tuple((one.under, store(one, "routes", index)) for index, one in enumerate(routes or ())),
+        tuple(
+            (route.under, store(route, "routes", index)) for index, route in enumerate(routes or ())
+        ),
         None if fallback is None else store(fallback, "layers", "fallback"),
     )

@@ -236,32 +236,32 @@ def _found_upwards() -> Path | None:
     return Path(path)
 
 
-def _root(given: object, variables: Mapping[str, str], file: ConfigFile | None) -> object:
+def _root(option: object, variables: Mapping[str, str], file: ConfigFile | None) -> object:
     """Return the local adapter's root."""
-    root = DEFAULT_ROOT if given is None else given
+    root = DEFAULT_ROOT if option is None else option
     if not isinstance(root, str):  # opening the adapter refuses it
         return root
     return _path(root, variables.get("AMFS_ROOT"), file)
 
 
-def _path(given: str | None, variable: str | None, file: ConfigFile | None) -> str | None:
+def _path(path: str | None, variable: str | None, file: ConfigFile | None) -> str | None:
     """Return the path that a variable or the file sets. In a file, paths are relative to the file,
     so that they mean the same in every directory below it."""
     if variable is not None:
         return expanded(variable, "the path")
-    if file is None or given is None:
-        return given
-    return file.path_of(given)
+    if file is None or path is None:
+        return path
+    return file.path_of(path)
 
 
-def checked_path(given: object, what: str) -> str | None:
+def checked_path(value: object, what: str) -> str | None:
     """Return a path as text with `~` expanded, or None for None. Raises `ConfigurationError`, which
     names `what` the path is for, when it is not a valid path."""
-    if given is None:
+    if value is None:
         return None
-    if not isinstance(given, str | os.PathLike):
-        raise ConfigurationError(f"{what} must be a path, not {type(given).__name__}")
-    path = os.fsdecode(given)
+    if not isinstance(value, str | os.PathLike):
+        raise ConfigurationError(f"{what} must be a path, not {type(value).__name__}")
+    path = os.fsdecode(value)
     if not path:
         raise ConfigurationError(
             f"{what} is empty",
@@ -272,10 +272,10 @@ def checked_path(given: object, what: str) -> str | None:
     return expanded(path, what)
 
 
-def _patience(variables: Mapping[str, str], given: float | None) -> float:
+def _patience(variables: Mapping[str, str], setting: float | None) -> float:
     text = variables.get("AMFS_PATIENCE")
     if text is None:
-        return DEFAULT_PATIENCE if given is None else given
+        return DEFAULT_PATIENCE if setting is None else setting
     try:
         seconds = float(text)
     except ValueError:
@@ -285,10 +285,10 @@ def _patience(variables: Mapping[str, str], given: float | None) -> float:
     return seconds
 
 
-def _max_value_bytes(variables: Mapping[str, str], given: int | None) -> int:
+def _max_value_bytes(variables: Mapping[str, str], setting: int | None) -> int:
     text = variables.get("AMFS_MAX_VALUE_BYTES")
     if text is None:
-        return DEFAULT_MAX_VALUE_BYTES if given is None else given
+        return DEFAULT_MAX_VALUE_BYTES if setting is None else setting
     if not (text.isascii() and text.isdigit() and int(text)):
         raise ConfigurationError(
             f"AMFS_MAX_VALUE_BYTES must be a whole number of bytes, 1 or more, not {text!r:.80}"

@@ -141,10 +141,10 @@ class Chain:
         try:
             closed = Result.of(self._steps.append(closing, follows=self._refuse_result))
         except ChainClosedError:
-            found = self.result()
-            if found is None or (found.value, found.metadata) != (result, metadata):
+            old_result = self.result()
+            if old_result is None or (old_result.value, old_result.metadata) != (result, metadata):
                 raise
-            closed = found
+            closed = old_result
             if (about := self.about()) is not None and about.closed_at is not None:
                 return closed  # otherwise the process that closed it died before the note below
         closed_at = closed.written_at.isoformat()

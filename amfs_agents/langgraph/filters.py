@@ -28,7 +28,7 @@ def _matches(value: Any, condition: Any) -> bool:
         if any(name.startswith("$") for name in condition):
             return all(_compares(value, *pair) for pair in condition.items())
         return isinstance(value, Mapping) and all(
-            _matches(value.get(name), one) for name, one in condition.items()
+            _matches(value.get(name), member) for name, member in condition.items()
         )
     if isinstance(condition, list | tuple):
         return (

@@ -43,7 +43,7 @@ class Places:
         """Return the entity path of a namespace. Labels that do not fit into an object key are
         combined in one segment."""
         labels = [label(name, "namespace label") for name in namespace]
-        if sum(size(one) + 1 for one in labels) > self._room:
+        if sum(size(segment) + 1 for segment in labels) > self._room:
             whole = self._fitting(labels)
             labels = [*labels[:whole], fold(namespace[whole:])]
         return "/".join([self._path, *labels])
@@ -60,8 +60,8 @@ class Places:
     def _fitting(self, labels: list[str]) -> int:
         """Return how many labels fit beside a combined segment."""
         left, count = self._room - _FOLD_BYTES, 0
-        for one in labels:
-            left -= size(one) + 1
+        for segment in labels:
+            left -= size(segment) + 1
             if left < 0:
                 break
             count += 1

@@ -29,12 +29,12 @@ class Meaning:
     ) -> dict[str, str]:
         """Return the texts of an item's value, each by the name of its field. `fields` None: the
         configured ones; False: none."""
-        found: dict[str, str] = {}
+        named_texts: dict[str, str] = {}
         for path in self._fields if fields is None else fields or ():
             texts = get_text_at_path(value, path if path == "$" else tokenize_path(path))
             for number, text in enumerate(texts):
-                found[path if len(texts) == 1 else f"{path}.{number}"] = text
-        return found
+                named_texts[path if len(texts) == 1 else f"{path}.{number}"] = text
+        return named_texts
 
     def by_text(self, texts: Sequence[str], vectors: Sequence[Vector]) -> dict[str, str]:
         """Return an embedder's vectors for texts, packed, if there is one of the right size for
@@ -71,13 +71,13 @@ def scores(query: Vector, items: Sequence[StoredItem]) -> list[float | None]:
             if len(body) == size:
                 owners.append(number)
                 bodies.append(body)
-    found: list[float | None] = [None] * len(items)
+    best_scores: list[float | None] = [None] * len(items)
     matrix = np.frombuffer(b"".join(bodies), dtype="<f4").reshape(-1, len(query))
     asked = np.asarray(query, dtype=np.float32)
     products = matrix @ asked
     lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(asked)
     cosines = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
     for number, cosine in zip(owners, cosines.tolist(), strict=True):
-        best = found[number]
-        found[number] = cosine if best is None else max(best, cosine)
-    return found
+        best = best_scores[number]
+        best_scores[number] = cosine if best is None else max(best, cosine)
+    return best_scores

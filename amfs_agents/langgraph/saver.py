@@ -128,12 +128,12 @@ class AMFSSaver(AwaitableSaver):
                 if (saved := view.get(id_)) is not None and self._passes(saved, filter)
             ][:left]
             try:
-                found = self._tuples(pairs)
+                checkpoints = self._tuples(pairs)
             except _GoneError:  # erased since the listing, or not listed because of that
                 each = (self.get_tuple(_config(saved)) for _, saved in pairs)
-                found = [one for one in each if one is not None]
-            yield from found
-            left -= len(found)
+                checkpoints = [checkpoint for checkpoint in each if checkpoint is not None]
+            yield from checkpoints
+            left -= len(checkpoints)
             entries.forget()
 
     def get_delta_channel_history(
@@ -241,9 +241,17 @@ class AMFSSaver(AwaitableSaver):
         for view in self._threads.views(None):
             saved = builtins.list(view.newest_first())
             self._threads.finish(view)
-            ids = {one.checkpoint_id for one in saved if self._metadata(one).get("run_id") in runs}
+            ids = {
+                checkpoint.checkpoint_id
+                for checkpoint in saved
+                if self._metadata(checkpoint).get("run_id") in runs
+            }
             if ids:
-                self._check_stays(view, [one for one in saved if one.checkpoint_id not in ids], ids)
+                self._check_stays(
+                    view,
+                    [checkpoint for checkpoint in saved if checkpoint.checkpoint_id not in ids],
+                    ids,
+                )
                 doomed.append((view, ids))
         for view, ids in doomed:
             self._erase(view, ids)
@@ -281,7 +289,7 @@ class AMFSSaver(AwaitableSaver):
                 self._threads.finish(view)
                 if saved:
                     stays = {saved[0].checkpoint_id} | self._rebuilt_from(view, saved[0])
-                    self._erase(view, {one.checkpoint_id for one in saved} - stays)
+                    self._erase(view, {checkpoint.checkpoint_id for checkpoint in saved} - stays)
 
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Return a version after `current`: the next number, and a random one, so that two branches
@@ -371,10 +379,10 @@ class AMFSSaver(AwaitableSaver):
         blobs = {blob.channel: blob for blob in saved.blobs}
         for channel, home in saved.homes.items():
             if channels is None or channel in channels:
-                found = view.find(channel, home)
-                if found is None:
+                source = view.find(channel, home)
+                if source is None:
                     raise _GoneError(saved, channel)
-                blobs[channel] = found.blob
+                blobs[channel] = source.blob
         return {
             channel: self.serde.loads_typed(blob.packed)
             for channel, blob in blobs.items()

@@ -175,8 +175,8 @@ class AMFSStore(BaseStore):
             results[number] = self._search(op, listed, asked.get(op.query or ""))
         for number, listing in work.listings.items():
             results[number] = self._list_namespaces(listing, listed)
-        mapped(lambda one: self._keep(*one), keep, _THREADS)
-        mapped(lambda one: self._drop(*one), drop, _THREADS)
+        mapped(lambda pair: self._keep(*pair), keep, _THREADS)
+        mapped(lambda address: self._drop(*address), drop, _THREADS)
         return results
 
     def _get(self, gets: Mapping[int, GetOp], results: list[Result]) -> None:
@@ -205,14 +205,16 @@ class AMFSStore(BaseStore):
         pairs.sort(key=lambda pair: pair[0].updated_at, reverse=True)
         scored: list[tuple[float | None, Pair]] = [(None, pair) for pair in pairs]
         if op.query and asked is not None:
-            found = scores(asked, [item for item, _ in pairs])
-            scored = list(zip(found, pairs, strict=True))
+            cosines = scores(asked, [item for item, _ in pairs])
+            scored = list(zip(cosines, pairs, strict=True))
         elif op.query and self._meaning is None:
             words = self._words(op.query, tuple(op.namespace_prefix), len(pairs))
-            scored = [(words.get((one.entity_path, one.key)), (item, one)) for item, one in pairs]
+            scored = [
+                (words.get((entry.entity_path, entry.key)), (item, entry)) for item, entry in pairs
+            ]
         # Items that answer the query come first, then those without a score, as in LangGraph's own
         # stores.
-        scored.sort(key=lambda one: float("-inf") if one[0] is None else one[0], reverse=True)
+        scored.sort(key=lambda hit: float("-inf") if hit[0] is None else hit[0], reverse=True)
         page = scored[op.offset : op.offset + op.limit]
         if op.refresh_ttl:
             self._refresh([pair for _, pair in page])

@@ -98,12 +98,12 @@ class View:
         names = {name: unlabel(name) for name in self.checkpoints}
         hashed = [self.checkpoints[name] for name, id_ in names.items() if id_ is None]
         self.entries.load(hashed)
-        found = [id_ for id_ in names.values() if id_ is not None]
+        ids = [id_ for id_ in names.values() if id_ is not None]
         for ref in hashed:
             entry = self.entries.live(ref)
             if entry is not None:
-                found.append(SavedCheckpoint.of(entry).checkpoint_id)
-        return sorted(found, reverse=True)
+                ids.append(SavedCheckpoint.of(entry).checkpoint_id)
+        return sorted(ids, reverse=True)
 
     def refs(self, ids: Iterable[str]) -> list[Ref]:
         """Return the memories of checkpoints."""
@@ -250,14 +250,14 @@ class Threads:
 
     def copy(self, view: View, thread_id: str) -> None:
         """Copy a namespace to another thread. 1 request for each checkpoint and each task."""
-        saved = [_settled(view, one) for one in view.newest_first()]
-        copies = [replace(one, thread_id=thread_id) for one in saved]
+        saved = [_settled(view, checkpoint) for checkpoint in view.newest_first()]
+        copies = [replace(checkpoint, thread_id=thread_id) for checkpoint in saved]
         # In this order, a reader finds everything that a checkpoint needs: its writes, and values
         # in others.
-        mapped(lambda one: self._copy_writes(view, one), copies, _THREADS)
-        homes = {home.checkpoint_id for one in copies for home in one.homes.values()}
-        mapped(self.put, [one for one in copies if one.checkpoint_id in homes], _THREADS)
-        mapped(self.put, [one for one in copies if one.checkpoint_id not in homes], _THREADS)
+        mapped(lambda copy: self._copy_writes(view, copy), copies, _THREADS)
+        homes = {home.checkpoint_id for copy in copies for home in copy.homes.values()}
+        mapped(self.put, [copy for copy in copies if copy.checkpoint_id in homes], _THREADS)
+        mapped(self.put, [copy for copy in copies if copy.checkpoint_id not in homes], _THREADS)
 
     def _copy_writes(self, view: View, copy: SavedCheckpoint) -> None:
         for writes in view.writes(copy.checkpoint_id):
@@ -289,9 +289,9 @@ def _settled(view: View, saved: SavedCheckpoint) -> SavedCheckpoint:
     """Return a checkpoint with the present home of every value."""
     homes = dict(saved.homes)
     for channel, home in saved.homes.items():
-        found = view.find(channel, home)
-        if found is not None:
-            homes[channel] = Home(home.version, found.checkpoint_id)
+        source = view.find(channel, home)
+        if source is not None:
+            homes[channel] = Home(home.version, source.checkpoint_id)
     return replace(saved, homes=homes)
 
 
@@ -305,14 +305,14 @@ def _without(view: View, ids: set[str]) -> list[SavedCheckpoint]:
             continue
         homes, blobs = dict(saved.homes), list(saved.blobs)
         for channel, home in saved.homes.items():
-            found = view.find(channel, home)
-            if found is None:  # nothing can be done for it
+            source = view.find(channel, home)
+            if source is None:  # nothing can be done for it
                 continue
-            holder = found.checkpoint_id
+            holder = source.checkpoint_id
             if holder in ids:
                 holder = moved.setdefault((channel, home.version), saved.checkpoint_id)
             if holder == saved.checkpoint_id:
-                blobs.append(found.blob)
+                blobs.append(source.blob)
                 del homes[channel]
             else:
                 homes[channel] = Home(home.version, holder)

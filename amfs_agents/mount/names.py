@@ -73,7 +73,7 @@ def name_of(key: str) -> str:
     """Return the name of a key's file, or of a segment's directory."""
     if key in _RESERVED:
         return f"%2E{key[1:]}"
-    return _ESCAPED.sub(lambda found: f"%{ord(found[0]):02X}", key)
+    return _ESCAPED.sub(lambda match: f"%{ord(match[0]):02X}", key)
 
 
 def hidden_directory(segment: str) -> str:
@@ -126,5 +126,5 @@ def _in_history(directory: list[str], names: list[str]) -> Place | None:
 def _parsed(name: str) -> tuple[str, bool] | None:
     """Return the key or segment, and whether the name is only that of a directory."""
     plain = name.removesuffix(_DIRECTORY)
-    key = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), plain)
+    key = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), plain)
     return (key, plain != name) if key and name_of(key) == plain else None

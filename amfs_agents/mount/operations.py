@@ -322,12 +322,12 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no ty
         draft = None if name.must_be_directory else self._drafts.find(name)
         if draft is not None and not draft.is_stored:
             return self._file(len(draft.data), draft.written)
-        found = self._tree.is_file_or_directory(name)
-        if found is False:
+        status = self._tree.is_file_or_directory(name)
+        if status is False:
             raise _absent()
-        if found is True:
+        if status is True:
             return self._directory()
-        return self._file(found.size, found.written)
+        return self._file(status.size, status.written)
 
     def _listed(self, path: str) -> dict[str, int]:
         keys, segments = self._tree.list(path)

@@ -84,10 +84,10 @@ class Tree:
             for entry in entries:
                 self._keep((entry.entity_path, entry.key), _attributes(entry), asked)
                 self._see(entry.entity_path)
-            made = {one for one in self._made if one.rpartition("/")[0] == path}
+            made = {directory for directory in self._made if directory.rpartition("/")[0] == path}
         return (
             [entry.key for entry in files],
-            sorted({*directories, *(one.rpartition("/")[2] for one in made)}),
+            sorted({*directories, *(directory.rpartition("/")[2] for directory in made)}),
         )
 
     def note(self, name: Name, entry: MemoryEntry | None, asked: float | None = None) -> None:
@@ -155,7 +155,11 @@ class Tree:
             )
         }
         self._most = max(_MOST, 2 * len(self._files))
-        self._seen = {one for one in self._seen if one != path and not one.startswith(under)}
+        self._seen = {
+            directory
+            for directory in self._seen
+            if directory != path and not directory.startswith(under)
+        }
 
 
 def _attributes(entry: MemoryEntry) -> Attributes:

@@ -34,8 +34,8 @@ class Embedding:
         """Return the vectors of texts, each of length 1 (0 for a vector of zeros)."""
         np = self.np
         try:
-            given = self._embedder(texts)
-            rows = given if hasattr(given, "__len__") else list(given)
+            answer = self._embedder(texts)
+            rows = answer if hasattr(answer, "__len__") else list(answer)
             made: Matrix = np.array(rows, dtype=np.float32)
         except AMFSError:
             raise

@@ -192,7 +192,10 @@ class _Times:
     def any_since(self, moment: float, scopes: list[str | None], number: int) -> bool:
         """Whether one of these paths was refreshed after a moment, in this catalog."""
         times = (self._times.get(scope) for scope in scopes)
-        return any(one is not None and one[0] > moment and one[1] == number for one in times)
+        return any(
+            refresh is not None and refresh[0] > moment and refresh[1] == number
+            for refresh in times
+        )
 
 
 def scopes_of(entity_path: str | None) -> list[str | None]:

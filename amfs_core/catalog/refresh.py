@@ -122,15 +122,15 @@ class Refresh:
         ids = len(confirmed)
         different: dict[str, Held] = {}
         listed_as = page.get
-        for held in known:
-            if held[2:] == listed_as(held[0]):  # as nearly all are, mostly
-                if held[1] < ids:
-                    confirmed[held[1]] = 1
+        for memory in known:
+            if memory[2:] == listed_as(memory[0]):  # as nearly all are, mostly
+                if memory[1] < ids:
+                    confirmed[memory[1]] = 1
             else:
-                different[held[0]] = held
+                different[memory[0]] = memory
         if len(known) - len(different) == len(page):
             return
-        held_too = {held[0] for held in known} - different.keys()
+        held_too = {memory[0] for memory in known} - different.keys()
         for prefix, listed in page.items():
             if prefix in held_too or (
                 prefix in different and self._is_held(different[prefix], listed, confirmed)
@@ -140,9 +140,9 @@ class Refresh:
             if earlier is None or listed[0] > earlier[0]:
                 self._wanted[prefix] = listed
 
-    def _is_held(self, held: Held, listed: Listed, confirmed: bytearray) -> bool:
+    def _is_held(self, memory: Held, listed: Listed, confirmed: bytearray) -> bool:
         """True when the catalog's version is as new as the listed one, although they differ."""
-        prefix, id, version, size, modified = held
+        prefix, id, version, size, modified = memory
         if listed[0] < version:
             self._behind[prefix] = max(listed[0], self._behind.get(prefix, 0))
             return True
@@ -238,12 +238,14 @@ class Refresh:
         Listings may lag, so only an absent version proves that this is another store under the same
         name. Such memories are dropped in favour of the listed ones.
         """
-        known = {held[0]: held for held in self._catalog.held(suspects)}
-        keys = {f"{prefix}v{held[2]}.json": prefix for prefix, held in known.items()}
+        known = {memory[0]: memory for memory in self._catalog.held(suspects)}
+        keys = {f"{prefix}v{memory[2]}.json": prefix for prefix, memory in known.items()}
         answers = self._versions.store.get_many(keys)
         gone = [keys[key] for key, body in answers if body is None]
         self._catalog.drop([known[prefix] for prefix in gone])
-        self._fetch({one: (self._behind[one], 0, None) for one in gone if one in self._behind})
+        self._fetch(
+            {prefix: (self._behind[prefix], 0, None) for prefix in gone if prefix in self._behind}
+        )
 
 
 def _confirm(confirmed: bytearray, id: int) -> None:

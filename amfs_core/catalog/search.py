@@ -72,15 +72,15 @@ class Search:
         complete: bool = False,
     ) -> list[MemoryEntry]:
         """Return what the filters let through, sorted by name."""
-        found = self._fresh(
+        entries = self._fresh(
             filters, lambda catalog: catalog.find(filters), max_age, progress, complete=complete
         )
-        return sorted(found, key=lambda entry: (entry.entity_path.split("/"), entry.key))
+        return sorted(entries, key=lambda entry: (entry.entity_path.split("/"), entry.key))
 
     def entity_paths(self, filters: Filters, *, max_age: float | None = None) -> list[str]:
         """Return the entity paths of what the filters let through, sorted by name."""
-        found = self._fresh(filters, lambda catalog: catalog.entity_paths(filters), max_age)
-        return sorted(found, key=lambda path: path.split("/"))
+        paths = self._fresh(filters, lambda catalog: catalog.entity_paths(filters), max_age)
+        return sorted(paths, key=lambda path: path.split("/"))
 
     def newest(
         self, filters: Filters, limit: int, *, max_age: float | None = None, complete: bool = False

@@ -54,7 +54,9 @@ class SharedLiveCatalog(LiveCatalog):
         if not times.any_since(moment, scopes, number):
             begun = time.monotonic()
             known = self._shared.look(scopes)
-            within = [one for one in known.values() if _is_within(one, begun - moment, complete)]
+            within = [
+                state for state in known.values() if _is_within(state, begun - moment, complete)
+            ]
             if not within:
                 self._await(entity_path, known, progress, complete)
                 self._refreshed.note(entity_path, begun, number)
@@ -78,7 +80,7 @@ class SharedLiveCatalog(LiveCatalog):
         `known`."""
         if not complete and self._has_nothing_new(_widest_followed(known, entity_path), known):
             return
-        before = {scope: one.begun for scope, one in known.items()}
+        before = {scope: state.begun for scope, state in known.items()}
         begun = time.monotonic()
         while True:
             scope = entity_path if complete else _widest_followed(known, entity_path)
@@ -197,12 +199,12 @@ def _is_within(known: Known, seconds: float, complete: bool) -> bool:
 def _has_ended(known: dict[str | None, Known], before: _Numbers, complete: bool) -> bool:
     """Whether a refresh has ended that had not begun before."""
     return any(
-        (one.listed if complete else one.ended) > before.get(scope, 0)
-        for scope, one in known.items()
+        (state.listed if complete else state.ended) > before.get(scope, 0)
+        for scope, state in known.items()
     )
 
 
 def _widest_followed(known: dict[str | None, Known], entity_path: str | None) -> str | None:
     """Return the widest path of which the change log is followed, else the path itself."""
-    followed = (scope for scope, one in known.items() if one.position and one.due_in > 0)
+    followed = (scope for scope, state in known.items() if state.position and state.due_in > 0)
     return next(followed, entity_path)

@@ -98,13 +98,13 @@ def _search_narrow(index: TermIndex, terms: list[str], limit: int) -> Ranked:
     rows = [place for place, _ in sequence]
     inside = {row[0] for row in rows}
     postings = index.postings(terms, inside)
-    found = []
+    weighted_codes = []
     for term in terms:
-        held = postings.get(term, _NONE).among(inside)
-        found.append((bm25.rarity(len(held), len(rows)), held))
-    candidates = set[int]().union(*(held for _, held in found))
+        codes = postings.get(term, _NONE).among(inside)
+        weighted_codes.append((bm25.rarity(len(codes), len(rows)), codes))
+    candidates = set[int]().union(*(codes for _, codes in weighted_codes))
     frequencies = Frequencies(sum(length for _, length in sequence) / len(rows))
-    scores = bm25.score(candidates, found, frequencies, _adjacent(rows))
+    scores = bm25.score(candidates, weighted_codes, frequencies, _adjacent(rows))
     return _best([row for row in rows if row[0] in scores], scores, limit)
 
 
@@ -121,13 +121,13 @@ def _search_wide(index: TermIndex, terms: list[str], limit: int) -> Ranked:
     memories, length = index.totals()
     frequencies = Frequencies(length / max(memories, 1))
     holders = index.holders(terms)
-    found = [_Term(bm25.rarity(holders.get(term, 0), memories), term) for term in terms]
-    found.sort(key=lambda one: one.rarity, reverse=True)
+    weighted_terms = [_Term(bm25.rarity(holders.get(term, 0), memories), term) for term in terms]
+    weighted_terms.sort(key=lambda term: term.rarity, reverse=True)
     count = max(_SEEDS, 2 * limit)
-    own, complete = _own_scores(index, found, frequencies, 2 * count)
+    own, complete = _own_scores(index, weighted_terms, frequencies, 2 * count)
     seeds = _seeds(index, own, count)
     if len(seeds) < count and not complete:  # the filter took too many of them
-        own, complete = _own_scores(index, found, frequencies, None)
+        own, complete = _own_scores(index, weighted_terms, frequencies, None)
         seeds = _seeds(index, own, count)
     rows: dict[int, Place] = {}
     neighbours: dict[int, Neighbours] = {}
@@ -144,26 +144,31 @@ def _search_wide(index: TermIndex, terms: list[str], limit: int) -> Ranked:
         known = _adjacent(line)
         neighbours.update((row[0], known[row[0]]) for row in line[max(at - 2, 0) : at + 3])
     near = index.postings(terms, rows)
-    held = [(rarity, near.get(term, _NONE).among(rows)) for rarity, term in found]
-    candidates = set[int]().union(*(one for _, one in held)) & neighbours.keys()
-    scores = bm25.score(candidates, held, frequencies, neighbours)
-    return _best([rows[one] for one in candidates], scores, limit)
+    weighted_codes = [
+        (rarity, near.get(term, _NONE).among(rows)) for rarity, term in weighted_terms
+    ]
+    candidates = set[int]().union(*(codes for _, codes in weighted_codes)) & neighbours.keys()
+    scores = bm25.score(candidates, weighted_codes, frequencies, neighbours)
+    return _best([rows[id] for id in candidates], scores, limit)
 
 
 def _own_scores(
-    index: TermIndex, found: Sequence[_Term], frequencies: Frequencies, contenders: int | None
+    index: TermIndex,
+    weighted_terms: Sequence[_Term],
+    frequencies: Frequencies,
+    contenders: int | None,
 ) -> tuple[dict[int, float], bool]:
     """Return what memories score by themselves, and whether that is all of them.
 
-    `found` has the rarest term first. With `contenders`, whoever cannot be among so many best is
-    left out, as soon as the terms still to come cannot lift it there (MaxScore, Turtle and Flood,
-    1995): the holders of frequent words alone, who would be most of the work.
+    `weighted_terms` has the rarest term first. With `contenders`, a memory that cannot be among so
+    many best is left out, as soon as the terms still to come cannot lift it there (MaxScore, Turtle
+    and Flood, 1995): the holders of frequent words alone, who would be most of the work.
     """
     own: dict[int, float] = {}
     complete = True
-    for at, (weight, term) in enumerate(found):
+    for at, (weight, term) in enumerate(weighted_terms):
         if contenders is not None and complete and len(own) >= contenders:
-            rest = sum(rarity for rarity, _ in found[at:]) * (bm25.K1 + 1)
+            rest = sum(rarity for rarity, _ in weighted_terms[at:]) * (bm25.K1 + 1)
             bar = heapq.nlargest(contenders, own.values())[-1]
             if rest < bar:
                 own = {id: value for id, value in own.items() if value + rest >= bar}
@@ -207,10 +212,10 @@ def _adjacent(line: Sequence[Place]) -> dict[int, Neighbours]:
     nobody = (NOBODY, "")
     ids = [nobody, nobody, *((row[0], row[1]) for row in line), nobody, nobody]
     neighbours: dict[int, Neighbours] = {}
-    for at, (one, path) in enumerate(ids[2:-2], start=2):
+    for at, (memory_id, path) in enumerate(ids[2:-2], start=2):
         near = (ids[at - 1], ids[at + 1], ids[at - 2], ids[at + 2])
         before, after, before2, after2 = (id if other == path else NOBODY for id, other in near)
-        neighbours[one] = (before, after, before2, after2)
+        neighbours[memory_id] = (before, after, before2, after2)
     return neighbours
 
 

@@ -111,11 +111,11 @@ class Keeper:
     def keep(
         self,
         address: Address,
-        given: Draft | Callable[[Head], Draft | None],
+        write: Draft | Callable[[Head], Draft | None],
         moment: datetime,
         cause: AMFSError | None,
     ) -> MemoryEntry | None:
-        """Keep a write, durably, and return the version that it would make; None when `given` says
+        """Keep a write, durably, and return the version that it would make; None when `write` says
         that there is nothing to write."""
         with self._keeping:
             self.holds = True
@@ -123,12 +123,12 @@ class Keeper:
                 there = self.of(address)
             except AMFSError as error:
                 raise _not_kept(address, error, cause) from error
-            if isinstance(given, Draft):
-                for one in there:  # the caller asks again
-                    if one.write_id == given.write_id:
-                        return one.entry
-            head = self._head(address, there, is_needed=not isinstance(given, Draft))
-            draft = given if isinstance(given, Draft) else given(head)
+            if isinstance(write, Draft):
+                for earlier_operation in there:  # the caller asks again
+                    if earlier_operation.write_id == write.write_id:
+                        return earlier_operation.entry
+            head = self._head(address, there, is_needed=not isinstance(write, Draft))
+            draft = write if isinstance(write, Draft) else write(head)
             if draft is None:
                 return None
             if draft.purges or draft.outcome_ref is not None:
@@ -142,7 +142,7 @@ class Keeper:
                 stamp=self._stamp,
                 writer=self._writer,
                 since=moment,
-                conditional=not isinstance(given, Draft),
+                conditional=not isinstance(write, Draft),
                 base=there[-1].write_id if there else None,
                 address=address,
                 entry=as_provisional(entry),
@@ -216,12 +216,14 @@ class Keeper:
         while True:
             first = set(self.waiting.keys())
             names = self.waiting.keys()
-            found = self.waiting.load(names)
-            if not found:  # nothing waits, but for what is damaged
+            operations = self.waiting.load(names)
+            if not operations:  # nothing waits, but for what is damaged
                 if self._is_over(set(names)):
                     return
                 continue
-            batch = in_order(first, found, [self.waiting.key(one) for one in found])
+            batch = in_order(
+                first, operations, [self.waiting.key(operation) for operation in operations]
+            )
             for operation in batch:
                 if until is not None and time.monotonic() > until:
                     return

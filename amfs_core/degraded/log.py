@@ -111,7 +111,7 @@ class DegradableLog(VersionLog):
                 entity_path=address.entity_path,
                 key=address.key,
             )
-        if any(one.operation.address == address for one in keeper.waiting.conflicts()):
+        if any(conflict.operation.address == address for conflict in keeper.waiting.conflicts()):
             raise DegradedError(
                 f"there are conflicts of {address} in the fallback store",
                 hint="decide them first: amfs conflicts lists them",
@@ -140,9 +140,9 @@ class DegradableLog(VersionLog):
     def at_head(self, address: Address, head: Head) -> MemoryEntry | None:
         """Return the version that a head stands for."""
         keeper = self._keeper(address)
-        for one in () if keeper is None else keeper.of(address):
-            if one.entry.sha256 == head.sha256:
-                return one.entry
+        for operation in () if keeper is None else keeper.of(address):
+            if operation.entry.sha256 == head.sha256:
+                return operation.entry
         return self.stored.at_head(address, head)
 
     def newest(self, address: Address, max_age: float | None = None) -> MemoryEntry | None:
@@ -163,17 +163,17 @@ class DegradableLog(VersionLog):
         """Return one version, the one that waits with this number first."""
         keeper = self._keeper(address)
         waiting = [] if keeper is None else keeper.of(address)
-        for one in reversed(waiting):
-            if one.entry.version == version:
-                return one.entry
+        for operation in reversed(waiting):
+            if operation.entry.version == version:
+                return operation.entry
         return self.stored.get(address, version)
 
     def as_of(self, address: Address, moment: datetime) -> MemoryEntry | None:
         """Return the version that was newest at a time."""
         keeper = self._keeper(address)
-        for one in reversed([] if keeper is None else keeper.of(address)):
-            if one.entry.provenance.written_at <= moment:
-                return one.entry
+        for operation in reversed([] if keeper is None else keeper.of(address)):
+            if operation.entry.provenance.written_at <= moment:
+                return operation.entry
         return self.stored.as_of(address, moment)
 
     def history(self, address: Address) -> list[MemoryEntry]:
@@ -183,7 +183,10 @@ class DegradableLog(VersionLog):
         # After what waits: of what lands in between, both are seen, and counted once.
         entries = self.stored.history(address)
         landed = {entry.provenance.write_id for entry in entries}
-        return [*entries, *(one.entry for one in waiting if one.write_id not in landed)]
+        return [
+            *entries,
+            *(operation.entry for operation in waiting if operation.write_id not in landed),
+        ]
 
     def climb(self, address: Address, known: int) -> MemoryEntry | None:
         """Return the newest version, given that `known` exists."""
@@ -212,17 +215,19 @@ class DegradableLog(VersionLog):
         """Return what waits in all fallbacks of the namespace. 2 requests to each; never raises."""
         states = [keeper.degraded() for keeper in self._keepers.values()]
         return Degraded(
-            any(one.is_down for one in states),
-            min((one.since for one in states if one.since is not None), default=None),
-            sum(one.waiting for one in states),
-            sum(one.conflicts for one in states),
-            next((one.error for one in states if one.error is not None), None),
+            any(state.is_down for state in states),
+            min((state.since for state in states if state.since is not None), default=None),
+            sum(state.waiting for state in states),
+            sum(state.conflicts for state in states),
+            next((state.error for state in states if state.error is not None), None),
         )
 
     def conflicts(self) -> list[Conflict]:
         """Return the conflicts in all fallbacks of the namespace, oldest first."""
-        found = [one for keeper in self._keepers.values() for one in keeper.waiting.conflicts()]
-        return sorted(found, key=lambda one: one.id)
+        conflicts = [
+            conflict for keeper in self._keepers.values() for conflict in keeper.waiting.conflicts()
+        ]
+        return sorted(conflicts, key=lambda conflict: conflict.id)
 
     def reconcile(
         self, decide: Callable[[Conflict], Decision | Merge] | None = None

@@ -50,7 +50,7 @@ def in_order(first: Collection[str], second: list[Operation], names: list[str]) 
             else:
                 left.append((operation, name))
         if len(left) == len(rest):
-            return sorted(chosen, key=lambda one: (one.stamp, one.name))
+            return sorted(chosen, key=lambda operation: (operation.stamp, operation.name))
         rest = left
 
 

@@ -34,9 +34,9 @@ class _View(WrappedAdapter):
     def _operations(self) -> dict[str, Operation]:
         """Return what waits by the key of the version that it would make; of several the last."""
         return {
-            one.address.object_key(one.entry.version): one
+            operation.address.object_key(operation.entry.version): operation
             for keeper in self._keepers
-            for one in keeper.waiting.load(keeper.waiting.keys())
+            for operation in keeper.waiting.load(keeper.waiting.keys())
         }
 
     def get(self, key: str) -> bytes | None:
@@ -55,8 +55,8 @@ class _View(WrappedAdapter):
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         self.waiting = self._operations()
         waiting = [
-            ObjectInfo(key, len(one.body), one.since)
-            for key, one in self.waiting.items()
+            ObjectInfo(key, len(operation.body), operation.since)
+            for key, operation in self.waiting.items()
             if key.startswith(prefix) and key.encode() > start_after.encode()
         ]
         waiting.sort(key=lambda info: info.key.encode())
@@ -82,5 +82,5 @@ class ViewLog(VersionLog):
     def decode(self, address: Address, version: int, body: bytes) -> MemoryEntry:
         """Return the entry in a body, provisional where it waits."""
         entry = super().decode(address, version, body)
-        one = self._view.waiting.get(address.object_key(version))
-        return as_provisional(entry) if one is not None and one.body == body else entry
+        operation = self._view.waiting.get(address.object_key(version))
+        return as_provisional(entry) if operation is not None and operation.body == body else entry

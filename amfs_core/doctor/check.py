@@ -48,19 +48,19 @@ class Diagnosis:
     name: str = ""
 
 
-def ok(found: str) -> Diagnosis:
+def ok(finding: str) -> Diagnosis:
     """Return that all is well."""
-    return Diagnosis(Verdict.OK, found)
+    return Diagnosis(Verdict.OK, finding)
 
 
-def warning(found: str, hint: str, *, blocks: bool = False) -> Diagnosis:
+def warning(finding: str, hint: str, *, blocks: bool = False) -> Diagnosis:
     """Return that something works less well than it could, or not as expected."""
-    return Diagnosis(Verdict.WARNING, found, hint, blocks)
+    return Diagnosis(Verdict.WARNING, finding, hint, blocks)
 
 
-def problem(found: str, hint: str) -> Diagnosis:
+def problem(finding: str, hint: str) -> Diagnosis:
     """Return that something does not work."""
-    return Diagnosis(Verdict.PROBLEM, found, hint, blocks=True)
+    return Diagnosis(Verdict.PROBLEM, finding, hint, blocks=True)
 
 
 def skipped(why: str) -> Diagnosis:
@@ -75,8 +75,8 @@ def refused(error: AMFSError) -> Diagnosis:
 
 def reads_only(error: PermissionDeniedError) -> Diagnosis:
     """Return that nothing may be written, as is intended for some agents."""
-    found = refused(error)
-    return warning(f"this store may only be read: {found.found}", found.hint, blocks=True)
+    diagnosis = refused(error)
+    return warning(f"this store may only be read: {diagnosis.found}", diagnosis.hint, blocks=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,34 +114,34 @@ def examine(checks: Iterable[Check]) -> Iterator[Diagnosis]:
     for check in checks:
         missing = next((name for name in check.needs if name in blocked), None)
         if missing is not None:
-            found = skipped(f"because of: {missing}")
+            diagnosis = skipped(f"because of: {missing}")
         elif time.monotonic() > end:
-            found = skipped("the checks before took too long")
+            diagnosis = skipped("the checks before took too long")
         else:
-            found = _looked(check)
-        if found.blocks:
+            diagnosis = _looked(check)
+        if diagnosis.blocks:
             blocked.add(check.name)
         yield replace(
-            found,
+            diagnosis,
             name=check.name,
-            found=_USER_INFO.sub("", found.found),
-            hint=_USER_INFO.sub("", found.hint),
+            found=_USER_INFO.sub("", diagnosis.found),
+            hint=_USER_INFO.sub("", diagnosis.hint),
         )
 
 
 def _looked(check: Check) -> Diagnosis:
     """Return the result of a check, or that it did not end in time."""
-    found: list[Diagnosis] = []
+    diagnoses: list[Diagnosis] = []
 
     def look() -> None:
-        found.append(_guarded(check))
+        diagnoses.append(_guarded(check))
 
     # Not a pool: a thread that waits for a silent server must not keep the process alive.
     thread = threading.Thread(target=look, name=f"amfs-check-{check.name}", daemon=True)
     thread.start()
     thread.join(check.seconds)
-    if found:
-        return found[0]
+    if diagnoses:
+        return diagnoses[0]
     return problem(f"no answer within {check.seconds:.0f} seconds", "see what the store waits for")
 
 
@@ -151,8 +151,8 @@ def _guarded(check: Check) -> Diagnosis:
     except AMFSError as error:
         return refused(error)
     except OSError as error:
-        found = error.strerror or type(error).__name__
-        return problem(f"the operating system says: {found}", "look up this message")
+        message = error.strerror or type(error).__name__
+        return problem(f"the operating system says: {message}", "look up this message")
     except Exception as error:
         # Without its text, which may contain a secret.
         place = error.__traceback__

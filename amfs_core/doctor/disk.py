@@ -11,12 +11,12 @@ LITTLE_SPACE = 100 * 1024 * 1024
 
 def lasting(mount: Mount) -> Diagnosis:
     """Return whether a mounted file system keeps its files when the machine restarts."""
-    found = f"{mount.kind}, mounted at {mount.place}"
+    finding = f"{mount.kind}, mounted at {mount.place}"
     if mount.kind in ("tmpfs", "ramfs"):
-        return warning(f"{found}: it is gone when the machine restarts", "use a disk")
+        return warning(f"{finding}: it is gone when the machine restarts", "use a disk")
     if mount.kind == "overlay":
-        return warning(f"{found}: in a container it is gone with the container", "use a volume")
-    return ok(found)
+        return warning(f"{finding}: in a container it is gone with the container", "use a volume")
+    return ok(finding)
 
 
 def size_text(count: float) -> str:

@@ -92,8 +92,8 @@ class Trial:
 
     def _create_again(self) -> Diagnosis:
         created = self._timed(self._puts, lambda: self._adapter.create(self._key, _SECOND))
-        held = self._timed(self._gets, lambda: self._adapter.get(self._key))
-        if created or held != _FIRST:
+        body = self._timed(self._gets, lambda: self._adapter.get(self._key))
+        if created or body != _FIRST:
             return problem(
                 "a second create of the same object was not refused: concurrent writers would "
                 "overwrite each other",
@@ -126,10 +126,12 @@ class Trial:
         self._timed(self._puts, lambda: self._adapter.replace(self._key, _THIRD))
         self._timed(self._gets, lambda: self._adapter.get(self._key))
         put, get = statistics.median(self._puts), statistics.median(self._gets)
-        found = f"get {_milliseconds(get)}, put {_milliseconds(put)} (medians of a few small ones)"
+        finding = (
+            f"get {_milliseconds(get)}, put {_milliseconds(put)} (medians of a few small ones)"
+        )
         if max(put, get) > _SLOW_SECONDS:
-            return warning(found, "use a store nearer to this machine, or one less busy")
-        return ok(found)
+            return warning(finding, "use a store nearer to this machine, or one less busy")
+        return ok(finding)
 
     def _delete(self) -> Diagnosis:
         try:

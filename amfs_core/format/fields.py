@@ -76,13 +76,13 @@ def described(kind: type[msgspec.Struct]) -> tuple[Described, ...]:
         for info in msgspec.structs.fields(kind)
         if info.name != EXTRA
     )
-    return tuple(one for one in fields if one.field is not STATE)
+    return tuple(description for description in fields if description.field is not STATE)
 
 
 def _said_of(kind: type[msgspec.Struct], info: msgspec.structs.FieldInfo) -> Field:
-    for one in getattr(info.type, "__metadata__", ()):
-        if isinstance(one, Field):
-            return one
+    for annotation in getattr(info.type, "__metadata__", ()):
+        if isinstance(annotation, Field):
+            return annotation
     raise TypeError(f"{kind.__name__}.{info.name} does not say what it is about")
 
 
@@ -91,25 +91,25 @@ def _plain(kind: Any) -> Any:
     if typing.get_origin(kind) is Annotated:
         return _plain(typing.get_args(kind)[0])
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        others = [one for one in typing.get_args(kind) if one is not type(None)]
+        others = [member for member in typing.get_args(kind) if member is not type(None)]
         return _plain(others[0])
     return kind
 
 
 def named(kind: type[msgspec.Struct], wanted: Callable[[Field], bool]) -> tuple[str, ...]:
     """Return the names of those fields of a struct of which something is said."""
-    return tuple(one.name for one in described(kind) if wanted(one.field))
+    return tuple(description.name for description in described(kind) if wanted(description.field))
 
 
 # -- bodies ----------------------------------------------------------------------------------
 
 
-def written(one: msgspec.Struct, time_text: Callable[[datetime], str]) -> dict[str, Any]:
+def written(struct: msgspec.Struct, time_text: Callable[[datetime], str]) -> dict[str, Any]:
     """Return the fields of a body, or of an object in it, in their order; those of a newer format
     come last."""
     fields: dict[str, Any] = {}
-    for name, _, is_optional, default, _ in described(type(one)):
-        value = getattr(one, name)
+    for name, _, is_optional, default, _ in described(type(struct)):
+        value = getattr(struct, name)
         if is_optional and value == default:
             continue
         if isinstance(value, datetime):
@@ -117,7 +117,7 @@ def written(one: msgspec.Struct, time_text: Callable[[datetime], str]) -> dict[s
         elif isinstance(value, msgspec.Struct):
             value = written(value, time_text)
         fields[name] = value
-    fields.update(getattr(one, EXTRA))
+    fields.update(getattr(struct, EXTRA))
     return fields
 
 
@@ -156,12 +156,16 @@ def shape(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
 
 def _shapes(kind: type[msgspec.Struct]) -> Iterator[tuple[str, Any] | tuple[str, Any, Any]]:
     infos = {info.name: info for info in msgspec.structs.fields(kind)}
-    for one in described(kind):
-        of: Any = infos[one.name].type
-        if typing.get_origin(one.type) is tuple:
-            of = list[typing.get_args(one.type)[0]]  # type: ignore[misc]
-        elif isinstance(one.type, type) and issubclass(one.type, msgspec.Struct):
-            of = shape(one.type)
+    for description in described(kind):
+        of: Any = infos[description.name].type
+        if typing.get_origin(description.type) is tuple:
+            of = list[typing.get_args(description.type)[0]]  # type: ignore[misc]
+        elif isinstance(description.type, type) and issubclass(description.type, msgspec.Struct):
+            of = shape(description.type)
         elif typing.get_args(of)[0] == Number:
             of = Count  # which takes a whole number of any size
-        yield (one.name, of, one.default) if one.is_optional else (one.name, of)
+        yield (
+            (description.name, of, description.default)
+            if description.is_optional
+            else (description.name, of)
+        )

@@ -93,13 +93,13 @@ def unescape(segment: str) -> str | None:
         return None
 
 
-def _percent(found: re.Match[str] | str) -> str:
-    text = found if isinstance(found, str) else found.group()
+def _percent(character: re.Match[str] | str) -> str:
+    text = character if isinstance(character, str) else character.group()
     return "".join(f"%{byte:02X}" for byte in text.encode())
 
 
-def _unpercent(found: re.Match[str]) -> str:
-    return bytes.fromhex(found.group().replace("%", "")).decode()
+def _unpercent(match: re.Match[str]) -> str:
+    return bytes.fromhex(match.group().replace("%", "")).decode()
 
 
 def _shortened(text: str) -> str:
@@ -270,7 +270,7 @@ class Layout:
 
     def _prefix(self, entity_path: str) -> str:
         """Make the prefix of an entity path, and remember it while there are not too many."""
-        segments = (escape(one, "entity path segment") for one in entity_path.split("/"))
+        segments = (escape(segment, "entity path segment") for segment in entity_path.split("/"))
         prefix = f"{self.entries}{'/'.join(segments)}/"
         if len(self._prefixes) >= _MAX_PREFIXES:
             self._prefixes.clear()
@@ -300,4 +300,4 @@ class Layout:
         if version is None or name is None or not entity or None in entity:
             return None
         prefix = object_key[: -len(version_name)]
-        return Address("/".join(one for one in entity if one), name, prefix), int(version[1])
+        return Address("/".join(part for part in entity if part), name, prefix), int(version[1])

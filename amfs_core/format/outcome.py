@@ -120,14 +120,14 @@ def decode_outcome(body: bytes, layout: Layout, ref: str) -> Outcome:
         ) from cause
 
     try:
-        found = _from_fields(opened(body, "an outcome", corrupt))
-        for cause in found.causes:
+        outcome = _from_fields(opened(body, "an outcome", corrupt))
+        for cause in outcome.causes:
             layout.address(cause.entity_path, cause.key)
     except (*DAMAGES, InvalidKeyError) as error:
         corrupt(f"it is not an outcome as the format describes it ({error!r:.200})", error)
-    if (found.namespace, found.ref) != (layout.namespace, ref):
-        corrupt(f"it says it is the outcome {found.ref!r} in {found.namespace}")
-    return found
+    if (outcome.namespace, outcome.ref) != (layout.namespace, ref):
+        corrupt(f"it says it is the outcome {outcome.ref!r} in {outcome.namespace}")
+    return outcome
 
 
 def _from_fields(fields: dict[str, Any]) -> Outcome:
@@ -141,7 +141,8 @@ def _from_fields(fields: dict[str, Any]) -> Outcome:
         committed_at=time_from(fields["committed_at"]),
         write_id=fields["write_id"],
         causes=tuple(
-            Cause(one["entity_path"], one["key"], one["version"]) for one in fields["causes"]
+            Cause(cause["entity_path"], cause["key"], cause["version"])
+            for cause in fields["causes"]
         ),
         sha256=fields["sha256"],
         extra={name: value for name, value in fields.items() if name not in _FIELDS},

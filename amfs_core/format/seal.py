@@ -78,12 +78,12 @@ def opened(body: bytes, what: str, corrupt: Callable[[str], NoReturn]) -> dict[s
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in fields:
             raise ValueError(f"the name {name!r:.80} is there twice")
-        found[name] = value
-    return found
+        fields[name] = value
+    return fields
 
 
 def may_be_deep(body: bytes) -> bool:
@@ -106,8 +106,8 @@ def _is_too_deep(fields: dict[str, Any]) -> bool:
     for _ in range(_MAX_DEPTH):
         level = [
             child
-            for one in level
-            for child in (one.values() if type(one) is dict else one)
+            for parent in level
+            for child in (parent.values() if type(parent) is dict else parent)
             if type(child) is dict or type(child) is list
         ]
         if not level:

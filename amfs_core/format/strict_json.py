@@ -107,9 +107,9 @@ def _exactly(text: str) -> float:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
     seen: set[str] = set()
     for name, _ in pairs:
         if name in seen:
@@ -123,9 +123,9 @@ def _follows_the_grammar(text: str) -> bool:
     open_marks: list[str] = []
     wanted = "value"  # or: a name, a colon, what follows a value; "first …" may be the end as well
     position = 0
-    while found := _TOKEN.match(text, position):
-        position = found.end()
-        token = found["mark"] or found.lastgroup
+    while match := _TOKEN.match(text, position):
+        position = match.end()
+        token = match["mark"] or match.lastgroup
         if token in ("[", "{") and wanted in ("value", "first value"):
             open_marks.append(token)
             wanted = "first value" if token == "[" else "first name"

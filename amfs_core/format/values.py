@@ -49,12 +49,12 @@ def copied(value: object, what: str = "value") -> Any:
         _refuse(value, what)
 
 
-def shown(given: object) -> str:
+def shown(value: object) -> str:
     """Return a short `repr` for a message; some objects have none (a whole number too long)."""
     try:
-        return f"{given!r:.80}"
+        return f"{value!r:.80}"
     except Exception:
-        return "(too long to show)" if type(given) is int else "(without a repr)"
+        return "(too long to show)" if type(value) is int else "(without a repr)"
 
 
 class _NotJSONError(Exception):
@@ -142,9 +142,9 @@ def _refuse(value: object, what: str) -> NoReturn:
         if len(trail) >= MAX_DEPTH:
             return f"{what} is nested deeper than {MAX_DEPTH} levels"
         trail.append(node)
-        found = within_dict(node, place) if type(node) is dict else within_list(node, place)
+        inner_fault = within_dict(node, place) if type(node) is dict else within_list(node, place)
         trail.pop()
-        return found
+        return inner_fault
 
     def within_dict(node: Any, place: str) -> str | None:
         for key, child in node.items():
@@ -153,14 +153,14 @@ def _refuse(value: object, what: str) -> NoReturn:
                 return f"{place} has the key {shown(key)} of type {kind}; keys are text"
             if not _is_utf8(key):
                 return f"{place} has a key with a lone surrogate, which is not UTF-8"
-            if found := fault(child, f"{place}[{key!r}]"):
-                return found
+            if child_fault := fault(child, f"{place}[{key!r}]"):
+                return child_fault
         return None
 
     def within_list(node: Any, place: str) -> str | None:
         for index, child in enumerate(node):
-            if found := fault(child, f"{place}[{index}]"):
-                return found
+            if child_fault := fault(child, f"{place}[{index}]"):
+                return child_fault
         return None
 
     limit = sys.getrecursionlimit()

@@ -155,8 +155,8 @@ class Backlog:
                 self._mirror.error = None
                 _log.warning("%s gets objects again", self._mirror.name)
             with self._lock:
-                for one in batch:
-                    if self._waiting and self._waiting[0] is one:  # not given up meanwhile
+                for change in batch:
+                    if self._waiting and self._waiting[0] is change:  # not given up meanwhile
                         self._waiting.popleft()
 
     def _next(self) -> list[_Waiting]:
@@ -183,8 +183,8 @@ class Backlog:
     def _bring(self, batch: list[_Waiting]) -> None:
         """Have the mirror hold what the primary holds of some objects."""
         verbs: dict[str, Verb] = {}
-        for one in batch:
-            verbs[one.key] = max(one.verb, verbs.get(one.key, one.verb))
+        for change in batch:
+            verbs[change.key] = max(change.verb, verbs.get(change.key, change.verb))
         bodies = dict(self._primary.get_many(list(verbs)))
         created = {
             key: body

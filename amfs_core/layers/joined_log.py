@@ -38,8 +38,8 @@ class JoinedLog:
             return None
         positions: list[str] = []
         keys: list[str] = []
-        for index, (log, one) in enumerate(zip(self._logs, earlier, strict=True)):
-            answer = log.since(one)
+        for index, (log, earlier_position) in enumerate(zip(self._logs, earlier, strict=True)):
+            answer = log.since(earlier_position)
             if answer is None:
                 return None
             positions.append(answer[0])

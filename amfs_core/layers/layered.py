@@ -70,7 +70,9 @@ class Layered(WrappedAdapter):
         check_adapter(primary)
         super().__init__(primary)
         self.backend_type = "layered"
-        self.mirrors = tuple(one if isinstance(one, Mirror) else Mirror(one) for one in mirrors)
+        self.mirrors = tuple(
+            mirror if isinstance(mirror, Mirror) else Mirror(mirror) for mirror in mirrors
+        )
         self._cache: VersionCache | None = None
         if cache is not None:
             check_adapter(cache)
@@ -104,7 +106,7 @@ class Layered(WrappedAdapter):
     def _set_timeout(self, primary: StorageAdapter, mirrors: Sequence[StorageAdapter]) -> None:
         """Have the time that a call can take be that of all requests which it may wait for."""
         timeouts = [adopted(store).timeout for store in (primary, *mirrors)]
-        known = [one for one in timeouts if one is not None]
+        known = [timeout for timeout in timeouts if timeout is not None]
         self.timeout = sum(known) if len(known) == len(timeouts) else None
 
     @property
@@ -136,10 +138,10 @@ class Layered(WrappedAdapter):
         for key, body in self._cache.get_many(pending.copy()):
             del pending[key]
             yield key, body
-        for key, found in self._get_many(list(pending)):
-            if found is not None:
-                self._cache.keep(key, found)
-            yield key, found
+        for key, fetched_body in self._get_many(list(pending)):
+            if fetched_body is not None:
+                self._cache.keep(key, fetched_body)
+            yield key, fetched_body
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         """List the primary, or a mirror while that is down."""
@@ -279,18 +281,19 @@ class Layered(WrappedAdapter):
     def mirror_lags(self) -> Sequence[Lag]:
         """Return how far each mirror is behind, and the primary's own mirrors."""
         waited = [
-            Lag(one.name, differing=one.differing, error=_text(one.error)) for one in self._waited
+            Lag(mirror.name, differing=mirror.differing, error=_text(mirror.error))
+            for mirror in self._waited
         ]
         later = [
             Lag(
-                one.name,
+                mirror.name,
                 backlog.waiting,
                 backlog.seconds,
                 backlog.left_out,
-                one.differing,
-                _text(one.error),
+                mirror.differing,
+                _text(mirror.error),
             )
-            for one, backlog in self._later
+            for mirror, backlog in self._later
         ]
         lags = sorted((*waited, *later), key=lambda lag: int(lag.mirror.rpartition(" ")[2]))
         return [*lags, *self.inner.mirror_lags()]
@@ -382,8 +385,8 @@ def _require_apart(primary: StorageAdapter, other: StorageAdapter, name: str) ->
 def _is_within(inner: StorageAdapter, outer: StorageAdapter) -> bool:
     """True when all objects of one store are in another one as well, as far as both say where they
     are."""
-    places = [adopted(one).location for one in (inner, outer)]
+    places = [adopted(store).location for store in (inner, outer)]
     if None in places:
         return False
-    within, around = (f"{str(one).rstrip('/')}/" for one in places)
+    within, around = (f"{str(place).rstrip('/')}/" for place in places)
     return within.startswith(around)

@@ -99,14 +99,14 @@ class MirrorStore:
     def _create(self, key: str, body: bytes) -> None:
         if self.client.create(key, body):
             return
-        held = self.client.get(key)
-        if held is None:
+        existing_body = self.client.get(key)
+        if existing_body is None:
             raise BackendUnavailableError(
                 f"{self.name} refused to create {key} but has no such object", object_key=key
             )
-        if held == body:
+        if existing_body == body:
             return
-        here, there = decoded(key, held), decoded(key, body)
+        here, there = decoded(key, existing_body), decoded(key, body)
         if here is not None and there is not None and there.erased == here.sha256:
             self.client.replace(key, body)
             return

@@ -57,14 +57,16 @@ class RouteTable:
         """Return the stores that can have objects under a prefix, and under which prefix each."""
         if not prefix:
             return [(store, "") for store in self.stores]
-        found = {id(self.store(prefix)): [prefix]}
+        prefixes = {id(self.store(prefix)): [prefix]}
         namespace = prefix.partition("/")[0]
         for under, store in self._routes:
             place = f"{namespace}/{_ENTRIES}{under}"
             if place.startswith(prefix):
-                found.setdefault(id(store), []).append(place)
+                prefixes.setdefault(id(store), []).append(place)
         return [
-            (store, place) for store in self.stores for place in _widest(found.get(id(store), []))
+            (store, place)
+            for store in self.stores
+            for place in _widest(prefixes.get(id(store), []))
         ]
 
 

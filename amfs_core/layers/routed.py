@@ -63,7 +63,7 @@ class Routed(WrappedAdapter):
         self.routes = dict(routes)
         self._patience = patience
         timeouts = [store.timeout for store in self._stores]
-        known = [one for one in timeouts if one is not None]
+        known = [timeout for timeout in timeouts if timeout is not None]
         self.timeout = max(known) if len(known) == len(timeouts) else None
 
     @property
@@ -71,12 +71,12 @@ class Routed(WrappedAdapter):
         """What one of the stores can do, but for what takes all of them."""
         each_can = [store.capabilities for store in self._stores]
         return Capabilities(
-            paged=any(one.paged for one in each_can),
-            batch=any(one.batch for one in each_can),
-            location=all(one.location for one in each_can),
-            doorbell=any(one.doorbell for one in each_can),
+            paged=any(capabilities.paged for capabilities in each_can),
+            batch=any(capabilities.batch for capabilities in each_can),
+            location=all(capabilities.location for capabilities in each_can),
+            doorbell=any(capabilities.doorbell for capabilities in each_can),
             checks=True,
-            changes=all(one.changes for one in each_can),
+            changes=all(capabilities.changes for capabilities in each_can),
         )
 
     @property

@@ -129,8 +129,8 @@ class VersionCache:
         memory = key[: key.rindex("/") + 1]
 
         def is_before(kept: str) -> bool:
-            found = _VERSION.match(kept, len(memory) - 1)
-            return found is not None and int(found[1]) < order.version
+            match = _VERSION.match(kept, len(memory) - 1)
+            return match is not None and int(match[1]) < order.version
 
         self._remove(memory, is_before)
 

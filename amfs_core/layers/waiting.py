@@ -51,7 +51,7 @@ class Waiting:
             if not info.key.startswith(place):
                 break
             keys.append(info.key)
-        return [one for one in self.load(keys) if one.address == address]
+        return [operation for operation in self.load(keys) if operation.address == address]
 
     def keys(self) -> list[str]:
         """Return the keys of all that waits."""
@@ -64,14 +64,14 @@ class Waiting:
     def load(self, keys: Iterable[str]) -> list[Operation]:
         """Return the operations that are there under these keys, in their order. One that is
         damaged is left out, and named in the log."""
-        found: list[Operation] = []
+        operations: list[Operation] = []
         missing: list[str] = []
         for key in keys:
             known = self._known.get(key)
             if known is None:
                 missing.append(key)
             else:
-                found.append(known)
+                operations.append(known)
         for key, data in self._store.get_many(missing) if missing else ():
             if data is None:
                 continue
@@ -81,8 +81,8 @@ class Waiting:
                 self._name(key, damage)
                 continue
             self._know(key, operation)
-            found.append(operation)
-        return sorted(found, key=lambda one: (one.stamp, one.name))
+            operations.append(operation)
+        return sorted(operations, key=lambda operation: (operation.stamp, operation.name))
 
     def _decoded(self, key: str, data: bytes) -> Operation:
         """Return the operation in an object. One under another name would never be removed: what

@@ -84,10 +84,10 @@ class AgentMemory(Writing, Reading):
                 reads[address] = max(landed.version, reads.get(address, 0))
         elif isinstance(entries, list | tuple):
             entries = [
-                self._landed(one.entity_path, one.key, one.provenance.write_id)
-                if isinstance(one, MemoryEntry) and one.provisional
-                else one
-                for one in entries
+                self._landed(entry.entity_path, entry.key, entry.provenance.write_id)
+                if isinstance(entry, MemoryEntry) and entry.provisional
+                else entry
+                for entry in entries
             ]
         return self._engine.outcomes.commit(
             outcome_ref,

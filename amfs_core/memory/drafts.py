@@ -58,21 +58,21 @@ def draft(
     )
 
 
-def items(given: object) -> list[dict[str, Any]]:
+def items(batch: object) -> list[dict[str, Any]]:
     """Return what `write_many` takes: dicts with the names of `write`'s parameters."""
-    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise InvalidValueError(f"items must be a list of dicts, not {type(given).__name__}")
-    return [_item(one, index) for index, one in enumerate(given)]
+    if isinstance(batch, str | bytes | Mapping) or not isinstance(batch, Iterable):
+        raise InvalidValueError(f"items must be a list of dicts, not {type(batch).__name__}")
+    return [_item(parameters, index) for index, parameters in enumerate(batch)]
 
 
-def _item(given: object, index: int) -> dict[str, Any]:
-    if type(given) is not dict:
-        raise InvalidValueError(f"item {index} must be a dict, not {type(given).__name__}")
-    for name in given:
+def _item(parameters: object, index: int) -> dict[str, Any]:
+    if type(parameters) is not dict:
+        raise InvalidValueError(f"item {index} must be a dict, not {type(parameters).__name__}")
+    for name in parameters:
         if name not in WRITE_PARAMETERS:
             meant = did_you_mean(str(name), WRITE_PARAMETERS)
             raise InvalidValueError(f"item {index} has an unknown field {name!r}{meant}")
     for name in ("entity_path", "key", "value"):
-        if name not in given:
+        if name not in parameters:
             raise InvalidValueError(f"item {index} has no {name!r}")
-    return given
+    return parameters

@@ -19,16 +19,19 @@ from amfs_core.spelling import did_you_mean
 BATCH = 500
 """Lines written at a time."""
 
-_OF_MEMORY = [one for one in described(MemoryEntry) if one.field.exported]
-_OF_WRITE = [one for one in described(Provenance) if one.field.exported]
+_OF_MEMORY = [description for description in described(MemoryEntry) if description.field.exported]
+_OF_WRITE = [description for description in described(Provenance) if description.field.exported]
 _EXPORTED = sorted(
-    [*((MemoryEntry, one) for one in _OF_MEMORY), *((Provenance, one) for one in _OF_WRITE)],
-    key=lambda one: (not one[1].field.given, one[1].is_optional),
+    [
+        *((MemoryEntry, description) for description in _OF_MEMORY),
+        *((Provenance, description) for description in _OF_WRITE),
+    ],
+    key=lambda pair: (not pair[1].field.given, pair[1].is_optional),
 )
 """The fields of a line in their order: those that a write takes, then those that say where they
 come from."""
 
-_IGNORED = tuple(one.name for _, one in _EXPORTED if not one.field.given)
+_IGNORED = tuple(description.name for _, description in _EXPORTED if not description.field.given)
 _FIELDS = (*drafts.WRITE_PARAMETERS, *_IGNORED)
 
 Progress = Callable[[int, int], None]
@@ -67,13 +70,13 @@ def export_entries(
 
 def _exported(entry: MemoryEntry) -> dict[str, Any]:
     line: dict[str, Any] = {}
-    for kind, one in _EXPORTED:
-        value = getattr(entry if kind is MemoryEntry else entry.provenance, one.name)
-        if one.is_optional and value == one.default:
+    for kind, description in _EXPORTED:
+        value = getattr(entry if kind is MemoryEntry else entry.provenance, description.name)
+        if description.is_optional and value == description.default:
             continue
         if isinstance(value, datetime):
             value = time_text(value)
-        line[one.name] = list(value) if isinstance(value, tuple) else value
+        line[description.name] = list(value) if isinstance(value, tuple) else value
     return line
 
 
@@ -175,11 +178,11 @@ def _item(fields: dict[str, Any]) -> dict[str, Any] | None:
     return None if is_over(item["expires_at"]) else item
 
 
-def _time(given: object) -> datetime:
-    if type(given) is not str:
-        raise InvalidValueError(f"expires_at must be text, not {type(given).__name__}")
+def _time(value: object) -> datetime:
+    if type(value) is not str:
+        raise InvalidValueError(f"expires_at must be text, not {type(value).__name__}")
     try:
-        moment = datetime.fromisoformat(given)
+        moment = datetime.fromisoformat(value)
     except ValueError as error:
-        raise InvalidValueError(f"expires_at is not an ISO 8601 time: {given!r:.80}") from error
+        raise InvalidValueError(f"expires_at is not an ISO 8601 time: {value!r:.80}") from error
     return arguments.moment(moment, "expires_at")

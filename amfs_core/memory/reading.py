@@ -201,7 +201,7 @@ class Reading(Session):
         read. All pairs are checked before the first is read. The first error is raised once all
         reads have ended. Costs what the reads cost.
         """
-        names = [_pair(one, index) for index, one in enumerate(pairs)]
+        names = [_pair(pair, index) for index, pair in enumerate(pairs)]
         for entity_path, key in names:
             self._layout.address(entity_path, key)
 
@@ -289,13 +289,13 @@ class Reading(Session):
         return Filters.checked(entity_path, **conditions)
 
 
-def _pair(given: object, index: int) -> tuple[str, str]:
-    if isinstance(given, MemoryEntry):
-        return given.entity_path, given.key
-    if isinstance(given, tuple) and len(given) == 2:
-        return given
+def _pair(pair: object, index: int) -> tuple[str, str]:
+    if isinstance(pair, MemoryEntry):
+        return pair.entity_path, pair.key
+    if isinstance(pair, tuple) and len(pair) == 2:
+        return pair
     raise InvalidValueError(
-        f"pairs[{index}] must be an entity path and a key, or an entry, not {values.shown(given)}"
+        f"pairs[{index}] must be an entity path and a key, or an entry, not {values.shown(pair)}"
     )
 
 

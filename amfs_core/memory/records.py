@@ -205,22 +205,25 @@ class _Run:
     def settled(self, waiting: list[_Candidate | Imported]) -> Iterator[Imported]:
         """Look up the memories of a batch, write what is to be written, and yield what became of
         each record. Raises the first failure of the store after what was written all the same."""
-        candidates = [one for one in waiting if isinstance(one, _Candidate)]
+        candidates = [candidate for candidate in waiting if isinstance(candidate, _Candidate)]
         decisions = iter(mapped(self._decision, candidates, THREADS))
-        decided = [next(decisions) if isinstance(one, _Candidate) else one for one in waiting]
-        writes = [one for one in decided if isinstance(one, _Write)]
+        decided = [
+            next(decisions) if isinstance(candidate, _Candidate) else candidate
+            for candidate in waiting
+        ]
+        writes = [write for write in decided if isinstance(write, _Write)]
         errors = {} if self._dry_run else self._written([write.item for write in writes])
         failures = iter([errors.get(index) for index in range(len(writes))])
         failure: AMFSError | None = None
-        for one in decided:
-            if isinstance(one, Imported):
-                yield one
+        for decision in decided:
+            if isinstance(decision, Imported):
+                yield decision
             elif (error := next(failures)) is None:
-                yield one.imported
+                yield decision.imported
             elif isinstance(error, VersionConflictError):
-                yield replace(one.imported, state="kept", reason="somebody wrote it meanwhile")
+                yield replace(decision.imported, state="kept", reason="somebody wrote it meanwhile")
             else:
-                place = f"{one.imported.place} was not written"
+                place = f"{decision.imported.place} was not written"
                 failure = failure or error.at(place, says_written=False)
         if failure is not None:
             raise failure

@@ -115,9 +115,9 @@ class Writing(Session):
         """
         work: list[batch.Item] = []
         names: dict[tuple[Address, str], int] = {}
-        for index, given in enumerate(drafts.items(items)):
+        for index, parameters in enumerate(drafts.items(items)):
             try:
-                item = self._item(given)
+                item = self._item(parameters)
                 first = names.setdefault((item.address, item.draft.write_id), index)
                 if first != index:
                     raise InvalidValueError(
@@ -127,7 +127,7 @@ class Writing(Session):
                     )
                 work.append(item)
             except AMFSError as error:
-                raise _of_item(error, index, given) from error.__cause__
+                raise _of_item(error, index, parameters) from error.__cause__
         return batch.Batch(self._versions, work).write(self._append_item, THREADS)
 
     @one_call
@@ -268,14 +268,17 @@ class Writing(Session):
             candidates = [] if entry is None else [entry]
         else:
             candidates = self._versions.history(address)
-        return next((one for one in candidates if one.provenance.write_id == write_id), None)
+        return next(
+            (candidate for candidate in candidates if candidate.provenance.write_id == write_id),
+            None,
+        )
 
     def _nothing(self) -> Draft:
         return drafts.draft(self.agent_id, self.session_id, None)
 
-    def _item(self, given: Mapping[str, Any]) -> batch.Item:
+    def _item(self, parameters: Mapping[str, Any]) -> batch.Item:
         """Return an item of `write_many`, checked as a whole and ready to be written."""
-        fields = dict(given)
+        fields = dict(parameters)
         address = self._layout.address(fields.pop("entity_path"), fields.pop("key"))
         expected = fields.pop("expected_version", None)
         if expected is not None:
@@ -314,9 +317,9 @@ class Writing(Session):
 
 
 def _conflict(address: Address, expected: int, newest: Head) -> VersionConflictError:
-    found = f"version {newest.version} is the newest" if newest.version else "there is none"
+    state = f"version {newest.version} is the newest" if newest.version else "there is none"
     return VersionConflictError(
-        f"{address} was expected to be at version {expected}, but {found}",
+        f"{address} was expected to be at version {expected}, but {state}",
         hint="read it and decide again",
         expected=expected,
         actual=newest.version,
@@ -325,9 +328,9 @@ def _conflict(address: Address, expected: int, newest: Head) -> VersionConflictE
     )
 
 
-def _of_item(error: AMFSError, index: int, given: Mapping[str, Any]) -> AMFSError:
+def _of_item(error: AMFSError, index: int, parameters: Mapping[str, Any]) -> AMFSError:
     """Return an error that says which item of several it is about, and that nothing was written."""
-    names = [given.get("entity_path"), given.get("key")]
+    names = [parameters.get("entity_path"), parameters.get("key")]
     error.entity_path, error.key = (name if type(name) is str else None for name in names)
     place = ", ".join(values.shown(name) for name in names)
     return error.at(f"item {index} ({place})", says_written=True)

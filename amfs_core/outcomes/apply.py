@@ -130,7 +130,7 @@ def _since(versions: VersionLog, outcome: Outcome, newest: MemoryEntry, numbers:
 
 
 def _is_among(versions: VersionLog, address: Address, numbers: range, its_id: str) -> bool:
-    return any(one.provenance.write_id == its_id for one in versions.span(address, numbers))
+    return any(entry.provenance.write_id == its_id for entry in versions.span(address, numbers))
 
 
 def _pending(

@@ -55,32 +55,32 @@ def named(layout: Layout, entries: Iterable[Any]) -> Named:
             "entries must be a list of entries or (entity_path, key) pairs, "
             f"not {type(entries).__name__}"
         )
-    found = Named()
-    for index, given in enumerate(entries):
-        match given:
+    names = Named()
+    for index, entry in enumerate(entries):
+        match entry:
             case MemoryEntry():
-                if given.namespace != layout.namespace:
+                if entry.namespace != layout.namespace:
                     raise InvalidValueError(
-                        f"entries[{index}] is of the namespace {given.namespace!r}, and this is "
+                        f"entries[{index}] is of the namespace {entry.namespace!r}, and this is "
                         f"{layout.namespace!r}"
                     )
-                cause = Cause(given.entity_path, given.key, given.version)
-                found.versions[cause] = given.erased or given.sha256
+                cause = Cause(entry.entity_path, entry.key, entry.version)
+                names.versions[cause] = entry.erased or entry.sha256
             case Cause():
-                layout.address(given.entity_path, given.key)
-                arguments.version(given.version, f"entries[{index}].version")
-                found.versions.setdefault(given)
+                layout.address(entry.entity_path, entry.key)
+                arguments.version(entry.version, f"entries[{index}].version")
+                names.versions.setdefault(entry)
             case (entity_path, key):
-                found.memories[entity_path, key] = layout.address(entity_path, key)
+                names.memories[entity_path, key] = layout.address(entity_path, key)
             case _:
                 raise InvalidValueError(
                     f"entries[{index}] must be an entry or an (entity_path, key) pair, "
-                    f"not {values.shown(given)}"
+                    f"not {values.shown(entry)}"
                 )
-    return found
+    return names
 
 
-def resolve(versions: VersionLog, given: Named, threads: int) -> tuple[Cause, ...]:
+def resolve(versions: VersionLog, names: Named, threads: int) -> tuple[Cause, ...]:
     """Return the named versions, sorted by name.
 
     A read for each memory without a version; 1 request for each exact version, 0 when this process
@@ -106,14 +106,14 @@ def resolve(versions: VersionLog, given: Named, threads: int) -> tuple[Cause, ..
         entry = versions.get(address, cause.version)
         if entry is None:
             raise InvalidValueError(f"there is no {cause} in this store")
-        wanted = given.versions[cause]
+        wanted = names.versions[cause]
         if wanted is not None and wanted not in (entry.sha256, entry.erased):
             raise InvalidValueError(f"{cause} of this store is not the entry that was given")
         return cause
 
     lookups = [
-        *(partial(exact, cause) for cause in given.versions),
-        *(partial(newest, address) for address in given.memories.values()),
+        *(partial(exact, cause) for cause in names.versions),
+        *(partial(newest, address) for address in names.memories.values()),
     ]
     if len(lookups) < 2:  # no thread is needed for one
         return tuple(look() for look in lookups)

@@ -76,9 +76,9 @@ class Outcomes:
         """
         kind = _type(outcome_type)
         self._layout.outcome_key(outcome_ref)
-        given = None if entries is None else causes.named(self._layout, entries)
+        names = None if entries is None else causes.named(self._layout, entries)
         try:
-            about = _of(reads) if given is None else causes.resolve(self._versions, given, threads)
+            about = _of(reads) if names is None else causes.resolve(self._versions, names, threads)
         except InvalidValueError:
             # It may have been recorded while these entries were still valid, and is then resumed.
             recorded = self.read(outcome_ref)
@@ -102,7 +102,7 @@ class Outcomes:
             recorded = self._create(made)
             if recorded.write_id != made.write_id:
                 looked = {}
-        self._refuse_another(recorded, kind, given)
+        self._refuse_another(recorded, kind, names)
         apply.finish(self._versions, recorded, looked, threads)
         return recorded
 
@@ -146,8 +146,12 @@ class Outcomes:
         refusals.require_others(self._store, denials.values(), known)
         for key, refusal in denials.items():
             self._omissions.note(key, refusal)
-        found = (one for one in known.values() if entity_path is None or one.is_about(entity_path))
-        return sorted(found, key=lambda one: (one.committed_at, one.ref))
+        outcomes = (
+            outcome
+            for outcome in known.values()
+            if entity_path is None or outcome.is_about(entity_path)
+        )
+        return sorted(outcomes, key=lambda outcome: (outcome.committed_at, outcome.ref))
 
     def _looked(self, about: Iterable[Cause]) -> dict[Address, int]:
         """Return the newest version of each memory that this process knows now."""
@@ -167,7 +171,7 @@ class Outcomes:
         made, body = seal_outcome(made)
 
         try:
-            found = self._store.settle(object_key, body)
+            recorded_body = self._store.settle(object_key, body)
         except OutcomeUnknownError as error:
             raise CommitUnknownError(
                 f"it is unknown whether the outcome {made.ref!r} was recorded: {error}. "
@@ -175,12 +179,12 @@ class Outcomes:
                 outcome_ref=made.ref,
                 object_key=object_key,
             ) from error
-        return self._decode(made.ref, found)
+        return self._decode(made.ref, recorded_body)
 
     def _refuse_another(
-        self, recorded: Outcome, kind: OutcomeType, given: causes.Named | None
+        self, recorded: Outcome, kind: OutcomeType, names: causes.Named | None
     ) -> None:
-        difference = None if given is None else given.difference(recorded)
+        difference = None if names is None else names.difference(recorded)
         if recorded.type != kind:
             difference = f"it is a {recorded.type}, not a {kind}"
         if difference:
@@ -193,15 +197,15 @@ class Outcomes:
             )
 
     def _decode(self, outcome_ref: str, body: bytes) -> Outcome:
-        found = decode_outcome(body, self._layout, outcome_ref)
+        outcome = decode_outcome(body, self._layout, outcome_ref)
         with self._lock:
             if outcome_ref not in self._known:
-                self._known[outcome_ref] = found, len(body)
+                self._known[outcome_ref] = outcome, len(body)
                 self._size += len(body)
             while self._known and self._size > MAX_KNOWN_BYTES:
                 _, (_, size) = self._known.popitem(last=False)
                 self._size -= size
-        return found
+        return outcome
 
 
 def _of(reads: Mapping[Address, int]) -> tuple[Cause, ...]:
@@ -213,15 +217,19 @@ def _of(reads: Mapping[Address, int]) -> tuple[Cause, ...]:
                 "(entries=[])"
             ),
         )
-    return tuple(sorted(Cause(one.entity_path, one.key, version) for one, version in reads.items()))
+    return tuple(
+        sorted(
+            Cause(address.entity_path, address.key, version) for address, version in reads.items()
+        )
+    )
 
 
-def _type(given: object) -> OutcomeType:
+def _type(value: object) -> OutcomeType:
     try:
-        return OutcomeType(given)  # type: ignore[arg-type]
+        return OutcomeType(value)  # type: ignore[arg-type]
     except ValueError as error:
-        meant = did_you_mean(given, list(map(str, OutcomeType))) if isinstance(given, str) else ""
+        meant = did_you_mean(value, list(map(str, OutcomeType))) if isinstance(value, str) else ""
         raise InvalidValueError(
             f"outcome_type must be one of {', '.join(OutcomeType)}, "
-            f"not {values.shown(given)}{meant}"
+            f"not {values.shown(value)}{meant}"
         ) from error

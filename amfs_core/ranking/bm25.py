@@ -95,26 +95,27 @@ def saturated(frequency: float) -> float:
 
 def score(
     candidates: Iterable[int],
-    found: Sequence[tuple[float, Mapping[int, int]]],
+    weighted_codes: Sequence[tuple[float, Mapping[int, int]]],
     frequencies: Frequencies,
     neighbours: Mapping[int, Neighbours],
 ) -> dict[int, float]:
     """Return the score of each candidate.
 
-    `found` has the rarity of each query term, and its code in each memory that contains it.
+    `weighted_codes` has the rarity of each query term, and its code in each memory that contains
+    the term.
     """
     scores = {}
     near, far = NEAR
-    for one in candidates:
-        before, after, before2, after2 = around = neighbours[one]
+    for memory in candidates:
+        before, after, before2, after2 = around = neighbours[memory]
         total = 0.0
-        for weight, held in found:
-            if one not in held and held.keys().isdisjoint(around):
+        for weight, codes in weighted_codes:
+            if memory not in codes and codes.keys().isdisjoint(around):
                 continue
-            code = held.get
+            code = codes.get
             beside = max(frequencies[code(before, NOT_HELD)], frequencies[code(after, NOT_HELD)])
             beyond = max(frequencies[code(before2, NOT_HELD)], frequencies[code(after2, NOT_HELD)])
-            frequency = frequencies[code(one, NOT_HELD)] + near * beside + far * beyond
+            frequency = frequencies[code(memory, NOT_HELD)] + near * beside + far * beyond
             total += weight * saturated(frequency)
-        scores[one] = total
+        scores[memory] = total
     return scores

@@ -27,9 +27,9 @@ def fused(words: Ranked, nearness: Mapping[int, float], average: float) -> Ranke
     best = words[0][1] if words else 1.0
     highest = max(nearness.values(), default=average)
     spread = highest - average or 1.0
-    held = dict(words)
+    word_scores = dict(words)
     scores = {
-        id: held.get(id, 0.0) / best + MEANING * (near - average) / spread
+        id: word_scores.get(id, 0.0) / best + MEANING * (near - average) / spread
         for id, near in nearness.items()
     }
-    return sorted(scores.items(), key=lambda one: -one[1])
+    return sorted(scores.items(), key=lambda pair: -pair[1])

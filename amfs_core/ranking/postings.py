@@ -91,8 +91,8 @@ def _weighed(
 ) -> tuple[int, dict[str, float]]:
     """Return how many terms the value has, and the weighted frequency of every term (BM25F)."""
     content, names = terms.texts(value)
-    found = terms.terms(content)
-    frequencies: dict[str, float] = dict(Counter(found))
+    content_terms = terms.terms(content)
+    frequencies: dict[str, float] = dict(Counter(content_terms))
     for weight, field in (
         (bm25.FIELD_NAMES, names),
         (bm25.KEY, key),
@@ -102,4 +102,4 @@ def _weighed(
         if field:
             for term in terms.terms(field):
                 frequencies[term] = frequencies.get(term, 0.0) + weight
-    return len(found), frequencies
+    return len(content_terms), frequencies

@@ -69,18 +69,20 @@ def terms(text: str) -> list[str]:
     (`retry-pattern`: retri, pattern, retrypattern), an ISO date its day, month and year as in
     words, and a run of a script without spaces its characters and its pairs of characters.
     """
-    found: list[str] = []
+    text_terms: list[str] = []
     if text.isascii():
         for token in text.split():  # most words are known already, with their punctuation
-            found += _terms_of_token(token) if len(token) <= _LONGEST_WORD else _terms_in(token)
-        return found
+            text_terms += (
+                _terms_of_token(token) if len(token) <= _LONGEST_WORD else _terms_in(token)
+            )
+        return text_terms
     for run, word in _WORD.findall(_without_accents(text)):
         if run:
-            found += run
-            found += _pairs(run)
+            text_terms += run
+            text_terms += _pairs(run)
         else:
-            found += _terms_of_word(word)
-    return found
+            text_terms += _terms_of_word(word)
+    return text_terms
 
 
 def query_terms(text: str) -> list[str]:
@@ -108,41 +110,41 @@ def texts(value: Any) -> tuple[str, str]:
     encoded data are left out, because nobody searches for them. The result has at most the first
     100,000 characters of the rest, in JSON's order, and as many of the names.
     """
-    found: list[str] = []
+    parts: list[str] = []
     names: list[str] = []
     room, room_for_names = MOST_CHARACTERS, MOST_CHARACTERS
     waiting = [value]  # the next one is at the end
     while waiting and room > 0:
-        one = waiting.pop()
-        if isinstance(one, dict):
+        node = waiting.pop()
+        if isinstance(node, dict):
             if room_for_names > 0:
-                names += one
-                room_for_names -= sum(map(len, one)) + len(one)
-            waiting += reversed(one.values())
-        elif isinstance(one, list | tuple):
-            if not _is_vector(one):
-                waiting += reversed(one)
-        elif one is not None:
-            text = _plain(one, room)
-            found.append(text)
+                names += node
+                room_for_names -= sum(map(len, node)) + len(node)
+            waiting += reversed(node.values())
+        elif isinstance(node, list | tuple):
+            if not _is_vector(node):
+                waiting += reversed(node)
+        elif node is not None:
+            text = _plain(node, room)
+            parts.append(text)
             room -= len(text) + 1
-    return "\n".join(found), "\n".join(names)[:MOST_CHARACTERS]
+    return "\n".join(parts), "\n".join(names)[:MOST_CHARACTERS]
 
 
-def _plain(one: Any, room: int) -> str:
+def _plain(scalar: Any, room: int) -> str:
     """Return a scalar as text, without encoded data, cut to the room that is left."""
-    if isinstance(one, bool):
-        return "true" if one else "false"
-    if not isinstance(one, str):
-        return str(one)
-    if len(one) < _LEAST_ENCODED:
-        return one[:room]
+    if isinstance(scalar, bool):
+        return "true" if scalar else "false"
+    if not isinstance(scalar, str):
+        return str(scalar)
+    if len(scalar) < _LEAST_ENCODED:
+        return scalar[:room]
     # Encoded data may come before the text, so more is read than is kept.
-    return _ENCODED.sub(" ", one[: 100 * MOST_CHARACTERS])[:room]
+    return _ENCODED.sub(" ", scalar[: 100 * MOST_CHARACTERS])[:room]
 
 
 def _is_vector(values: list[Any] | tuple[Any, ...]) -> bool:
-    return len(values) >= _LEAST_VECTOR and all(type(one) in (int, float) for one in values)
+    return len(values) >= _LEAST_VECTOR and all(type(value) in (int, float) for value in values)
 
 
 def _without_accents(text: str) -> str:
@@ -180,10 +182,10 @@ def _terms_of_word(word: str) -> tuple[str, ...]:
     if ordinal := _ORDINAL.fullmatch(word):
         return (_number(ordinal[1]),)
     parts: list[str] = (_ASCII_PART if word.isascii() else _PART).findall(word)
-    found = [_term(part.casefold()) for part in parts]
+    word_terms = [_term(part.casefold()) for part in parts]
     if len(parts) > 1:
-        found.append(_term(_JOINT.sub("", word).casefold()))
-    return tuple(found)
+        word_terms.append(_term(_JOINT.sub("", word).casefold()))
+    return tuple(word_terms)
 
 
 def _term(word: str) -> str:

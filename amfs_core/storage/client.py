@@ -103,11 +103,11 @@ class StoreClient(WrappedAdapter):
         def attempt() -> bytes:
             nonlocal unknown
             try:
-                found = data if self.create(key, data) else self._taken(key)
+                body = data if self.create(key, data) else self._taken(key)
             except OutcomeUnknownError:
                 unknown = True
                 raise
-            return data if unknown and found == data else found
+            return data if unknown and body == data else body
 
         transient = (BackendUnavailableError, OutcomeUnknownError)
         try:
@@ -119,8 +119,8 @@ class StoreClient(WrappedAdapter):
 
     def _taken(self, key: str) -> bytes:
         """Return what the object holds; there must be one."""
-        found = self.get(key)
-        if found is None:  # the store reported a conflict (409) and nothing landed
+        body = self.get(key)
+        if body is None:  # the store reported a conflict (409) and nothing landed
             raise BackendUnavailableError(
                 f"the store refused to create {key} but has no such object",
                 hint=(
@@ -129,7 +129,7 @@ class StoreClient(WrappedAdapter):
                 ),
                 object_key=key,
             )
-        return found
+        return body
 
     def get(self, key: str) -> bytes | None:
         """Return an object's bytes, or None when there is none. 1 request."""

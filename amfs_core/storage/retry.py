@@ -188,8 +188,8 @@ def one_call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
         try:
             return method(self, *args, **kwargs)
         except AMFSError as error:
-            given = {**dict(zip(("entity_path", "key"), args, strict=False)), **kwargs}
-            named(error, given.get("entity_path"), given.get("key"))
+            arguments = {**dict(zip(("entity_path", "key"), args, strict=False)), **kwargs}
+            named(error, arguments.get("entity_path"), arguments.get("key"))
             raise
         finally:
             patience.unshare()

@@ -244,9 +244,9 @@ class StorageAdapterCases:
             adapter.create(key, body)
         absent = {f"many/absent-{number}.json": None for number in range(10)}
         wanted = [*absent, *bodies]
-        found = list(adapter.get_many(iter(wanted)))
-        assert sorted(key for key, _ in found) == sorted(wanted)
-        assert dict(found) == {**bodies, **absent}
+        pairs = list(adapter.get_many(iter(wanted)))
+        assert sorted(key for key, _ in pairs) == sorted(wanted)
+        assert dict(pairs) == {**bodies, **absent}
         assert list(adapter.get_many([])) == []
 
     # -- listing -----------------------------------------------------------------------------
@@ -317,10 +317,14 @@ class StorageAdapterCases:
         names = [f"left/{number}.json" for number in range(5)]
         for key in names:
             adapter.create(key, b"x")
-        one, two = iter(adapter.list("left/")), iter(adapter.list("left/"))
-        assert [next(one).key, next(two).key, next(one).key] == [names[0], names[0], names[1]]
-        del one
-        assert [info.key for info in two] == names[1:]
+        first, second = iter(adapter.list("left/")), iter(adapter.list("left/"))
+        assert [next(first).key, next(second).key, next(first).key] == [
+            names[0],
+            names[0],
+            names[1],
+        ]
+        del first
+        assert [info.key for info in second] == names[1:]
 
     # -- replacing and deleting --------------------------------------------------------------
 
@@ -422,9 +426,9 @@ class StorageAdapterCases:
             return keys(adapter, f"threads/{name}/")
 
         names = [f"t{number:02}" for number in range(16)]
-        found = together([lambda name=name: work(name) for name in names])  # type: ignore[misc]
+        listings = together([lambda name=name: work(name) for name in names])  # type: ignore[misc]
         left = [0, *range(2, 10)]
-        assert found == [[f"threads/{name}/{number}.json" for number in left] for name in names]
+        assert listings == [[f"threads/{name}/{number}.json" for number in left] for name in names]
         assert len(keys(adapter, "threads/")) == 16 * 9
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
@@ -512,15 +516,15 @@ class StorageAdapterCases:
             writers = [pool.submit(write, number) for number in range(8)]
             is_over = False
             while not is_over:
-                is_over = all(one.done() for one in writers)
+                is_over = all(future.done() for future in writers)
                 before = list(acknowledged)
                 answer = log.since(position)
                 assert answer is not None
                 position, keys = answer
                 heard.update(keys)
                 assert heard.issuperset(before)
-            for one in writers:
-                one.result()
+            for future in writers:
+                future.result()
         assert len(heard) == 200
 
     def test_close_twice_is_fine(self, adapter: StorageAdapter) -> None:
@@ -580,16 +584,16 @@ def together(work: list[Callable[[], T]], *, seconds: float = DEADLINE) -> list[
     results: dict[int, T] = {}
     errors: list[BaseException] = []
 
-    def run(index: int, one: Callable[[], T]) -> None:
+    def run(index: int, call: Callable[[], T]) -> None:
         try:
             start.wait(seconds)
-            results[index] = one()
+            results[index] = call()
         except BaseException as error:
             errors.append(error)
 
     threads = [
-        threading.Thread(target=run, args=(index, one), daemon=True)
-        for index, one in enumerate(work)
+        threading.Thread(target=run, args=(index, call), daemon=True)
+        for index, call in enumerate(work)
     ]
     for thread in threads:
         thread.start()

@@ -206,15 +206,15 @@ class FaultyAdapter(WrappedAdapter):
         """Note a call, run the actions that are due before it, and return the fault that is due for
         it."""
         with self._lock:
-            due = [one.action for one in self._actions if one.skip == 0]
-            self._actions = [one for one in self._actions if one.skip]
+            due = [trigger.action for trigger in self._actions if trigger.skip == 0]
+            self._actions = [trigger for trigger in self._actions if trigger.skip]
             for waiting in self._actions:
                 waiting.skip -= 1
         for action in due:
             action()
         with self._lock:
             self.calls.append(Call(verb, key))
-            mine = [one for one in self._planned if one.verb == verb]
+            mine = [plan for plan in self._planned if plan.verb == verb]
             for planned in mine:
                 if planned.skip == 0:
                     self._planned.remove(planned)

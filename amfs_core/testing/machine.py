@@ -102,14 +102,14 @@ class AdapterMachine(RuleBasedStateMachine):
     @rule(wanted=st.lists(_keys, max_size=8, unique=True))
     def get_many(self, wanted: list[str]) -> None:
         """Every key once, in any order."""
-        found = sorted(self.adapter.get_many(wanted))
-        assert found == sorted(self.model.get_many(wanted))
+        pairs = sorted(self.adapter.get_many(wanted))
+        assert pairs == sorted(self.model.get_many(wanted))
 
     @rule(prefix=_prefixes, after=st.one_of(st.just(""), _keys, _prefixes))
     def list_some(self, prefix: str, after: str) -> None:
         """Keys and sizes, in byte order."""
-        found = [(info.key, info.size) for info in self.adapter.list(prefix, after)]
-        assert found == [(info.key, info.size) for info in self.model.list(prefix, after)]
+        listing = [(info.key, info.size) for info in self.adapter.list(prefix, after)]
+        assert listing == [(info.key, info.size) for info in self.model.list(prefix, after)]
 
     @rule(key=_keys, body=_bodies)
     def replace(self, key: str, body: bytes) -> None:
@@ -127,8 +127,8 @@ class AdapterMachine(RuleBasedStateMachine):
     @invariant()
     def everything_is_listed(self) -> None:
         """The whole store is the model's."""
-        found = [(info.key, info.size) for info in self.adapter.list("")]
-        assert found == [(info.key, info.size) for info in self.model.list("")]
+        listing = [(info.key, info.size) for info in self.adapter.list("")]
+        assert listing == [(info.key, info.size) for info in self.model.list("")]
 
     def teardown(self) -> None:
         """Close the adapter."""
@@ -323,8 +323,8 @@ class VersionsMachine(RuleBasedStateMachine):
             assert not writer.patient
             landed = self._by_write_id(name, error.write_id)
             assert landed in (None, error.version)
-            found = self._reader().find_write(*name, error.write_id, version=error.version)
-            assert (found and found.version) == landed
+            landed_entry = self._reader().find_write(*name, error.write_id, version=error.version)
+            assert (landed_entry and landed_entry.version) == landed
             if landed is None:
                 self.floating.add(token)
         except BackendUnavailableError:
@@ -406,10 +406,10 @@ class VersionsMachine(RuleBasedStateMachine):
         """The newest live version of every memory; where listings lag, one that was newest."""
         least = {name: 0 if self.stale else len(facts) for name, facts in self.truth.items()}
         for writer, entries in self._ask(index, lambda m: m.list()):
-            found = {(entry.entity_path, entry.key): entry for entry in entries}
-            assert len(found) == len(entries)
+            newest_entries = {(entry.entity_path, entry.key): entry for entry in entries}
+            assert len(newest_entries) == len(entries)
             for name in _MEMORIES:
-                entry = found.get(name)
+                entry = newest_entries.get(name)
                 assert (entry and entry.version) in self._states(name, least[name])
                 self._saw(writer, name, entry)
 
@@ -475,10 +475,10 @@ class VersionsMachine(RuleBasedStateMachine):
             body=body,
         )
         assert fact.token in self.under_way | self.floating, "nobody is writing this"
-        every = [one for others in self.truth.values() for one in others]
-        assert fact.write_id not in {one.write_id for one in every}, "doubled"
+        every = [other_fact for others in self.truth.values() for other_fact in others]
+        assert fact.write_id not in {other_fact.write_id for other_fact in every}, "doubled"
         if not fact.deleted:
-            assert fact.token not in {one.token for one in every}, "doubled"
+            assert fact.token not in {other_fact.token for other_fact in every}, "doubled"
         if before:
             assert fact.written_at >= before.written_at
         if value and "on" in value:
@@ -514,7 +514,9 @@ class VersionsMachine(RuleBasedStateMachine):
         assert report.versions == sum(len(facts) for facts in self.truth.values())
         for name, facts in self.truth.items():
             history = reader.history(*name)
-            assert [one.provenance.write_id for one in history] == [one.write_id for one in facts]
+            assert [entry.provenance.write_id for entry in history] == [
+                fact.write_id for fact in facts
+            ]
             newest = reader.read(*name)
             assert (newest and newest.version) in self._states(name, len(facts))
         for memory in (reader, *(writer.memory for writer in getattr(self, "writers", ()))):

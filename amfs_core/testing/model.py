@@ -48,8 +48,8 @@ class ModelAdapter(StorageAdapter):
         """Return the object's bytes, or None when there is none."""
         self._check(key)
         with self._lock:
-            found = self._objects.get(key)
-        return None if found is None else found[0]
+            record = self._objects.get(key)
+        return None if record is None else record[0]
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield `(key, bytes or None)` for every key."""
@@ -104,7 +104,7 @@ class ModelAdapter(StorageAdapter):
         place = bisect_left(self._order, within)
         segments = key.split("/")
         above = ("/".join(segments[:depth]) for depth in range(1, len(segments)))
-        if any(one in self._objects for one in above) or (
+        if any(directory in self._objects for directory in above) or (
             place < len(self._order) and self._order[place].startswith(within)
         ):
             raise ValueError(f"{key!r} and another key are an object and its directory")

@@ -99,7 +99,10 @@ def copy(
     prefix = "" if namespace is None else Layout(namespace).root
     if progress:
         objects = listed(copier.source.list(prefix))
-        total = sum(one.last if isinstance(one, ListedMemory) else 1 for one in objects)
+        total = sum(
+            listing_entry.last if isinstance(listing_entry, ListedMemory) else 1
+            for listing_entry in objects
+        )
         copier.report_to(progress, total)
     return copier.run(listed(copier.source.list(prefix)))
 
@@ -187,16 +190,16 @@ class _Copier:
         return CopyReport(**self._counts)
 
     def _without_foreign(self, objects: Iterable[Listed]) -> Iterator[_Task]:
-        for one in objects:
-            if isinstance(one, ListedForeign):
+        for listing_entry in objects:
+            if isinstance(listing_entry, ListedForeign):
                 self._count("foreign")
-            elif isinstance(one, ListedManifest):
-                self._bring_manifest(one.layout)
-            elif isinstance(one, ListedMemory | ListedOutcome):
-                self._bring_manifest(one.layout)
-                yield _Task(one)
+            elif isinstance(listing_entry, ListedManifest):
+                self._bring_manifest(listing_entry.layout)
+            elif isinstance(listing_entry, ListedMemory | ListedOutcome):
+                self._bring_manifest(listing_entry.layout)
+                yield _Task(listing_entry)
             else:
-                assert_never(one)
+                assert_never(listing_entry)
 
     def _bring_manifest(self, layout: Layout) -> None:
         """Have the target know what a namespace asks of its writers before anything else of it is
@@ -261,8 +264,8 @@ class _Copier:
         if body is None:  # listed while it was created, and taken back: it was never acknowledged
             self._forget(1)
             return
-        found, created = place(self.target, object_key, body, look_first=False)
-        if found != body:
+        target_body, created = place(self.target, object_key, body, look_first=False)
+        if target_body != body:
             raise different(object_key)
         self._count("copied" if created else "already_there", len(body) if created else 0)
 
@@ -271,11 +274,13 @@ class _Copier:
         there = False  # if one version of a memory is there already, the next mostly is too
         for version, body in self._bodies(task.done, memory):
             object_key = memory.address.object_key(version)
-            found, created = place(self.target, object_key, body, look_first=there)
+            target_body, created = place(self.target, object_key, body, look_first=there)
             there = not created
             if created:
                 self._count("copied", len(body))
-            elif found == body or stays(memory.layout, memory.address, version, body, found):
+            elif target_body == body or stays(
+                memory.layout, memory.address, version, body, target_body
+            ):
                 self._count("already_there")
             else:
                 stubs.append(version)

@@ -46,5 +46,5 @@ def check(
     latency = time.monotonic() - started
     store = versions.store
     lags = tuple(store.mirror_lags())
-    found = None if index is None else index.health()
-    return Health(error is None, store.backend_type, latency, error, lags, degraded(), found)
+    index_health = None if index is None else index.health()
+    return Health(error is None, store.backend_type, latency, error, lags, degraded(), index_health)

@@ -28,8 +28,8 @@ def bring(
     done: list[tuple[int, bool]] = []
     for number, body in enumerate(bodies[first - 1 :], start=first):
         object_key = layout.manifest_key(number)
-        found, created = place(target, object_key, body, look_first=False)
-        if found != body:
+        target_body, created = place(target, object_key, body, look_first=False)
+        if target_body != body:
             raise different(object_key)
         done.append((len(body), created))
     return done

@@ -58,7 +58,7 @@ class Ledger:
                 self.findings.append(Finding.foreign(info.key))
             else:
                 self._refs[info.key] = ref
-        found: list[Outcome] = []
+        outcomes: list[Outcome] = []
 
         def refuse(object_key: str, refusal: PermissionDeniedError) -> None:
             self.findings.append(Finding.refused(object_key, refusal))
@@ -69,10 +69,10 @@ class Ledger:
                 self.absent.append(object_key)
                 continue
             try:
-                found.append(decode_outcome(body, layout, self._refs[object_key]))
+                outcomes.append(decode_outcome(body, layout, self._refs[object_key]))
             except CorruptEntryError as error:
                 self.findings.append(Finding.damaged(object_key, error))
-        return found
+        return outcomes
 
     def named(self) -> set[Address]:
         """Return the memories that the outcomes name."""

@@ -12,10 +12,10 @@ def refuse_nested(source: StoreClient, target: StoreClient, *, same: bool = True
     """Raise `ConfigurationError` if one store is known to be inside the other, or to be the other
     unless `same` allows that."""
     # Patiently, as an adapter may have to find its endpoint first.
-    places = [one.patiently(lambda one=one: one.location) for one in (source, target)]  # type: ignore[misc]
+    places = [store.patiently(lambda store=store: store.location) for store in (source, target)]  # type: ignore[misc]
     if None in places:
         return
-    outer, inner = sorted((f"{str(one).rstrip('/')}/" for one in places), key=len)
+    outer, inner = sorted((f"{str(location).rstrip('/')}/" for location in places), key=len)
     if not same and outer == inner:
         raise ConfigurationError(
             f"backups of the store {outer} cannot be kept in that store: they would be lost "
@@ -35,18 +35,18 @@ def place(
 ) -> tuple[bytes, bool]:
     """Return what the target holds forever, and whether this call is known to have created it. 1
     request, or 2."""
-    found = target.get(object_key) if look_first else None
-    if found is not None:
-        return found, False
-    found = target.settle(object_key, body)
-    return found, found is body
+    target_body = target.get(object_key) if look_first else None
+    if target_body is not None:
+        return target_body, False
+    target_body = target.settle(object_key, body)
+    return target_body, target_body is body
 
 
-def stays(layout: Layout, address: Address, version: int, body: bytes, found: bytes) -> bool:
+def stays(layout: Layout, address: Address, version: int, body: bytes, target_body: bytes) -> bool:
     """True if the target's object stays although its bytes differ, False if the source's stub must
     replace it; `AMFSError` if neither is an erased form of the other."""
     ours = decoded(layout, address, version, body)
-    theirs = decoded(layout, address, version, found)
+    theirs = decoded(layout, address, version, target_body)
     if ours is not None and theirs is not None:
         if theirs.erased is not None and theirs.erased in (ours.sha256, ours.erased):
             return True

@@ -40,13 +40,13 @@ def stats(versions: VersionLog, entity_path: str | None, degraded: Degraded | No
     depths: Counter[Address] = Counter()
     size = foreign = 0
     times: list[datetime] = []
-    for one in stored(versions.store, versions.layout, entity_path):
-        if not isinstance(one, Stored):
+    for info in stored(versions.store, versions.layout, entity_path):
+        if not isinstance(info, Stored):
             foreign += 1
             continue
-        depths[one.address] += 1
-        size += one.size
-        times = [min([*times[:1], one.modified]), max([*times[1:], one.modified])]
+        depths[info.address] += 1
+        size += info.size
+        times = [min([*times[:1], info.modified]), max([*times[1:], info.modified])]
     return Stats(
         namespace=versions.layout.namespace,
         entity_paths=len({address.entity_path for address in depths}),

@@ -101,16 +101,16 @@ def _finish_outcomes(versions: VersionLog, since: datetime) -> int:
         except CorruptEntryError:  # `verify` names it
             return address, None
 
-    found = mapped(newest, sorted(ledger.named(), key=str), _THREADS)
-    entries = {address: entry for address, entry in found if entry is not None}
+    pairs = mapped(newest, sorted(ledger.named(), key=str), _THREADS)
+    entries = {address: entry for address, entry in pairs if entry is not None}
     ledger.charge({address: [entry.version] for address, entry in entries.items()}, None)
     for address, entry in entries.items():
         used = ledger.first_owed(address)
         if used is None:
             continue
         try:
-            for one in versions.span(address, range(used + 1, entry.version + 1)):
-                ledger.see(address, one)
+            for later_entry in versions.span(address, range(used + 1, entry.version + 1)):
+                ledger.see(address, later_entry)
         except CorruptEntryError:
             continue
         ledger.close(address, entry)
@@ -119,7 +119,7 @@ def _finish_outcomes(versions: VersionLog, since: datetime) -> int:
 
 def _back_up(backups: Backups, source: StorageAdapter, schedule: Schedule) -> Backup | None:
     """Make a backup if one is due and it is this process that has to make it."""
-    there = {one.name: one for one in backups.list()}
+    there = {backup.name: backup for backup in backups.list()}
     newest = next(reversed(there.values()), None)
     if newest is not None and datetime.now(UTC) - newest.as_of < schedule.every:
         return None

@@ -88,7 +88,7 @@ def verify(
     absent: list[str] = []
     for batch in list(_batches(memories)):
         bodies = _bodies(versions, batch)
-        denials = [one for one in bodies.values() if isinstance(one, PermissionDeniedError)]
+        denials = [body for body in bodies.values() if isinstance(body, PermissionDeniedError)]
         refused += len(denials)
         if refused == total:  # nothing may be read: that says nothing about what is there
             raise denials[0]
@@ -126,11 +126,11 @@ def _listed(
     versions: VersionLog, entity_path: str | None, findings: list[Finding]
 ) -> dict[Address, list[int]]:
     memories: dict[Address, list[int]] = {}
-    for one in stored(versions.store.origin, versions.layout, entity_path):
-        if isinstance(one, Stored):
-            memories.setdefault(one.address, []).append(one.version)
+    for info in stored(versions.store.origin, versions.layout, entity_path):
+        if isinstance(info, Stored):
+            memories.setdefault(info.address, []).append(info.version)
         else:
-            findings.append(Finding.foreign(one.key))
+            findings.append(Finding.foreign(info.key))
     return memories
 
 
@@ -169,7 +169,7 @@ def _check_memory(
     for number in islice(absent, 10):
         key = address.object_key(number)
         yield Finding(key, f"it is missing below v{last}", "restore it from a copy")
-    for number in (one for one in numbers if one > last):
+    for number in (candidate for candidate in numbers if candidate > last):
         problem = f"no writer can have reached its number: there is no v{last + 1}"
         yield Finding(address.object_key(number), problem, "move it out of the store")
     before: _Link | None = None
@@ -200,7 +200,7 @@ def _check_memory(
         if entry.purges:
             order = number
     if order is not None:
-        for number in (one for one in kept if one < order):
+        for number in (candidate for candidate in kept if candidate < order):
             problem = f"v{order} ordered its erasure, but its content is still there"
             yield Finding(address.object_key(number), problem, "purge the memory again")
     if newest is not None and newest.provenance.written_at - datetime.now(UTC) > AHEAD:

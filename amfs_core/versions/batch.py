@@ -42,7 +42,9 @@ class Batch:
             by_memory.setdefault(items[index].address, []).append(index)
         self._waiting = list(by_memory.values())  # indexes of one memory, the first at the end
         self._tried: set[int] = set()  # and not surely created
-        self._together = [one for one in self._waiting if items[one[-1]].expected is None]
+        self._together = [
+            indexes for indexes in self._waiting if items[indexes[-1]].expected is None
+        ]
 
     def write(self, append: Append, threads: int) -> list[MemoryEntry]:
         """Append every item and return the entries in the items' order.

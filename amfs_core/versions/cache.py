@@ -214,5 +214,5 @@ class Cache:
                     self._size -= len(memory.bodies.pop(version))
 
     def _drop_before(self, memory: _Memory, version: int) -> None:
-        for older in [one for one in memory.bodies if one < version]:
+        for older in [number for number in memory.bodies if number < version]:
             self._size -= len(memory.bodies.pop(older))

@@ -43,8 +43,8 @@ class GuardedClient(StoreClient):
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield `(key, bytes or None)` for every key, in any order. 1 request each."""
-        found = super().get_many(keys)
-        return found if self.manifests.may_read else self._after_look(found)
+        bodies = super().get_many(keys)
+        return bodies if self.manifests.may_read else self._after_look(bodies)
 
     def pages(self, prefix: str, start_after: str = "") -> Iterator[Sequence[ObjectInfo]]:
         """Yield the objects under a prefix up to 1,000 at a time, in byte order. 1 request each."""

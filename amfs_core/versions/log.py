@@ -147,13 +147,13 @@ class VersionLog:
                     self._refuse(address, len(body))
                 object_key = address.object_key(entry.version)
                 try:
-                    found = self.store.settle(object_key, body)
+                    stored_body = self.store.settle(object_key, body)
                 except OutcomeUnknownError as error:
                     raise unknown(address, entry, object_key, error) from error
-                if found is body:
+                if stored_body is body:
                     self.cache.keep(address, entry, body, newest=True)
                     return entry
-                entry = self._remember(address, entry.version, found)
+                entry = self._remember(address, entry.version, stored_body)
                 if entry.provenance.write_id == said.write_id:
                     self.cache.note_appended(address, entry.version)
                     return entry
@@ -315,14 +315,14 @@ class VersionLog:
         newest = self.newest(address)
         if newest is None or newest.provenance.written_at <= moment:
             return newest
-        found, low, high = None, 0, newest.version
+        entry, low, high = None, 0, newest.version
         while high - low > 1:
             middle = self._must_get(address, (low + high) // 2)
             if middle.provenance.written_at <= moment:
-                found, low = middle, middle.version
+                entry, low = middle, middle.version
             else:
                 high = middle.version
-        return found
+        return entry
 
     def history(self, address: Address) -> list[MemoryEntry]:
         """Return all versions, oldest first. 1 request per 1,000 versions to list them, and 1 for
@@ -345,9 +345,9 @@ class VersionLog:
         `may_lack_last` the last one may be missing."""
         for first in range(0, len(numbers), PAGE):  # a forged number may be huge
             page = numbers[first : first + PAGE]
-            found = dict(self.get_each((address, version) for version in page))
+            entries = dict(self.get_each((address, version) for version in page))
             for version in page:
-                entry = found.get((address, version))
+                entry = entries.get((address, version))
                 if entry is None and may_lack_last and version == numbers[-1]:
                     return
                 yield entry or self.missing(address, version)
@@ -386,10 +386,10 @@ class VersionLog:
             yield unknown[object_key], body
         # After the others: among them may be an order to erase, which makes these forgotten.
         for address, version in known:
-            held = self.cache.body(address, version)
-            if held is not None:
+            cached_body = self.cache.body(address, version)
+            if cached_body is not None:
                 self.store.meter.add("cache_hit")
-            yield (address, version), held or self.store.get(address.object_key(version))
+            yield (address, version), cached_body or self.store.get(address.object_key(version))
 
     def _locate(self, address: Address, look: int = 1) -> MemoryEntry | None:
         """Find the newest version of a memory that this process has not seen.
@@ -405,16 +405,16 @@ class VersionLog:
         except PermissionDeniedError:
             return self.climb(address, 0)
         pair = [(address, version) for version in (hint, hint + 1) if version]
-        found = dict(self.get_each(pair))
-        if (address, hint + 1) in found:
+        entries = dict(self.get_each(pair))
+        if (address, hint + 1) in entries:
             return self.climb(address, hint + 1)
-        if hint and (address, hint) not in found:
+        if hint and (address, hint) not in entries:
             if look == LOOKS:
                 self.missing(address, hint)
             _back_off(look + 3)
             return self._locate(address, look + 1)
         self.cache.checked(address, hint)
-        return found.get((address, hint))
+        return entries.get((address, hint))
 
     def climb(self, address: Address, known: int) -> MemoryEntry | None:
         """Return the newest version, given that `known` exists (0: no version is known to exist).

@@ -142,8 +142,8 @@ class Manifests:
                     extra={} if before is None else before.extra,
                 )
             )
-            found = self._store.settle(self.layout.manifest_key(made.version), body)
-            if found == body:
+            stored_body = self._store.settle(self.layout.manifest_key(made.version), body)
+            if stored_body == body:
                 self.writes_until = _NEVER  # the next write sees it
                 return made
 
@@ -168,9 +168,9 @@ class Manifests:
         step = 1
         while True:
             numbers = range(len(bodies) + 1, len(bodies) + 1 + step)
-            found = self._get(store, numbers)
+            new_bodies = self._get(store, numbers)
             for number in numbers:
-                body = found[number]
+                body = new_bodies[number]
                 if body is None:
                     self._keep(bodies)
                     return

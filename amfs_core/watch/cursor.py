@@ -74,12 +74,12 @@ def _lines(delivered: Mapping[str, int]) -> Iterator[str]:
         before = name
 
 
-def _shared(one: str, other: str) -> int:
+def _shared(text: str, other: str) -> int:
     """Return how many characters two texts begin with in common."""
-    low, high = 0, min(len(one), len(other))
+    low, high = 0, min(len(text), len(other))
     while low < high:  # by halves: many memories may be under one long path
         middle = (low + high + 1) // 2
-        if other.startswith(one[:middle]):
+        if other.startswith(text[:middle]):
             low = middle
         else:
             high = middle - 1
@@ -87,19 +87,19 @@ def _shared(one: str, other: str) -> int:
 
 
 def _unpacked(text: str) -> str:
-    found = _TEXT.fullmatch(text)
-    if found is None:
+    match = _TEXT.fullmatch(text)
+    if match is None:
         raise InvalidValueError(
             "this is not a cursor of a watch",
             hint=('give the text of Watch.cursor, or "beginning"'),
         )
-    if int(found[1]) != FORMAT:
+    if int(match[1]) != FORMAT:
         raise InvalidValueError(
-            f"the cursor has format {found[1]} and this AMFS reads {FORMAT}",
+            f"the cursor has format {match[1]} and this AMFS reads {FORMAT}",
             hint="use a newer AMFS",
         )
     try:
-        packed = base64.b64decode(found[2] + "=" * (-len(found[2]) % 4), b"-_", validate=True)
+        packed = base64.b64decode(match[2] + "=" * (-len(match[2]) % 4), b"-_", validate=True)
     except binascii.Error:
         packed = b""
     checksum, compressed = packed[:_CHECKSUM_BYTES], packed[_CHECKSUM_BYTES:]

@@ -72,7 +72,7 @@ class Feed:
             self._followed, self._next = self._next, None
         elif since != BEGINNING:
             known = cursor.decode(since, *self._scope)
-            self._delivered = {f"{self.prefix}{name}/": one for name, one in known.items()}
+            self._delivered = {f"{self.prefix}{name}/": version for name, version in known.items()}
 
     def after_fork(self) -> None:
         """Take a new lock in a forked child, and fetch again whatever was not delivered."""
@@ -91,7 +91,9 @@ class Feed:
         with self._lock:
             delivered = dict(self._delivered)
         skip = len(self.prefix)
-        return cursor.encode(*self._scope, {name[skip:-1]: one for name, one in delivered.items()})
+        return cursor.encode(
+            *self._scope, {name[skip:-1]: version for name, version in delivered.items()}
+        )
 
     @property
     def is_current(self) -> bool:
@@ -102,7 +104,9 @@ class Feed:
         """Return the newest version that was delivered of each memory."""
         with self._lock:
             delivered = dict(self._delivered)
-        parsed = ((self._versions.layout.parse(f"{one}v1.json"), v) for one, v in delivered.items())
+        parsed = (
+            (self._versions.layout.parse(f"{prefix}v1.json"), v) for prefix, v in delivered.items()
+        )
         return {place[0]: version for place, version in parsed if place is not None}
 
     def first(self) -> MemoryEntry | None:
@@ -146,16 +150,18 @@ class Feed:
         """Return the newest version of each memory that has undelivered versions."""
         if self._next is not None:
             self._followed = self._next
-            self._followed.again = {name: (one, 0, None) for name, one in self._stopped.items()}
+            self._followed.again = {
+                name: (version, 0, None) for name, version in self._stopped.items()
+            }
         self._next, self._stopped = None, {}
         if self._followed is not None:
             news = self._changes.since(self._followed)
             if news is not None:
                 position, page = news
-                found: dict[str, int] = {}
-                self._add_newer(page, found)
+                newest: dict[str, int] = {}
+                self._add_newer(page, newest)
                 self._next = replace(self._followed, position=position)
-                return found
+                return newest
             self._followed = None
         return self._list()
 
@@ -163,23 +169,23 @@ class Feed:
         """Do the same by a listing."""
         position = self._changes.position(make=True)
         begun = time.monotonic()
-        found: dict[str, int] = {}
+        newest: dict[str, int] = {}
         for page in self._changes.listing(self._entity_path).pages():
-            self._add_newer(page, found)
+            self._add_newer(page, newest)
         if position is not None:
             self._next = self._changes.followed(self._entity_path, position, begun)
-        return found
+        return newest
 
-    def _add_newer(self, page: Page, found: dict[str, int]) -> None:
+    def _add_newer(self, page: Page, newest: dict[str, int]) -> None:
         layout = self._versions.layout
         for prefix, (version, *_) in page.items():
-            known = found.get(prefix) or self._delivered.get(prefix, 0)
+            known = newest.get(prefix) or self._delivered.get(prefix, 0)
             if version > known and (known or layout.parse(f"{prefix}v{version}.json") is not None):
-                found[prefix] = version
+                newest[prefix] = version
 
     def _fetch(self) -> None:
         wanted = self._next_wanted()
-        found: dict[tuple[Address, int], MemoryEntry] = {}
+        entries: dict[tuple[Address, int], MemoryEntry] = {}
         faults: dict[tuple[Address, int], AMFSError] = {}
 
         def refuse(address: Address, version: int, refusal: PermissionDeniedError) -> None:
@@ -196,12 +202,12 @@ class Feed:
                     faults[address, version] = damage
                 else:
                     self._versions.cache.keep(address, entry, body)
-                    found[address, version] = entry
+                    entries[address, version] = entry
         except BackendUnavailableError as error:
             outage = error
         else:
-            self._raise_refusal(found, faults)
-        coming = self._in_order(wanted, found, faults)
+            self._raise_refusal(entries, faults)
+        coming = self._in_order(wanted, entries, faults)
         if outage is not None:
             if not coming:
                 raise outage
@@ -211,15 +217,15 @@ class Feed:
 
     def _raise_refusal(
         self,
-        found: Mapping[tuple[Address, int], MemoryEntry],
+        entries: Mapping[tuple[Address, int], MemoryEntry],
         faults: Mapping[tuple[Address, int], AMFSError],
     ) -> None:
         """Raise the refusal of an object that may not be read, unless another may be."""
-        if found:
+        if entries:
             return
-        denials = [one for one in faults.values() if isinstance(one, PermissionDeniedError)]
+        denials = [fault for fault in faults.values() if isinstance(fault, PermissionDeniedError)]
         refused = {address.prefix for address, _ in faults}
-        others = (one for one in reversed(self._delivered.items()) if one[0] not in refused)
+        others = (pair for pair in reversed(self._delivered.items()) if pair[0] not in refused)
         delivered = (f"{prefix}v{version}.json" for prefix, version in others)
         refusals.require_others(self._versions.store, denials, delivered)
 
@@ -247,7 +253,7 @@ class Feed:
     def _in_order(
         self,
         wanted: list[tuple[Address, int]],
-        found: dict[tuple[Address, int], MemoryEntry],
+        entries: dict[tuple[Address, int], MemoryEntry],
         faults: dict[tuple[Address, int], AMFSError],
     ) -> list[_Coming]:
         """Return the fetched versions by time; of each memory only those without a gap before."""
@@ -259,7 +265,7 @@ class Feed:
             prefix = address.prefix
             if prefix in stopped:
                 continue
-            entry = found.get((address, version))
+            entry = entries.get((address, version))
             if entry is None:
                 stopped.add(prefix)
                 self._stopped[prefix] = self._behind.pop(prefix, ends[prefix])
@@ -271,7 +277,7 @@ class Feed:
             written_at = entry.provenance.written_at
             times[prefix] = max(written_at, times.get(prefix, written_at))
             ordered.append((times[prefix], prefix, version, entry))
-        ordered.sort(key=lambda one: one[:3])
+        ordered.sort(key=lambda row: row[:3])
         return [_Coming(prefix, entry) for _, prefix, _, entry in ordered]
 
     def _report(self, prefix: str, fault: AMFSError) -> None:

@@ -272,10 +272,10 @@ def _in_background(work: Callable[[], None]) -> threading.Thread:
 def _checked_interval(interval: float | None) -> float:
     if interval is None:
         return DEFAULT_INTERVAL
-    found = arguments.seconds(interval, "interval")
-    if found == 0:
+    seconds = arguments.seconds(interval, "interval")
+    if seconds == 0:
         raise InvalidValueError("interval must be more than 0 seconds")
-    return found
+    return seconds
 
 
 def _checked_since(since: object) -> str | None:

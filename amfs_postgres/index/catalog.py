@@ -217,9 +217,9 @@ class PostgresCatalog:
         def read(link: Link) -> list[Held]:
             return storing.held_between(link, self._statements, store, prefixes, most + 1)
 
-        found = self._run(read)
+        memories = self._run(read)
         # Memories of deeper paths may come between those of a page.
-        return found if len(found) <= most else self.held(prefixes)
+        return memories if len(memories) <= most else self.held(prefixes)
 
     def unconfirmed(self, confirmed: bytearray, entity_path: str | None) -> list[str]:
         """Return the prefixes of the memories under a path whose ids are not in `confirmed` but low
@@ -266,8 +266,8 @@ class PostgresCatalog:
         """Drop memories that no longer exist, except those that changed meanwhile."""
 
         def drop(link: Link, store: int, storing_now: Storing) -> None:
-            now = storing.held(link, self._statements, store, [one[0] for one in memories])
-            storing_now.drop([one for one in now if one in memories])
+            now = storing.held(link, self._statements, store, [memory[0] for memory in memories])
+            storing_now.drop([memory for memory in now if memory in memories])
 
         if memories:
             self._store_with(drop)
@@ -277,7 +277,7 @@ class PostgresCatalog:
 
         def drop(link: Link, store: int, storing_now: Storing) -> None:
             known = storing.held(link, self._statements, store, [address.prefix])
-            storing_now.drop([one for one in known if not below or one[2] < below])
+            storing_now.drop([memory for memory in known if not below or memory[2] < below])
             if below:
                 storing_now.never_below(address.prefix, below)
 
@@ -334,13 +334,13 @@ class PostgresCatalog:
         """Return the entity paths of what the filters let through, in any order. 1 request."""
         where, parameters = self._condition(filters, datetime.now(UTC))
         rows = self._rows(f"SELECT DISTINCT m.path FROM {{memory}} m WHERE {where}", parameters)
-        found = []
+        paths = []
         for (path,) in rows:
             parsed = self._layout.parse(f"{path}k/v1.json")
             if parsed is None:
                 self._lose("a path in it is not one")
-            found.append(parsed[0].entity_path)
-        return found
+            paths.append(parsed[0].entity_path)
+        return paths
 
     def newest(self, filters: Filters, limit: int) -> list[SearchHit]:
         """Return what the filters let through, newest first; every score is 0. 1 request."""
@@ -412,24 +412,27 @@ class PostgresCatalog:
             "JOIN {content} c USING (store, id) WHERE m.store = %s AND m.id = ANY(%s::bigint[])",
             (store, [id for id, _ in ranked]),
         )
-        found = {row[0]: row[1:] for row in rows}
-        return [(found[id], score) for id, score in ranked if id in found]
+        versions = {row[0]: row[1:] for row in rows}
+        return [(versions[id], score) for id, score in ranked if id in versions]
 
     def _hits(
-        self, found: list[tuple[_Found, float]], filters: Filters, at: datetime
+        self, scored_versions: list[tuple[_Found, float]], filters: Filters, at: datetime
     ) -> list[SearchHit]:
-        entries = self._entries([one for one, _ in found], filters, at)
-        return [SearchHit(entry, score) for entry, (_, score) in zip(entries, found, strict=True)]
+        entries = self._entries([version for version, _ in scored_versions], filters, at)
+        return [
+            SearchHit(entry, score)
+            for entry, (_, score) in zip(entries, scored_versions, strict=True)
+        ]
 
     def _entries(
-        self, found: Iterable[_Found], filters: Filters, at: datetime
+        self, versions: Iterable[_Found], filters: Filters, at: datetime
     ) -> list[MemoryEntry]:
         """Return entries, each checked: its seal, its place, and the filters.
 
         The index only says which memories; nothing else it says is believed.
         """
         entries = []
-        for prefix, version, body in found:
+        for prefix, version, body in versions:
             parsed = self._layout.parse(f"{prefix}v{version}.json")
             if parsed is None:
                 self._lose(f"{prefix!r:.100} is not the name of a memory")

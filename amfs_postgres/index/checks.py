@@ -36,23 +36,23 @@ class IndexChecks:
 
     def _find_server(self) -> Diagnosis:
         ((version, is_replica, user, may_make, has_vectors, could),) = self._rows(_SERVER)
-        found = f"PostgreSQL {version} at {self._index.server}, as {user}"
+        finding = f"PostgreSQL {version} at {self._index.server}, as {user}"
         if is_replica:
             return problem(
-                f"{found}: a replica, which takes no writes",
+                f"{finding}: a replica, which takes no writes",
                 "name the primary, because every search may update the index",
             )
         if not self._index.version() and not may_make:
             return problem(
-                f"{found}: there is no schema {self._index.schema!r}, and this role may not make "
+                f"{finding}: there is no schema {self._index.schema!r}, and this role may not make "
                 "one",
                 "let a role that may call PostgresIndex(dsn).prepare() once, and grant this one "
                 "the tables (docs/security.md)",
             )
         if has_vectors:
-            return ok(f"{found}, with pgvector")
+            return ok(f"{finding}, with pgvector")
         return ok(
-            f"{found}, without pgvector"
+            f"{finding}, without pgvector"
             + (", which is made when it is needed" if could else "; vectors are compared here")
         )
 
@@ -67,7 +67,7 @@ class IndexChecks:
         names = [sql.Identifier(index.schema, f"{table}_{LAYOUT}").as_string() for table in TABLES]
         for name in names:
             rights = b"SELECT has_table_privilege(%s, right_) FROM unnest(%s::text[]) AS right_"
-            allowed = [one for (one,) in self._rows(rights, (name, list(_RIGHTS)))]
+            allowed = [privilege for (privilege,) in self._rows(rights, (name, list(_RIGHTS)))]
             missing = [right for right, may in zip(_RIGHTS, allowed, strict=True) if not may]
             if missing:
                 return warning(
@@ -82,11 +82,11 @@ class IndexChecks:
         stores = sql.Identifier(index.schema, "stores").as_string()
         ((catalogs,),) = self._rows(f"SELECT count(*) FROM {stores} WHERE NOT gone".encode())
         memories = sql.Identifier(index.schema, f"total_{LAYOUT}").as_string()
-        ((held,),) = self._rows(
+        ((memory_count,),) = self._rows(
             f"SELECT coalesce(sum(memories), 0)::bigint FROM {memories}".encode()
         )
         return ok(
-            f"{index.schema}: {held:,} memories of {catalogs} catalogs, {size_text(size)}, "
+            f"{index.schema}: {memory_count:,} memories of {catalogs} catalogs, {size_text(size)}, "
             f"of version {version}"
         )
 

@@ -21,26 +21,26 @@ def condition(store: int, layout: Layout, filters: Filters, at: datetime) -> Con
     """Return the condition of the filters, for memories that are live at a time."""
     below = under(store, layout, filters.entity_path)
     parts = [below.where, "NOT m.deleted", "(m.expires_at IS NULL OR m.expires_at > %s)"]
-    given: list[Any] = [*below.parameters, time_text(at)]
+    parameters: list[Any] = [*below.parameters, time_text(at)]
     if filters.tags:
         parts.append("m.tags @> %s::text[]")
-        given.append([plain(tag) for tag in filters.tags])
+        parameters.append([plain(tag) for tag in filters.tags])
     if filters.memory_type is not None:
         parts.append("m.memory_type = %s")
-        given.append(filters.memory_type)
+        parameters.append(filters.memory_type)
     if filters.agent_id is not None:
         parts.append("m.agent_id = %s")
-        given.append(plain(filters.agent_id))
+        parameters.append(plain(filters.agent_id))
     if filters.since is not None:
         parts.append("m.written_at >= %s")
-        given.append(time_text(filters.since))
+        parameters.append(time_text(filters.since))
     if filters.until is not None:
         parts.append("m.written_at < %s")
-        given.append(time_text(filters.until))
+        parameters.append(time_text(filters.until))
     if filters.min_confidence > 0:
         parts.append("m.confidence >= %s")
-        given.append(filters.min_confidence)
-    return Condition(" AND ".join(parts), tuple(given))
+        parameters.append(filters.min_confidence)
+    return Condition(" AND ".join(parts), tuple(parameters))
 
 
 def under(store: int, layout: Layout, entity_path: str | None) -> Condition:

@@ -113,7 +113,7 @@ def end(
 
 def _page(again: str) -> Page:
     try:
-        found = msgspec.json.decode(again, type=dict[str, int])
+        versions = msgspec.json.decode(again, type=dict[str, int])
     except msgspec.MsgspecError:
         return {}
-    return {prefix: (version, 0, None) for prefix, version in found.items()}
+    return {prefix: (version, 0, None) for prefix, version in versions.items()}

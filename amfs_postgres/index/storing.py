@@ -78,9 +78,12 @@ class Storing:
         """Store versions, except those older than the present version or an erasure."""
         # The newest version of a memory that comes twice.
         new = {
-            one.address.prefix: one for one in sorted(versions, key=lambda one: one.entry.version)
+            version.address.prefix: version
+            for version in sorted(versions, key=lambda version: version.entry.version)
         }
-        known = {one[0]: one for one in held(self._link, self._statements, self._store, new)}
+        known = {
+            memory[0]: memory for memory in held(self._link, self._statements, self._store, new)
+        }
         erased = dict(
             self._rows(
                 "SELECT prefix, version FROM {erased} "
@@ -91,24 +94,30 @@ class Storing:
         bodies = self._bodies(
             [
                 known[prefix][1]
-                for prefix, one in new.items()
-                if prefix in known and known[prefix][2] == one.entry.version
+                for prefix, version in new.items()
+                if prefix in known and known[prefix][2] == version.entry.version
             ]
         )
         newer: list[Version] = []
         stamps: list[tuple[float, int]] = []
-        for prefix, one in new.items():
-            number = one.entry.version
+        for prefix, version in new.items():
+            number = version.entry.version
             there = known.get(prefix)
             if number < erased.get(prefix, 0) or (there is not None and there[2] > number):
                 continue
-            if there is not None and there[2] == number and bodies.get(there[1]) == one.body:
-                if one.modified is not None:
-                    stamps.append((one.modified, there[1]))
+            if there is not None and there[2] == number and bodies.get(there[1]) == version.body:
+                if version.modified is not None:
+                    stamps.append((version.modified, there[1]))
             else:
-                newer.append(one)
+                newer.append(version)
         self.stamp(stamps)
-        self._tell([known[one.address.prefix][1] for one in newer if one.address.prefix in known])
+        self._tell(
+            [
+                known[version.address.prefix][1]
+                for version in newer
+                if version.address.prefix in known
+            ]
+        )
         if newer:
             self._add(newer, known)
         self._count()
@@ -125,7 +134,7 @@ class Storing:
 
     def drop(self, memories: Iterable[Held]) -> None:
         """Drop memories, and everything derived from them."""
-        ids = [one[1] for one in memories]
+        ids = [memory[1] for memory in memories]
         if not ids:
             return
         self._tell(ids)
@@ -146,18 +155,27 @@ class Storing:
 
     def _add(self, newer: Sequence[Version], known: dict[str, Held]) -> None:
         ids = []
-        for one in newer:
-            there = known.get(one.address.prefix)
+        for version in newer:
+            there = known.get(version.address.prefix)
             if there is None:
                 self._last_id += 1
             ids.append(self._last_id if there is None else there[1])
-        rows = [tables.row(one.address, one.entry, len(one.body), one.modified) for one in newer]
-        found = postings.indexed(
-            (id, one.entry.entity_path, one.entry.key, one.entry.tags, _value(one.body))
-            for id, one, row in zip(ids, newer, rows, strict=True)
+        rows = [
+            tables.row(version.address, version.entry, len(version.body), version.modified)
+            for version in newer
+        ]
+        index = postings.indexed(
+            (
+                id,
+                version.entry.entity_path,
+                version.entry.key,
+                version.entry.tags,
+                _value(version.body),
+            )
+            for id, version, row in zip(ids, newer, rows, strict=True)
             if row[_SEARCHABLE]
         )
-        lengths = {id: (length, terms) for id, length, terms in found.memories}
+        lengths = {id: (length, terms) for id, length, terms in index.memories}
         self._run(
             _UPSERT,
             (
@@ -172,19 +190,19 @@ class Storing:
             (
                 self._store,
                 ids,
-                [one.body for one in newer],
+                [version.body for version in newer],
                 [lengths.get(id, (0, ""))[1] for id in ids],
             ),
         )
         places = sorted(
             (term, block, packed)
-            for block, terms in found.blocks.items()
+            for block, terms in index.blocks.items()
             for term, packed in terms.items()
         )
         if places:
             self._run(_POSTINGS, (self._store, *map(list, zip(*places, strict=True))))
-        self._memories += len(found.memories)
-        self._length += sum(length for _, length, _ in found.memories)
+        self._memories += len(index.memories)
+        self._length += sum(length for _, length, _ in index.memories)
 
     def _tell(self, ids: Sequence[int]) -> None:
         """Remove everything derived from the content of these memories."""
@@ -223,10 +241,10 @@ class Storing:
             (term, block, postings.without(packed, places[term, block]))
             for term, block, packed in before
         ]
-        if kept := [one for one in after if one[2]]:
+        if kept := [row for row in after if row[2]]:
             columns = map(list, zip(*kept, strict=True))
             self._run(_REPLACED, (*columns, self._store))
-        if emptied := [one[:2] for one in after if not one[2]]:
+        if emptied := [row[:2] for row in after if not row[2]]:
             self._run(
                 "DELETE FROM {posting} AS held USING unnest(%s::text[], %s::int[]) "
                 "AS gone (term, block) WHERE held.store = %s "

@@ -61,10 +61,10 @@ class StoredTerms:
 
     def postings(self, terms: Sequence[str], ids: Collection[int] | None) -> dict[str, Postings]:
         """Return the postings of terms; with `ids`, at least those of these memories."""
-        found = {term: self._held[term] for term in terms if term in self._held}
-        missing = [term for term in terms if term not in found]
+        cached_postings = {term: self._held[term] for term in terms if term in self._held}
+        missing = [term for term in terms if term not in cached_postings]
         if not missing:
-            return found
+            return cached_postings
         statement = "SELECT term, postings FROM {posting} WHERE store = %s AND term = ANY(%s)"
         parameters: tuple[Any, ...] = (self._store, missing)
         if ids is not None:
@@ -73,10 +73,10 @@ class StoredTerms:
         blocks: dict[str, list[bytes]] = {}
         for term, block in self._rows(statement, parameters):
             blocks.setdefault(term, []).append(block)
-        read = {term: Postings(held) for term, held in blocks.items()}
+        read = {term: Postings(term_blocks) for term, term_blocks in blocks.items()}
         if ids is None:
             self._held.update(read)
-        return found | read
+        return cached_postings | read
 
     def satisfying(self, ids: Iterable[int]) -> list[words.Place]:
         """Return the memories that satisfy the filter."""
@@ -111,8 +111,8 @@ class StoredTerms:
             (after if is_after else before)[number - 1].append(tuple(place))
         order = lambda place: place[2:]  # noqa: E731
         return [
-            [*sorted(one, key=order), seed, *sorted(other, key=order)]
-            for one, seed, other in zip(before, seeds, after, strict=True)
+            [*sorted(predecessors, key=order), seed, *sorted(other, key=order)]
+            for predecessors, seed, other in zip(before, seeds, after, strict=True)
         ]
 
     def _rows(self, statement: str, parameters: tuple[Any, ...]) -> list[Any]:

@@ -203,9 +203,9 @@ class Vectors:
         numbers = np.frombuffer(b"".join(data[_HEADER:] for data in sent), dtype=">f4")
         matrix = numbers.reshape(len(sent), dimensions, 2)[:, :, 1].astype(np.float32)
         cosines = iter((matrix @ wanted.vector).tolist())
-        found = [(id, None if data is None else next(cosines)) for id, data in rows]
-        there = [near for _, near in found if near is not None]
-        return _Rows(found, sum(there), len(there))
+        cosine_pairs = [(id, None if data is None else next(cosines)) for id, data in rows]
+        there = [near for _, near in cosine_pairs if near is not None]
+        return _Rows(cosine_pairs, sum(there), len(there))
 
     def _compared(self, link: Link, question: Question, rows: _Rows) -> Compared:
         """Return the answer, including memories that others stored meanwhile and that have no
@@ -213,7 +213,7 @@ class Vectors:
         late = [id for id, near in rows.cosines if near is None]
         added = self._embedded_now(link, question, late)
         cosines = {id: added[id] if near is None else near for id, near in rows.cosines}
-        nearest = sorted(cosines.items(), key=lambda one: -one[1])[: question.limit]
+        nearest = sorted(cosines.items(), key=lambda pair: -pair[1])[: question.limit]
         count = rows.compared + len(added)
         average = (rows.total + sum(added.values())) / count if count else 0.0
         return Compared(nearest, cosines, average)

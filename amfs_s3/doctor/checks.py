@@ -79,17 +79,17 @@ class S3Checks:
         credentials = endpoint.credentials
         frozen = credentials.get_frozen_credentials()
         source = _SOURCES.get(credentials.method or "", credentials.method or "an unknown source")
-        found = f"{_shortened(frozen.access_key or '')} from {source}"
+        finding = f"{_shortened(frozen.access_key or '')} from {source}"
         if endpoint.settings.profile_name and credentials.method != "explicit":
-            found += f" (profile {endpoint.settings.profile_name!r})"
+            finding += f" (profile {endpoint.settings.profile_name!r})"
         # botocore says it nowhere else; credentials that never expire have no such attribute.
         expires: datetime | None = getattr(credentials, "_expiry_time", None)
         if expires is None:
-            return ok(found)
-        found += f", until {expires.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+            return ok(finding)
+        finding += f", until {expires.astimezone(UTC):%Y-%m-%d %H:%M}Z"
         if expires - datetime.now(UTC) < _EXPIRES_SOON:
-            return warning(found, "sign in again, unless what gave them gives new ones by itself")
-        return ok(f"{found}, then refreshed")
+            return warning(finding, "sign in again, unless what gave them gives new ones by itself")
+        return ok(f"{finding}, then refreshed")
 
     def _step(self, step: Callable[[Reach], Diagnosis]) -> Callable[[], Diagnosis]:
         # Looked up when called: only the first check finds out which endpoint there is to reach.

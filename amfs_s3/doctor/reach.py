@@ -54,7 +54,7 @@ class Reach:
         if self._proxy:
             return ok(f"{shown}, through the proxy {self._proxy}")
         try:
-            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            addresses = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except OSError as error:
             return problem(
                 f"{shown}: the name {self._host!r} cannot be resolved ({error.strerror or error})",
@@ -69,7 +69,7 @@ class Reach:
         except OSError as error:
             return problem(f"{shown}: no connection ({error.strerror or error})", _CHECK_ENDPOINT)
         took = (time.monotonic() - started) * 1000
-        address = found[0][4][0]
+        address = addresses[0][4][0]
         return ok(f"{shown}, {address} port {self._port}, connected in {took:.1f} ms")
 
     def secure(self) -> Diagnosis:
@@ -133,13 +133,13 @@ class Reach:
         skew = self._asked_at - there.timestamp()
         if -1 <= skew <= 2:  # the header has whole seconds
             return ok("this machine and the server agree")
-        found = f"this machine is {_duration(abs(skew))} {'ahead of' if skew > 0 else 'behind'} "
-        found += "the server"
+        finding = f"this machine is {_duration(abs(skew))} {'ahead of' if skew > 0 else 'behind'} "
+        finding += "the server"
         limit = "S3 refuses requests that are 15 minutes off (RequestTimeTooSkewed)"
         hint = f"set the clock of whichever is wrong (NTP); {limit}"
         if abs(skew) > _SKEW_PROBLEM:
-            return problem(found, hint)
-        return warning(found, hint) if abs(skew) > _SKEW_WARNING else ok(found)
+            return problem(finding, hint)
+        return warning(finding, hint) if abs(skew) > _SKEW_WARNING else ok(finding)
 
     def _connection(self) -> socket.socket:
         timeout = self._endpoint.settings.connect_timeout
@@ -168,10 +168,10 @@ def _origin(endpoint: Endpoint) -> str:
 def _lifetime(certificate: Mapping[str, Any], version: str) -> Diagnosis:
     expires = ssl.cert_time_to_seconds(certificate["notAfter"])
     left = expires - time.time()
-    found = f"{version}, certificate valid until {datetime.fromtimestamp(expires, UTC):%Y-%m-%d}"
+    finding = f"{version}, certificate valid until {datetime.fromtimestamp(expires, UTC):%Y-%m-%d}"
     if left < _EXPIRES_SOON:
-        return warning(f"{found}, {_duration(left)} from now", "renew it soon")
-    return ok(found)
+        return warning(f"{finding}, {_duration(left)} from now", "renew it soon")
+    return ok(finding)
 
 
 def _duration(seconds: float) -> str:

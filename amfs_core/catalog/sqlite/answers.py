@@ -37,8 +37,8 @@ def find(connection: sqlite3.Connection, filters: Filters) -> list[Memory]:
 def entity_paths(connection: sqlite3.Connection, filters: Filters) -> list[str]:
     """Return the entity paths of what the filters let through, in any order."""
     where, parameters = condition(filters)
-    found = connection.execute(f"SELECT DISTINCT entity_path FROM memory WHERE {where}", parameters)
-    return [path for (path,) in found]
+    rows = connection.execute(f"SELECT DISTINCT entity_path FROM memory WHERE {where}", parameters)
+    return [path for (path,) in rows]
 
 
 def newest(connection: sqlite3.Connection, filters: Filters, limit: int) -> list[Memory]:
@@ -85,12 +85,12 @@ def by_meaning(
 
 def _memories(connection: sqlite3.Connection, ranked: Ranked) -> list[tuple[Memory, float]]:
     """Return the memories with these ids; one that changed in between may be gone."""
-    found = []
+    memories = []
     for id, score in ranked:
         row = connection.execute(f"{_MEMORIES} WHERE id = ? AND deleted = 0", (id,)).fetchone()
         if row is not None:
-            found.append((row, score))
-    return found
+            memories.append((row, score))
+    return memories
 
 
 def indexed(database: Database, work: Callable[[sqlite3.Connection], T]) -> T:

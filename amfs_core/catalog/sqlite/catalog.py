@@ -72,7 +72,9 @@ class SqliteCatalog:
     def last_id(self) -> int:
         """Return the highest id there is."""
         statement = "SELECT ifnull(max(id), 0) FROM memory"
-        return int(self.database.run(lambda found: found.execute(statement).fetchone())[0])
+        return int(
+            self.database.run(lambda connection: connection.execute(statement).fetchone())[0]
+        )
 
     def held(self, prefixes: Iterable[str]) -> list[Held]:
         """Return the memories with these prefixes that are in the catalog."""
@@ -86,7 +88,7 @@ class SqliteCatalog:
         if not prefixes:
             return []
         most = 2 * len(prefixes)
-        found: list[Held] = self.database.run(
+        memories: list[Held] = self.database.run(
             lambda connection: connection.execute(
                 "SELECT prefix, id, version, size, modified FROM memory "
                 "WHERE prefix BETWEEN ? AND ? LIMIT ?",
@@ -94,7 +96,7 @@ class SqliteCatalog:
             ).fetchall()
         )
         # Memories of deeper paths may come between those of a page.
-        return found if len(found) <= most else self.held(prefixes)
+        return memories if len(memories) <= most else self.held(prefixes)
 
     def unconfirmed(self, confirmed: bytearray, entity_path: str | None) -> list[str]:
         """Return the prefixes of the memories under a path whose ids are not in `confirmed` but low
@@ -107,8 +109,8 @@ class SqliteCatalog:
             ((count,),) = connection.execute(f"SELECT count(*) {among}", bounds)
             if count == confirmed.count(1):  # reading them all would cost five times as much
                 return []
-            found = connection.execute(f"SELECT id {among}", bounds)
-            ids = [id for (id,) in found if not confirmed[id]]
+            rows = connection.execute(f"SELECT id {among}", bounds)
+            ids = [id for (id,) in rows if not confirmed[id]]
             wanted = "SELECT prefix FROM memory WHERE id = ?"
             return [prefix for id in ids for (prefix,) in connection.execute(wanted, (id,))]
 
@@ -120,11 +122,11 @@ class SqliteCatalog:
         condition, parameters = under(entity_path)
 
         def read(connection: sqlite3.Connection) -> list[str]:
-            found = connection.execute(
+            rows = connection.execute(
                 f"SELECT prefix, version FROM memory WHERE {condition} ORDER BY id DESC", parameters
             )
-            held = ((prefix, version) for prefix, version in found if prefix not in without)
-            return [f"{prefix}v{version}.json" for prefix, version in islice(held, _SOME)]
+            versions = ((prefix, version) for prefix, version in rows if prefix not in without)
+            return [f"{prefix}v{version}.json" for prefix, version in islice(versions, _SOME)]
 
         return self.database.run(read)
 
@@ -135,45 +137,48 @@ class SqliteCatalog:
         If another refresh has stored the same version, only the time of its object is taken, and
         everything derived from its content stays."""
         memories = [
-            (tables.row(one.address, one.entry, len(one.body), one.modified), one.body)
-            for one in versions
+            (
+                tables.row(version.address, version.entry, len(version.body), version.modified),
+                version.body,
+            )
+            for version in versions
         ]
 
         def put(connection: sqlite3.Connection) -> None:
             with self.database.transaction(connection):
                 known = {
-                    held[0]: held
-                    for held in _held(connection, [one[tables.PREFIX] for one, _ in memories])
+                    memory[0]: memory
+                    for memory in _held(connection, [row[tables.PREFIX] for row, _ in memories])
                 }
-                erased = dict(_erased(connection, [one[tables.PREFIX] for one, _ in memories]))
+                erased = dict(_erased(connection, [row[tables.PREFIX] for row, _ in memories]))
                 newer = []
-                for one, body in memories:
-                    if one[tables.VERSION] < erased.get(one[tables.PREFIX], 0):
+                for row, body in memories:
+                    if row[tables.VERSION] < erased.get(row[tables.PREFIX], 0):
                         continue  # fetched before a purge that has ended meanwhile
-                    held = known.get(one[tables.PREFIX])
-                    if held is not None and held[2] > one[tables.VERSION]:
+                    memory = known.get(row[tables.PREFIX])
+                    if memory is not None and memory[2] > row[tables.VERSION]:
                         continue
                     if (
-                        held is None
-                        or held[2] < one[tables.VERSION]
-                        or _body(connection, held[1]) != body
+                        memory is None
+                        or memory[2] < row[tables.VERSION]
+                        or _body(connection, memory[1]) != body
                     ):
-                        newer.append((one, body))
-                    elif one[tables.MODIFIED] is not None:
-                        connection.execute(_STAMP, (one[tables.MODIFIED], held[1]))
-                prefixes = [one[tables.PREFIX] for one, _ in newer]
-                self._tell(connection, [known[one] for one in prefixes if one in known])
-                connection.executemany(tables.UPSERT, [one for one, _ in newer])
+                        newer.append((row, body))
+                    elif row[tables.MODIFIED] is not None:
+                        connection.execute(_STAMP, (row[tables.MODIFIED], memory[1]))
+                prefixes = [row[tables.PREFIX] for row, _ in newer]
+                self._tell(connection, [known[prefix] for prefix in prefixes if prefix in known])
+                connection.executemany(tables.UPSERT, [row for row, _ in newer])
                 connection.executemany(
-                    tables.BODY, [(body, one[tables.PREFIX]) for one, body in newer]
+                    tables.BODY, [(body, row[tables.PREFIX]) for row, body in newer]
                 )
                 connection.executemany(
                     "INSERT OR IGNORE INTO tag SELECT id, ? FROM memory WHERE prefix = ?",
                     [
-                        (tag, one[tables.PREFIX])
-                        for one, _ in newer
-                        if one[tables.TAGS] != "[]"
-                        for tag in json.loads(one[tables.TAGS])
+                        (tag, row[tables.PREFIX])
+                        for row, _ in newer
+                        if row[tables.TAGS] != "[]"
+                        for tag in json.loads(row[tables.TAGS])
                     ],
                 )
 
@@ -195,8 +200,8 @@ class SqliteCatalog:
 
         def drop(connection: sqlite3.Connection) -> None:
             with self.database.transaction(connection):
-                now = _held(connection, [one[0] for one in memories])
-                self._drop(connection, [one for one in now if one in memories])
+                now = _held(connection, [memory[0] for memory in memories])
+                self._drop(connection, [memory for memory in now if memory in memories])
 
         self.database.run(drop)
 
@@ -211,7 +216,9 @@ class SqliteCatalog:
         def drop(connection: sqlite3.Connection) -> None:
             with self.database.transaction(connection):
                 known = _held(connection, [address.prefix])
-                self._drop(connection, [one for one in known if not below or one[2] < below])
+                self._drop(
+                    connection, [memory for memory in known if not below or memory[2] < below]
+                )
                 if below:
                     connection.execute(_ERASED, (address.prefix, below))
 
@@ -226,7 +233,7 @@ class SqliteCatalog:
     def find(self, filters: Filters) -> list[MemoryEntry]:
         """Return what the filters let through, in any order."""
         return self.database.run(
-            lambda connection: [self._entry(one) for one in answers.find(connection, filters)]
+            lambda connection: [self._entry(memory) for memory in answers.find(connection, filters)]
         )
 
     def entity_paths(self, filters: Filters) -> list[str]:
@@ -237,8 +244,8 @@ class SqliteCatalog:
         """Return what the filters let through, newest first; every score is 0."""
         return self.database.run(
             lambda connection: [
-                SearchHit(self._entry(one), 0.0)
-                for one in answers.newest(connection, filters, limit)
+                SearchHit(self._entry(memory), 0.0)
+                for memory in answers.newest(connection, filters, limit)
             ]
         )
 
@@ -256,10 +263,10 @@ class SqliteCatalog:
             )
         return self._hits(answers.by_meaning(self.database, text, filters, limit, self._vectors))
 
-    def _hits(self, found: list[tuple[answers.Memory, float]]) -> list[SearchHit]:
+    def _hits(self, memories: list[tuple[answers.Memory, float]]) -> list[SearchHit]:
         # Within `run`, where a body that rotted in the file condemns the file.
         return self.database.run(
-            lambda _: [SearchHit(self._entry(one), score) for one, score in found]
+            lambda _: [SearchHit(self._entry(memory), score) for memory, score in memories]
         )
 
     def _entry(self, memory: answers.Memory) -> MemoryEntry:
@@ -273,7 +280,7 @@ class SqliteCatalog:
     def _drop(self, connection: sqlite3.Connection, memories: Iterable[Held]) -> None:
         gone = list(memories)
         self._tell(connection, gone)
-        ids = [(one[1],) for one in gone]
+        ids = [(memory[1],) for memory in gone]
         connection.executemany("DELETE FROM memory WHERE id = ?", ids)
         connection.executemany("DELETE FROM body WHERE memory = ?", ids)
 
@@ -283,7 +290,7 @@ class SqliteCatalog:
         if ids:
             fulltext.remove(connection, ids)
             vectors.remove(connection, ids)
-            connection.executemany("DELETE FROM tag WHERE memory = ?", [(one,) for one in ids])
+            connection.executemany("DELETE FROM tag WHERE memory = ?", [(id,) for id in ids])
 
 
 def _held(connection: sqlite3.Connection, prefixes: Iterable[str]) -> list[Held]:

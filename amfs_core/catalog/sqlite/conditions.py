@@ -17,30 +17,30 @@ def condition(filters: Filters) -> Condition:
     now = time_text(datetime.now(UTC))
     # What `MemoryEntry.is_live` says, of columns.
     parts = ["memory.deleted = 0", "(memory.expires_at IS NULL OR memory.expires_at > ?)"]
-    given: list[Any] = [now]
+    values: list[Any] = [now]
     if filters.entity_path is not None:
         below, parameters = under(filters.entity_path)
         parts.append(below)
-        given += parameters
+        values += parameters
     for tag in filters.tags:
         parts.append("memory.id IN (SELECT memory FROM tag WHERE tag.tag = ?)")
-        given.append(tag)
+        values.append(tag)
     if filters.memory_type is not None:
         parts.append("memory.memory_type = ?")
-        given.append(filters.memory_type)
+        values.append(filters.memory_type)
     if filters.agent_id is not None:
         parts.append("memory.agent_id = ?")
-        given.append(filters.agent_id)
+        values.append(filters.agent_id)
     if filters.since is not None:
         parts.append("memory.written_at >= ?")
-        given.append(time_text(filters.since))
+        values.append(time_text(filters.since))
     if filters.until is not None:
         parts.append("memory.written_at < ?")
-        given.append(time_text(filters.until))
+        values.append(time_text(filters.until))
     if filters.min_confidence > 0:
         parts.append("memory.confidence >= ?")
-        given.append(filters.min_confidence)
-    return " AND ".join(parts), tuple(given)
+        values.append(filters.min_confidence)
+    return " AND ".join(parts), tuple(values)
 
 
 def under(entity_path: str | None) -> tuple[str, tuple[str, ...]]:

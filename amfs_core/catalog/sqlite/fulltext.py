@@ -64,8 +64,8 @@ class _Index:
 
     def holders(self, terms: Sequence[str]) -> dict[str, int]:
         count = "SELECT sum(length(postings)) FROM fulltext_posting WHERE term = ?"
-        found = {term: self._connection.execute(count, (term,)).fetchone()[0] for term in terms}
-        return {term: size // postings.BYTES for term, size in found.items() if size}
+        sizes = {term: self._connection.execute(count, (term,)).fetchone()[0] for term in terms}
+        return {term: size // postings.BYTES for term, size in sizes.items() if size}
 
     def postings(self, terms: Sequence[str], ids: Collection[int] | None) -> dict[str, Postings]:
         if ids is None:

@@ -28,18 +28,18 @@ def add(connection: sqlite3.Connection, rows: Iterable[postings.Row]) -> None:
 
     About 60 µs for a memory of 0.5 KB, when many are given at once.
     """
-    found = postings.indexed(rows)
-    connection.executemany("INSERT INTO fulltext_memory VALUES (?, ?, ?)", found.memories)
+    index = postings.indexed(rows)
+    connection.executemany("INSERT INTO fulltext_memory VALUES (?, ?, ?)", index.memories)
     connection.executemany(
         "INSERT INTO fulltext_posting VALUES (?, ?, ?) "
         "ON CONFLICT DO UPDATE SET postings = CAST(postings || excluded.postings AS BLOB)",
         (
-            (term, block, held[term])
-            for block, held in found.blocks.items()
-            for term in sorted(held)
+            (term, block, postings_by_term[term])
+            for block, postings_by_term in index.blocks.items()
+            for term in sorted(postings_by_term)
         ),
     )
-    _count(connection, len(found.memories), sum(length for _, length, _ in found.memories))
+    _count(connection, len(index.memories), sum(length for _, length, _ in index.memories))
 
 
 def remove(connection: sqlite3.Connection, ids: Sequence[int]) -> None:

@@ -54,7 +54,8 @@ _COLUMNS = (
 _NAMES = _COLUMNS.split(", ")
 UPSERT = (
     f"INSERT INTO memory ({_COLUMNS}) VALUES ({', '.join('?' * len(_NAMES))}) "
-    f"ON CONFLICT (prefix) DO UPDATE SET {', '.join(f'{one} = excluded.{one}' for one in _NAMES)}"
+    "ON CONFLICT (prefix) DO UPDATE SET "
+    f"{', '.join(f'{column} = excluded.{column}' for column in _NAMES)}"
 )
 
 

@@ -30,7 +30,7 @@ _NUMBER_BYTES = 4
 
 def remove(connection: sqlite3.Connection, ids: list[int]) -> None:
     """Drop the vectors of memories that change or go."""
-    connection.executemany("DELETE FROM vector WHERE memory = ?", [(one,) for one in ids])
+    connection.executemany("DELETE FROM vector WHERE memory = ?", [(id,) for id in ids])
 
 
 class Compared:
@@ -45,12 +45,12 @@ class Compared:
     def nearest(self, limit: int) -> list[tuple[int, float]]:
         """Return the nearest, nearest first."""
         best = self._np.argsort(-self._cosines, kind="stable")[:limit]
-        return [(int(self._ids[one]), float(self._cosines[one])) for one in best]
+        return [(int(self._ids[index]), float(self._cosines[index])) for index in best]
 
     def of(self, ids: set[int]) -> dict[int, float]:
         """Return the cosines of the compared ones among these memories, newest first."""
         chosen = self._np.flatnonzero(self._np.isin(self._ids, list(ids)))
-        return {int(self._ids[one]): float(self._cosines[one]) for one in chosen}
+        return {int(self._ids[index]): float(self._cosines[index]) for index in chosen}
 
     @property
     def average(self) -> float:
@@ -89,11 +89,11 @@ class Vectors:
                 ).fetchall()
                 asked = np.array([id for (id,) in allowed], dtype=np.int64)
                 places = np.searchsorted(ids, asked)
-                held = np.isin(asked, ids)
+                mask = np.isin(asked, ids)
                 # Others may have stored memories since, without a vector of this embedder.
-                late = self._embedded_now(connection, asked[~held])
+                late = self._embedded_now(connection, asked[~mask])
             cosines = np.zeros(len(asked), dtype=np.float32)
-            for chosen, matrix in ((held, vectors[places[held]]), (~held, late)):
+            for chosen, matrix in ((mask, vectors[places[mask]]), (~mask, late)):
                 if len(matrix):
                     self._embedding.check_length(len(wanted), matrix.shape[1])
                     cosines[chosen] = matrix @ wanted
@@ -137,8 +137,8 @@ class Vectors:
     def _embedded_now(self, connection: sqlite3.Connection, ids: Ids) -> Matrix:
         """Return vectors of memories for this answer only; the next search stores them."""
         body = "SELECT key, body.data FROM memory JOIN body ON body.memory = memory.id WHERE id = ?"
-        found = [connection.execute(body, (int(id),)).fetchone() for id in ids]
-        return self._embedding.in_batches([text_of(*row) for row in found])
+        rows = [connection.execute(body, (int(id),)).fetchone() for id in ids]
+        return self._embedding.in_batches([text_of(*row) for row in rows])
 
     def _check_length(self, connection: sqlite3.Connection, size: int) -> None:
         """Refuse vectors whose length differs from those kept under the same name."""

@@ -58,7 +58,7 @@ def create(
     """Make a backup: incremental where there is a chain that it can build on."""
     if not full:
         inventory = shelf.inventory()
-        chain = next((inventory.chain(one) for one in reversed(inventory.good())), None) or []
+        chain = next((inventory.chain(backup) for backup in reversed(inventory.good())), None) or []
         if 0 < len(chain) < LONGEST_CHAIN:
             try:
                 made = _attempt(shelf, source, chain, progress)
@@ -171,7 +171,9 @@ class _Making:
         self._source = source
         self._layout: Layout = shelf.layout
         self._name = name
-        self._runs: list[tuple[str, Run]] = [(one.name, run) for one in chain for run in one.runs]
+        self._runs: list[tuple[str, Run]] = [
+            (backup.name, run) for backup in chain for run in backup.runs
+        ]
         self._late = _Late()
         self._aside = Aside()
         self._progress: Progress | None = None
@@ -203,41 +205,47 @@ class _Making:
         """Yield what the chain does not have, or may have with other bytes, in the order."""
         known = Known(self._layout, self._lines())
         before = b""
-        for one in listed(self._source.list(self._layout.root), with_infos=True):
-            if isinstance(one, ListedForeign | ListedManifest):
+        for listing_entry in listed(self._source.list(self._layout.root), with_infos=True):
+            if isinstance(listing_entry, ListedForeign | ListedManifest):
                 self._tell(1)  # the manifest is in the record of the backup
-            elif isinstance(one, ListedMemory):
-                yield from self._new_of(one, known.take(position(one.address.prefix)))
-                self._tell(len(one.infos))
-            elif isinstance(one, ListedOutcome):
-                key = one.info.key.encode()
+            elif isinstance(listing_entry, ListedMemory):
+                yield from self._new_of(
+                    listing_entry, known.take(position(listing_entry.address.prefix))
+                )
+                self._tell(len(listing_entry.infos))
+            elif isinstance(listing_entry, ListedOutcome):
+                key = listing_entry.info.key.encode()
                 while before < key and (line := early.readline()):
                     before = line.rstrip(b"\n")
-                lines = known.take(place_of(self._layout, one.info.key)[0])
-                yield from self._new_outcome(one, lines.get(0), is_early=before == key)
+                lines = known.take(place_of(self._layout, listing_entry.info.key)[0])
+                yield from self._new_outcome(listing_entry, lines.get(0), is_early=before == key)
                 self._tell(1)
             else:
-                assert_never(one)
+                assert_never(listing_entry)
         known.end()
 
-    def _new_of(self, one: ListedMemory, lines: dict[int, Line]) -> Iterator[_Item]:
-        if lines and max(lines) > one.last:
-            raise AnotherSourceError(f"{one.address} ends at v{one.last} in this store")
-        memory = _Memory(one.address, lines, one.last, is_new=not lines)
+    def _new_of(self, listed_memory: ListedMemory, lines: dict[int, Line]) -> Iterator[_Item]:
+        if lines and max(lines) > listed_memory.last:
+            raise AnotherSourceError(
+                f"{listed_memory.address} ends at v{listed_memory.last} in this store"
+            )
+        memory = _Memory(listed_memory.address, lines, listed_memory.last, is_new=not lines)
         for version, line in lines.items():
-            if line.kind == "order" and line.is_as_listed(one.infos.get(version)):
+            if line.kind == "order" and line.is_as_listed(listed_memory.infos.get(version)):
                 memory.order = max(version, memory.order)
-        for version in range(1, one.last + 1):
+        for version in range(1, listed_memory.last + 1):
             if memory.is_cut:
                 return
-            info, known = one.infos.get(version), lines.get(version)
+            info, known = listed_memory.infos.get(version), lines.get(version)
             if known is None or not known.is_as_listed(info):
-                yield _Item(one.address.object_key(version), info, known, memory, version)
+                yield _Item(listed_memory.address.object_key(version), info, known, memory, version)
 
     @staticmethod
-    def _new_outcome(one: ListedOutcome, line: Line | None, *, is_early: bool) -> Iterator[_Item]:
-        if line is None or not line.is_as_listed(one.info):
-            yield _Item(one.info.key, one.info, line, is_late=not is_early and line is None)
+    def _new_outcome(
+        outcome: ListedOutcome, line: Line | None, *, is_early: bool
+    ) -> Iterator[_Item]:
+        if line is None or not line.is_as_listed(outcome.info):
+            yield _Item(outcome.info.key, outcome.info, line, is_late=not is_early and line is None)
 
     def _lines(self) -> Iterator[tuple[Place, Line]]:
         """Yield the lines of the chain and of what this attempt has written, in the order."""
@@ -270,7 +278,7 @@ class _Making:
         bodies: dict[str, bytes | None] = {
             item.key: self._aside[item.key] for item in group if item.key in self._aside
         }
-        bodies.update(self._source.get_many([one.key for one in group if one.key not in bodies]))
+        bodies.update(self._source.get_many([item.key for item in group if item.key not in bodies]))
         return bodies
 
     # -- what was read -----------------------------------------------------------------------
@@ -381,9 +389,9 @@ class _Making:
                     used[address] = max(version, used.get(address, 0))
             keys = {self._layout.outcome_key(ref) for ref in late.refs} - outcomes
             late.outcomes, late.refs = [], set()
-            found = self._find({one for one in used if one not in lasts}, keys)
+            backup_lasts = self._find({address for address in used if address not in lasts}, keys)
             for address in used.keys() - lasts.keys():
-                lasts[address] = firsts[address] = found.get(address, 0)
+                lasts[address] = firsts[address] = backup_lasts.get(address, 0)
             for address, version in used.items():
                 lasts[address] = self._reach(address, lasts[address], version)
             for key in sorted(keys):

@@ -73,7 +73,7 @@ def merged(
 
     # The last run first, and the first of each place counts.
     ordered = [placed(run, -number) for number, run in enumerate(runs)]
-    together = heapq.merge(*ordered, key=lambda one: one[:2])
-    for place, same in groupby(together, key=lambda one: one[0]):
+    together = heapq.merge(*ordered, key=lambda row: row[:2])
+    for place, same in groupby(together, key=lambda row: row[0]):
         _, _, line, more = next(same)
         yield place, line, more

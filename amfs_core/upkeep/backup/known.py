@@ -18,7 +18,7 @@ class Known:
 
     def __init__(self, layout: Layout, lines: Iterator[tuple[Place, Line]]) -> None:
         self._layout = layout
-        self._groups = groupby(lines, key=lambda one: one[0][0])
+        self._groups = groupby(lines, key=lambda pair: pair[0][0])
         self._next()
 
     def _next(self) -> None:

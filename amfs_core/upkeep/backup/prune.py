@@ -34,7 +34,7 @@ def prune(
     doomed = _doomed(inventory, keep, None if keep_for is None else now - keep_for)
     if dry_run:
         spared = _needed_by_attempts(shelf, inventory, dead)
-        doomed = [one for one in doomed if one.name not in spared]
+        doomed = [backup for backup in doomed if backup.name not in spared]
     else:
         doomed = _agreed(shelf, doomed, dead)
         for backup in reversed(doomed):  # what builds on another goes before that
@@ -44,8 +44,8 @@ def prune(
                 shelf.remove(name)
         for name in (*dead, *inventory.half_removed):
             shelf.give_up(name)
-    gone = {one.name for one in doomed}
-    kept = tuple(one for one in inventory.good() if one.name not in gone)
+    gone = {backup.name for backup in doomed}
+    kept = tuple(backup for backup in inventory.good() if backup.name not in gone)
     return PruneReport(tuple(doomed), kept, len(dead) + len(inventory.half_removed))
 
 
@@ -56,15 +56,15 @@ def _agreed(shelf: Shelf, doomed: list[Backup], dead: list[str]) -> list[Backup]
     """
     if not doomed:
         return []
-    names = {one.name for one in doomed}
+    names = {backup.name for backup in doomed}
     mark = shelf.mark(names)
     inventory = shelf.inventory()
     spared = _needed_by_attempts(shelf, inventory, dead)
     for backup in inventory.backups.values():
         if backup.name not in names:
-            spared |= {one.name for one in inventory.chain(backup) or ()}
+            spared |= {link.name for link in inventory.chain(backup) or ()}
     shelf.unmark(names & spared, mark)
-    return [one for one in doomed if one.name not in spared]
+    return [backup for backup in doomed if backup.name not in spared]
 
 
 def _doomed(inventory: Inventory, keep: int | None, since: datetime | None) -> list[Backup]:
@@ -74,20 +74,20 @@ def _doomed(inventory: Inventory, keep: int | None, since: datetime | None) -> l
         wanted = good
     else:
         wanted = good[-(keep or 1) :]  # the newest stays, however old it is
-        wanted += [one for one in good if since is not None and one.as_of >= since]
-    needed = {one.name for backup in wanted for one in inventory.chain(backup) or ()}
-    return [one for one in inventory.backups.values() if one.name not in needed]
+        wanted += [backup for backup in good if since is not None and backup.as_of >= since]
+    needed = {link.name for backup in wanted for link in inventory.chain(backup) or ()}
+    return [backup for backup in inventory.backups.values() if backup.name not in needed]
 
 
 def _dead(shelf: Shelf, inventory: Inventory, before: datetime, *, dry_run: bool) -> list[str]:
     """Return the attempts that are over, once it is sure that they never finish."""
-    found = []
+    names = []
     for name, started in inventory.attempts.items():
         if started >= before or shelf.last_sign(name, started) >= before:
             continue
         if dry_run or shelf.abandon(name):
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def _needed_by_attempts(shelf: Shelf, inventory: Inventory, dead: list[str]) -> set[str]:
@@ -96,5 +96,5 @@ def _needed_by_attempts(shelf: Shelf, inventory: Inventory, dead: list[str]) -> 
         base = None if name in dead else shelf.base_of(name)
         backup = None if base is None else inventory.backups.get(base)
         if backup is not None:
-            needed |= {one.name for one in inventory.chain(backup) or ()}
+            needed |= {link.name for link in inventory.chain(backup) or ()}
     return needed

@@ -66,7 +66,7 @@ def restore(
         require_parts(shelf, backup)
     _put_manifest(shelf.layout, chain[-1], target)
     runs = [(backup, run) for backup in chain for run in backup.runs]
-    objects = merged(shelf.layout, [objects_of(shelf, one.name, run) for one, run in runs])
+    objects = merged(shelf.layout, [objects_of(shelf, backup.name, run) for backup, run in runs])
     restoring = _Restoring(shelf.layout, target, chain[-1], progress)
     for batch in _batches(objects):
         restoring.put(batch)
@@ -90,9 +90,9 @@ def _batches(
 ) -> Iterator[list[tuple[Place, Line, bytes]]]:
     batch: list[tuple[Place, Line, bytes]] = []
     size = 0
-    for one in objects:
-        batch.append(one)
-        size += len(one[2])
+    for record in objects:
+        batch.append(record)
+        size += len(record[2])
         if len(batch) >= _TOGETHER or size >= _TOGETHER_BYTES:
             yield batch
             batch, size = [], 0
@@ -127,7 +127,7 @@ class _Restoring:
             return
         memories: list[_Memory] = []
         outcomes: list[tuple[str, bytes]] = []
-        for where, group in groupby(batch, key=lambda one: one[0][0]):
+        for where, group in groupby(batch, key=lambda record: record[0][0]):
             objects = [(place[1], line.key, body) for place, line, body in group]
             parsed = self._layout.parse(objects[0][1])
             if parsed is None:
@@ -136,7 +136,7 @@ class _Restoring:
                 bodies = [(number, body) for number, _, body in objects]
                 memories.append(_Memory(parsed[0], self._there.numbers(where), bodies))
         self._put_together(self._target, memories)
-        mapped(self._put_memory, [one for one in memories if one.bodies], _THREADS)
+        mapped(self._put_memory, [memory for memory in memories if memory.bodies], _THREADS)
         if outcomes:
             self._put_stubs()
             mapped(self._put_outcome, outcomes, _THREADS)
@@ -150,14 +150,14 @@ class _Restoring:
     def _put_together(self, target: StoreClient, memories: list[_Memory]) -> None:
         """Create what the target can create together: all first versions of memories, then all
         second ones, and so on. Versions that were not created are left for later."""
-        active = [one for one in memories if one.bodies[0][0] > one.there]
+        active = [memory for memory in memories if memory.bodies[0][0] > memory.there]
         while target.capabilities.batch and active:
-            keys = {one.address.object_key(one.bodies[0][0]): one for one in active}
-            made = target.create_many({key: one.bodies[0][1] for key, one in keys.items()})
+            keys = {memory.address.object_key(memory.bodies[0][0]): memory for memory in active}
+            made = target.create_many({key: memory.bodies[0][1] for key, memory in keys.items()})
             for key in made:
                 _, body = keys[key].bodies.pop(0)
                 self._count(restored=1, bytes=len(body))
-            active = [one for key in made if (one := keys[key]).bodies]
+            active = [memory for key in made if (memory := keys[key]).bodies]
 
     def _put_memory(self, memory: _Memory) -> None:
         there = memory.there
@@ -167,18 +167,18 @@ class _Restoring:
     def _put_version(self, memory: _Memory, version: int, body: bytes, there: int) -> None:
         assert self._target is not None
         target, address, key = self._target, memory.address, memory.address.object_key(version)
-        found = target.get(key) if version <= there else None
+        target_body = target.get(key) if version <= there else None
         stub = None
-        if found is None and version < there:
+        if target_body is None and version < there:
             stub = self._stub(memory, version, body)
-        if found is None:
-            found, created = place(target, key, stub or body, look_first=False)
+        if target_body is None:
+            target_body, created = place(target, key, stub or body, look_first=False)
             if created:
-                self._count(restored=1, bytes=len(found), erased=stub is not None)
+                self._count(restored=1, bytes=len(target_body), erased=stub is not None)
                 return
-        if found == body:
+        if target_body == body:
             self._count(already_there=1)
-        elif stays(self._layout, address, version, body, found):
+        elif stays(self._layout, address, version, body, target_body):
             self._count(already_there=1, erased=1)
         else:
             self._stubs.append((key, body))
@@ -187,9 +187,11 @@ class _Restoring:
         """Return the stub to restore for a version that the target has lost and ordered to erase;
         None if it ordered no such thing. Reads all later versions that the target has."""
         assert self._target is not None
-        for number in sorted((one for one in memory.numbers if one > version), reverse=True):
-            found = self._target.get(memory.address.object_key(number))
-            entry = found and decoded(self._layout, memory.address, number, found)
+        for number in sorted(
+            (candidate for candidate in memory.numbers if candidate > version), reverse=True
+        ):
+            later_body = self._target.get(memory.address.object_key(number))
+            entry = later_body and decoded(self._layout, memory.address, number, later_body)
             if entry and entry.purges:
                 return purge.stub_of(self._layout, memory.address, version, body)
         return None
@@ -206,8 +208,8 @@ class _Restoring:
     def _put_outcome(self, outcome: tuple[str, bytes]) -> None:
         assert self._target is not None
         key, body = outcome
-        found, created = place(self._target, key, body, look_first=False)
-        if found != body:
+        target_body, created = place(self._target, key, body, look_first=False)
+        if target_body != body:
             raise different(key)
         self._count(restored=created, already_there=not created, bytes=len(body) * created)
 
@@ -228,7 +230,7 @@ class _There:
     def __init__(self, target: StoreClient, layout: Layout) -> None:
         infos = target.list(layout.entries)
         self._memories = (
-            one for one in listed(infos, with_infos=True) if isinstance(one, ListedMemory)
+            memory for memory in listed(infos, with_infos=True) if isinstance(memory, ListedMemory)
         )
         self._next = next(self._memories, None)
 

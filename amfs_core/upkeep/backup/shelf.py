@@ -41,17 +41,17 @@ class Inventory:
 
     def chain(self, backup: Backup) -> list[Backup] | None:
         """Return the chain of a backup, oldest first, itself included; None if a part is gone."""
-        found = [backup]
-        while (base := found[-1].base) is not None:
+        chain = [backup]
+        while (base := chain[-1].base) is not None:
             before = self.backups.get(base)
-            if before is None or before in found:
+            if before is None or before in chain:
                 return None
-            found.append(before)
-        return found[::-1]
+            chain.append(before)
+        return chain[::-1]
 
     def good(self) -> list[Backup]:
         """Return the backups that can be restored, oldest first."""
-        return [one for one in self.backups.values() if self.chain(one) is not None]
+        return [backup for backup in self.backups.values() if self.chain(backup) is not None]
 
 
 class Shelf:
@@ -94,7 +94,10 @@ class Shelf:
         marked = {name for name, kinds in seen.items() if any(map(_is_mark, kinds))}
         unfinished = {name: kinds for name, kinds in seen.items() if _MANIFEST not in kinds}
         return Inventory(
-            {one.name: one for one in sorted(backups, key=lambda one: (one.as_of, one.name))},
+            {
+                backup.name: backup
+                for backup in sorted(backups, key=lambda backup: (backup.as_of, backup.name))
+            },
             {name: max(kinds.values()) for name, kinds in unfinished.items() if name not in marked},
             [*over, *(name for name in unfinished if name in marked)],
             marked,
@@ -118,7 +121,7 @@ class Shelf:
         """
         inventory = self.inventory()
         good = inventory.good()
-        wanted = [one for one in good if name in (None, one.name)]
+        wanted = [backup for backup in good if name in (None, backup.name)]
         if not wanted:
             what = "no backup" if name is None else f"no backup {name!r:.80}"
             raise InvalidValueError(
@@ -139,7 +142,7 @@ class Shelf:
         inventory = self.inventory()  # after `started` was created: see above
         known = inventory.backups.get(base.name)
         chain = None if known is None else inventory.chain(known)
-        if chain is None or any(one.name in inventory.marked for one in chain):
+        if chain is None or any(backup.name in inventory.marked for backup in chain):
             self.give_up(name)
             return None
         return name
