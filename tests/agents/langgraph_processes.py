@@ -35,8 +35,8 @@ def put(
     """Put a checkpoint with values, of which `new` came with it at these versions."""
     versions = {}
     if parent is not None:
-        found = saver.get_tuple(parent)
-        versions = {} if found is None else dict(found.checkpoint["channel_versions"])
+        parent_tuple = saver.get_tuple(parent)
+        versions = {} if parent_tuple is None else dict(parent_tuple.checkpoint["channel_versions"])
     versions.update(new or {})
     checkpoint = {
         **empty_checkpoint(),

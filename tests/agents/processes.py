@@ -25,7 +25,7 @@ def at_once(
                 pool.submit(_started, work, barrier, store, number, arguments)
                 for number in range(count)
             ]
-            return [one.result(seconds) for one in running]
+            return [future.result(seconds) for future in running]
 
 
 def _started(

@@ -48,14 +48,14 @@ class TestSteps:
 
     def test_steps_by_limit_end_and_kind(self, opens: Opens, chain: Chain) -> None:
         filled(chain, 6)
-        for one in (chain, elsewhere(opens)):
-            assert [step.number for step in one.steps(from_end=True, limit=2)] == [5, 6]
-            assert len(one.steps(from_end=True, limit=9)) == 6
-            assert [step.number for step in one.steps(limit=2)] == [1, 2]
-            assert [step.number for step in one.steps(kind="action")] == [2, 4, 6]
-            last = one.steps(kind="thought", from_end=True, limit=1)
+        for handle in (chain, elsewhere(opens)):
+            assert [step.number for step in handle.steps(from_end=True, limit=2)] == [5, 6]
+            assert len(handle.steps(from_end=True, limit=9)) == 6
+            assert [step.number for step in handle.steps(limit=2)] == [1, 2]
+            assert [step.number for step in handle.steps(kind="action")] == [2, 4, 6]
+            last = handle.steps(kind="thought", from_end=True, limit=1)
             assert [step.number for step in last] == [5]
-            assert [step.number for step in one.steps()] == [1, 2, 3, 4, 5, 6]
+            assert [step.number for step in handle.steps()] == [1, 2, 3, 4, 5, 6]
 
     @pytest.mark.parametrize("content", [b"bytes", float("nan"), {1: 2}, (1, 2)])
     def test_a_value_that_json_cannot_carry_is_refused_before_anything_begins(
@@ -84,9 +84,9 @@ class TestSteps:
     ) -> None:
         first = chain.append("thought", "hm", step_id="s-1")
         memory.commit_outcome("run-1", "success", entries=[(STEPS, "0000000001")])
-        for one in (chain, elsewhere(opens)):
-            assert one.steps() == one.steps(from_end=True, limit=1) == [first]
-            assert one.append("thought", "hm", step_id="s-1") == first
+        for handle in (chain, elsewhere(opens)):
+            assert handle.steps() == handle.steps(from_end=True, limit=1) == [first]
+            assert handle.append("thought", "hm", step_id="s-1") == first
 
     def test_an_invalid_step_is_named(self, memory: AgentMemory, chain: Chain) -> None:
         memory.write(STEPS, "0000000001", "mine")
@@ -151,12 +151,12 @@ class TestClosing:
         chain.append("thought", "three")
         result = chain.close({"answer": 42}, metadata={"sure": True})
         assert chain.result() == other.result() == result
-        for one in (chain, other, elsewhere(opens)):
+        for handle in (chain, other, elsewhere(opens)):
             with pytest.raises(ChainClosedError, match="'c1' of 'planner' is closed") as refused:
-                one.append("thought", "four")
+                handle.append("thought", "four")
             assert refused.value.hint is not None
-            assert contents(one) == ["step 1", "step 2", "three"]
-            assert contents(one, from_end=True, limit=1) == ["three"]
+            assert contents(handle) == ["step 1", "step 2", "three"]
+            assert contents(handle, from_end=True, limit=1) == ["three"]
         about = other.about()
         assert about is not None and about.closed_at == result.written_at
 
@@ -237,12 +237,12 @@ class TestBranches:
         assert branch.append("thought", "otherwise").number == 3
         branch.close("right")
         there = Chains(opens()).open("planner", "c2")
-        for one in (branch, there):
-            assert contents(one) == ["step 1", "step 2", "otherwise"]
-            assert contents(one, from_end=True, limit=2) == ["step 2", "otherwise"]
-            assert [step.number for step in one.watch()] == [1, 2, 3]
-            assert [step.number for step in one.watch(after=1)] == [2, 3]
-            assert one.result().value == "right"  # type: ignore[union-attr]
+        for handle in (branch, there):
+            assert contents(handle) == ["step 1", "step 2", "otherwise"]
+            assert contents(handle, from_end=True, limit=2) == ["step 2", "otherwise"]
+            assert [step.number for step in handle.watch()] == [1, 2, 3]
+            assert [step.number for step in handle.watch(after=1)] == [2, 3]
+            assert handle.result().value == "right"  # type: ignore[union-attr]
         assert contents(chain) == ["step 1", "step 2", "step 3", "step 4"]
         assert there.about().branched_from == Branching("planner", "c1", 2)  # type: ignore[union-attr]
 
@@ -283,7 +283,7 @@ class TestAbout:
         assert about == chain.about()
         assert (about.goal, about.metadata) == ("find the parcel", {"ticket": 17})
         assert about.closed_at is None and about.branched_from is None
-        assert [one.agent for one in chains.list()] == ["writer", "planner"]
+        assert [info.agent for info in chains.list()] == ["writer", "planner"]
 
     def test_steps_and_what_is_known_are_not_what_the_agent_relied_on(
         self, memory: AgentMemory, chain: Chain

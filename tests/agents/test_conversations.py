@@ -206,8 +206,8 @@ class TestAbout:
         assert conversations.list() == []
 
     def test_a_conversation_without_a_name_gets_one(self, conversations: Conversations) -> None:
-        one, other = conversations.open("ada", "a"), conversations.open("ada", "a")
-        assert uuid.UUID(one.conversation_id) != uuid.UUID(other.conversation_id)
+        conversation, other = conversations.open("ada", "a"), conversations.open("ada", "a")
+        assert uuid.UUID(conversation.conversation_id) != uuid.UUID(other.conversation_id)
 
 
 def test_a_search_finds_turns_of_a_user(conversations: Conversations) -> None:

@@ -39,9 +39,9 @@ ALL = {"put": 17, "put_writes": 10, "get_tuple": 10, "list": 16, "delete_thread"
 
 
 def values_of(saver: AMFSSaver, config: Any) -> dict[str, Any]:
-    found = saver.get_tuple(config)
-    assert found is not None
-    return found.checkpoint["channel_values"]
+    checkpoint_tuple = saver.get_tuple(config)
+    assert checkpoint_tuple is not None
+    return checkpoint_tuple.checkpoint["channel_values"]
 
 
 # --- LangGraph's own conformance tests ------------------------------------------------------------
@@ -53,8 +53,8 @@ def conforms(memory: AgentMemory) -> None:
         yield AMFSSaver(memory)
 
     report = asyncio.run(validate(made))
-    assert [failure for one in report.results.values() for failure in one.failures] == []
-    assert {name: one.tests_passed for name, one in report.results.items()} == ALL
+    assert [failure for result in report.results.values() for failure in result.failures] == []
+    assert {name: result.tests_passed for name, result in report.results.items()} == ALL
     assert report.conformance_level() == "FULL"
 
 
@@ -111,14 +111,17 @@ PROGRAMS = st.lists(
 )
 
 
-def plain(found: CheckpointTuple) -> Any:
+def plain(checkpoint_tuple: CheckpointTuple) -> Any:
     """What both are to answer; of the config LangGraph's own returns what it was asked with."""
     return (
-        {name: found.config["configurable"][name] for name in ("thread_id", "checkpoint_ns")},
-        found.checkpoint,
-        found.metadata,
-        found.parent_config,
-        found.pending_writes,
+        {
+            name: checkpoint_tuple.config["configurable"][name]
+            for name in ("thread_id", "checkpoint_ns")
+        },
+        checkpoint_tuple.checkpoint,
+        checkpoint_tuple.metadata,
+        checkpoint_tuple.parent_config,
+        checkpoint_tuple.pending_writes,
     )
 
 
@@ -127,10 +130,10 @@ def done(saver: BaseCheckpointSaver[Any], steps: list[tuple[Any, ...]], prefix: 
     answers: list[Any] = []
 
     def listed(config: Any, **how: Any) -> list[Any]:
-        found = [plain(one) for one in saver.list(config, **how)]
-        own = [one for one in found if one[0]["thread_id"].startswith(prefix)]
+        rows = [plain(checkpoint_tuple) for checkpoint_tuple in saver.list(config, **how)]
+        own = [row for row in rows if row[0]["thread_id"].startswith(prefix)]
         # Of several threads and namespaces LangGraph's own keep no order.
-        return sorted(own, key=lambda one: (str(one[0]), one[1]["id"]))
+        return sorted(own, key=lambda row: (str(row[0]), row[1]["id"]))
 
     for step in steps:
         match step:
@@ -157,8 +160,8 @@ def done(saver: BaseCheckpointSaver[Any], steps: list[tuple[Any, ...]], prefix: 
                 answers.append(listed(None, filter={"step": number}))
     answers.append(listed(None))
     for id_ in IDS:
-        one = saver.get_tuple(place(prefix + "a", "", id_))
-        answers.append(one and plain(one))
+        stored_tuple = saver.get_tuple(place(prefix + "a", "", id_))
+        answers.append(stored_tuple and plain(stored_tuple))
     return answers
 
 
@@ -264,8 +267,10 @@ def test_a_delta_channel_is_rebuilt_and_pruning_keeps_what_it_is_rebuilt_from(
     saver, oracle = AMFSSaver(memory), InMemorySaver()
     graph, expected = with_delta(saver), with_delta(oracle)
     for turn in range(5):
-        for one in (graph, expected):
-            one.invoke({"messages": [f"m{turn}"]}, {**place("t"), "run_id": str(uuid4())})
+        for compiled_graph in (graph, expected):
+            compiled_graph.invoke(
+                {"messages": [f"m{turn}"]}, {**place("t"), "run_id": str(uuid4())}
+            )
         whole = expected.get_state(place("t")).values
         assert graph.get_state(place("t")).values == whole
         saver.prune(["t"])
@@ -306,18 +311,18 @@ def test_a_value_is_written_once_and_read_from_where_it_came(opens: Opens) -> No
 
 
 def test_pruning_moves_values_that_other_checkpoints_name(opens: Opens) -> None:
-    one, other = AMFSSaver(opens()), AMFSSaver(opens())
-    first = put(one, values={"kept": "k", "n": 0}, new={"kept": "1", "n": "1"})
-    second = put(one, parent=first, values={"kept": "k", "n": 1}, new={"n": "2"})
+    pruner, other = AMFSSaver(opens()), AMFSSaver(opens())
+    first = put(pruner, values={"kept": "k", "n": 0}, new={"kept": "1", "n": "1"})
+    second = put(pruner, parent=first, values={"kept": "k", "n": 1}, new={"n": "2"})
     assert values_of(other, second) == {"kept": "k", "n": 1}  # so it knows where `kept` is
-    one.prune(["t"])
-    assert values_of(one, second) == {"kept": "k", "n": 1}
+    pruner.prune(["t"])
+    assert values_of(pruner, second) == {"kept": "k", "n": 1}
     third = put(other, parent=second, values={"kept": "k", "n": 2}, new={"n": "3"})
-    for saver in (one, other, AMFSSaver(opens())):
+    for saver in (pruner, other, AMFSSaver(opens())):
         assert values_of(saver, third) == {"kept": "k", "n": 2}
-    one.prune(["t"])
+    pruner.prune(["t"])
     assert values_of(AMFSSaver(opens()), third) == {"kept": "k", "n": 2}
-    assert [found.config for found in one.list(place("t"))] == [third]
+    assert [checkpoint_tuple.config for checkpoint_tuple in pruner.list(place("t"))] == [third]
 
 
 def test_a_value_that_moves_between_the_listing_and_the_reading_is_looked_for_again(
@@ -335,9 +340,9 @@ def test_a_value_that_moves_between_the_listing_and_the_reading_is_looked_for_ag
             return stale.pop() if stale else Threads.views(threads, *at)
 
         monkeypatch.setattr(threads, "views", views)
-        found = ask(second)
-        assert found is not None
-        assert found.checkpoint["channel_values"] == {"kept": "k"}
+        checkpoint_tuple = ask(second)
+        assert checkpoint_tuple is not None
+        assert checkpoint_tuple.checkpoint["channel_values"] == {"kept": "k"}
         assert not stale
         monkeypatch.undo()
         second = put(AMFSSaver(opens()), parent=second, values={"kept": "k"})
@@ -406,12 +411,12 @@ def test_a_checkpoint_put_while_its_thread_is_deleted_is_not_read_without_its_va
 def contents(memory: AgentMemory) -> list[Any]:
     """The values of all versions in the store, read as they are there."""
     adapter, layout = memory.adapter, memory.engine.layout
-    found = []
+    values = []
     for info in list(adapter.list("")):
         parsed, body = layout.parse(info.key), adapter.get(info.key)
         assert parsed is not None and body is not None
-        found.append(decode_entry(body, memory.namespace, *parsed).value)
-    return found
+        values.append(decode_entry(body, memory.namespace, *parsed).value)
+    return values
 
 
 def test_a_deleted_thread_leaves_no_contents_and_can_be_begun_again(memory: AgentMemory) -> None:
@@ -426,7 +431,10 @@ def test_a_deleted_thread_leaves_no_contents_and_can_be_begun_again(memory: Agen
     assert len([value for value in contents(memory) if value is not None]) == 1
     assert memory.verify().ok
     assert saver.get_tuple(place("t")) is None
-    assert [found.config["configurable"]["thread_id"] for found in saver.list(None)] == ["other"]
+    assert [
+        checkpoint_tuple.config["configurable"]["thread_id"]
+        for checkpoint_tuple in saver.list(None)
+    ] == ["other"]
     again = put(saver, values={"a": "new"}, new={"a": "1"})
     assert values_of(saver, again) == {"a": "new"}
     assert next(saver.list(place("t"))).pending_writes == []
@@ -499,11 +507,14 @@ def test_after_a_crash_at_any_step_of_pruning_all_can_be_read_and_pruning_again_
         ):
             saver = AMFSSaver(later)
             for number, config in enumerate(configs):
-                found = saver.get_tuple(config)
-                if found is None:
+                checkpoint_tuple = saver.get_tuple(config)
+                if checkpoint_tuple is None:
                     assert number < 2
                 else:
-                    assert found.checkpoint["channel_values"] == {"kept": "k", "n": number}
+                    assert checkpoint_tuple.checkpoint["channel_values"] == {
+                        "kept": "k",
+                        "n": number,
+                    }
             saver.prune(["t"])
             assert values_of(saver, configs[2]) == {"kept": "k", "n": 2}
             left = [value for value in contents(later) if value is not None]
@@ -529,12 +540,12 @@ def test_a_foreign_memory_among_the_checkpoints_is_refused_by_name(memory: Agent
 
 
 def test_a_number_is_a_thread_id_and_x_is_a_path(memory: AgentMemory) -> None:
-    one, other = AMFSSaver(memory), AMFSSaver(memory, path="others/threads")
-    put(one, 7)
+    saver, other = AMFSSaver(memory), AMFSSaver(memory, path="others/threads")
+    put(saver, 7)
     put(other, "7")
     put(other, "8")
-    assert one.get_tuple(place("7")) is not None
-    assert len(list(one.list(None))) == 1
+    assert saver.get_tuple(place("7")) is not None
+    assert len(list(saver.list(None))) == 1
     assert len(list(other.list(None))) == 2
 
 
@@ -543,8 +554,10 @@ def test_ids_of_any_length_are_in_their_order(memory: AgentMemory) -> None:
     ids = [f"{number}{'x' * 300}" for number in range(3)] + ["0", "1/", "2%"]
     for id_ in ids:
         put(saver, id_=id_, ns="n" * 300)
-    found = [one.checkpoint["id"] for one in saver.list(place("t", "n" * 300))]
-    assert found == sorted(ids, reverse=True)
+    listed_ids = [
+        checkpoint_tuple.checkpoint["id"] for checkpoint_tuple in saver.list(place("t", "n" * 300))
+    ]
+    assert listed_ids == sorted(ids, reverse=True)
     assert len(list(saver.list(place("t", "n" * 300, ids[1])))) == 1
 
 
@@ -558,18 +571,24 @@ def test_processes_on_one_thread_lose_no_checkpoint_and_no_write(
     ids = at_once(run, store, count)
     saver = AMFSSaver(opens())
     put(saver, id_=FIRST)
-    found = {one.checkpoint["id"]: one for one in saver.list(place("t"))}
-    assert found.keys() == {id_ for own in ids for id_ in own} | {FIRST}
+    checkpoint_tuples = {
+        checkpoint_tuple.checkpoint["id"]: checkpoint_tuple
+        for checkpoint_tuple in saver.list(place("t"))
+    }
+    assert checkpoint_tuples.keys() == {id_ for own in ids for id_ in own} | {FIRST}
     for number, own in enumerate(ids):
         for step, id_ in enumerate(own):
-            assert found[id_].checkpoint["channel_values"] == {"who": number, "step": step}
-            assert found[id_].pending_writes == [(f"task-{number}", "step", step)]
-    [(task, _, who)] = found[FIRST].pending_writes or []
+            assert checkpoint_tuples[id_].checkpoint["channel_values"] == {
+                "who": number,
+                "step": step,
+            }
+            assert checkpoint_tuples[id_].pending_writes == [(f"task-{number}", "step", step)]
+    [(task, _, who)] = checkpoint_tuples[FIRST].pending_writes or []
     assert task == "one task of all"
     assert who in range(count)
     newest = saver.get_tuple(place("t"))
     assert newest is not None
-    assert newest.checkpoint["id"] == max(found)
+    assert newest.checkpoint["id"] == max(checkpoint_tuples)
 
     items = AMFSStore(opens()).search(("shared",), limit=100)
     assert {item.key for item in items} == {"one item of all"} | {

@@ -118,11 +118,11 @@ def done(
             case ("get", namespace, key):
                 answers.append(plain(store.get((root, *namespace), key)))
             case ("search" | "search in memory", prefix, conditions):
-                found = store.search((root, *prefix), filter=conditions, limit=100)
-                answers.append(sorted((plain(item) for item in found), key=str))
+                items = store.search((root, *prefix), filter=conditions, limit=100)
+                answers.append(sorted((plain(item) for item in items), key=str))
             case ("page", prefix, limit, offset):
-                found = store.search((root, *prefix), limit=limit, offset=offset)
-                answers.append(len(found))
+                items = store.search((root, *prefix), limit=limit, offset=offset)
+                answers.append(len(items))
             case ("namespaces", conditions, depth):
                 depth = depth and depth + 1
                 first = MatchCondition("prefix", (root,))
@@ -292,10 +292,10 @@ def test_labels_are_any_text(namespace: tuple[str, ...], amfs_store: AMFSStore) 
     [item] = amfs_store.batch([GetOp(namespace, "k" * 500)])
     assert plain(item) == (namespace, "k" * 500, {"n": 1})  # type: ignore[arg-type]
     for length in range(1, len(namespace) + 1):
-        [found] = amfs_store.batch([SearchOp(namespace[:length])])
-        assert (namespace, "k" * 500, {"n": 1}) in [plain(one) for one in found]  # type: ignore[arg-type,union-attr]
-    [found] = amfs_store.batch([SearchOp(namespace)])
-    assert len(found) == 1  # type: ignore[arg-type]
+        [results] = amfs_store.batch([SearchOp(namespace[:length])])
+        assert (namespace, "k" * 500, {"n": 1}) in [plain(result) for result in results]  # type: ignore[arg-type,union-attr]
+    [results] = amfs_store.batch([SearchOp(namespace)])
+    assert len(results) == 1  # type: ignore[arg-type]
     assert namespace in amfs_store.list_namespaces()
 
 
@@ -324,7 +324,8 @@ def test_two_names_never_have_one_label(first: str, second: str) -> None:
     labels = label(first, "name"), label(second, "name")
     assert (labels[0] == labels[1]) == (first == second)
     assert all(
-        unlabel(one) in (name, None) for one, name in zip(labels, (first, second), strict=True)
+        unlabel(made_label) in (name, None)
+        for made_label, name in zip(labels, (first, second), strict=True)
     )
 
 
@@ -499,12 +500,12 @@ def test_the_nearest_are_found_as_langgraphs_own_find_them(memory: AgentMemory) 
     for query in ("hello", "water"):
         for limit in (1, 3, 10):
             expected = theirs.search(("a",), query=query, limit=limit)
-            found = own.search(("a",), query=query, limit=limit)
-            assert len(found) == len(expected)
-            for one, other in zip(found, expected, strict=True):
+            own_items = own.search(("a",), query=query, limit=limit)
+            assert len(own_items) == len(expected)
+            for own_item, other in zip(own_items, expected, strict=True):
                 if other.score is not None:
-                    assert one.key == other.key
-                    assert one.score == pytest.approx(other.score)
+                    assert own_item.key == other.key
+                    assert own_item.score == pytest.approx(other.score)
     assert {item.score for item in own.search(("a",), query="zzz")} == {0.0, None}
 
 
@@ -528,8 +529,8 @@ def test_an_asynchronous_embedder_will_do(memory: AgentMemory) -> None:
     async def run() -> None:
         store = with_index(memory, embed)
         await store.aput(("a",), "k", {"text": "hello"})
-        [found] = await store.asearch(("a",), query="hello")
-        assert found.score is not None
+        [item] = await store.asearch(("a",), query="hello")
+        assert item.score is not None
 
     asyncio.run(run())
 
@@ -562,13 +563,13 @@ def test_without_an_embedder_a_query_is_words_and_the_rest_comes_after(memory: A
 def test_a_deleted_item_is_erased_unless_its_history_is_to_stay(memory: AgentMemory) -> None:
     store = AMFSStore(memory)
     kept = AMFSStore(memory, path="kept", keep_deleted=True)
-    for one in (store, kept):
-        one.put(("a",), "k", {"n": 1})
-        one.put(("a",), "k", {"n": 2})
-        one.delete(("a",), "k")
-        one.delete(("a",), "never there")
-        assert one.get(("a",), "k") is None
-        assert one.list_namespaces() == []
+    for each_store in (store, kept):
+        each_store.put(("a",), "k", {"n": 1})
+        each_store.put(("a",), "k", {"n": 2})
+        each_store.delete(("a",), "k")
+        each_store.delete(("a",), "never there")
+        assert each_store.get(("a",), "k") is None
+        assert each_store.list_namespaces() == []
     values = [entry.value for entry in memory.history(*store.address(("a",), "k"))]
     assert values == [None, None, None]
     past = memory.history(*kept.address(("a",), "k"))
@@ -635,8 +636,8 @@ def test_a_put_that_is_cancelled_ends_when_it_is_known_what_came_of_it(memory: A
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        found = await store.aget(("a",), "k")
-        assert plain(found) in (None, (("a",), "k", {"n": 1}))
+        item = await store.aget(("a",), "k")
+        assert plain(item) in (None, (("a",), "k", {"n": 1}))
 
     asyncio.run(run())
 
@@ -653,9 +654,9 @@ def test_requests_of_a_store_are_as_documented(on_bucket: Opens) -> None:
     with counted(memory) as got:
         store.get(("a",), "k")
     assert got == {"get": 1}
-    with counted(memory) as found:
+    with counted(memory) as search_requests:
         store.search(("a",))
-    assert found == {"list": 1}
+    assert search_requests == {"list": 1}
     with counted(memory) as by_words:
         store.search(("a",), query="n")
     assert by_words == {"list": 1}

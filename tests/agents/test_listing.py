@@ -70,5 +70,8 @@ def test_names_are_of_memories_under_the_path_and_of_no_others(opens: Opens) -> 
         memory.write(path, key, 1)
     names = Names(opens())
     for _ in range(3):
-        found = names.newest("e")
-        assert {(one.entity_path, one.key) for one in found} == {("e", "k"), ("e/f", "k")}
+        addresses = names.newest("e")
+        assert {(address.entity_path, address.key) for address in addresses} == {
+            ("e", "k"),
+            ("e/f", "k"),
+        }

@@ -106,7 +106,7 @@ def sh(script: str, cwd: Path, code: int = 0) -> str:
 
 def values(memory: AgentMemory, path: str, key: str) -> list[Any]:
     """The values of all versions, a tombstone as `...`."""
-    return [... if one.deleted else one.value for one in memory.history(path, key)]
+    return [... if version.deleted else version.value for version in memory.history(path, key)]
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -311,8 +311,8 @@ def test_a_memory_is_not_taken_for_the_directory_of_its_name_when_all_known_is_t
         tree = Tree(memory, max_age=0)
         tree.list("a")
         tree.list("other")  # forgets what is too old
-        found = tree.is_file_or_directory(Name("a", "b"))
-        assert isinstance(found, Attributes) and found.size == 4
+        attributes = tree.is_file_or_directory(Name("a", "b"))
+        assert isinstance(attributes, Attributes) and attributes.size == 4
         assert tree.is_file_or_directory(Name("a", "b", must_be_directory=True)) is True
         memory.delete("a", "b")
         assert tree.is_file_or_directory(Name("a", "b")) is True
@@ -568,17 +568,17 @@ class Program:
     def end(self) -> None:
         """Close what is held open."""
         if self._held is not None:
-            held, self._held = self._held, None
-            os.close(held)
+            descriptor, self._held = self._held, None
+            os.close(descriptor)
 
-    def _with_held(self, kind: str, held: int, argument: Any) -> object:
+    def _with_held(self, kind: str, descriptor: int, argument: Any) -> object:
         match kind:
             case "held write":
-                return os.write(held, argument)
+                return os.write(descriptor, argument)
             case "held resize":
-                return os.ftruncate(held, argument)
+                return os.ftruncate(descriptor, argument)
             case "held sync":
-                return os.fsync(held)
+                return os.fsync(descriptor)
             case _:
                 return self.end()
 
@@ -623,7 +623,7 @@ def test_random_programs_cannot_tell_it_from_a_directory(
 
     def stored(name: str) -> set[str]:
         path = f"{here.name}/{name}"
-        return {f"{one.entity_path}/{one.key}"[len(path) + 1 :] for one in memory.list(path)}
+        return {f"{entry.entity_path}/{entry.key}"[len(path) + 1 :] for entry in memory.list(path)}
 
     @settings(max_examples=25)
     @given(st.lists(_STEPS, min_size=5, max_size=25))
@@ -716,8 +716,8 @@ def test_operations_cost_the_requests_that_the_design_names(fuse: None, tmp_path
 
         def cost(*work: Callable[[], Any]) -> dict[str, int]:
             before = memory.metrics.requests
-            for one in work:
-                one()
+            for call in work:
+                call()
             after = memory.metrics.requests
             return {kind: n - before[kind] for kind, n in after.items() if n != before[kind]}
 
@@ -782,13 +782,13 @@ def test_a_mount_whose_program_is_killed_goes_by_itself_or_says_how(
 
 def watcher_of(point: Path) -> int:
     """The process id of the fusermount3 that unmounts when the program is gone."""
-    found = []
+    process_ids = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # one that has just ended
             command = (process / "cmdline").read_bytes().split(b"\0")
             if b"fusermount3" in command[0] and os.fsencode(point) in command:
-                found.append(int(process.name))
-    (watcher,) = found
+                process_ids.append(int(process.name))
+    (watcher,) = process_ids
     return watcher
 
 

@@ -258,7 +258,7 @@ def test_requests_with_a_period_are_as_documented(on_bucket: Opens) -> None:
 
         def made() -> Counter[str]:
             memories = [cache._memory, *cache._periods._open.values()]  # type: ignore[union-attr]
-            return sum((Counter(one.metrics.requests) for one in memories), Counter())
+            return sum((Counter(memory.metrics.requests) for memory in memories), Counter())
 
         before = made()
         ask()

@@ -47,7 +47,9 @@ async def turn(store: ConversationStore, name: str, text: Any, **which: Any) -> 
 
 
 def texts(messages: list[ModelMessage]) -> list[Any]:
-    return [part.content for one in messages for part in one.parts if hasattr(part, "content")]
+    return [
+        part.content for message in messages for part in message.parts if hasattr(part, "content")
+    ]
 
 
 def said(count: int) -> list[ModelMessage]:
@@ -105,7 +107,7 @@ async def scopes(store: ConversationStore) -> list[Any]:
     await turn(store, "c1", "three", scope="ada")
     await store.delete("c2", scope="ada")
     listed = [
-        [one.conversation_id for one in await store.list_conversations(**which)]
+        [conversation.conversation_id for conversation in await store.list_conversations(**which)]
         for which in ({}, {"scope": "ada"}, {"limit": 1}, {"scope": "nobody"})
     ]
     return [*listed, await told(store, "c1", scope="bob")]

@@ -145,7 +145,7 @@ class TestSingleFlight:
             running = [pool.submit(cache.get_or_compute, REQUEST, compute) for _ in range(8)]
             assert begun.wait(30)
             finish.set()
-            assert [one.result(30) for one in running] == ["answer"] * 8
+            assert [future.result(30) for future in running] == ["answer"] * 8
         assert len(calls) == 1
         assert cache.stats.misses == 1
         assert cache.stats.hits + cache.stats.waits == 7

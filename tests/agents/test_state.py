@@ -85,7 +85,7 @@ def test_a_state_of_any_such_type_is_kept(opens: Opens, value: Any) -> None:
     elsewhere = State(opens(), *PLACE, kind)
     assert elsewhere.get() == value
     assert elsewhere.update(lambda old: old).value == value
-    assert [one.value for one in state.history()] == [value, value]
+    assert [snapshot.value for snapshot in state.history()] == [value, value]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ class TestOptimism:
         assert plan.set(Plan("two"), expected=gone).version == 3
         memory.delete(*PLACE)
         assert plan.update(lambda old: replace(old, done=["x"])).value == Plan(done=["x"])
-        assert [one.version for one in plan.history()] == [1, 3, 5]
+        assert [snapshot.version for snapshot in plan.history()] == [1, 3, 5]
 
     def test_a_failed_function_changes_nothing(self, plan: State[Plan]) -> None:
         def fails(old: Plan) -> Plan:

@@ -41,7 +41,9 @@ def mem(store: Located) -> Iterator[AgentMemory]:
 
 
 def names(memory: AgentMemory, entity_path: str | None = None) -> list[str]:
-    return [f"{one.entity_path}/{one.key}@{one.version}" for one in memory.list(entity_path)]
+    return [
+        f"{entry.entity_path}/{entry.key}@{entry.version}" for entry in memory.list(entity_path)
+    ]
 
 
 def requests(memory: AgentMemory) -> dict[str, int]:
@@ -69,11 +71,11 @@ def test_own_writes_are_seen_within_max_age_and_cost_nothing(
     mem.write("e", "own", 2)
     mem.write("e", "k", "newer")
     requests(mem)
-    assert [one.value for one in mem.list(max_age=60)] == ["newer", 2]
+    assert [entry.value for entry in mem.list(max_age=60)] == ["newer", 2]
     assert [hit.entry.key for hit in mem.search("newer", max_age=60)] == ["k"]
     assert requests(mem) == {}
     mem.delete("e", "own")
-    assert [one.key for one in mem.list("e", max_age=60)] == ["k"]
+    assert [entry.key for entry in mem.list("e", max_age=60)] == ["k"]
     mem.purge("e", "k")
     assert mem.list(max_age=60) == []
 
@@ -216,7 +218,7 @@ def test_a_damaged_version_is_left_out_and_named_once_and_never_in_the_way(
 
     assert names(reader) == ["e/k0@1", "e/k2@1"]  # nor is the version before it the newest
     reader.list()
-    assert [one.message for one in caplog.records if "k1/v2.json" in one.message] == [
+    assert [record.message for record in caplog.records if "k1/v2.json" in record.message] == [
         caplog.records[0].message
     ]
 
@@ -347,10 +349,10 @@ def test_a_file_that_is_spoilt_while_it_is_open_is_made_again(
         for number in range(300):
             memory.write("e", f"k{number}", "text " * 100)
         before = names(memory)
-        for one in tmp_path.iterdir():
-            if one.stat().st_size:
-                os.truncate(one, 0)
-                garbage(one)
+        for path in tmp_path.iterdir():
+            if path.stat().st_size:
+                os.truncate(path, 0)
+                garbage(path)
         assert names(memory) == before
         memory.write("e", "more", 1)
         assert len(memory.list()) == 301
@@ -417,7 +419,7 @@ def test_a_purge_by_another_machine_is_followed_at_the_next_refresh(tmp_path: Pa
         memory.search("xyzzyplugh")
         AgentMemory("elsewhere", adapter=LocalAdapter(tmp_path / "store")).purge("people", "ann")
         assert memory.search("xyzzyplugh") == []
-    assert not any(b"xyzzyplugh" in one.read_bytes() for one in (tmp_path / "cache").iterdir())
+    assert not any(b"xyzzyplugh" in path.read_bytes() for path in (tmp_path / "cache").iterdir())
 
 
 def _share(root: Path, number: int) -> None:
@@ -430,21 +432,21 @@ def _share(root: Path, number: int) -> None:
         for turn in range(25):
             memory.write("shared", f"k{turn}", [number, turn])
             own = memory.write(f"own/{number}", f"k{turn}", turn)
-            listed = {(one.entity_path, one.key): one for one in memory.list()}
+            listed = {(entry.entity_path, entry.key): entry for entry in memory.list()}
             assert listed[f"own/{number}", f"k{turn}"] == own
-            found = memory.search(f"k{turn}", entity_path=f"own/{number}", limit=100)
-            assert own in [hit.entry for hit in found]
+            hits = memory.search(f"k{turn}", entity_path=f"own/{number}", limit=100)
+            assert own in [hit.entry for hit in hits]
     assert warnings == []  # the file was good all the time
 
 
 def test_processes_share_a_file_while_all_of_them_write(tmp_path: Path) -> None:
     spawning = multiprocessing.get_context("spawn")
     processes = [spawning.Process(target=_share, args=(tmp_path, number)) for number in range(4)]
-    for one in processes:
-        one.start()
-    for one in processes:
-        one.join()
-    assert [one.exitcode for one in processes] == [0] * 4
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
     adapter = LocalAdapter(tmp_path / "store")
     with (
         AgentMemory("a", adapter=adapter, cache_dir=tmp_path / "cache") as shared,
@@ -471,5 +473,5 @@ def test_a_refresh_that_began_after_the_call_serves_all_that_waited(store: Locat
     """Eight threads that ask at once share refreshes, and all see what was written before."""
     with AgentMemory("a", adapter=store) as memory:
         AgentMemory("w", adapter=store).write("e", "k", datetime.now(UTC).isoformat())
-        assert [len(found) for found in together([memory.list] * 8)] == [1] * 8
+        assert [len(entries) for entries in together([memory.list] * 8)] == [1] * 8
         assert memory.metrics.requests["get"] == 1 + 1  # and the manifest

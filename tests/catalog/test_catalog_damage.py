@@ -90,8 +90,8 @@ def read(root: Path, number: int, upgraded: bool, until: float, told: Any) -> No
     def look(memory: AgentMemory) -> None:
         listed = len(memory.list(max_age=random.choice((None, 60))))
         assert listed == MEMORIES, f"{listed} are listed"
-        found = len(memory.search("pelican", limit=MEMORIES, max_age=random.choice((None, 60))))
-        assert found == MEMORIES, f"{found} are found"
+        hit_count = len(memory.search("pelican", limit=MEMORIES, max_age=random.choice((None, 60))))
+        assert hit_count == MEMORIES, f"{hit_count} are found"
 
     try:
         adapter = LocalAdapter(root / "store", durability="none")
@@ -108,7 +108,7 @@ def read(root: Path, number: int, upgraded: bool, until: float, told: Any) -> No
 @pytest.mark.parametrize(
     "damage",
     [unlink, unlink_the_database, remove_the_directory, truncate, garbage, scribble, nothing],
-    ids=lambda one: one.__name__,
+    ids=lambda damage: damage.__name__,
 )
 def test_eight_processes_see_everything_whatever_becomes_of_the_file(
     tmp_path: Path, damage: Callable[[Path], None]
@@ -583,13 +583,13 @@ def test_a_refresh_in_two_files_counts_for_neither(tmp_path: Path) -> None:
     genuine, losses = catalog.held_of_page, []
 
     def known(prefixes: Any) -> Any:
-        held = genuine(prefixes)
+        memories = genuine(prefixes)
         if not losses:  # after the first page
             unlink(tmp_path)
             losses.append(threading.Thread(target=catalog.database.current))
             losses[0].start()
             losses[0].join()
-        return held
+        return memories
 
     catalog.held_of_page = known  # type: ignore[method-assign]
     assert len(memory.list()) == 1500
@@ -658,8 +658,8 @@ while True:
         AgentMemory("c", adapter=adapter) as alone,
     ):
         assert shared.list() == alone.list()
-        found = {hit.entry.key for hit in shared.search("pelican", limit=10_000)}
-        assert found == {entry.key for entry in alone.list()}
+        keys = {hit.entry.key for hit in shared.search("pelican", limit=10_000)}
+        assert keys == {entry.key for entry in alone.list()}
 
 
 def test_the_end_of_a_purge_leaves_what_was_written_after_it_in_the_catalog(

@@ -70,7 +70,9 @@ class Places:
             return self._step
         code = frame.f_code
         if code not in self._names:
-            self._names[code] = {one.offset: one.opname for one in dis.get_instructions(code)}
+            self._names[code] = {
+                instruction.offset: instruction.opname for instruction in dis.get_instructions(code)
+            }
         name = self._names[code][frame.f_lasti]
         before = self._last.get(frame)
         self._last[frame] = name
@@ -111,9 +113,9 @@ def places(directory: Path, use: Callable[[AgentMemory], object]) -> list[Place]
     all_of_them = Places(None, lambda: None)
     memory = opened(directory)
     all_of_them.during(lambda: use(memory))
-    found = list(all_of_them.seen)
-    assert len(found) > 20
-    return found[::STRIDE]
+    seen_places = list(all_of_them.seen)
+    assert len(seen_places) > 20
+    return seen_places[::STRIDE]
 
 
 def interrupt() -> None:
@@ -147,7 +149,7 @@ def test_an_interrupt_at_any_place_leaves_nothing_open(
         assert len(memory.search("pelican", limit=100)) == live, where
         memory.purge("e", "k0")
         memory.close()
-        files = b"".join(one.read_bytes() for one in (tmp_path / str(number)).iterdir())
+        files = b"".join(file.read_bytes() for file in (tmp_path / str(number)).iterdir())
         assert b"pelican 0" not in files, where
 
 
@@ -179,5 +181,5 @@ def test_a_handler_may_use_the_memory_at_any_place(
         assert len(memory.list(max_age=60)) == live, where
         assert len(memory.search("pelican", limit=100)) == live, where
         memory.close()
-        files = b"".join(one.read_bytes() for one in (tmp_path / str(number)).iterdir())
+        files = b"".join(file.read_bytes() for file in (tmp_path / str(number)).iterdir())
         assert b"pelican 2" not in files, where

@@ -90,8 +90,8 @@ def test_filters_hold_for_meaning_too() -> None:
     memory.write("e/one", "k", "cat", tags=["x"])
     memory.write("e/two", "k", "kitten", confidence=0.2)
     memory.write("f", "k", "cat")
-    found = memory.semantic_search("cat", entity_path="e", min_confidence=0.5)
-    assert [hit.entry.entity_path for hit in found] == ["e/one"]
+    hits = memory.semantic_search("cat", entity_path="e", min_confidence=0.5)
+    assert [hit.entry.entity_path for hit in hits] == ["e/one"]
     assert [hit.entry.entity_path for hit in memory.semantic_search("cat", tags=["x"])] == ["e/one"]
     memory.purge("e/one", "k")
     assert [hit.entry.entity_path for hit in memory.semantic_search("cat")] == ["f", "e/two"]
@@ -220,7 +220,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.requests.append((self.path, body, self.headers["Authorization"]))
         status = self.server.statuses.pop(0) if self.server.statuses else 200
         vectors = Toy()(body["input"])
-        data = [{"index": i, "embedding": one} for i, one in enumerate(vectors)]
+        data = [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]
         answer = json.dumps({"data": data[::-1]} if status == 200 else {"error": "secret-key"})
         self.send_response(status)
         self.end_headers()

@@ -128,12 +128,12 @@ def test_everything_inside_a_value_is_found(some: Memories, query: str) -> None:
 
 
 def test_key_path_tags_and_field_names_are_found(memories: Memories) -> None:
-    one = memories.write("x", path="checkout-service/eu", key="retry-pattern", tags=("http",))
+    memory_id = memories.write("x", path="checkout-service/eu", key="retry-pattern", tags=("http",))
     other = memories.write({"max_retries": 3}, path="other", key="k")
     for query in ("checkout", "checkout-service", "eu", "retry-pattern", "pattern", "http"):
-        assert memories.found(query)[0] == one
+        assert memories.found(query)[0] == memory_id
     assert memories.found("max") == [other]
-    assert memories.found("max_retries") == [other, one]  # both have to do with retries
+    assert memories.found("max_retries") == [other, memory_id]  # both have to do with retries
 
 
 def test_a_word_of_the_value_counts_for_more_than_one_of_the_path(memories: Memories) -> None:
@@ -265,13 +265,13 @@ def test_the_best_are_complete_under_a_filter_that_takes_most_away(
     monkeypatch.setattr(word_search, "_NARROW", 0)
     made = Memories()
     draw = random.Random(6)
-    held = {}
+    words_by_id = {}
     for id in range(1, 2001):
         words = [*draw.choices(WORDS[:40], k=8), "everywhere"]
-        held[made.write(" ".join(words), path=f"p{id % 7}")] = words
+        words_by_id[made.write(" ".join(words), path=f"p{id % 7}")] = words
     for first, second in zip(WORDS[:10], WORDS[10:20], strict=True):
         query = f"{first} {second} everywhere"
-        matching = {id for id in held if id % share == 0}
+        matching = {id for id in words_by_id if id % share == 0}
         every = search(made, query, share, limit=5000)
         assert {id for id, _ in every} == matching
         for limit in (1, 10, 300):

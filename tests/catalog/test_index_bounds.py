@@ -125,8 +125,8 @@ def test_a_small_value_is_searched_whole_and_in_its_order(value: Any) -> None:
             scalars.append(node if isinstance(node, str) else json.dumps(node))
 
     walk(value)
-    if all(not isinstance(one, float) for one in scalars):
-        assert terms(texts(value)[0]) == [term for one in scalars for term in terms(one)] or (
+    if all(not isinstance(scalar, float) for scalar in scalars):
+        assert terms(texts(value)[0]) == [term for scalar in scalars for term in terms(scalar)] or (
             "\n".join(scalars).casefold() != "\n".join(scalars)
         )
 
@@ -155,7 +155,7 @@ def test_memories_are_indexed_a_few_at_a_time(
 
 
 def embedder(listed: list[str]) -> list[list[float]]:
-    return [[1.0, float(len(one))] for one in listed]
+    return [[1.0, float(len(text))] for text in listed]
 
 
 def test_a_memory_without_index_is_listed_and_not_found(memory: AgentMemory) -> None:

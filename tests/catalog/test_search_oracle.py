@@ -79,8 +79,8 @@ def newest_of_all(adapter: StorageAdapter) -> dict[Address, MemoryEntry]:
         assert body is not None
         (address, version) = parsed
         entry = decode_entry(body, "default", address, version)
-        held = newest.get((entry.entity_path, entry.key))
-        if held is None or held.version < version:
+        known_entry = newest.get((entry.entity_path, entry.key))
+        if known_entry is None or known_entry.version < version:
             newest[entry.entity_path, entry.key] = entry
     return newest
 
@@ -140,17 +140,17 @@ def test_every_filter_gives_what_brute_force_gives(
         until = times[last] if last < len(times) else None
         asked = Wanted(**{**vars(question), "since": since, "until": until})
         expected = [entry for entry in there if asked.fits(entry, datetime.now(UTC))]
-        found = reader.search(asked.word, limit=1000, **asked.arguments())
-        order = [(-hit.score, -hit.entry.provenance.written_at.timestamp()) for hit in found]
+        hits = reader.search(asked.word, limit=1000, **asked.arguments())
+        order = [(-hit.score, -hit.entry.provenance.written_at.timestamp()) for hit in hits]
         assert order == sorted(order)
-        assert by_name([hit.entry for hit in found]) == by_name(expected)
+        assert by_name([hit.entry for hit in hits]) == by_name(expected)
         few = reader.search(asked.word, limit=2, **asked.arguments())
-        assert few == found[:2]
-        assert (asked.word is None) or all(hit.score > 0 for hit in found)
+        assert few == hits[:2]
+        assert (asked.word is None) or all(hit.score > 0 for hit in hits)
     expected = [entry for entry in there if Wanted().fits(entry, datetime.now(UTC))]
     assert by_name(reader.list()) == by_name(expected)
-    for one in agents.values():
-        one.close()
+    for agent in agents.values():
+        agent.close()
     reader.close()
 
 
@@ -218,10 +218,10 @@ def _compare_while_others_write(open_adapter: Callable[[], StorageAdapter], turn
     memory = AgentMemory("reader", adapter=adapter)
     dice = random.Random(7)
     compared = 0
-    for one in writers:
-        one.start()
+    for writer in writers:
+        writer.start()
     try:
-        while any(one.is_alive() for one in writers):
+        while any(writer.is_alive() for writer in writers):
             compared += 1
             asked = Wanted(
                 entity_path=dice.choice([None, *PATHS]),
@@ -230,13 +230,13 @@ def _compare_while_others_write(open_adapter: Callable[[], StorageAdapter], turn
                 word=dice.choice([None, *WORDS]),
             )
             before = newest_of_all(adapter)
-            found = memory.search(asked.word, limit=1000, **asked.arguments())
+            hits = memory.search(asked.word, limit=1000, **asked.arguments())
             after = newest_of_all(adapter)
-            _check(memory, asked, before, {_name(hit.entry): hit.entry for hit in found}, after)
+            _check(memory, asked, before, {_name(hit.entry): hit.entry for hit in hits}, after)
     finally:
-        for one in writers:
-            one.join()
-    assert [one.exitcode for one in writers] == [0, 0, 0]
+        for writer in writers:
+            writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
     there = newest_of_all(adapter)
     alive = [entry for entry in there.values() if not entry.deleted]
     assert by_name(memory.list()) == by_name(alive)
@@ -252,22 +252,22 @@ def _check(
     memory: AgentMemory,
     asked: Wanted,
     before: dict[Address, MemoryEntry],
-    found: dict[Address, MemoryEntry],
+    answers: dict[Address, MemoryEntry],
     after: dict[Address, MemoryEntry],
 ) -> None:
     """Each memory was answered as it stood at some moment between the two scans."""
     now = datetime.now(UTC)
     for name, last in after.items():
         first = before[name].version if name in before else 0
-        if name in found:
-            assert first <= found[name].version <= last.version
-            assert asked.fits(found[name], now)
-            assert memory.read(*name, version=found[name].version) == found[name]
+        if name in answers:
+            assert first <= answers[name].version <= last.version
+            assert asked.fits(answers[name], now)
+            assert memory.read(*name, version=answers[name].version) == answers[name]
             continue
         between = range(max(first, 1), last.version + 1)
         versions = [memory.read(*name, version=version) for version in between]
         assert first == 0 or not all(entry and asked.fits(entry, now) for entry in versions)
-    assert set(found) <= set(after)
+    assert set(answers) <= set(after)
 
 
 class OnDisk:

@@ -40,8 +40,8 @@ def test_evidence_is_found_in_each_conversation_however_it_is_written(
     conversations: list[Conversation], value: Representation, sessions: bool, numbered: bool
 ) -> None:
     shares = [
-        recall(corpus([one], value, sessions=sessions, numbered=numbered), one)
-        for one in conversations
+        recall(corpus([conversation], value, sessions=sessions, numbered=numbered), conversation)
+        for conversation in conversations
     ]
     assert mean(map(mean, shares)) >= 0.77
     assert mean(share for each in shares for share in each) >= 0.76
@@ -52,15 +52,18 @@ def test_evidence_is_found_among_all_conversations_without_a_filter(
     conversations: list[Conversation],
 ) -> None:
     together = corpus(conversations, dated)
-    assert mean(mean(recall(together, one, filtered=False)) for one in conversations) >= 0.77
+    assert (
+        mean(mean(recall(together, conversation, filtered=False)) for conversation in conversations)
+        >= 0.77
+    )
 
 
 def test_a_filter_to_one_conversation_ranks_as_if_there_were_no_other(
     conversations: list[Conversation],
 ) -> None:
     together = corpus(conversations, dated)
-    for one in conversations:
-        assert recall(together, one) == recall(corpus([one], dated), one)
+    for conversation in conversations:
+        assert recall(together, conversation) == recall(corpus([conversation], dated), conversation)
 
 
 @pytest.mark.parametrize("filtered", [False, True])
@@ -68,7 +71,11 @@ def test_looking_at_the_best_alone_loses_nothing(
     conversations: list[Conversation], filtered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = corpus(conversations, dated)
-    all_scored = [recall(together, one, filtered=filtered) for one in conversations]
+    all_scored = [
+        recall(together, conversation, filtered=filtered) for conversation in conversations
+    ]
     monkeypatch.setattr(word_search, "_NARROW", 0)
-    best_scored = [recall(together, one, filtered=filtered) for one in conversations]
+    best_scored = [
+        recall(together, conversation, filtered=filtered) for conversation in conversations
+    ]
     assert mean(map(mean, best_scored)) >= mean(map(mean, all_scored)) - 0.005

@@ -82,11 +82,11 @@ def at_each_step(tmp_path: Path, ask: Ask, embeds: bool) -> Iterator[list[Memory
             assert memory._engine._search is not None
             connection = memory._engine._search._catalog.database.run(lambda connection: connection)
             connection.set_trace_callback(intruder)
-            found = ask(memory)
+            entries = ask(memory)
             connection.set_trace_callback(None)
             if not intruder.came:
                 return
-            yield found
+            yield entries
 
 
 @pytest.mark.slow
@@ -99,9 +99,9 @@ def test_a_memory_that_is_replaced_during_a_search_is_still_found(
     tmp_path: Path, ask: Ask, embeds: bool
 ) -> None:
     steps = 0
-    for found in at_each_step(tmp_path, ask, embeds):
+    for entries in at_each_step(tmp_path, ask, embeds):
         steps += 1
-        assert sorted(entry.key for entry in found) == ["one", "two"], f"at step {steps}"
+        assert sorted(entry.key for entry in entries) == ["one", "two"], f"at step {steps}"
     assert steps > 5
 
 

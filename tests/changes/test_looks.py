@@ -76,7 +76,7 @@ def follower(make: Make, writer: AgentMemory) -> Iterator[tuple[AgentMemory, Fau
 
 
 def listed(memory: AgentMemory, **options: Any) -> dict[str, int]:
-    return {f"{one.entity_path}/{one.key}": one.version for one in memory.list(**options)}
+    return {f"{entry.entity_path}/{entry.key}": entry.version for entry in memory.list(**options)}
 
 
 def lists(adapter: FaultyAdapter) -> list[str]:
@@ -127,7 +127,7 @@ def test_a_path_below_one_that_is_followed_needs_no_listing(
 ) -> None:
     memory, adapter = follower
     writer.write("e1/below", "k", 1)
-    assert [one.key for one in memory.list("e1/below")] == ["k"]
+    assert [entry.key for entry in memory.list("e1/below")] == ["k"]
     assert memory.list("e") == []
     assert lists(adapter) == ["", ""]
 
@@ -264,7 +264,7 @@ def test_a_watch_asks_the_log_and_delivers_each_version_once(
             writer.write("e1", "k1", 3)
             writer.write("new", "k", 1)
             entries = [next(watch) for _ in range(3)]
-            assert [(one.key, one.version) for one in entries if one.key == "k1"] == [
+            assert [(entry.key, entry.version) for entry in entries if entry.key == "k1"] == [
                 ("k1", 2),
                 ("k1", 3),
             ]
@@ -394,7 +394,7 @@ def test_writers_that_are_killed_at_any_moment_hide_nothing(tmp_path: Path) -> N
                 path, key, version = process.stdout.readline().split()
                 acknowledged[f"{path}/{key}"] = int(version)
                 shown = listed(memory)
-                assert all(shown.get(name, 0) >= one for name, one in acknowledged.items())
+                assert all(shown.get(name, 0) >= minimum for name, minimum in acknowledged.items())
             if number == 3:
                 shutil.rmtree(root / ".amfs-changes")  # as somebody may who tidies up
             process.send_signal(signal.SIGKILL)
@@ -405,5 +405,5 @@ def test_writers_that_are_killed_at_any_moment_hide_nothing(tmp_path: Path) -> N
             process.stdout.close()
             process.wait()
             shown = listed(memory)
-            assert all(shown.get(name, 0) >= one for name, one in acknowledged.items())
+            assert all(shown.get(name, 0) >= minimum for name, minimum in acknowledged.items())
         assert listed(memory) == listed(memory, complete=True)

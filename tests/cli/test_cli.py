@@ -98,7 +98,7 @@ def test_a_value_is_read_from_a_file_or_standard_input(tmp_path: Path) -> None:
     ok("write", "e", "stdin", "-", stdin="from stdin\n")
     ok("write", "e", "dash", "--", "-5")
     with AgentMemory() as memory:
-        assert {one.key: one.value for one in memory.list()} == {
+        assert {entry.key: entry.value for entry in memory.list()} == {
             "file": {"from": "file"},
             "stdin": "from stdin\n",
             "dash": -5,
@@ -166,7 +166,7 @@ def test_a_byte_order_mark_is_not_part_of_a_value(tmp_path: Path) -> None:
     ok("write", "e", "stdin", "-", stdin=b"\xef\xbb\xbftext \xef\xbb\xbf")
     with AgentMemory() as memory:
         values = [memory.read("e", key) for key in ("file", "stdin")]
-        assert [one and one.value for one in values] == [{"a": 1}, "text \ufeff"]
+        assert [entry and entry.value for entry in values] == [{"a": 1}, "text \ufeff"]
 
 
 def test_write_takes_every_aspect_of_a_memory() -> None:
@@ -221,16 +221,16 @@ def test_ls_log_and_diff() -> None:
     ok("write", "e/f", "k", '{"n": 2, "new": "x"}')
     ok("write", "other", "k", "text")
     assert [line.split("\t")[0] for line in ok("ls").splitlines()] == ["e/f", "other"]
-    assert [one["entity_path"] for one in documents("ls", "e", "--json")] == ["e/f"]
+    assert [entry["entity_path"] for entry in documents("ls", "e", "--json")] == ["e/f"]
     assert [line.split("\t")[0] for line in ok("log", "e/f", "k").splitlines()] == ["v1", "v2"]
-    assert [one["version"] for one in documents("log", "e/f", "k", "--json")] == [1, 2]
+    assert [entry["version"] for entry in documents("log", "e/f", "k", "--json")] == [1, 2]
     assert ok("diff", "e/f", "k").splitlines() == [
         "~ /value/n: 1 → 2",
         "- /value/gone: true",
         '+ /value/new: "x"',
     ]
-    (found,) = documents("diff", "e/f", "k", "0", "1", "--json")
-    assert (found["old"], found["new"]) == (None, 1)
+    (difference,) = documents("diff", "e/f", "k", "0", "1", "--json")
+    assert (difference["old"], difference["new"]) == (None, 1)
     assert run("log", "no", "no").exit_code == 1
     assert "no version 9" in refused("diff", "e/f", "k", "1", "9")
 
@@ -290,7 +290,7 @@ def test_rm_keeps_the_history_and_exits_1_when_nothing_was_there() -> None:
     ok("rm", "e", "k")
     assert run("rm", "e", "k").exit_code == 1
     assert run("read", "e", "k").exit_code == 1
-    assert [one["deleted"] for one in documents("log", "e", "k", "--json")] == [False, True]
+    assert [entry["deleted"] for entry in documents("log", "e", "k", "--json")] == [False, True]
 
 
 def test_purge_wants_a_yes(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_export_and_import(tmp_path: Path) -> None:
     ]
     ok("--store", "fourth", "import", "-", stdin=exported)
     for store in ("second", "third", "fourth"):
-        values = [one["value"] for one in documents("--store", store, "ls", "--json")]
+        values = [entry["value"] for entry in documents("--store", store, "ls", "--json")]
         assert values == [0, 1, 2]
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["all.jsonl"]
 
@@ -361,9 +361,9 @@ def test_a_store_is_never_copied_into_itself(tmp_path: Path) -> None:
     options = {"endpoint_url": "http://127.0.0.1:9", "region_name": "x"}
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
     inner, outer = (S3Adapter("bucket", prefix, **options, **keys) for prefix in ("a/b/", "a/"))
-    for one, other in ((inner, outer), (outer, inner)):
+    for adapter, other in ((inner, outer), (outer, inner)):
         with pytest.raises(ConfigurationError, match="is within the store"):
-            copy.copy(one, other)
+            copy.copy(adapter, other)
 
 
 # -- errors ----------------------------------------------------------------------------------
@@ -613,8 +613,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_a_local_store_needs_no_cloud_sdk() -> None:
-    found = modules_of("--store", "here", "write", "e", "k", "1")
-    assert not found & {"boto3", "botocore", "pycurl", "pydantic", "rich", "amfs_s3"}
+    modules = modules_of("--store", "here", "write", "e", "k", "1")
+    assert not modules & {"boto3", "botocore", "pycurl", "pydantic", "rich", "amfs_s3"}
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_write_is_kept_by_one_run_and_replayed_by_another() -> None:
 
     write("{adapter: local, options: {root: primary}}")
     report = document("reconcile")
-    assert [one["version"] for one in report["landed"]] == [1]
+    assert [entry["version"] for entry in report["landed"]] == [1]
     assert (report["waiting"], report["conflicts"], report["error"]) == (0, [], None)
     assert run("reconcile").exit_code == 0
     assert "provisional" not in document("read", "e", "k")
@@ -83,18 +83,21 @@ def test_conflicts_are_listed_and_decided() -> None:
         conflict_on(key)
     write("{adapter: local, options: {root: primary}}")
     assert run("reconcile").exit_code == 1
-    found = [json.loads(line) for line in run("--json", "conflicts").output.splitlines()]
-    assert [(one["entry"]["key"], one["newest"]) for one in found] == [("first", 2), ("second", 2)]
+    conflicts = [json.loads(line) for line in run("--json", "conflicts").output.splitlines()]
+    assert [(conflict["entry"]["key"], conflict["newest"]) for conflict in conflicts] == [
+        ("first", 2),
+        ("second", 2),
+    ]
     listed = run("conflicts").output
-    assert found[0]["id"] in listed and "it was decided on version 1" in listed
+    assert conflicts[0]["id"] in listed and "it was decided on version 1" in listed
     assert "degraded" in run("health").output
     assert run("reconcile", "--append", "nothing").exit_code == 2
     assert run("reconcile", "--append", "all", "--discard", "all").exit_code == 2
 
-    report = document("reconcile", "--append", found[0]["id"], "--discard", "all")
-    assert [(one["key"], one["value"], one["version"]) for one in report["landed"]] == [
+    report = document("reconcile", "--append", conflicts[0]["id"], "--discard", "all")
+    assert [(entry["key"], entry["value"], entry["version"]) for entry in report["landed"]] == [
         ("first", 1, 3)
     ]
-    assert [one["id"] for one in report["discarded"]] == [found[1]["id"]]
+    assert [conflict["id"] for conflict in report["discarded"]] == [conflicts[1]["id"]]
     assert run("conflicts").output == "no conflicts\n"
     assert document("read", "e", "second")["value"] == 10

@@ -102,7 +102,7 @@ def test_outcomes_are_listed_oldest_first() -> None:
         ok("write", entity, "k", "1")
         ok("outcome", f"r{number}", "success", "--entry", f"{entity}/k")
     assert [line.split("\t")[0] for line in ok("outcomes").splitlines()] == ["r0", "r1", "r2"]
-    assert [one["ref"] for one in documents("outcomes", "a", "--json")] == ["r1", "r2"]
+    assert [outcome["ref"] for outcome in documents("outcomes", "a", "--json")] == ["r1", "r2"]
     assert ok("outcomes", "nowhere") == ""
 
 
@@ -143,10 +143,10 @@ def interrupted() -> None:
 
 def test_verify_says_what_was_interrupted_and_repair_finishes_it() -> None:
     interrupted()
-    found = run("verify")
-    assert found.exit_code == 1
-    assert "default/outcomes/r.json\tit has not been counted into e/k yet\t" in found.stdout
-    assert "1 version of 1 memory and 1 outcome: 1 finding" in found.stdout
+    result = run("verify")
+    assert result.exit_code == 1
+    assert "default/outcomes/r.json\tit has not been counted into e/k yet\t" in result.stdout
+    assert "1 version of 1 memory and 1 outcome: 1 finding" in result.stdout
     told = ok("verify", "--repair")
     assert "default/outcomes/r.json\tit has not been counted into e/k yet\trepaired" in told
     assert "1 outcome: all is well" in told

@@ -24,7 +24,7 @@ from tests.cli.test_cli import (
 
 def names(*arguments: str) -> list[str]:
     """The keys of what a search finds, in its order."""
-    return [one["key"] for one in documents("search", *arguments, "--json")]
+    return [hit["key"] for hit in documents("search", *arguments, "--json")]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_document_is_the_entry_and_its_score() -> None:
     (entry,) = documents("read", "checkout-service", "retry", "--json")
     assert first.pop("score") > others[0]["score"] > 0
     assert first == entry
-    assert [one["score"] for one in documents("search", "--json")] == [0, 0, 0]
+    assert [hit["score"] for hit in documents("search", "--json")] == [0, 0, 0]
 
 
 @pytest.mark.usefixtures("memories")
@@ -208,8 +208,8 @@ def test_a_catalog_is_kept_between_commands_where_nobody_else_reads_it(
     assert "ann" in ok("search", "xyzzyplugh")
     assert path.stat().st_mtime_ns == kept  # nothing was new
     ok("purge", "people", "ann", "--yes")
-    files = [one for one in (tmp_path / "user-cache").rglob("*") if one.is_file()]
-    assert not any(b"xyzzyplugh" in one.read_bytes() for one in files)
+    files = [file for file in (tmp_path / "user-cache").rglob("*") if file.is_file()]
+    assert not any(b"xyzzyplugh" in file.read_bytes() for file in files)
 
 
 def test_without_a_cache_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

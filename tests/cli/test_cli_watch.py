@@ -41,13 +41,15 @@ def start(empty_surroundings: None) -> Iterator[Start]:  # noqa: F811
         # The cursor is saved for the first time once it follows.
         ready = Path("ready.cursor")
         ready.unlink(missing_ok=True)
-        given = arguments if "--cursor-file" in arguments else (*arguments, "--cursor-file", ready)
-        before = _changed(Path(given[given.index("--cursor-file") + 1]))
+        options = (
+            arguments if "--cursor-file" in arguments else (*arguments, "--cursor-file", ready)
+        )
+        before = _changed(Path(options[options.index("--cursor-file") + 1]))
         process = subprocess.Popen(
-            [*START, "watch", *QUICK, *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [*START, "watch", *QUICK, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         running.append(process)
-        until(lambda: _changed(Path(given[given.index("--cursor-file") + 1])) != before)
+        until(lambda: _changed(Path(options[options.index("--cursor-file") + 1])) != before)
         return process
 
     yield started
@@ -91,9 +93,9 @@ def test_every_version_from_now_on_is_a_document_on_a_line(start: Start) -> None
     write("a", "a", "b")
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
-    found = [json.loads(line) for line in said.splitlines()]
-    assert [(one["key"], one["version"]) for one in found] == [("a", 1), ("a", 2), ("b", 1)]
-    assert found[2] == documents("read", "e", "b", "--json")[0]
+    entries = [json.loads(line) for line in said.splitlines()]
+    assert [(entry["key"], entry["version"]) for entry in entries] == [("a", 1), ("a", 2), ("b", 1)]
+    assert entries[2] == documents("read", "e", "b", "--json")[0]
 
 
 def test_without_a_terminal_a_version_is_one_line_and_comes_at_once(start: Start) -> None:
@@ -144,8 +146,8 @@ def test_runs_with_a_cursor_file_show_everything_once(start: Start) -> None:
     assert keys(ok(*arguments, "1")) == ["a"]
     assert keys(ok(*arguments, "2")) == ["b", "c"]
     write("a")
-    found = [json.loads(line) for line in ok(*arguments, "2").splitlines()]
-    assert [(one["key"], one["version"]) for one in found] == [("d", 1), ("a", 2)]
+    entries = [json.loads(line) for line in ok(*arguments, "2").splitlines()]
+    assert [(entry["key"], entry["version"]) for entry in entries] == [("d", 1), ("a", 2)]
 
 
 def test_after_a_crash_nothing_is_missing(start: Start) -> None:

@@ -280,8 +280,8 @@ def test_a_value_is_never_repeated_as_it_may_be_a_secret(tmp_path: Path) -> None
 
 
 def test_a_wrong_patience_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for given in ("soon", "-1", "nan", "inf"):
-        monkeypatch.setenv("AMFS_PATIENCE", given)
+    for patience in ("soon", "-1", "nan", "inf"):
+        monkeypatch.setenv("AMFS_PATIENCE", patience)
         with pytest.raises(ConfigurationError, match="AMFS_PATIENCE must be seconds"):
             load()
 
@@ -570,9 +570,9 @@ def test_a_local_memory_imports_nothing_heavy(tmp_path: Path) -> None:
 
 def test_a_configuration_file_imports_no_cloud_sdk_and_no_second_checker(tmp_path: Path) -> None:
     write_file(tmp_path / "amfs.yaml", "namespace: x\n")
-    found = imported("import amfs; amfs.AgentMemory('a').write('e', 'k', 1)", tmp_path)
-    assert "yaml" in found
-    assert not found & (HEAVY - {"yaml"})
+    modules = imported("import amfs; amfs.AgentMemory('a').write('e', 'k', 1)", tmp_path)
+    assert "yaml" in modules
+    assert not modules & (HEAVY - {"yaml"})
 
 
 def test_the_version_is_the_distributions() -> None:
@@ -598,5 +598,7 @@ def test_an_extra_installs_the_modules_that_are_looked_for() -> None:
     declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = declared["optional-dependencies"]
     for extra, modules in _NEEDS.items():
-        names = [re.split(r"[\[<>=]", one)[0].replace("-", "_") for one in extras[extra]]
+        names = [
+            re.split(r"[\[<>=]", requirement)[0].replace("-", "_") for requirement in extras[extra]
+        ]
         assert sorted(modules) == sorted(names)

@@ -55,8 +55,8 @@ def test_a_file_names_layers_and_routes_relative_to_itself(
     assert scratch.path == str(here / "scratch.db")
     assert isinstance(store.inner, Layered)
     assert isinstance(store.inner.inner, LocalAdapter)
-    assert [one.wait for one in store.inner.mirrors] == [True, False]
-    roots = [one.adapter.root for one in store.inner.mirrors if isinstance(one, Mirror)]  # type: ignore[attr-defined]
+    assert [mirror.wait for mirror in store.inner.mirrors] == [True, False]
+    roots = [mirror.adapter.root for mirror in store.inner.mirrors if isinstance(mirror, Mirror)]  # type: ignore[attr-defined]
     assert roots == [str(here / "waited"), str(here / "later")]
     with AgentMemory("a") as memory:
         memory.write("e", "k", 1)
@@ -164,7 +164,7 @@ def test_commands_work_on_all_of_it(here: Path) -> None:
     assert '"mirror": "mirror 1"' in amfs("health", "--json")
     for mirror in ("waited", "later"):  # also the one that nobody waits for
         assert [path.name for path in (here / mirror).rglob("*.json")] == ["v1.json"]
-    found = {one.name: one for one in diagnose()}
-    assert "with a cache, 2 mirrors, 1 route" in found["store"].found
-    assert found["mirror 2: lag"].found == "of all objects, none is missing"
-    assert found["route scratch/notes: create"].verdict == "ok"
+    diagnoses = {diagnosis.name: diagnosis for diagnosis in diagnose()}
+    assert "with a cache, 2 mirrors, 1 route" in diagnoses["store"].found
+    assert diagnoses["mirror 2: lag"].found == "of all objects, none is missing"
+    assert diagnoses["route scratch/notes: create"].verdict == "ok"

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def demo(directory: Path, *arguments: str, **variables: str) -> str:
-    kept = {name: one for name, one in os.environ.items() if not name.startswith("AMFS_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AMFS_")}
     done = subprocess.run(
         [sys.executable, "-m", "amfs.demo", *arguments],
         cwd=directory,
@@ -52,8 +52,8 @@ def test_the_demo_leaves_a_store_to_look_around_in(tmp_path: Path) -> None:
         assert len(memory.history("python/notes", "while")) == 24
         authors = {entry.provenance.agent_id for entry in memory.list()}
         assert authors == {"ada", "grace"}
-        found = memory.read("python/reference", "lambda")
-        assert found is not None and found.value == topics["lambda"]
+        reference = memory.read("python/reference", "lambda")
+        assert reference is not None and reference.value == topics["lambda"]
 
 
 def test_the_demo_keeps_away_from_what_is_in_a_store_already(tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_the_same_demo_runs_on_a_bucket(tmp_path: Path, minio: Server) -> None:
     said = demo(tmp_path, **variables)
     assert "all is well" in said and bucket in said
     assert minio.secret_key not in said
-    found = minio.boto3_client().list_objects_v2(Bucket=bucket, Prefix="amfs/demo-")
-    assert found["KeyCount"] == len(topics) + 3 * 24
+    listing = minio.boto3_client().list_objects_v2(Bucket=bucket, Prefix="amfs/demo-")
+    assert listing["KeyCount"] == len(topics) + 3 * 24
     assert not list(tmp_path.iterdir())
 
 

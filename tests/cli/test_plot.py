@@ -29,30 +29,31 @@ BEGIN = datetime(2024, 12, 1, tzinfo=UTC)
 def texts(svg: bytes) -> list[str]:
     root = ElementTree.fromstring(svg)
     return [
-        "".join(one.itertext()).strip() for one in root.iter("{http://www.w3.org/2000/svg}text")
+        "".join(element.itertext()).strip()
+        for element in root.iter("{http://www.w3.org/2000/svg}text")
     ]
 
 
 def drawn(agents: dict[str, int], span: timedelta = timedelta(days=1)) -> Picture:
     """A picture of as many memories as the agents have, with two versions each."""
     count = sum(agents.values())
-    times = [BEGIN + span * (one / count) for one in range(count)]
+    times = [BEGIN + span * (number / count) for number in range(count)]
     return Picture(
         title="default",
         memories=times,
         versions=sorted([*times, *times]),
         agents=agents,
         types={"fact": count, "belief": 0},
-        confidences=[one / count for one in range(count)],
+        confidences=[number / count for number in range(count)],
     )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", plot.FORMATS)
 def test_a_picture_is_a_file_of_its_kind_and_the_same_each_time(kind: str) -> None:
-    found = drawn({"a": 2, "b": 1})
-    assert plot.draw(found, kind).startswith(MAGIC[kind])
-    assert plot.draw(found, kind) == plot.draw(found, kind)
+    picture = drawn({"a": 2, "b": 1})
+    assert plot.draw(picture, kind).startswith(MAGIC[kind])
+    assert plot.draw(picture, kind) == plot.draw(picture, kind)
 
 
 def test_the_same_picture_comes_from_another_process() -> None:
@@ -75,15 +76,15 @@ def test_titles_names_and_counts_are_in_the_picture_as_text() -> None:
     counts = ok("stats", "e", "--plot", "picture.svg")
     assert counts == ok("stats", "e")
     svg = Path("picture.svg").read_bytes()
-    found = texts(svg)
+    labels = texts(svg)
     assert b"<title>default: e \xc2\xb7 3 live memories</title>" in svg
-    assert {"default: e · 3 live memories", "6 versions", "4 memories"} <= set(found)
+    assert {"default: e · 3 live memories", "6 versions", "4 memories"} <= set(labels)
     for title in ("Growth", "Memories by agent", "Memories by type", "Confidence"):
-        assert title in found
+        assert title in labels
     for axis in ("time in the store (UTC)", "number so far", "memories", "confidence (0 to 1)"):
-        assert axis in found
+        assert axis in labels
     for name in ("planner", "tester", "fact", "belief", "experience", "procedure"):
-        assert name in found
+        assert name in labels
 
 
 def test_a_picture_counts_what_the_listing_and_the_list_have() -> None:
@@ -94,25 +95,25 @@ def test_a_picture_counts_what_the_listing_and_the_list_have() -> None:
             for version in range(2)
         )
         memory.delete("e", "0")
-        found = plot.picture(memory)
-    assert (len(found.memories), len(found.versions)) == (3, 7)
-    assert found.memories == sorted(found.memories)
-    assert (dict(found.agents), found.confidences) == ({"planner": 2}, [0.5, 0.5])
-    assert found.types == {"fact": 2, "belief": 0, "experience": 0, "procedure": 0}
+        picture = plot.picture(memory)
+    assert (len(picture.memories), len(picture.versions)) == (3, 7)
+    assert picture.memories == sorted(picture.memories)
+    assert (dict(picture.agents), picture.confidences) == ({"planner": 2}, [0.5, 0.5])
+    assert picture.types == {"fact": 2, "belief": 0, "experience": 0, "procedure": 0}
 
 
 def test_many_agents_share_one_bar_and_none_is_lost() -> None:
-    agents = Counter({f"agent-{one}": one + 1 for one in range(MOST_BARS + 5)})
-    found = texts(plot.draw(drawn(dict(agents)), "svg"))
-    assert "5 others" in found and str(1 + 2 + 3 + 4 + 5) in found
-    assert f"agent-{MOST_BARS + 4}" in found and "agent-4" not in found
+    agents = Counter({f"agent-{number}": number + 1 for number in range(MOST_BARS + 5)})
+    labels = texts(plot.draw(drawn(dict(agents)), "svg"))
+    assert "5 others" in labels and str(1 + 2 + 3 + 4 + 5) in labels
+    assert f"agent-{MOST_BARS + 4}" in labels and "agent-4" not in labels
 
 
 def test_long_names_that_differ_in_the_middle_stay_different() -> None:
-    names = [f"checkout-service-agent-{one}@cluster-eu-west.example.com" for one in range(9)]
-    found = texts(plot.draw(drawn(dict.fromkeys(names, 1)), "svg"))
-    shown = {one for one in found if "agent-" in one}
-    assert len(shown) == len(names) and all(len(one) <= 26 for one in shown)
+    names = [f"checkout-service-agent-{number}@cluster-eu-west.example.com" for number in range(9)]
+    labels = texts(plot.draw(drawn(dict.fromkeys(names, 1)), "svg"))
+    shown = {label for label in labels if "agent-" in label}
+    assert len(shown) == len(names) and all(len(label) <= 26 for label in shown)
 
 
 @pytest.mark.slow

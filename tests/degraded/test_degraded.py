@@ -106,8 +106,8 @@ def test_a_write_in_an_outage_is_kept_shown_and_lands_with_the_same_bytes(place:
         assert entry.provisional
         assert (entry.version, entry.value) == (2, 2)
         assert memory.read("e", "k") == entry
-        assert [one.value for one in memory.history("e", "k")] == [1, 2]
-        assert [one.value for one in memory.list()] == [2, "x"]
+        assert [version.value for version in memory.history("e", "k")] == [1, 2]
+        assert [version.value for version in memory.list()] == [2, "x"]
         assert [hit.entry.provisional for hit in memory.search("k", tags=["t"])] == [True]
         state = memory.health().degraded
         assert state is not None
@@ -124,7 +124,7 @@ def test_a_write_in_an_outage_is_kept_shown_and_lands_with_the_same_bytes(place:
         assert not memory.health().degraded.is_degraded  # type: ignore[union-attr]
     with place.in_truth() as truth:
         assert truth.verify().ok
-        assert [one.value for one in truth.history("e", "k")] == [1, 2]
+        assert [version.value for version in truth.history("e", "k")] == [1, 2]
     assert all_of(place.mirror) == all_of(place.truth)
 
 
@@ -142,7 +142,7 @@ def test_the_first_write_of_a_process_in_an_outage_does_not_use_up_its_patience(
         assert entry.provisional
         until(lambda: not keys_of(place.fallback))
     with place.in_truth() as truth:
-        assert [one.value for one in truth.history("e", "k")] == [1]
+        assert [version.value for version in truth.history("e", "k")] == [1]
 
 
 class Counted(Outage):
@@ -240,15 +240,15 @@ def test_writes_by_others_meanwhile_come_first_and_the_number_changes(
         memory.write("e", "k", 1)
         place.down()
         kept = [memory.write("e", "k", value) for value in (2, 3)]
-        assert [one.version for one in kept] == [2, 3]
+        assert [entry.version for entry in kept] == [2, 3]
         with place.in_truth() as other:
             other.write("e", "k", "theirs")
         place.up()
         settled(memory)
         history = memory.history("e", "k")
-        assert [one.value for one in history] == [1, "theirs", 2, 3]
-        assert [one.provenance.write_id for one in history[2:]] == [
-            one.provenance.write_id for one in kept
+        assert [entry.value for entry in history] == [1, "theirs", 2, 3]
+        assert [entry.provenance.write_id for entry in history[2:]] == [
+            entry.provenance.write_id for entry in kept
         ]
         assert memory.verify().ok
 
@@ -259,7 +259,7 @@ def test_nothing_overtakes_what_waits(place: Place, by_hand: None) -> None:
         assert memory.write("e", "k", 1).provisional
         place.up()
         until(lambda: not memory.write("e", "k", 2).provisional)
-        values = [one.value for one in memory.history("e", "k")]
+        values = [entry.value for entry in memory.history("e", "k")]
         assert values == sorted(values)
         assert values[0] == 1
 
@@ -274,7 +274,7 @@ def test_a_process_that_starts_replays_what_another_left_before_it_writes(
     with place.memory("b") as memory:
         entry = memory.write("e", "k", 2)
         assert (entry.version, entry.provisional) == (2, False)
-        assert [one.value for one in memory.history("e", "k")] == [1, 2]
+        assert [version.value for version in memory.history("e", "k")] == [1, 2]
 
 
 @pytest.mark.slow
@@ -283,11 +283,11 @@ def test_write_many_is_kept_and_lands_in_order(place: Place, by_hand: None) -> N
         place.down()
         items = [{"entity_path": "e", "key": f"k{n % 3}", "value": n} for n in range(9)]
         entries = memory.write_many(items)
-        assert all(one.provisional for one in entries)
+        assert all(entry.provisional for entry in entries)
         place.up()
         settled(memory)
         for number in range(3):
-            values = [one.value for one in memory.history("e", f"k{number}")]
+            values = [entry.value for entry in memory.history("e", f"k{number}")]
             assert values == [number, number + 3, number + 6]
 
 
@@ -304,7 +304,7 @@ def test_a_lost_answer_before_the_outage_does_not_double_the_write(
             other.write("e", "k", "theirs")
         place.up()
         settled(memory)
-        ids = [one.provenance.write_id for one in memory.history("e", "k")]
+        ids = [version.provenance.write_id for version in memory.history("e", "k")]
         assert ids.count(entry.provenance.write_id) == 1
         assert len(ids) == 3
 
@@ -325,7 +325,7 @@ def test_a_chain_of_updates_lands_when_nobody_came_between(place: Place, by_hand
         assert memory.read("e", "k") is None
         place.up()
         settled(memory)
-        assert [one.value for one in memory.history("e", "k")] == [0, 1, 2, 3, 10, None]
+        assert [entry.value for entry in memory.history("e", "k")] == [0, 1, 2, 3, 10, None]
         assert memory.conflicts() == []
 
 
@@ -343,10 +343,10 @@ def test_a_condition_that_no_longer_holds_is_a_conflict_with_all_that_stands_on_
         place.up()
         settled(memory)
         conflicts = memory.conflicts()
-        assert [one.entry.value for one in conflicts] == [1, 2]
-        assert all(one.entry.entity_path == "e" and one.reason for one in conflicts)
-        assert [one.value for one in memory.history("e", "k")] == [0, "theirs"]
-        assert [one.value for one in memory.history("e", "free")] == [1]
+        assert [conflict.entry.value for conflict in conflicts] == [1, 2]
+        assert all(conflict.entry.entity_path == "e" and conflict.reason for conflict in conflicts)
+        assert [entry.value for entry in memory.history("e", "k")] == [0, "theirs"]
+        assert [entry.value for entry in memory.history("e", "free")] == [1]
         state = memory.health().degraded
         assert state is not None and (state.waiting, state.conflicts) == (0, 2)
         with pytest.raises(DegradedError, match="conflicts of e/k"):
@@ -356,16 +356,16 @@ def test_a_condition_that_no_longer_holds_is_a_conflict_with_all_that_stands_on_
             conflicts[0].id: Decision.DISCARD,
             conflicts[1].id: Merge("both"),
         }
-        report = memory.reconcile(lambda one: decisions[one.id])
-        assert [one.value for one in report.landed] == ["both"]
-        assert [one.id for one in report.discarded] == [conflicts[0].id]
-        assert [one.value for one in memory.history("e", "k")] == [0, "theirs", "both"]
+        report = memory.reconcile(lambda conflict: decisions[conflict.id])
+        assert [entry.value for entry in report.landed] == ["both"]
+        assert [conflict.id for conflict in report.discarded] == [conflicts[0].id]
+        assert [entry.value for entry in memory.history("e", "k")] == [0, "theirs", "both"]
         assert not keys_of(place.fallback)
         assert memory.purge("e", "k") == 3
 
 
 def test_a_function_decides_at_once(place: Place) -> None:
-    with place.memory(decide=lambda one: Decision.APPEND) as memory:
+    with place.memory(decide=lambda conflict: Decision.APPEND) as memory:
         memory.write("e", "k", 0)
         place.down()
         memory.update("e", "k", lambda old: old + 1)
@@ -373,11 +373,11 @@ def test_a_function_decides_at_once(place: Place) -> None:
             other.write("e", "k", "theirs")
         place.up()
         until(lambda: not keys_of(place.fallback))
-        assert [one.value for one in memory.history("e", "k")] == [0, "theirs", 1]
+        assert [entry.value for entry in memory.history("e", "k")] == [0, "theirs", 1]
 
 
 def test_a_write_decided_on_a_merged_value_is_a_conflict_too(place: Place) -> None:
-    with place.memory(decide=lambda one: Merge([one.entry.value, "merged"])) as memory:
+    with place.memory(decide=lambda conflict: Merge([conflict.entry.value, "merged"])) as memory:
         memory.write("e", "k", 1)
         place.down()
         memory.update("e", "k", lambda old: old + 10)
@@ -386,7 +386,7 @@ def test_a_write_decided_on_a_merged_value_is_a_conflict_too(place: Place) -> No
             other.write("e", "k", "theirs")
         place.up()
         until(lambda: not keys_of(place.fallback))
-        values = [one.value for one in memory.history("e", "k")]
+        values = [entry.value for entry in memory.history("e", "k")]
         assert values == [1, "theirs", [11, "merged"], [111, "merged"]]
 
 
@@ -403,7 +403,7 @@ def test_a_plain_write_is_kept_without_knowing_the_memory_and_a_condition_is_not
             memory.read("e", "unknown")
         place.up()
         until(lambda: not keys_of(place.fallback))
-        assert [one.value for one in memory.history("e", "k")] == ["there", "more"]
+        assert [entry.value for entry in memory.history("e", "k")] == ["there", "more"]
 
 
 def test_without_a_mirror_a_read_answers_what_the_process_knows() -> None:
@@ -412,8 +412,8 @@ def test_without_a_mirror_a_read_answers_what_the_process_knows() -> None:
         memory.write("e", "k", 1)
         place.down()
         until(lambda: _down(memory))
-        found = memory.read("e", "k")
-        assert found is not None and found.value == 1
+        entry = memory.read("e", "k")
+        assert entry is not None and entry.value == 1
 
 
 def _down(memory: AgentMemory) -> bool:
@@ -451,9 +451,9 @@ def test_an_outcome_about_a_provisional_version_names_what_it_has_become(
         place.up()
         settled(memory)
         outcome = memory.commit_outcome("read", "success")
-        assert [one.version for one in outcome.causes] == [3]
+        assert [cause.version for cause in outcome.causes] == [3]
         outcome = memory.commit_outcome("named", "failure", entries=[kept])
-        assert [one.version for one in outcome.causes] == [3]
+        assert [cause.version for cause in outcome.causes] == [3]
 
 
 def test_a_full_fallback_says_so_and_a_refusal_is_an_answer(place: Place) -> None:
@@ -581,11 +581,16 @@ def test_an_operation_is_not_replayed_before_one_that_a_listing_missed(by_hand: 
         (keeper,) = waiting.values()
         names = keeper.waiting.keys()
         operations = keeper.waiting.load(names)
-        keys = {one.name: next(k for k in names if k.endswith(one.name)) for one in operations}
+        keys = {
+            operation.name: next(k for k in names if k.endswith(operation.name))
+            for operation in operations
+        }
         # The first listing has only the third of one writer: the two before come with it.
         first = {keys[operations[2].name]}
-        order = replay.in_order(first, operations, [keys[one.name] for one in operations])
-        assert [one.entry.value for one in order] == [0, 1, 2]
+        order = replay.in_order(
+            first, operations, [keys[operation.name] for operation in operations]
+        )
+        assert [operation.entry.value for operation in order] == [0, 1, 2]
 
 
 # -- damage, forks, routes --------------------------------------------------------------------
@@ -624,7 +629,7 @@ def test_an_operation_under_the_wrong_name_stays_and_does_not_block_others(
     with place.memory("b") as other:
         report = other.reconcile()
         assert report.waiting == 1
-        assert [one.value for one in other.history("e", "k")] == [2]
+        assert [entry.value for entry in other.history("e", "k")] == [2]
         assert other.read("e", "moved") is None
     assert "is not replayed" in caplog.text
 
@@ -646,7 +651,7 @@ def test_a_forked_child_keeps_operations_of_its_own(tmp_path: Path) -> None:
         assert os.waitpid(child, 0)[1] == 0
         primary.down = False
         settled(memory)
-        assert [one.value for one in memory.list()] == [2, 1]
+        assert [entry.value for entry in memory.list()] == [2, 1]
 
 
 def test_a_fallback_behind_a_route_keeps_what_belongs_there(by_hand: None) -> None:
@@ -658,7 +663,7 @@ def test_a_fallback_behind_a_route_keeps_what_belongs_there(by_hand: None) -> No
         assert not memory.write("scratch", "k", 1).provisional
         place.up()
         settled(memory)
-        assert [one.entity_path for one in memory.list()] == ["e", "scratch", "scratch"]
+        assert [entry.entity_path for entry in memory.list()] == ["e", "scratch", "scratch"]
 
 
 def test_a_signal_handler_may_write_while_a_write_is_kept(place: Place) -> None:
@@ -676,7 +681,7 @@ def test_a_signal_handler_may_write_while_a_write_is_kept(place: Place) -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)
             place.up()
             until(lambda: not keys_of(place.fallback))
-            assert [one.value for one in memory.history("e", "k")] == [0, *range(30)]
+            assert [entry.value for entry in memory.history("e", "k")] == [0, *range(30)]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -698,8 +703,8 @@ def test_threads_of_one_process_do_not_overtake_each_other(place: Place) -> None
             thread.join()
         place.up()
         until(lambda: not keys_of(place.fallback))
-        found = memory.read("e", "count")
-        assert found is not None and found.value == 40
+        entry = memory.read("e", "count")
+        assert entry is not None and entry.value == 40
         assert len(memory.history("e", "count")) == 41
 
 
@@ -722,4 +727,4 @@ def test_a_writer_goes_on_from_what_another_process_has_replayed_for_it(by_hand:
         cut_off.down = False
         settled(memory)
         assert memory.conflicts() == []
-        assert [one.value for one in other.history("e", "k")] == [0, 1, 2, 3]
+        assert [version.value for version in other.history("e", "k")] == [0, 1, 2, 3]

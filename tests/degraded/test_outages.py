@@ -84,14 +84,16 @@ def test_every_acknowledged_write_is_in_the_history_once_and_in_order(tmp_path: 
             # Until all have come back: then nothing that they left waits.
             wait_for(lambda: _heard(workers, told) and not keys_of(LocalAdapter(fallback)))
         stop.touch()
-        told.update({name: one.result() for name, one in workers.items() if name != killed})
+        told.update({name: writer.result() for name, writer in workers.items() if name != killed})
 
         with opened(place, fallback, "last") as memory:
             report = memory.reconcile()
             assert (report.waiting, report.error) == (0, None)
-            conflicts = {one.entry.provenance.write_id: one for one in report.conflicts}
-            acknowledged = [one for all_told in told.values() for one in all_told]
-            provisional = sum(one[3] for one in acknowledged)
+            conflicts = {
+                conflict.entry.provenance.write_id: conflict for conflict in report.conflicts
+            }
+            acknowledged = [write for all_told in told.values() for write in all_told]
+            provisional = sum(write[3] for write in acknowledged)
             assert provisional
             histories = {
                 **{key: memory.history("w", key) for key in (*names, "shared")},
@@ -99,13 +101,13 @@ def test_every_acknowledged_write_is_in_the_history_once_and_in_order(tmp_path: 
             }
             for key, history in histories.items():
                 ids = [entry.provenance.write_id for entry in history]
-                assert not [one for one, count in Counter(ids).items() if count > 1]
-                place_of = {one: index for index, one in enumerate(ids)}
+                assert not [write_id for write_id, count in Counter(ids).items() if count > 1]
+                place_of = {write_id: index for index, write_id in enumerate(ids)}
                 for all_told in told.values():
-                    mine = [one for one in all_told if one[0] == key]
-                    lost = [one for one in mine if one[1] not in {*place_of, *conflicts}]
+                    mine = [write for write in all_told if write[0] == key]
+                    lost = [write for write in mine if write[1] not in {*place_of, *conflicts}]
                     assert not lost, (key, lost)
-                    places = [place_of[one[1]] for one in mine if one[1] in place_of]
+                    places = [place_of[write[1]] for write in mine if write[1] in place_of]
                     assert places == sorted(places), key
             for name in names:  # nobody else adds to it
                 assert not [c for c in conflicts.values() if c.entry.key == name]

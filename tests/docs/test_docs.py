@@ -105,12 +105,12 @@ class Block:
         source = page.read_text()
         return [
             cls(
-                found["language"],
-                found["text"],
-                source.count("\n", 0, found.start("text")) + 1,
-                found["reason"],
+                match["language"],
+                match["text"],
+                source.count("\n", 0, match.start("text")) + 1,
+                match["reason"],
             )
-            for found in _FENCE.finditer(source)
+            for match in _FENCE.finditer(source)
         ]
 
 
@@ -304,8 +304,8 @@ def test_blocks_that_are_not_run_are_few_and_say_why() -> None:
 
 @pytest.mark.parametrize("page", ALL, ids=name_of)
 def test_every_relative_link_resolves(page: Path) -> None:
-    for found in _LINK.finditer(prose_of(page)):
-        target, _, anchor = found["target"].partition("#")
+    for match in _LINK.finditer(prose_of(page)):
+        target, _, anchor = match["target"].partition("#")
         if re.match(r"https?:|mailto:", target):
             continue
         place = (page.parent / target).resolve() if target else page
@@ -317,7 +317,7 @@ def test_every_relative_link_resolves(page: Path) -> None:
 
 def anchors_of(page: Path) -> set[str]:
     """The anchors that GitHub makes of a page's headings."""
-    titles = (found["title"].lower() for found in _HEADING.finditer(prose_of(page)))
+    titles = (match["title"].lower() for match in _HEADING.finditer(prose_of(page)))
     return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in titles}
 
 
@@ -328,7 +328,7 @@ def test_every_design_page_is_linked_and_every_page_is_reached_from_the_readme()
         if page in reached or page.suffix != ".md" or not page.exists():
             continue
         reached.add(page)
-        links = (found["target"].partition("#")[0] for found in _LINK.finditer(prose_of(page)))
+        links = (match["target"].partition("#")[0] for match in _LINK.finditer(prose_of(page)))
         waiting += [(page.parent / link).resolve() for link in links if ":" not in link and link]
     assert not {name_of(page) for page in ALL} - {name_of(page) for page in reached}
 
@@ -349,20 +349,20 @@ def test_design_notes_are_numbered_dated_and_say_what_was_refused() -> None:
 
 def test_pages_that_the_code_points_to_are_there() -> None:
     sources = [path for name in PACKAGES for path in (REPOSITORY / name).rglob("*.py")]
-    named = {one for path in sources for one in re.findall(r"docs/[\w/-]+\.md", path.read_text())}
+    named = {name for path in sources for name in re.findall(r"docs/[\w/-]+\.md", path.read_text())}
     assert named
-    assert not [one for one in sorted(named) if not (REPOSITORY / one).exists()]
+    assert not [name for name in sorted(named) if not (REPOSITORY / name).exists()]
 
 
 def test_test_files_that_pages_name_are_there() -> None:
-    named = {one for page in ALL for one in re.findall(r"tests/[\w/]+\.py", page.read_text())}
+    named = {name for page in ALL for name in re.findall(r"tests/[\w/]+\.py", page.read_text())}
     assert named
-    assert not [one for one in sorted(named) if not (REPOSITORY / one).exists()]
+    assert not [name for name in sorted(named) if not (REPOSITORY / name).exists()]
 
 
 def test_every_error_has_its_section() -> None:
     classes = inspect.getmembers(amfs_core.errors, inspect.isclass)
-    names = {name for name, one in classes if one.__module__ == "amfs_core.errors"}
+    names = {name for name, member in classes if member.__module__ == "amfs_core.errors"}
     assert set(sections_of(DOCS / "errors.md")) >= names
 
 

@@ -37,12 +37,12 @@ LOCAL = (
 )
 
 
-def by_name(found: Iterable[Diagnosis]) -> dict[str, Diagnosis]:
-    return {one.name: one for one in found}
+def by_name(findings: Iterable[Diagnosis]) -> dict[str, Diagnosis]:
+    return {finding.name: finding for finding in findings}
 
 
-def problems(found: Iterable[Diagnosis]) -> list[str]:
-    return [one.name for one in found if one.verdict == "problem"]
+def problems(findings: Iterable[Diagnosis]) -> list[str]:
+    return [finding.name for finding in findings if finding.verdict == "problem"]
 
 
 def everything_under(directory: Path) -> dict[str, bytes | None]:
@@ -59,23 +59,26 @@ def test_a_directory_is_fine_and_nothing_is_left_in_it(tmp_path: Path) -> None:
     with AgentMemory("a") as memory:
         memory.write("e", "k", 1)
     before = everything_under(tmp_path)
-    found = list(diagnose())
-    assert tuple(one.name for one in found) == LOCAL
-    assert not problems(found)
-    assert "e/k v1 is intact" in by_name(found)["memories"].found
+    findings = list(diagnose())
+    assert tuple(finding.name for finding in findings) == LOCAL
+    assert not problems(findings)
+    assert "e/k v1 is intact" in by_name(findings)["memories"].found
     assert everything_under(tmp_path) == before
 
 
 def test_a_root_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    found = by_name(diagnose(store=str(tmp_path / "a/b")))
-    assert not problems(found.values())
-    assert f"the first write makes it in {tmp_path}" in found["root"].found
+    findings = by_name(diagnose(store=str(tmp_path / "a/b")))
+    assert not problems(findings.values())
+    assert f"the first write makes it in {tmp_path}" in findings["root"].found
     assert everything_under(tmp_path) == {}
 
 
 def test_scratch_objects_are_removed_when_the_findings_are_abandoned(tmp_path: Path) -> None:
     findings = diagnose()
-    assert next(one for one in findings if one.name == "conditional create").verdict == "ok"
+    assert (
+        next(finding for finding in findings if finding.name == "conditional create").verdict
+        == "ok"
+    )
     assert everything_under(tmp_path)
     findings.close()
     assert everything_under(tmp_path) == {}
@@ -86,11 +89,11 @@ def test_a_root_that_is_a_file_is_a_problem_and_the_rest_is_skipped(
     tmp_path: Path, root: str
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    found = by_name(diagnose(store=root))
-    assert problems(found.values()) == ["root"]
-    assert f"{tmp_path}/file is not a directory" in found["root"].found
-    assert found["memories"].verdict == found["fsync"].verdict == "skipped"
-    assert found["create"].found == "because of: root"
+    findings = by_name(diagnose(store=root))
+    assert problems(findings.values()) == ["root"]
+    assert f"{tmp_path}/file is not a directory" in findings["root"].found
+    assert findings["memories"].verdict == findings["fsync"].verdict == "skipped"
+    assert findings["create"].found == "because of: root"
 
 
 @pytest.fixture
@@ -111,11 +114,11 @@ def test_a_full_disk_is_a_problem(small_disk: Path) -> None:
     with open(small_disk / "filler", "wb", buffering=0) as file, pytest.raises(OSError):
         while True:
             file.write(bytes(4096))
-    found = by_name(diagnose(store=str(store)))
-    assert {"space", "writing"} <= set(problems(found.values()))
-    assert found["file system"].verdict == "warning"  # it is in memory
-    assert found["create"].found == "because of: writing"
-    assert found["memories"].verdict == "ok"  # reading is not writing
+    findings = by_name(diagnose(store=str(store)))
+    assert {"space", "writing"} <= set(problems(findings.values()))
+    assert findings["file system"].verdict == "warning"  # it is in memory
+    assert findings["create"].found == "because of: writing"
+    assert findings["memories"].verdict == "ok"  # reading is not writing
     assert list(store.iterdir()) == []
 
 
@@ -137,12 +140,12 @@ def sealed_root(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path
 
 
 def test_a_root_that_may_only_be_read_is_a_warning(sealed_root: Path) -> None:
-    found = by_name(diagnose(store=str(sealed_root)))
-    assert not problems(found.values())
-    assert found["writing"].verdict == "warning"
-    assert "may only be read" in found["writing"].found
-    assert found["create"].verdict == "skipped"
-    assert found["list"].verdict == found["memories"].verdict == "ok"
+    findings = by_name(diagnose(store=str(sealed_root)))
+    assert not problems(findings.values())
+    assert findings["writing"].verdict == "warning"
+    assert "may only be read" in findings["writing"].found
+    assert findings["create"].verdict == "skipped"
+    assert findings["list"].verdict == findings["memories"].verdict == "ok"
 
 
 def test_without_hard_links_it_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,9 +153,9 @@ def test_without_hard_links_it_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(os, "link", link)
-    found = by_name(diagnose())
-    assert problems(found.values()) == ["hard links", "create"]
-    assert "ext4" in found["hard links"].hint
+    findings = by_name(diagnose())
+    assert problems(findings.values()) == ["hard links", "create"]
+    assert "ext4" in findings["hard links"].hint
 
 
 @pytest.mark.parametrize(
@@ -173,17 +176,17 @@ def test_a_file_system_is_known_by_its_type(
     here = str(root).replace(" ", "\\040")
     table.write_text(f"/dev/root / ext4 rw 0 0\ngarbage\n{line.format(root=here)}\n")
     monkeypatch.setattr("amfs_core.mounts._TABLE", str(table))
-    found = by_name(diagnose(store=str(root)))["file system"]
-    assert found.verdict == verdict
-    assert words in found.hint
-    assert f"mounted at {root}" in found.found
+    finding = by_name(diagnose(store=str(root)))["file system"]
+    assert finding.verdict == verdict
+    assert words in finding.hint
+    assert f"mounted at {root}" in finding.found
 
 
 def test_few_watches_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "limit").write_text("100\n")
     monkeypatch.setattr(checks, "_INOTIFY", str(tmp_path / "limit"))
-    found = by_name(diagnose())["inotify"]
-    assert (found.verdict, found.found[:9]) == ("warning", "up to 100")
+    finding = by_name(diagnose())["inotify"]
+    assert (finding.verdict, finding.found[:9]) == ("warning", "up to 100")
 
 
 # --- any adapter ---------------------------------------------------------------------------------
@@ -195,9 +198,9 @@ def tried(adapter: ModelAdapter) -> dict[str, Diagnosis]:
 
 def test_an_adapter_without_checks_is_tried_and_left_as_it_was() -> None:
     adapter = ModelAdapter()
-    found = tried(adapter)
-    assert tuple(found) == TRIAL
-    assert {one.verdict for one in found.values()} == {"ok"}
+    findings = tried(adapter)
+    assert tuple(findings) == TRIAL
+    assert {finding.verdict for finding in findings.values()} == {"ok"}
     assert list(adapter.list("")) == []
 
 
@@ -208,9 +211,9 @@ def test_a_create_that_overwrites_is_a_problem() -> None:
             return True
 
     adapter = Overwrites()
-    found = tried(adapter)
-    assert problems(found.values()) == ["conditional create"]
-    assert "overwrite each other" in found["conditional create"].found
+    findings = tried(adapter)
+    assert problems(findings.values()) == ["conditional create"]
+    assert "overwrite each other" in findings["conditional create"].found
     assert list(adapter.list("")) == []
 
 
@@ -227,9 +230,9 @@ def test_an_object_that_may_not_be_deleted_is_named() -> None:
         def delete(self, key: str) -> None:
             raise PermissionDeniedError("no; ask for it")
 
-    found = tried(Keeps())["delete"]
-    assert found.verdict == "warning"
-    assert "/scratch'" in found.hint
+    finding = tried(Keeps())["delete"]
+    assert finding.verdict == "warning"
+    assert "/scratch'" in finding.hint
 
 
 def test_a_check_that_hangs_or_breaks_is_a_problem_and_the_others_go_on() -> None:
@@ -243,18 +246,18 @@ def test_a_check_that_hangs_or_breaks_is_a_problem_and_the_others_go_on() -> Non
         raise ValueError("with a secret in it")
 
     names = ("hang", "crash", "follows")
-    given = (
+    all_checks = (
         Check("hang", hang, seconds=0.05),
         Check("crash", crash),
         Check("follows", lambda: ok(""), needs=("hang",)),
         Check("goes on", lambda: ok("")),
     )
-    found = by_name(examine(given))
+    findings = by_name(examine(all_checks))
     never.set()
-    assert [found[name].verdict for name in names] == ["problem", "problem", "skipped"]
-    assert "ValueError" in found["crash"].found
-    assert "secret" not in found["crash"].found
-    assert found["goes on"].verdict == "ok"
+    assert [findings[name].verdict for name in names] == ["problem", "problem", "skipped"]
+    assert "ValueError" in findings["crash"].found
+    assert "secret" not in findings["crash"].found
+    assert findings["goes on"].verdict == "ok"
 
 
 # --- configuration and memories ------------------------------------------------------------------
@@ -262,13 +265,13 @@ def test_a_check_that_hangs_or_breaks_is_a_problem_and_the_others_go_on() -> Non
 
 def test_a_mistake_in_the_file_is_a_problem_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "amfs.yaml").write_text("namespase: x\n")
-    found = list(diagnose())
-    assert problems(found) == ["configuration"]
-    assert "amfs.yaml line 1" in found[0].found
+    findings = list(diagnose())
+    assert problems(findings) == ["configuration"]
+    assert "amfs.yaml line 1" in findings[0].found
     (tmp_path / "amfs.yaml").write_text("layers: {primary: {adapter: local, options: {rot: x}}}\n")
-    found = list(diagnose())
-    assert problems(found) == ["store"]
-    assert "'rot'" in found[1].found
+    findings = list(diagnose())
+    assert problems(findings) == ["store"]
+    assert "'rot'" in findings[1].found
 
 
 def test_every_setting_is_shown_with_its_origin(
@@ -279,14 +282,14 @@ def test_every_setting_is_shown_with_its_origin(
         "namespace: production\nlayers:\n  primary:\n    adapter: local\n"
         "    options:\n      root: there\n      durability: none\n"
     )
-    found = by_name(diagnose())
-    assert str(file) in found["configuration"].found
+    findings = by_name(diagnose())
+    assert str(file) in findings["configuration"].found
     for part in (
         "local (amfs.yaml line 4)",
         f"root {tmp_path}/there (amfs.yaml line 6)",
         "'production' (amfs.yaml line 1)",
     ):
-        assert part in found["store"].found
+        assert part in findings["store"].found
     monkeypatch.setenv("AMFS_ROOT", "elsewhere")
     monkeypatch.setenv("AMFS_NAMESPACE", "staging")
     told = by_name(diagnose())["store"].found
@@ -302,26 +305,26 @@ def test_doctor_knows_every_variable_of_the_configuration() -> None:
 
 def test_a_variable_that_nobody_reads_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMFS_S3_BUKCET", "b")
-    found = next(diagnose())
-    assert found.verdict == "warning"
-    assert found.hint == "did you mean AMFS_S3_BUCKET?"
+    finding = next(diagnose())
+    assert finding.verdict == "warning"
+    assert finding.hint == "did you mean AMFS_S3_BUCKET?"
 
 
 def test_an_endpoint_without_a_bucket_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMFS_S3_ENDPOINT", "http://localhost:9000")
-    found = next(diagnose())
-    assert found.verdict == "warning"
-    assert "AMFS_S3_ENDPOINT has no effect" in found.found
-    assert "AMFS_S3_BUCKET" in found.hint
+    finding = next(diagnose())
+    assert finding.verdict == "warning"
+    assert "AMFS_S3_ENDPOINT has no effect" in finding.found
+    assert "AMFS_S3_BUCKET" in finding.hint
     assert next(diagnose(store="there")).verdict == "ok"
 
 
 def test_an_empty_namespace_beside_a_full_one_is_a_warning(tmp_path: Path) -> None:
     with AgentMemory("a", namespace="production") as memory:
         memory.write("e", "k", 1)
-    found = by_name(diagnose(namespace="prodcution"))["memories"]
-    assert found.verdict == "warning"
-    assert "--namespace production" in found.hint
+    finding = by_name(diagnose(namespace="prodcution"))["memories"]
+    assert finding.verdict == "warning"
+    assert "--namespace production" in finding.hint
 
 
 def test_a_damaged_newest_version_is_a_problem(tmp_path: Path) -> None:
@@ -350,10 +353,10 @@ def test_json_is_a_document_per_finding_and_the_code_says_whether_one_is_a_probl
     done = run("doctor", "--json")
     assert done.exit_code == 0
     told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [one["name"] for one in told] == list(LOCAL)
-    assert {tuple(one) for one in told} == {("name", "verdict", "found", "hint")}
-    assert {one["verdict"] for one in told} <= {"ok", "warning"}
-    assert all((one["hint"] is None) == (one["verdict"] == "ok") for one in told)
+    assert [finding["name"] for finding in told] == list(LOCAL)
+    assert {tuple(finding) for finding in told} == {("name", "verdict", "found", "hint")}
+    assert {finding["verdict"] for finding in told} <= {"ok", "warning"}
+    assert all((finding["hint"] is None) == (finding["verdict"] == "ok") for finding in told)
     (tmp_path / "file").write_text("")
     done = run("--store", "file", "doctor")
     assert done.exit_code == 1
@@ -392,28 +395,28 @@ def test_a_sqlite_file_is_well_and_only_read(tmp_path: Path) -> None:
     with contextlib.closing(SqliteAdapter(path)) as adapter:
         AgentMemory("a", adapter=adapter).write("e", "k", 1)
     before = path.read_bytes()
-    found = by_name(diagnose(store=place))
-    assert {one.verdict for one in found.values()} == {"ok"}
-    assert "a store of" in found["file"].found
+    findings = by_name(diagnose(store=place))
+    assert {finding.verdict for finding in findings.values()} == {"ok"}
+    assert "a store of" in findings["file"].found
     assert (os.listdir(tmp_path), path.read_bytes()) == (["store.db"], before)
 
 
 def test_a_sqlite_file_of_another_program_or_with_two_names_is_told(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     path.write_bytes(b"no database, but something else" * 100)
-    found = by_name(diagnose(store=f"sqlite:///{path}"))
-    assert problems(found.values()) == ["file"]
-    assert "name another path" in found["file"].hint
-    assert found["create"].found == "because of: file"
+    findings = by_name(diagnose(store=f"sqlite:///{path}"))
+    assert problems(findings.values()) == ["file"]
+    assert "name another path" in findings["file"].hint
+    assert findings["create"].found == "because of: file"
     path.unlink()
     with contextlib.closing(SqliteAdapter(path)) as adapter:
         adapter.create("a.json", b"one")
     os.link(path, tmp_path / "another.db")
-    found = by_name(diagnose(store=f"sqlite:///{path}"))
-    assert found["file"].verdict == "warning"
-    assert "symbolic link" in found["file"].hint
-    found = by_name(diagnose(store=f"sqlite:///{tmp_path}/not/there.db"))
-    assert problems(found.values()) == ["root"]
+    findings = by_name(diagnose(store=f"sqlite:///{path}"))
+    assert findings["file"].verdict == "warning"
+    assert "symbolic link" in findings["file"].hint
+    findings = by_name(diagnose(store=f"sqlite:///{tmp_path}/not/there.db"))
+    assert problems(findings.values()) == ["root"]
 
 
 def test_a_sqlite_file_on_a_network_file_system_is_a_problem(
@@ -422,6 +425,6 @@ def test_a_sqlite_file_on_a_network_file_system_is_a_problem(
     table = tmp_path / "mounts"
     table.write_text(f"/dev/root / ext4 rw 0 0\nhost:/y {tmp_path} nfs4 rw 0 0\n")
     monkeypatch.setattr("amfs_core.mounts._TABLE", str(table))
-    found = by_name(diagnose(store=f"sqlite:///{tmp_path}/store.db"))
-    assert problems(found.values()) == ["file system"]
-    assert "bucket for several" in found["file system"].hint
+    findings = by_name(diagnose(store=f"sqlite:///{tmp_path}/store.db"))
+    assert problems(findings.values()) == ["file system"]
+    assert "bucket for several" in findings["file system"].hint

@@ -65,13 +65,13 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Configure:
 
 def told(*secrets: str) -> dict[str, Diagnosis]:
     """What doctor finds, once it is seen that no secret is in it."""
-    found = list(diagnose())
-    assert not [one for one in found for secret in secrets if secret in repr(one)]
-    return by_name(found)
+    findings = list(diagnose())
+    assert not [finding for finding in findings for secret in secrets if secret in repr(finding)]
+    return by_name(findings)
 
 
-def all_skipped(found: dict[str, Diagnosis], *names: str) -> bool:
-    return {str(found[name].verdict) for name in names} == {"skipped"}
+def all_skipped(findings: dict[str, Diagnosis], *names: str) -> bool:
+    return {str(findings[name].verdict) for name in names} == {"skipped"}
 
 
 # --- real servers --------------------------------------------------------------------------------
@@ -83,14 +83,14 @@ def test_a_bucket_is_fine_for_about_20_requests_and_nothing_is_left_in_it(
     wire = proxy(s3_server)
     place = Place.on(s3_server, bucket, wire.endpoint_url)
     configure(place)
-    found = told(s3_server.secret_key, s3_server.access_key)
-    assert tuple(found) == BUCKET
-    assert {one.verdict for one in found.values()} == {"ok"}
+    findings = told(s3_server.secret_key, s3_server.access_key)
+    assert tuple(findings) == BUCKET
+    assert {finding.verdict for finding in findings.values()} == {"ok"}
     assert len(wire.requests) <= 24
-    assert f"…{s3_server.access_key[-4:]} from the AWS_* variables" in found["credentials"].found
-    assert wire.endpoint_url in found["endpoint"].found
+    assert f"…{s3_server.access_key[-4:]} from the AWS_* variables" in findings["credentials"].found
+    assert wire.endpoint_url in findings["endpoint"].found
     software = {"minio": "MinIO", "versity": "VERSITYGW"}.get(s3_server.name, "")
-    assert software in found["server"].found
+    assert software in findings["server"].found
     assert keys_of(s3_server.boto3_client(), bucket) == []
     with place.memory() as memory:
         memory.write("e", "k", 1)
@@ -107,7 +107,7 @@ def test_the_command_says_all_is_well_of_a_bucket(
     done = run("--store", f"s3://{bucket}/else/where", "doctor", "--json")
     assert done.exit_code == 0
     findings = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [one["name"] for one in findings] == list(BUCKET)
+    assert [finding["name"] for finding in findings] == list(BUCKET)
     assert f"s3 at s3://{bucket}/else/where (--store)" in findings[1]["found"]
     assert run("doctor").stdout.endswith("all is well\n")
 
@@ -124,10 +124,10 @@ def test_a_wrong_secret_is_a_problem_of_the_sign_in(
     s3_server: Server, bucket: str, configure: Configure
 ) -> None:
     configure(Place(bucket, s3_server.endpoint_url, s3_server.access_key, SECRET))
-    found = told(SECRET)
-    assert problems(found.values()) == ["sign-in"]
-    assert "AWS_SECRET_ACCESS_KEY" in found["sign-in"].hint
-    assert all_skipped(found, "bucket", "create", "versioning", "memories")
+    findings = told(SECRET)
+    assert problems(findings.values()) == ["sign-in"]
+    assert "AWS_SECRET_ACCESS_KEY" in findings["sign-in"].hint
+    assert all_skipped(findings, "bucket", "create", "versioning", "memories")
     assert run("doctor").exit_code == 1
 
 
@@ -135,11 +135,11 @@ def test_an_absent_bucket_is_a_problem_of_the_bucket(
     s3_server: Server, configure: Configure
 ) -> None:
     configure(Place.on(s3_server, "no-such-bucket-here"))
-    found = told()
-    assert problems(found.values()) == ["bucket"]
-    assert "aws s3 mb" in found["bucket"].hint
-    assert found["sign-in"].verdict == "ok"
-    assert all_skipped(found, *TRIAL, "memories")
+    findings = told()
+    assert problems(findings.values()) == ["bucket"]
+    assert "aws s3 mb" in findings["bucket"].hint
+    assert findings["sign-in"].verdict == "ok"
+    assert all_skipped(findings, *TRIAL, "memories")
 
 
 def test_a_read_only_user_gets_a_warning_and_a_readable_store(
@@ -151,12 +151,12 @@ def test_a_read_only_user_gets_a_warning_and_a_readable_store(
     with Place.on(minio, bucket).memory() as owner:
         owner.write("e", "k", 1)
     configure(Place(bucket, minio.endpoint_url, *reader_keys))
-    found = told(reader_keys[1])
-    assert not problems(found.values())
-    assert found["create"].verdict == "warning"
-    assert "may only be read" in found["create"].found
-    assert all_skipped(found, "conditional create", "replace", "delete")
-    assert "e/k v1 is intact" in found["memories"].found
+    findings = told(reader_keys[1])
+    assert not problems(findings.values())
+    assert findings["create"].verdict == "warning"
+    assert "may only be read" in findings["create"].found
+    assert all_skipped(findings, "conditional create", "replace", "delete")
+    assert "e/k v1 is intact" in findings["memories"].found
 
 
 def test_versions_that_the_bucket_keeps_are_a_warning(minio: Server, configure: Configure) -> None:
@@ -171,10 +171,10 @@ def test_versions_that_the_bucket_keeps_are_a_warning(minio: Server, configure: 
         ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule},
     )
     configure(Place.on(minio, bucket))
-    found = told()
-    assert found["versioning"].verdict == found["object lock"].verdict == "warning"
-    assert "noncurrent" in found["versioning"].found
-    assert "1 days (GOVERNANCE)" in found["object lock"].found
+    findings = told()
+    assert findings["versioning"].verdict == findings["object lock"].verdict == "warning"
+    assert "noncurrent" in findings["versioning"].found
+    assert "1 days (GOVERNANCE)" in findings["object lock"].found
 
 
 # --- the way there -------------------------------------------------------------------------------
@@ -187,29 +187,29 @@ def test_an_endpoint_that_cannot_be_reached_has_its_verdict_in_15_seconds(
     def of(url: str) -> tuple[dict[str, Diagnosis], float]:
         started = time.monotonic()
         with_adapter = Place("a-bucket", url, "AKIDFORTESTS", SECRET).adapter()
-        found = by_name(examine(with_adapter.checks()))
-        return found, time.monotonic() - started
+        findings = by_name(examine(with_adapter.checks()))
+        return findings, time.monotonic() - started
 
     with refusal() as nobody, black_hole() as hole, silence() as mute:
         urls = (nobody, hole, mute, "http://no-such-host.invalid:9000")
         with ThreadPoolExecutor(len(urls)) as threads:  # side by side: the time of one
             results = list(threads.map(partial(of), urls))
     where = ("endpoint", "endpoint", "server", "endpoint")
-    for (found, seconds), name in zip(results, where, strict=True):
-        assert problems(found.values()) == [name]
+    for (findings, seconds), name in zip(results, where, strict=True):
+        assert problems(findings.values()) == [name]
         assert seconds < 15
-        assert "endpoint_url" in found[name].hint
-        assert all_skipped(found, "clock", "sign-in", *TRIAL)
+        assert "endpoint_url" in findings[name].hint
+        assert all_skipped(findings, "clock", "sign-in", *TRIAL)
 
 
 def test_without_credentials_the_hint_says_where_to_put_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AMFS_S3_BUCKET", "a-bucket")
-    found = told()
-    assert problems(found.values()) == ["credentials"]
-    assert "AWS_ACCESS_KEY_ID" in found["credentials"].hint
-    assert all_skipped(found, "endpoint", "clock", "create", "memories")
+    findings = told()
+    assert problems(findings.values()) == ["credentials"]
+    assert "AWS_ACCESS_KEY_ID" in findings["credentials"].hint
+    assert all_skipped(findings, "endpoint", "clock", "create", "memories")
 
 
 def test_credentials_that_expire_say_when_and_where_they_come_from(
@@ -219,20 +219,20 @@ def test_credentials_that_expire_say_when_and_where_they_come_from(
     configure(Place.on(minio, bucket))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    given = {
+    credentials = {
         "Version": 1,
         "AccessKeyId": minio.access_key,
         "SecretAccessKey": minio.secret_key,
         "Expiration": "2099-01-02T03:04:05Z",
     }
-    (tmp_path / "given.json").write_text(json.dumps(given))
+    (tmp_path / "given.json").write_text(json.dumps(credentials))
     process = f"cat {tmp_path}/given.json"
     (tmp_path / "config").write_text(f"[default]\ncredential_process = {process}\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    found = told(minio.secret_key)
-    assert not problems(found.values())
+    findings = told(minio.secret_key)
+    assert not problems(findings.values())
     for part in ("the profile's credential_process", "until 2099-01-02 03:04Z"):
-        assert part in found["credentials"].found
+        assert part in findings["credentials"].found
 
 
 def test_https_to_a_port_without_tls_is_reported_as_such(
@@ -240,9 +240,9 @@ def test_https_to_a_port_without_tls_is_reported_as_such(
 ) -> None:
     url = minio.endpoint_url.replace("http://", "https://")
     configure(Place.on(minio, "a-bucket", url))
-    found = told()
-    assert problems(found.values()) == ["tls"]
-    assert "http://" in found["tls"].hint
+    findings = told()
+    assert problems(findings.values()) == ["tls"]
+    assert "http://" in findings["tls"].hint
 
 
 def test_a_certificate_is_trusted_by_its_authority_alone_and_its_end_is_told(
@@ -253,17 +253,17 @@ def test_a_certificate_is_trusted_by_its_authority_alone_and_its_end_is_told(
     bucket = minio.new_bucket()
     with tls_in_front_of(minio, authority) as url:
         configure(Place.on(minio, bucket, url))
-        found = told()
-        assert problems(found.values()) == ["tls"]
-        assert "AWS_CA_BUNDLE" in found["tls"].hint
+        findings = told()
+        assert problems(findings.values()) == ["tls"]
+        assert "AWS_CA_BUNDLE" in findings["tls"].hint
         configure(Place.on(minio, bucket, url), AWS_CA_BUNDLE=str(authority / "authority.pem"))
-        found = told()
-        assert not problems(found.values())
-        assert found["tls"].verdict == "warning"  # it ends tomorrow
-        assert "valid until" in found["tls"].found
+        findings = told()
+        assert not problems(findings.values())
+        assert findings["tls"].verdict == "warning"  # it ends tomorrow
+        assert "valid until" in findings["tls"].found
         configure(Place.on(minio, bucket, url.replace("127.0.0.1", "localhost")))
-        found = told()
-        assert "as the certificate does" in found["tls"].hint
+        findings = told()
+        assert "as the certificate does" in findings["tls"].hint
 
 
 @pytest.mark.parametrize(
@@ -286,11 +286,11 @@ def test_a_clock_that_is_off_is_found_in_the_first_answer(
     monkeypatch.setattr(BaseHTTPRequestHandler, "date_time_string", lambda *_: there)
     with answering(lambda _: s3_error(403, "RequestTimeTooSkewed")) as url:
         configure(Place("a-bucket", url, "AKIDFORTESTS", SECRET), AWS_SESSION_TOKEN=TOKEN)
-        found = told(SECRET, TOKEN)
-    assert found["clock"].verdict == verdict
-    assert words in found["clock"].found
-    assert minutes == 0 or "RequestTimeTooSkewed" in found["clock"].hint
-    assert "clock" in found["sign-in"].hint + found["sign-in"].found
+        findings = told(SECRET, TOKEN)
+    assert findings["clock"].verdict == verdict
+    assert words in findings["clock"].found
+    assert minutes == 0 or "RequestTimeTooSkewed" in findings["clock"].hint
+    assert "clock" in findings["sign-in"].hint + findings["sign-in"].found
 
 
 @pytest.mark.parametrize("is_proved", [False, True])
@@ -304,10 +304,10 @@ def test_an_endpoint_that_ignores_the_condition_is_a_problem_also_if_it_once_did
     monkeypatch.setattr(proof, "_is_fresh", lambda _: is_proved)
     bucket = minio.new_bucket()
     wire = proxy(minio)
-    wire.inject(Fault.IGNORE_IF_NONE_MATCH, lambda one: one.kind == "create", times=None)
+    wire.inject(Fault.IGNORE_IF_NONE_MATCH, lambda request: request.kind == "create", times=None)
     configure(Place.on(minio, bucket, wire.endpoint_url))
-    found = told()
-    assert problems(found.values()) == ["conditional create" if is_proved else "create"]
+    findings = told()
+    assert problems(findings.values()) == ["conditional create" if is_proved else "create"]
     assert keys_of(minio.boto3_client(), bucket) == []
 
 
@@ -321,8 +321,8 @@ def test_a_server_that_echoes_what_it_was_sent_gets_no_secret_into_the_findings(
     with answering(echo) as url:
         address = url.replace("http://", "http://user:" + "password@")
         configure(Place("a-bucket", address, "AKIDFORTESTS", SECRET), AWS_SESSION_TOKEN=TOKEN)
-        found = told(SECRET, TOKEN, "password", "AKIDFORTESTS")
-    assert problems(found.values()) == ["sign-in"]
+        findings = told(SECRET, TOKEN, "password", "AKIDFORTESTS")
+    assert problems(findings.values()) == ["sign-in"]
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -334,6 +334,6 @@ def test_a_proxy_of_the_machine_is_gone_through(
     configure(place, **{f"{scheme.upper()}_PROXY": nobody})
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    found = told(SECRET)
-    assert f"through the proxy {nobody}" in found["endpoint"].found
-    assert problems(found.values()) == ["server"]
+    findings = told(SECRET)
+    assert f"through the proxy {nobody}" in findings["endpoint"].found
+    assert problems(findings.values()) == ["server"]

@@ -65,7 +65,10 @@ def marked(name: str, kind: Any) -> Any:
 
 def full_entry() -> MemoryEntry:
     """An entry in which every field of a claim has a value of its own."""
-    said = {one.name: marked(one.name, one.type) for one in described(MemoryEntry)}
+    said = {
+        description.name: marked(description.name, description.type)
+        for description in described(MemoryEntry)
+    }
     said |= {"sha256": "", "erased": None, "purges": False, "extra": {"newer": "kept"}}
     return MemoryEntry(**said)
 
@@ -74,7 +77,7 @@ def test_every_field_says_what_it_is_about() -> None:
     for kind in (MemoryEntry, Provenance, Evidence):
         names = [info.name for info in msgspec.structs.fields(kind)]
         in_no_body = {"extra", "provisional"}
-        assert [one.name for one in described(kind)] == [
+        assert [description.name for description in described(kind)] == [
             name for name in names if name not in in_no_body
         ]
 
@@ -166,12 +169,15 @@ def test_erasure_leaves_nothing_of_a_claim_or_of_its_author() -> None:
 
     stub = msgspec.json.decode(purge.stub_of(layout, address, 2, seal.sealed(sealed)))
     kept = msgspec.json.encode(stub)
-    for one in described(MemoryEntry):
-        value = sealed.get(one.name)
-        if one.field.about == "place" and one.name != "sha256":
-            assert stub[one.name] == value, one.name
-        elif one.field.about == "claim" and one.name not in ("confidence", "evidence"):
-            assert stub.get(one.name) in (None, [], "fact"), one.name
+    for description in described(MemoryEntry):
+        value = sealed.get(description.name)
+        if description.field.about == "place" and description.name != "sha256":
+            assert stub[description.name] == value, description.name
+        elif description.field.about == "claim" and description.name not in (
+            "confidence",
+            "evidence",
+        ):
+            assert stub.get(description.name) in (None, [], "fact"), description.name
     assert stub["evidence"] == {"successes": 0, "failures": 0}
     assert stub["confidence"] == 0.0
     kept_of_write = {name: text for name, text in stub["provenance"].items() if text}
@@ -194,7 +200,7 @@ def test_a_draft_is_checked_for_every_field_that_can_be_given() -> None:
 
 
 def test_a_memory_is_read_with_every_field_as_it_was_given() -> None:
-    given = {
+    arguments = {
         **{name: marked(name, str) for name in drafts.GIVEN if name not in ("value", "tags")},
         "value": {"v": 1},
         "tags": ["one", "two"],
@@ -202,13 +208,13 @@ def test_a_memory_is_read_with_every_field_as_it_was_given() -> None:
         "expires_at": datetime(2100, 1, 1, tzinfo=UTC),
     }
     memory = AgentMemory("ann", adapter=ModelAdapter())
-    memory.write(**given)
-    entry = memory.read(given["entity_path"], given["key"])
+    memory.write(**arguments)
+    entry = memory.read(arguments["entity_path"], arguments["key"])
     assert entry is not None
     for name in drafts.GIVEN:
         holder = entry if name in MemoryEntry.__struct_fields__ else entry.provenance
         value = getattr(holder, name)
-        assert (list(value) if isinstance(value, tuple) else value) == given[name], name
+        assert (list(value) if isinstance(value, tuple) else value) == arguments[name], name
 
 
 def test_the_command_has_an_option_for_every_field_that_can_be_given() -> None:
@@ -256,12 +262,18 @@ def test_a_line_of_an_export_is_in_the_order_that_it_always_had() -> None:
 def test_the_document_of_an_entry_has_every_field() -> None:
     document = full_entry().to_dict()
     left_out = {"erased", "purges"}  # which have their defaults here
-    names = [one.name for one in described(MemoryEntry) if one.name not in left_out]
+    names = [
+        description.name
+        for description in described(MemoryEntry)
+        if description.name not in left_out
+    ]
     assert list(document) == ["format", *names[:-1], "newer", "sha256"]
 
 
 def test_the_schema_of_an_answer_has_every_field_that_is_always_there() -> None:
-    always = [one.name for one in described(MemoryEntry) if not one.is_optional]
+    always = [
+        description.name for description in described(MemoryEntry) if not description.is_optional
+    ]
     assert list(schemas()["Entry"]["properties"]) == always
 
 
@@ -270,14 +282,16 @@ def test_the_page_of_the_layout_describes_every_field() -> None:
     section = page.partition("## What is in a version")[2].partition("## How to check a version")[0]
     named_there = set(re.findall(r"`([a-z_0-9]+)`", section))
     for kind in (MemoryEntry, Provenance, Evidence):
-        assert {one.name for one in described(kind)} <= named_there
+        assert {description.name for description in described(kind)} <= named_there
 
 
 def test_a_row_of_the_catalog_holds_each_of_its_columns() -> None:
     layout = Layout("default")
     entry = full_entry()
     row = dict(zip(tables._NAMES, tables.row(layout.address("e", "k"), entry, 9, 1.5), strict=True))
-    columns = {one.name for kind in (MemoryEntry, Provenance) for one in described(kind)}
+    columns = {
+        description.name for kind in (MemoryEntry, Provenance) for description in described(kind)
+    }
     for name in columns & set(row):
         value = getattr(entry if hasattr(entry, name) else entry.provenance, name)
         if isinstance(value, datetime):

@@ -121,10 +121,10 @@ def altered(**changes: Any) -> bytes:
 def test_every_entry_comes_back_exactly_and_gives_the_same_bytes_again(entry: MemoryEntry) -> None:
     body = seal_entry(entry)
     address = Address(entry.entity_path, entry.key, "the/")
-    found = decode_entry(body, entry.namespace, address, entry.version)
-    assert found == entry
-    assert repr(found) == repr(entry)
-    assert encode_entry(found) == body
+    decoded_entry = decode_entry(body, entry.namespace, address, entry.version)
+    assert decoded_entry == entry
+    assert repr(decoded_entry) == repr(entry)
+    assert encode_entry(decoded_entry) == body
 
 
 @given(moment=TIMES, value=VALUES, claim=st.none() | st.integers(1, 9), ttl=st.integers(0, 10**6))
@@ -150,8 +150,8 @@ def test_a_newer_field_named_extra_is_kept_as_one(part: str | None) -> None:
     newer = {**(fields if part is None else fields[part]), "extra": {"a": 1}}
     body = altered(**newer) if part is None else altered(**{part: newer})
     entry = read(body)
-    found = entry if part is None else getattr(entry, part)
-    assert found.extra == {"extra": {"a": 1}}
+    holder = entry if part is None else getattr(entry, part)
+    assert holder.extra == {"extra": {"a": 1}}
     assert encode_entry(entry) == body
 
 

@@ -81,8 +81,8 @@ class TestForgedNumber:
         assert finding.object_key == forged
         assert "move it out" in finding.hint
         assert memory.purge(ENTITY, KEY) == 0
-        for one in (memory, opened(adapter)):
-            assert one.read(ENTITY, KEY) is None
+        for reader in (memory, opened(adapter)):
+            assert reader.read(ENTITY, KEY) is None
         assert memory.write(ENTITY, KEY, "again").version == WRITTEN + 2
         assert opened(adapter).read(ENTITY, KEY) == memory.read(ENTITY, KEY)
         adapter.delete(forged)
@@ -97,8 +97,8 @@ class TestForgedNumber:
     ) -> None:
         forged = fill(adapter, number, body(number))
         memory = opened(adapter)
-        found = memory.read(ENTITY, KEY)
-        assert found is not None and found.version == WRITTEN
+        newest_entry = memory.read(ENTITY, KEY)
+        assert newest_entry is not None and newest_entry.version == WRITTEN
         missing = error_of(lambda: memory.history(ENTITY, KEY))
         assert isinstance(missing, CorruptEntryError)
         assert f"v{WRITTEN + 1}.json is missing" in str(missing)
@@ -108,9 +108,9 @@ class TestForgedNumber:
         assert deleted is not None and deleted.version == WRITTEN + 3
         written = memory.write(ENTITY, KEY, "again")
         for _ in range(2):
-            assert [one for one in memory.list() if one.key == KEY] == [written]
+            assert [entry for entry in memory.list() if entry.key == KEY] == [written]
             assert [hit.entry for hit in memory.search("again")] == [written]
-        assert sum(forged in one.getMessage() for one in caplog.records) == 1
+        assert sum(forged in record.getMessage() for record in caplog.records) == 1
         assert memory.delete(ENTITY, KEY) is not None
         assert memory.stats().deepest == WRITTEN + 6
         assert {entry.key for entry in memory.list()} >= set(GOOD)
@@ -165,7 +165,7 @@ def test_a_purge_finds_everything_while_a_listing_is_behind_or_not_allowed() -> 
         assert opened(faulty).purge("e", "k") == 5
         reader = opened(faulty)
         versions = [reader.read("e", "k", version=number) for number in range(1, 7)]
-        assert [one.value for one in versions if one] == [None] * 6
+        assert [version.value for version in versions if version] == [None] * 6
 
 
 numbers = st.sets(st.integers(1, MAX_VERSION), max_size=60)
@@ -177,7 +177,7 @@ def test_the_newest_version_of_a_writer_is_told_from_foreign_ones(
     foreign: set[int], written: int, lost: set[int]
 ) -> None:
     genuine = set(range(1, written + 1)) - lost
-    found = reached(genuine | foreign)
-    assert found >= max(genuine, default=0)
+    number = reached(genuine | foreign)
+    assert number >= max(genuine, default=0)
     # However many are put there, the way up to what was reached is short.
-    assert found <= 1000 + 11 * len(genuine | foreign)
+    assert number <= 1000 + 11 * len(genuine | foreign)

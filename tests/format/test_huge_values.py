@@ -48,7 +48,7 @@ class TestHugeValues:
         memory = core.AgentMemory("agent", adapter=adapter, max_value_bytes=10_000)
         entry = memory.read("e", "k")
         assert entry is not None and len(entry.value) == 50_000
-        assert [one.version for one in memory.list()] == [1]
+        assert [entry.version for entry in memory.list()] == [1]
         memory.commit_outcome("o", "success")
         assert memory.read("e", "k").version == 2  # type: ignore[union-attr]
         assert memory.delete("e", "k") is not None
@@ -60,8 +60,8 @@ class TestHugeValues:
         file.write_text("max_value_bytes: 5000\n")
         assert settings.load(environ={}).max_value_bytes == DEFAULT_MAX_VALUE_BYTES
         assert settings.load(file, {}).max_value_bytes == 5000
-        given = {"AMFS_MAX_VALUE_BYTES": "4000"}
-        assert settings.load(file, given).max_value_bytes == 4000
+        environ = {"AMFS_MAX_VALUE_BYTES": "4000"}
+        assert settings.load(file, environ).max_value_bytes == 4000
         for wrong in ("0", "-1", "1.5", "16MiB"):
             with pytest.raises(ConfigurationError, match="AMFS_MAX_VALUE_BYTES must be"):
                 settings.load(file, {"AMFS_MAX_VALUE_BYTES": wrong})

@@ -79,13 +79,13 @@ def test_code_that_goes_through_a_store_knows_each_kind(kind: Kind) -> None:
     from amfs_core.storage import ObjectInfo
 
     info = ObjectInfo(OBJECTS[kind][0], 1, datetime(2026, 1, 1, tzinfo=UTC))
-    assert not any(isinstance(one, ListedForeign) for one in listed([info]))
+    assert not any(isinstance(entry, ListedForeign) for entry in listed([info]))
 
 
 def test_the_page_of_the_layout_has_the_same_table() -> None:
     page = (REPOSITORY / "docs/layout.md").read_text()
     rows = re.findall(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
-    said = [tuple(one.strip() for one in row) for row in rows if row[0].split("/")[0] in FOLDERS]
+    said = [tuple(cell.strip() for cell in row) for row in rows if row[0].split("/")[0] in FOLDERS]
     assert said == [
         (
             f"{kind.folder}/{kind.names}",

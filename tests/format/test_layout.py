@@ -48,7 +48,7 @@ def test_a_name_comes_back_exactly_or_is_refused(text: str) -> None:
     if escaped is not None:
         assert unescape(escaped) == text
         return
-    lone = any("\ud800" <= one <= "\udfff" for one in text)
+    lone = any("\ud800" <= character <= "\udfff" for character in text)
     assert not text or lone or len(text.encode(errors="replace")) * 3 > MAX_SEGMENT_BYTES
 
 
@@ -64,7 +64,7 @@ def test_a_segment_is_a_safe_file_name_everywhere(text: str) -> None:
     assert escaped
     assert len(escaped.encode()) <= MAX_SEGMENT_BYTES
     assert not set(escaped) & set('/\\<>:"|?*')
-    assert all(one >= " " and not "\x7f" <= one <= "\x9f" for one in escaped)
+    assert all(character >= " " and not "\x7f" <= character <= "\x9f" for character in escaped)
     assert not escaped.startswith((".", " "))
     assert not escaped.endswith((".", " "))
     folded = escaped.lower()
@@ -134,9 +134,9 @@ def test_parse_inverts_object_key(names: list[str], key: str, version: int) -> N
     object_key = address.object_key(version)
     assert LAYOUT.parse(object_key) == (address, version)
     assert len(object_key.encode()) <= MAX_OBJECT_KEY_BYTES - MAX_PREFIX_BYTES
-    found = LAYOUT.parse(object_key)
-    assert found is not None
-    assert found[0].prefix == address.prefix
+    pair = LAYOUT.parse(object_key)
+    assert pair is not None
+    assert pair[0].prefix == address.prefix
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_no_file_is_ever_outside_the_root(
     around = tmp_path_factory.mktemp("around")
     root = around / "root"
     LocalAdapter(root, durability="none").create(object_key, b"body")
-    assert [one.name for one in around.iterdir()] == ["root"]
+    assert [path.name for path in around.iterdir()] == ["root"]
     files = [os.path.join(path, name) for path, _, names in os.walk(root) for name in names]
     assert files == [str(root / object_key)]
     assert os.path.realpath(files[0]) == files[0]

@@ -59,10 +59,10 @@ def test_fields_of_a_newer_release_are_kept() -> None:
         fields["features"]["notices"]["state"] = "starting"
 
     given_body = body(more)
-    found = decode_manifest(given_body, LAYOUT, 1)
-    assert found.extra == {"mood": "good"}
-    assert found.features["notices"].extra == {"state": "starting"}
-    assert json.loads(manifest_module.encode_manifest(found)) == json.loads(given_body)
+    newer_manifest = decode_manifest(given_body, LAYOUT, 1)
+    assert newer_manifest.extra == {"mood": "good"}
+    assert newer_manifest.features["notices"].extra == {"state": "starting"}
+    assert json.loads(manifest_module.encode_manifest(newer_manifest)) == json.loads(given_body)
 
 
 WRONG: dict[str, Callable[[dict[str, Any]], object]] = {

@@ -44,9 +44,9 @@ def attempt(adapter: StorageAdapter, entity_path: str, key: str, value: object) 
 
 def outcomes(stores: list[StorageAdapter], entity_path: str, key: str, value: object) -> str:
     """The one outcome on every store."""
-    found = {attempt(adapter, entity_path, key, value) for adapter in stores}
-    assert len(found) == 1
-    return found.pop()
+    results = {attempt(adapter, entity_path, key, value) for adapter in stores}
+    assert len(results) == 1
+    return results.pop()
 
 
 def outside(root: Path) -> list[str]:
@@ -56,7 +56,7 @@ def outside(root: Path) -> list[str]:
 
 
 def is_utf8(text: str) -> bool:
-    return not any("\ud800" <= one <= "\udfff" for one in text)
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 @pytest.mark.parametrize("text", NAUGHTY, ids=lambda text: ascii(text)[:40])
@@ -91,18 +91,18 @@ class TestNaughty:
 
     @pytest.mark.slow
     def test_as_a_namespace(self, stores: list[StorageAdapter], root: Path, text: str) -> None:
-        found = set()
+        results = set()
         for adapter in stores:
             try:
                 memory = AgentMemory("a", adapter=adapter, namespace=text)
                 entry = memory.write("e", "k", 1)
             except AMFSError as error:
-                found.add(f"{type(error).__name__}: {error}")
+                results.add(f"{type(error).__name__}: {error}")
             else:
                 other = AgentMemory("b", adapter=adapter, namespace=text)
                 assert other.list() == [entry]
-                found.add("kept")
-        assert len(found) == 1
+                results.add("kept")
+        assert len(results) == 1
         assert outside(root) == []
 
 

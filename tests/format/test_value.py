@@ -36,17 +36,17 @@ JSON = st.recursive(
 )
 
 
-def same(one: Any, other: Any) -> bool:
+def same(value: Any, other: Any) -> bool:
     """Equal in type and bits, all the way down, and in the order of keys."""
-    if type(one) is not type(other):
+    if type(value) is not type(other):
         return False
-    if type(one) is dict:
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
-    if type(one) is list:
-        return len(one) == len(other) and all(map(same, one, other))
-    if type(one) is float:
-        return one.hex() == other.hex()
-    return bool(one == other)
+    if type(value) is dict:
+        return list(value) == list(other) and all(same(value[key], other[key]) for key in value)
+    if type(value) is list:
+        return len(value) == len(other) and all(map(same, value, other))
+    if type(value) is float:
+        return value.hex() == other.hex()
+    return bool(value == other)
 
 
 @pytest.mark.slow
@@ -205,12 +205,12 @@ def test_a_value_that_json_cannot_carry_is_refused_by_name_and_place(value: Any,
 )
 def test_long_lists_come_back_as_they_are_and_share_nothing(long: list[Any]) -> None:
     memory = AgentMemory("a", adapter=ModelAdapter())
-    given = {"list": long[:]}
-    entry = memory.write("e", "k", given)
-    given["list"].append("later")
-    for found in (entry, AgentMemory("b", adapter=memory.adapter).read("e", "k")):
-        assert found is not None
-        assert list(map(repr, found.value["list"])) == list(map(repr, long))
+    value = {"list": long[:]}
+    entry = memory.write("e", "k", value)
+    value["list"].append("later")
+    for result in (entry, AgentMemory("b", adapter=memory.adapter).read("e", "k")):
+        assert result is not None
+        assert list(map(repr, result.value["list"])) == list(map(repr, long))
 
 
 def nested(kind: type, depth: int) -> Any:

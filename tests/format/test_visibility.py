@@ -51,17 +51,17 @@ STATES = {
 
 @pytest.mark.parametrize("state", Visibility)
 def test_each_state_has_its_name(state: Visibility) -> None:
-    one = STATES[state]
-    assert one.visibility(NOW) is state
-    assert one.is_live(NOW) is (state is Visibility.LIVE)
-    assert one.has_content is (state in (Visibility.LIVE, Visibility.EXPIRED))
+    memory_entry = STATES[state]
+    assert memory_entry.visibility(NOW) is state
+    assert memory_entry.is_live(NOW) is (state is Visibility.LIVE)
+    assert memory_entry.has_content is (state in (Visibility.LIVE, Visibility.EXPIRED))
 
 
 def test_a_memory_is_seen_until_just_before_it_expires() -> None:
-    one = entry(expires_at=NOW)
-    assert one.is_live(NOW - timedelta(microseconds=1))
-    assert not one.is_live(NOW)
-    assert one.has_content
+    memory_entry = entry(expires_at=NOW)
+    assert memory_entry.is_live(NOW - timedelta(microseconds=1))
+    assert not memory_entry.is_live(NOW)
+    assert memory_entry.has_content
 
 
 @given(
@@ -72,7 +72,7 @@ def test_a_memory_is_seen_until_just_before_it_expires() -> None:
 def test_the_catalog_shows_what_the_predicate_shows(
     deleted: bool, erased: str | None, expires_at: datetime | None
 ) -> None:
-    one = entry(deleted=deleted, erased=erased, expires_at=expires_at)
+    memory_entry = entry(deleted=deleted, erased=erased, expires_at=expires_at)
 
     class Clock(datetime):
         @classmethod
@@ -84,10 +84,10 @@ def test_the_catalog_shows_what_the_predicate_shows(
         where, given_values = conditions.condition(Filters())
     connection = sqlite3.connect(":memory:")
     connection.executescript(tables.SCHEMA)
-    connection.execute(tables.UPSERT, tables.row(ADDRESS, one, 1, None))
+    connection.execute(tables.UPSERT, tables.row(ADDRESS, memory_entry, 1, None))
     ((shown,),) = connection.execute(f"SELECT count(*) FROM memory WHERE {where}", given_values)
     connection.close()
-    assert bool(shown) is one.is_live(NOW)
+    assert bool(shown) is memory_entry.is_live(NOW)
 
 
 MAY_LOOK = {

@@ -66,8 +66,8 @@ VERBS: dict[str, Callable[[HttpAdapter], object]] = {
 }
 
 
-def fails(verb: str, given: Answer) -> AMFSError:
-    with answering(lambda _: given) as url, pytest.raises(AMFSError) as caught:
+def fails(verb: str, response: Answer) -> AMFSError:
+    with answering(lambda _: response) as url, pytest.raises(AMFSError) as caught:
         VERBS[verb](HttpAdapter(url))
     return caught.value
 

@@ -29,7 +29,7 @@ def imported(memory: AgentMemory) -> Import:
         done: list[Imported] = []
         report = import_from(memory, kind, source, on_record=done.append, **options)
         for state in ("new", "changed", "unchanged", "kept", "expired", "refused"):
-            assert getattr(report, state) == sum(one.state == state for one in done)
+            assert getattr(report, state) == sum(result.state == state for result in done)
         return done
 
     return run
@@ -40,8 +40,8 @@ def values(memory: AgentMemory) -> dict[tuple[str, str], Any]:
 
 
 def states(done: list[Imported]) -> list[str]:
-    return [one.state for one in done]
+    return [result.state for result in done]
 
 
 def reasons(done: list[Imported]) -> dict[str, str | None]:
-    return {one.place: one.reason for one in done if one.state == "refused"}
+    return {result.place: result.reason for result in done if result.state == "refused"}

@@ -142,7 +142,7 @@ def test_an_item_that_cannot_be_kept_is_refused_by_name(imported: Import, fill: 
         store.put(("n" * 101,), "k", {"n": 1})
 
     done = imported("langgraph", fill(put))
-    assert [one.key for one in done if one.state == "new"] == ["%"]
+    assert [result.key for result in done if result.state == "new"] == ["%"]
     refused = reasons(done)
     assert "its key 'kkkk" in str(refused["ns " + "k" * 101])
     assert "its namespace label 'nnnn" in str(refused["n" * 101 + " k"])

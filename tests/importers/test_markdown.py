@@ -47,8 +47,8 @@ def test_notes_become_memories_of_their_directories(
         ("notes/ideas/50% off", ".hidden"): {"text": "dot"},
         ("notes/日記", "v1.json"): {"text": "ü"},
     }
-    (found,) = memory.search(tags=["tea"])
-    assert found.entry.key == "tea ceremony"
+    (hit,) = memory.search(tags=["tea"])
+    assert hit.entry.key == "tea ceremony"
     assert states(imported("markdown", notes)) == ["unchanged"] * 4
 
 
@@ -61,7 +61,10 @@ def test_a_note_that_was_edited_becomes_a_version_and_one_that_is_gone_stays(
     os.utime(write(notes, "a.md", "one"))
     write(notes, "b.md", "two")
     done = imported("markdown", notes, into="vault")
-    assert [(one.place, one.state) for one in done] == [("a.md", "unchanged"), ("b.md", "changed")]
+    assert [(result.place, result.state) for result in done] == [
+        ("a.md", "unchanged"),
+        ("b.md", "changed"),
+    ]
     (notes / "b.md").unlink()
     assert states(imported("markdown", notes, into="vault")) == ["unchanged"]
     assert memory.read("vault", "b") is not None

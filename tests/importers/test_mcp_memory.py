@@ -53,8 +53,8 @@ def test_entities_and_relations_become_memories(memory: AgentMemory, imported: I
             "relationType": "employs/pays",
         },
     }
-    (found,) = memory.search(tags=["person"])
-    assert found.entry.entity_path == "mcp-memory/Alice"
+    (hit,) = memory.search(tags=["person"])
+    assert hit.entry.entity_path == "mcp-memory/Alice"
     assert memory.search("green tea")[0].entry.entity_path == "mcp-memory/Alice"
     assert states(imported("mcp-memory", FILE)) == ["unchanged"] * 5
 
@@ -89,7 +89,7 @@ def test_lines_that_cannot_be_memories_are_refused_by_number(
     file = tmp_path / "memory.jsonl"
     file.write_bytes("\r\n".join(lines).encode() + b"\n\xff")
     done = imported("mcp-memory", file)
-    assert {one.place for one in done if one.state == "new"} == {"line 1", "line 12"}
+    assert {result.place for result in done if result.state == "new"} == {"line 1", "line 12"}
     refused = reasons(done)
     said = {
         3: "not JSON",

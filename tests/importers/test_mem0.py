@@ -48,7 +48,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_records_of_the_package_become_memories(memory: AgentMemory, imported: Import) -> None:
     assert states(imported("mem0", PACKAGE)) == ["expired", "new", "new", "new"]
-    exported = {one["id"]: one for one in json.loads(PACKAGE.read_text())["results"]}
+    exported = {record["id"]: record for record in json.loads(PACKAGE.read_text())["results"]}
     paths = {
         "80b04671-1a11-4692-a66c-705417afe458": "mem0/user/alex",
         "76f2376d-a461-4f70-81f3-0d77df5dc1f8": (
@@ -82,7 +82,7 @@ def test_a_document_a_line_is_read_line_by_line(
 ) -> None:
     memories = [{**PLATFORM, "id": f"id-{n}"} for n in range(6)]
     lines = [
-        *(json.dumps(one) for one in memories[:2]),
+        *(json.dumps(record) for record in memories[:2]),
         "",
         json.dumps(page(*memories[2:4])),
         "{",
@@ -91,7 +91,7 @@ def test_a_document_a_line_is_read_line_by_line(
     file.write_text("\n".join(lines))
     done = imported("mem0", file)
     assert states(done) == ["new", "new", "new", "new", "refused", "new", "new"]
-    assert [one.place for one in done][2:] == [
+    assert [result.place for result in done][2:] == [
         *("line 4, memory 1", "line 4, memory 2"),
         "line 5",
         *("line 6, memory 1", "line 6, memory 2"),
@@ -210,7 +210,7 @@ def test_any_list_of_objects_is_cut_where_its_objects_are(
 ) -> None:
     document = {**around, "results": memories, "more": around} if is_page else memories
     text = json.dumps(document, indent=indent).encode()
-    assert [json.loads(one) for one in objects(text, b"results")] == memories
+    assert [json.loads(object_text) for object_text in objects(text, b"results")] == memories
 
 
 def test_an_empty_file_is_nothing(imported: Import, file: Path) -> None:

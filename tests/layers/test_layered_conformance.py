@@ -97,7 +97,7 @@ class LayeredMachine(AdapterMachine):
     def teardown(self) -> None:
         super().teardown()
         assert all_of(self.layered.mirrors[1].adapter) == all_of(self.layered.inner)
-        for store in (self.layered.inner, *(one.adapter for one in self.layered.mirrors)):
+        for store in (self.layered.inner, *(mirror.adapter for mirror in self.layered.mirrors)):
             store.close()
         shutil.rmtree(self.directory)
 

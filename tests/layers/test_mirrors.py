@@ -513,8 +513,10 @@ def test_a_bucket_that_was_cut_off_is_caught_up(minio: Server, tmp_path: Path, w
         assert not same(primary, mirror)
         copy(primary, mirror)
         if wait:  # the order to erase was not given, or is not carried out
-            with AgentMemory("a", adapter=Layered(primary, mirrors=[Mirror(mirror, True)])) as one:
-                one.purge("e", "before")
+            with AgentMemory(
+                "a", adapter=Layered(primary, mirrors=[Mirror(mirror, True)])
+            ) as eraser:
+                eraser.purge("e", "before")
         assert same(primary, mirror)
         assert b"secret" not in b"".join(all_of(mirror).values())
         for adapter in (primary, mirror):
@@ -549,13 +551,15 @@ def test_the_doctor_looks_at_every_store_and_compares(tmp_path: Path) -> None:
     with AgentMemory("a", adapter=primary) as memory:
         memory.write("e", "k", 1)
     store = Layered(primary, local(tmp_path / "c"), [mirror])
-    found = {one.name: one for one in examine(checks_of(store))}
-    assert found["cache: create"].verdict == found["mirror 1: create"].verdict == "ok"
-    assert found["mirror 1: lag"].verdict == "warning"
-    assert "1 are not there, such as default/entries/e/k/v1.json" in found["mirror 1: lag"].found
+    diagnoses = {diagnosis.name: diagnosis for diagnosis in examine(checks_of(store))}
+    assert diagnoses["cache: create"].verdict == diagnoses["mirror 1: create"].verdict == "ok"
+    assert diagnoses["mirror 1: lag"].verdict == "warning"
+    assert (
+        "1 are not there, such as default/entries/e/k/v1.json" in diagnoses["mirror 1: lag"].found
+    )
     copy(primary, mirror)
-    found = {one.name: one for one in examine(checks_of(store))}
-    assert found["mirror 1: lag"].found == "of all objects, none is missing"
+    diagnoses = {diagnosis.name: diagnosis for diagnosis in examine(checks_of(store))}
+    assert diagnoses["mirror 1: lag"].found == "of all objects, none is missing"
 
 
 @pytest.mark.slow

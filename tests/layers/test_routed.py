@@ -79,15 +79,15 @@ def test_each_memory_is_in_the_store_of_the_longest_route_in_every_namespace() -
             memory.write("team", "ann x", "a memory with the name of a route")
             memory.commit_outcome("ref", "success", entries=[("team", "k")])
     paths = {
-        name: sorted({key.split("/", 2)[2].rpartition("/")[0] for key in all_of(one)})
-        for name, one in (("default", default), ("team", team), ("ann", ann))
+        name: sorted({key.split("/", 2)[2].rpartition("/")[0] for key in all_of(adapter)})
+        for name, adapter in (("default", default), ("team", team), ("ann", ann))
     }
     assert paths == {
         "default": ["", "t/k", "teams/k"],
         "team": ["team/ann/k", "team/k"],
         "ann": ["team/ann x", "team/ann x/deep/k", "team/ann x/k"],
     }
-    assert len(all_of(store)) == sum(len(all_of(one)) for one in (default, team, ann))
+    assert len(all_of(store)) == sum(len(all_of(adapter)) for adapter in (default, team, ann))
     for namespace in ("one", "two"):
         with AgentMemory("b", adapter=store, namespace=namespace) as memory:
             assert memory.verify().ok
@@ -211,11 +211,11 @@ def test_it_can_be_pickled_and_has_a_location(tmp_path: Path) -> None:
 
 def test_the_doctor_looks_at_every_store(tmp_path: Path) -> None:
     store = Routed({"scratch": SqliteAdapter(tmp_path / "s.db")}, LocalAdapter(tmp_path / "d"))
-    found = {one.name: str(one.verdict) for one in examine(checks_of(store))}
-    assert found["create"] == "ok"
-    assert found["route scratch: create"] == "ok"
-    assert len([name for name in found if name.startswith("route scratch: ")]) >= 9
-    assert "problem" not in found.values()
+    verdicts = {diagnosis.name: str(diagnosis.verdict) for diagnosis in examine(checks_of(store))}
+    assert verdicts["create"] == "ok"
+    assert verdicts["route scratch: create"] == "ok"
+    assert len([name for name in verdicts if name.startswith("route scratch: ")]) >= 9
+    assert "problem" not in verdicts.values()
     store.close()
 
 

@@ -54,8 +54,8 @@ class Place:
 
     def kept(self) -> list[str]:
         """The names of what is in the cache, without times and sizes."""
-        found = self.directory.rglob("*-*")
-        return sorted(str(path.parent.relative_to(self.directory)) for path in found)
+        paths = self.directory.rglob("*-*")
+        return sorted(str(path.parent.relative_to(self.directory)) for path in paths)
 
 
 @pytest.fixture
@@ -111,10 +111,10 @@ def test_purged_content_is_neither_served_nor_kept(place: Place, by: str) -> Non
             entry = memory.read("e", "k", version=1)
             assert entry is None or entry.value is None
         for _ in range(2):  # the order to erase, which is read last, takes the stubs along
-            assert [one[1] for one in place.gets(history)[0]] == [None] * 4
+            assert [row[1] for row in place.gets(history)[0]] == [None] * 4
         assert place.gets(history)[1] == 0
         writer.write("e", "k", "new")
-        assert [one[1] for one in place.gets(history)[0]] == [*[None] * 4, "new"]
+        assert [row[1] for row in place.gets(history)[0]] == [*[None] * 4, "new"]
     assert SECRET not in b"".join(path.read_bytes() for path in place.directory.rglob("*-*"))
 
 
@@ -151,9 +151,9 @@ def damage(directory: Path) -> None:
 
 
 def swap(directory: Path) -> None:
-    one, other = sorted(directory.rglob("*-*"))
-    body = one.read_bytes()
-    one.write_bytes(other.read_bytes())
+    path, other = sorted(directory.rglob("*-*"))
+    body = path.read_bytes()
+    path.write_bytes(other.read_bytes())
     other.write_bytes(body)
 
 
@@ -271,15 +271,15 @@ class CachedReader(RuleBasedStateMachine):
 
     @rule(name=names)
     def look_at_one(self, name: tuple[str, str]) -> None:
-        with self.reader(True) as one, self.reader(False) as other:
-            assert one.history(*name) == other.history(*name)
-            assert one.read(*name) == other.read(*name)
+        with self.reader(True) as memory, self.reader(False) as other:
+            assert memory.history(*name) == other.history(*name)
+            assert memory.read(*name) == other.read(*name)
 
     @rule()
     def look_at_all(self) -> None:
-        with self.reader(True) as one, self.reader(False) as other:
-            assert one.list() == other.list()
-            assert one.verify().ok
+        with self.reader(True) as memory, self.reader(False) as other:
+            assert memory.list() == other.list()
+            assert memory.verify().ok
 
     def reader(self, cached: bool) -> AgentMemory:
         store = Layered(self.primary, self.cache) if cached else self.primary

@@ -46,8 +46,8 @@ def inside(directory: Path) -> Iterator[None]:
 
 
 def make_socket(path: Path) -> None:
-    with inside(path.parent), socket.socket(socket.AF_UNIX) as one:
-        one.bind(path.name)
+    with inside(path.parent), socket.socket(socket.AF_UNIX) as unix_socket:
+        unix_socket.bind(path.name)
 
 
 def make_device(path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_hard_link_is_not_another_version(adapter: LocalAdapter) -> None:
     path.hardlink_to(spot(adapter, "odd", 1))
     other = spot(adapter, "another")
     other.hardlink_to(spot(adapter, "odd", 1))
-    keys = {str(one.relative_to(adapter.root)): one.parent.name for one in (path, other)}
+    keys = {str(link.relative_to(adapter.root)): link.parent.name for link in (path, other)}
     hostile.hold(adapter, keys)
 
 

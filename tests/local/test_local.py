@@ -62,8 +62,8 @@ def adapter(request: pytest.FixtureRequest, root: Path) -> LocalAdapter:
 
 def files(root: Path) -> list[str]:
     """Every file under the root, hidden ones too, as relative paths."""
-    found = [Path(path) / name for path, _, names in os.walk(root) for name in names]
-    return sorted(str(path.relative_to(root)) for path in found)
+    paths = [Path(path) / name for path, _, names in os.walk(root) for name in names]
+    return sorted(str(path.relative_to(root)) for path in paths)
 
 
 class TestFiles:
@@ -363,15 +363,15 @@ class TestDurability:
     @pytest.fixture
     def flushed(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
         """The inode of every flush, and whether the object had its name by then."""
-        found: list[tuple[int, bool]] = []
+        flushes: list[tuple[int, bool]] = []
         fsync = os.fsync
 
         def spy(fd: int) -> None:
-            found.append((os.fstat(fd).st_ino, stat.S_ISDIR(os.fstat(fd).st_mode)))
+            flushes.append((os.fstat(fd).st_ino, stat.S_ISDIR(os.fstat(fd).st_mode)))
             fsync(fd)
 
         monkeypatch.setattr(os, "fsync", spy)
-        return found
+        return flushes
 
 
 class TestLeftovers:
@@ -579,7 +579,7 @@ class TestProcesses:
         history = AgentMemory("r", adapter=LocalAdapter(root)).history("e", "k")
         assert [entry.version for entry in history] == list(range(1, 201))
         in_history = {(entry.version, entry.value) for entry in history}
-        assert in_history == {(version, value) for one in said for _, version, value in one}
+        assert in_history == {(version, value) for lines in said for _, version, value in lines}
         assert len({entry.value for entry in history}) == 200
         assert len({entry.provenance.write_id for entry in history}) == 200
         assert AgentMemory("r", adapter=LocalAdapter(root)).verify().ok
@@ -591,7 +591,7 @@ class TestProcesses:
             said = [finished(worker) for worker in running]
         history = AgentMemory("r", adapter=LocalAdapter(root)).history("e", "k")
         assert [entry.value for entry in history] == list(range(1, 801))
-        assert sorted(version for one in said for _, version, _ in one) == list(range(1, 801))
+        assert sorted(version for lines in said for _, version, _ in lines) == list(range(1, 801))
         assert AgentMemory("r", adapter=LocalAdapter(root)).verify().ok
 
     def test_40_kills_at_random_moments_lose_and_damage_nothing(self, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class Machine:
         seen: set[frozenset[Any]] = set()
         for moment in range(len(self.trace.calls) + 1):
             for tree in states(self.trace.calls[:moment], ordered=ordered, dice=dice):
-                seen_by_readers = [one for one in tree.items() if SCRATCH not in one[0]]
+                seen_by_readers = [file for file in tree.items() if SCRATCH not in file[0]]
                 what = frozenset([*seen_by_readers, ("acknowledged", self._last(moment))])
                 if what not in seen:
                     seen.add(what)

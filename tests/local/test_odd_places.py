@@ -104,8 +104,8 @@ def test_a_listing_says_once_that_it_leaves_out_what_a_link_leads_to(
 def test_links_above_the_root_are_followed(memory: AgentMemory, tmp_path: Path) -> None:
     (tmp_path / "way").symlink_to(tmp_path, target_is_directory=True)
     through = AgentMemory("b", adapter=LocalAdapter(tmp_path / "way" / "store"))
-    found = through.read("e", "k")
-    assert found is not None and found.value == "mine"
+    entry = through.read("e", "k")
+    assert entry is not None and entry.value == "mine"
     through.write("e", "k", "yours")
     assert [entry.value for entry in memory.history("e", "k")] == ["mine", "yours"]
 
@@ -220,8 +220,8 @@ def test_a_link_whose_answer_was_lost_leaves_the_outcome_unknown(
         with pytest.raises(WriteOutcomeUnknownError) as caught:
             AgentMemory("a", adapter=adapter, patience=0).write("e", "k", 1)
         assert AgentMemory("b", adapter=adapter).write("e", "k2", 1).version == 1  # settled
-    found = AgentMemory("c", adapter=adapter).find_write("e", "k", caught.value.write_id)
-    assert found is not None and found.value == 1
+    entry = AgentMemory("c", adapter=adapter).find_write("e", "k", caught.value.write_id)
+    assert entry is not None and entry.value == 1
 
 
 def test_a_temporary_file_that_cannot_be_removed_does_not_make_a_write_fail(

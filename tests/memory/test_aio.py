@@ -32,8 +32,8 @@ def test_every_method_is_there_with_the_same_parameters() -> None:
         method, awaitable = getattr(AgentMemory, name), getattr(AsyncAgentMemory, name)
         ours = list(inspect.signature(awaitable).parameters.values())
         theirs = list(inspect.signature(method).parameters.values())
-        assert [(one.name, one.kind, one.default) for one in ours] == [
-            (one.name, one.kind, one.default) for one in theirs
+        assert [(parameter.name, parameter.kind, parameter.default) for parameter in ours] == [
+            (parameter.name, parameter.kind, parameter.default) for parameter in theirs
         ]
         assert awaitable.__doc__
 
@@ -111,9 +111,9 @@ def test_a_cancelled_write_is_absent_or_whole_and_can_be_asked_about() -> None:
             assert await memory.find_write("e", "k", "my-own-id") is None  # so far
             go_on.set()
             await memory.close()  # waits for what is under way
-            found = await memory.find_write("e", "k", "my-own-id")
-            assert found is not None
-            assert (found.version, found.value) == (1, "value")
+            entry = await memory.find_write("e", "k", "my-own-id")
+            assert entry is not None
+            assert (entry.version, entry.value) == (1, "value")
 
     asyncio.run(use())
 
@@ -203,7 +203,7 @@ def test_no_thread_is_left_behind() -> None:
         await memory.close()
 
     asyncio.run(use())
-    assert {one for one in threading.enumerate() if one.name.startswith("amfs")} <= before
+    assert {thread for thread in threading.enumerate() if thread.name.startswith("amfs")} <= before
 
 
 def test_the_package_imports_no_event_loop_before_it_is_needed() -> None:

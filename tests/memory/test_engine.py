@@ -58,8 +58,8 @@ def test_versions_that_one_agent_fetched_cost_the_others_nothing() -> None:
     fill(adapter, MEMORIES)
     agents = [AgentMemory(f"agent-{n}", adapter=adapter) for n in range(AGENTS)]
     adapter.gets = 0
-    found = together([lambda agent=agent: agent.search("pelican", limit=3) for agent in agents])
-    assert all(len(hits) == 3 for hits in found)
+    results = together([lambda agent=agent: agent.search("pelican", limit=3) for agent in agents])
+    assert all(len(hits) == 3 for hits in results)
     assert adapter.gets == MEMORIES + 1  # and the manifest
     assert agents[0].metrics.requests["get"] == MEMORIES + 1
     for agent in agents:

@@ -67,10 +67,10 @@ class TestBodies:
     def test_bodies_swapped_between_memories_versions_and_namespaces_are_found(
         self, adapter: StorageAdapter
     ) -> None:
-        one, other = "one", "other"
+        key, other = "one", "other"
         bodies = {
-            one: genuine(other),
-            other: genuine(one),
+            key: genuine(other),
+            other: genuine(key),
             "another version": list(chain("another version", 2, ENTITY))[1][1],
             "another entity": next(chain("another entity", 1, "elsewhere"))[1],
             "another namespace": hostile.with_field("namespace", "production")(

@@ -156,7 +156,7 @@ class TestForeignObjects:
         memory.commit_outcome("good", "success", entries=[(ENTITY, GOOD[0])])
         good = json.loads(adapter.get("default/outcomes/good.json") or b"")
         del good["sha256"]
-        one = good["causes"][0]
+        cause = good["causes"][0]
         wrong = {
             "format": (-1, "1", True),
             "type": ("great", None, []),
@@ -164,12 +164,12 @@ class TestForeignObjects:
             "committed_at": ("yesterday", 5, "2026-01-01Z"),
             "write_id": (5,),
             "causes": (
-                [{**one, "version": "1"}],
-                [{**one, "version": 1.5}],
-                [{**one, "version": True}],
-                [{**one, "version": 0}],
-                [{**one, "key": 5}],
-                [{**one, "key": ""}],
+                [{**cause, "version": "1"}],
+                [{**cause, "version": 1.5}],
+                [{**cause, "version": True}],
+                [{**cause, "version": 0}],
+                [{**cause, "key": 5}],
+                [{**cause, "key": ""}],
                 [5],
                 {"a": 1},
                 None,

@@ -63,7 +63,9 @@ class TestOneAmongOthers:
         for _ in range(3):  # the second refresh asks for nothing but what may not be read
             assert keys(memory) == ["a", "c"]
             assert {hit.entry.key for hit in memory.search("word")} == {"a", "c"}
-        (record,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
+        (record,) = [
+            log_record for log_record in caplog.records if log_record.levelno >= logging.WARNING
+        ]
         assert name("b") in record.getMessage()
         adapter.secret = set()
         assert keys(memory) == ["a", "b", "c"]
@@ -168,6 +170,6 @@ def test_readable_objects_are_returned_beside_unreadable_ones(
     adapter.secret = {f"o/{number}" for number in secret}
     refused: dict[str, PermissionDeniedError] = {}
     asked = [f"o/{number}" for number in wanted]
-    found = dict(refusals.get_allowed(StoreClient(adapter), asked, refused.__setitem__))
+    bodies = dict(refusals.get_allowed(StoreClient(adapter), asked, refused.__setitem__))
     assert set(refused) == adapter.secret & set(asked)
-    assert found == {key: ModelAdapter.get(adapter, key) for key in asked if key not in refused}
+    assert bodies == {key: ModelAdapter.get(adapter, key) for key in asked if key not in refused}

@@ -36,7 +36,7 @@ def imported(
 
 
 def states(memory: AgentMemory, *records: Record | Unreadable, **options: Any) -> list[str]:
-    return [one.state for one in imported(memory, *records, **options)]
+    return [result.state for result in imported(memory, *records, **options)]
 
 
 def versions(memory: AgentMemory, key: str = "k") -> list[Any]:
@@ -72,12 +72,12 @@ def test_the_agent_who_imports_signs(memory: AgentMemory) -> None:
 def test_a_dry_run_says_the_same_and_writes_nothing(memory: AgentMemory) -> None:
     imported(memory, record(1, "old"), record(2, "same"))
     memory.write("people", "own", 3)
-    given = [record(1, "new"), record(2, "old"), record(2, "same"), record(4, "own")]
+    records = [record(1, "new"), record(2, "old"), record(2, "same"), record(4, "own")]
     before = memory.stats()
-    said = imported(memory, *given, dry_run=True)
+    said = imported(memory, *records, dry_run=True)
     assert memory.stats() == before
-    assert [one.state for one in said] == ["new", "changed", "unchanged", "kept"]
-    assert imported(memory, *given) == said
+    assert [result.state for result in said] == ["new", "changed", "unchanged", "kept"]
+    assert imported(memory, *records) == said
 
 
 # -- what others wrote -----------------------------------------------------------------------
@@ -135,9 +135,9 @@ def test_overwriting_lets_the_source_win(memory: AgentMemory) -> None:
     memory.write("people", "k", "mine")
     imported(memory, record(1, "gone"))
     memory.delete("people", "gone")
-    given = [record(1), record(1, "gone")]
-    assert states(memory, *given, overwrite=True) == ["changed", "changed"]
-    assert states(memory, *given, overwrite=True) == ["unchanged", "unchanged"]
+    records = [record(1), record(1, "gone")]
+    assert states(memory, *records, overwrite=True) == ["changed", "changed"]
+    assert states(memory, *records, overwrite=True) == ["unchanged", "unchanged"]
     assert versions(memory) == ["mine", 1]
 
 
@@ -165,12 +165,12 @@ def test_a_concurrent_write_is_kept(tmp_path: Path) -> None:
 
 
 def test_two_imports_of_a_source_at_once_write_each_record_once(tmp_path: Path) -> None:
-    given = [record({"n": n}, str(n)) for n in range(60)]
+    records = [record({"n": n}, str(n)) for n in range(60)]
     counts: list[Counter[str]] = []
 
     def run() -> None:
         with AgentMemory("importer", adapter=LocalAdapter(tmp_path / "store")) as memory:
-            counts.append(Counter(states(memory, *given)))
+            counts.append(Counter(states(memory, *records)))
 
     threads = [threading.Thread(target=run) for _ in range(3)]
     for thread in threads:
@@ -178,7 +178,7 @@ def test_two_imports_of_a_source_at_once_write_each_record_once(tmp_path: Path) 
     for thread in threads:
         thread.join()
     assert len(counts) == 3
-    assert all(set(one) <= {"new", "unchanged"} for one in counts)
+    assert all(set(count) <= {"new", "unchanged"} for count in counts)
     with AgentMemory("reader", adapter=LocalAdapter(tmp_path / "store")) as memory:
         assert memory.stats().versions == memory.stats().memories == 60
         assert memory.verify().ok
@@ -202,20 +202,20 @@ def test_an_invalid_record_is_refused_and_the_rest_is_written(tmp_path: Path) ->
             Record("line 7", "a//b", "k", 1),
             record(1, "good"),
         )
-        assert [one.state for one in done] == ["refused"] * 7 + ["new"]
+        assert [result.state for result in done] == ["refused"] * 7 + ["new"]
         assert done[0] == Imported("line 1", "refused", reason="not JSON")
-        for one, word in zip(
+        for result, word in zip(
             done[1:7], ("empty", "nan", "2,000", "255", "surrogate", "empty"), strict=True
         ):
-            assert word in str(one.reason)
-            assert "Nothing was written" not in str(one.reason)
+            assert word in str(result.reason)
+            assert "Nothing was written" not in str(result.reason)
         assert [entry.key for entry in memory.list()] == ["good"]
 
 
 def test_a_second_record_of_the_same_memory_is_refused(memory: AgentMemory) -> None:
-    given = [record(1), Record("line 2", "people", "k", 2), Record("line 3", "people", "k", 1)]
+    records = [record(1), Record("line 2", "people", "k", 2), Record("line 3", "people", "k", 1)]
     for _ in range(2):
-        first, second, third = imported(memory, *given)
+        first, second, third = imported(memory, *records)
         assert (second.state, third.state) == ("refused", "unchanged")
         assert second.reason == "line of k is another record of the same memory"
     assert first.state == "unchanged"
@@ -225,9 +225,9 @@ def test_a_second_record_of_the_same_memory_is_refused(memory: AgentMemory) -> N
 def test_a_record_whose_time_is_over_is_not_written(memory: AgentMemory) -> None:
     now = datetime.now(UTC)
     over, later = now - timedelta(days=1), now + timedelta(days=1)
-    given = [record(1, "over", expires_at=over), record(1, "later", expires_at=later)]
-    assert states(memory, *given) == ["expired", "new"]
-    assert states(memory, *given) == ["expired", "unchanged"]
+    records = [record(1, "over", expires_at=over), record(1, "later", expires_at=later)]
+    assert states(memory, *records) == ["expired", "new"]
+    assert states(memory, *records) == ["expired", "unchanged"]
     assert states(memory, record(1, "later", expires_at=later + timedelta(days=1))) == ["changed"]
     entry = memory.read("people", "later")
     assert entry is not None and entry.expires_at == later + timedelta(days=1)
@@ -261,7 +261,7 @@ class Full(LocalAdapter):
 
 
 def test_a_failing_store_names_the_record_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    given = [record(n, f"{n:03}") for n in range(40)]
+    records = [record(n, f"{n:03}") for n in range(40)]
     adapter = Full(tmp_path / "store")
     adapter.left = 25
     done: list[Imported] = []
@@ -269,11 +269,11 @@ def test_a_failing_store_names_the_record_and_the_next_run_goes_on(tmp_path: Pat
         AgentMemory("importer", adapter=adapter, patience=0) as memory,
         pytest.raises(BackendUnavailableError, match=r"line of 0.. was not written: "),
     ):
-        for one in import_records(memory, given, kind="test", origin="here"):
-            done.append(one)
-    assert [one.state for one in done] == ["new"] * 25
+        for result in import_records(memory, records, kind="test", origin="here"):
+            done.append(result)
+    assert [result.state for result in done] == ["new"] * 25
     with AgentMemory("importer", adapter=LocalAdapter(tmp_path / "store")) as memory:
-        assert Counter(states(memory, *given)) == {"unchanged": 25, "new": 15}
+        assert Counter(states(memory, *records)) == {"unchanged": 25, "new": 15}
         assert memory.stats().versions == 40
 
 
@@ -288,8 +288,8 @@ def test_a_large_source_is_never_in_memory_as_a_whole(memory: AgentMemory) -> No
     tracemalloc.start()
     try:
         done = Counter(
-            one.state
-            for one in import_records(memory, large(), kind="test", origin="here", dry_run=True)
+            result.state
+            for result in import_records(memory, large(), kind="test", origin="here", dry_run=True)
         )
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -299,7 +299,7 @@ def test_a_large_source_is_never_in_memory_as_a_whole(memory: AgentMemory) -> No
 
 
 def test_many_records_take_several_batches(memory: AgentMemory) -> None:
-    given = [record(n, str(n)) for n in range(1100)]
-    done = imported(memory, *given, dry_run=True)
-    assert [one.key for one in done] == [str(n) for n in range(1100)]
-    assert {one.state for one in done} == {"new"}
+    records = [record(n, str(n)) for n in range(1100)]
+    done = imported(memory, *records, dry_run=True)
+    assert [result.key for result in done] == [str(n) for n in range(1100)]
+    assert {result.state for result in done} == {"new"}

@@ -121,9 +121,9 @@ def test_a_cancelled_update_ends_its_coroutine_and_holds_no_thread() -> None:
     asyncio.run(use())
 
 
-def run_frozen(*held: str, freeze: float) -> subprocess.CompletedProcess[str]:
+def run_frozen(*arguments: str, freeze: float) -> subprocess.CompletedProcess[str]:
     child = subprocess.Popen(
-        [sys.executable, "-c", FROZEN, *held],
+        [sys.executable, "-c", FROZEN, *arguments],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

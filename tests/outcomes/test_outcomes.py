@@ -79,7 +79,7 @@ def newest(faulty: FaultyAdapter, key: str = "k") -> MemoryEntry:
 
 def moved(faulty: FaultyAdapter, key: str = "k") -> list[str]:
     """The outcomes that were counted into a memory, in the order of its versions."""
-    refs = [one.provenance.outcome_ref for one in fresh(faulty).history("e", key)]
+    refs = [version.provenance.outcome_ref for version in fresh(faulty).history("e", key)]
     return [ref for ref in refs if ref is not None]
 
 
@@ -109,7 +109,7 @@ OUTCOMES = st.builds(
     type=st.sampled_from(OutcomeType),
     agent_id=st.text(max_size=9),
     session_id=st.text(max_size=9),
-    committed_at=st.datetimes(timezones=st.just(UTC)).map(lambda one: one.replace(fold=0)),
+    committed_at=st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.replace(fold=0)),
     write_id=st.text(max_size=9),
     causes=st.lists(st.builds(Cause, NAMES, NAMES, st.integers(1, 10**9)), max_size=4).map(tuple),
     sha256=st.just(""),
@@ -236,7 +236,10 @@ class TestTheRecord:
     def test_a_reference_that_cannot_be_a_name_everywhere_is_refused(
         self, mem: AgentMemory, faulty: FaultyAdapter, ref: Any
     ) -> None:
-        for call in (mem.read_outcome, lambda one: mem.commit_outcome(one, "success", entries=[])):
+        for call in (
+            mem.read_outcome,
+            lambda reference: mem.commit_outcome(reference, "success", entries=[]),
+        ):
             with pytest.raises(InvalidKeyError, match="outcome reference"):
                 call(ref)
         assert not faulty.calls
@@ -246,8 +249,8 @@ class TestTheRecord:
     )
     def test_a_reference_that_fits_comes_back(self, mem: AgentMemory, ref: str) -> None:
         mem.commit_outcome(ref, "success", entries=[])
-        (found,) = mem.list_outcomes()
-        assert found.ref == ref
+        (record,) = mem.list_outcomes()
+        assert record.ref == ref
         assert len(LAYOUT.outcome_key(ref).removeprefix("default/outcomes/").encode()) <= 255
 
     def test_a_key_that_the_layout_never_makes_is_not_an_outcome(self) -> None:
@@ -490,7 +493,7 @@ class TestConfidence:
     @pytest.mark.parametrize("prior", [0.0, 0.1, 1 / 3, 0.9, 1.0])
     def test_any_order_gives_the_very_same_number(self, prior: float) -> None:
         kinds = ["success", "minor_failure", "failure", "critical_failure", "minor_failure"]
-        found = set()
+        results = set()
         for order in permutations(range(5)):
             memory = AgentMemory("a", adapter=ModelAdapter())
             entry = memory.write("e", "k", 1, confidence=prior)
@@ -498,8 +501,8 @@ class TestConfidence:
                 memory.commit_outcome(f"r{number}", kinds[number], entries=[entry])
             now = memory.read("e", "k")
             assert now is not None
-            found.add((now.confidence, repr(now.evidence)))
-        ((confidence, counts),) = found
+            results.add((now.confidence, repr(now.evidence)))
+        ((confidence, counts),) = results
         assert confidence == (4 * prior + 1) / (4 + 1 + 4)
         assert "successes=1, failures=4.0" in counts
 
@@ -509,10 +512,10 @@ class TestConfidence:
     ) -> None:
         successes = math.fsum(evidence.WEIGHTS[kind][0] for kind in kinds)
         failures = math.fsum(evidence.WEIGHTS[kind][1] for kind in kinds)
-        found = evidence.confidence(prior, successes, failures)
+        confidence = evidence.confidence(prior, successes, failures)
         alpha, beta = 4 * prior + successes, 4 * (1 - prior) + failures
-        assert 0 <= found <= 1
-        assert found == pytest.approx(alpha / (alpha + beta))
+        assert 0 <= confidence <= 1
+        assert confidence == pytest.approx(alpha / (alpha + beta))
 
     def test_two_versions_of_one_memory_are_one_memory(
         self, mem: AgentMemory, faulty: FaultyAdapter
@@ -633,8 +636,8 @@ class TestReadingThemBack:
     def test_those_about_memories_under_a_path_can_be_asked_for(self, mem: AgentMemory) -> None:
         for ref, path in (("one", "a/b"), ("two", "ab"), ("three", "a")):
             mem.commit_outcome(ref, "success", entries=[mem.write(path, "k", 1)])
-        assert [one.ref for one in mem.list_outcomes("a")] == ["one", "three"]
-        assert [one.ref for one in mem.list_outcomes("a/b")] == ["one"]
+        assert [record.ref for record in mem.list_outcomes("a")] == ["one", "three"]
+        assert [record.ref for record in mem.list_outcomes("a/b")] == ["one"]
         assert mem.list_outcomes("b") == []
         with pytest.raises(InvalidKeyError):
             mem.list_outcomes("a//b")
@@ -668,7 +671,7 @@ class TestReadingThemBack:
         mem.commit_outcome("r", "success", entries=[mem.write("e", "k", 1)])
         stats = mem.stats()
         assert (stats.memories, stats.versions, stats.foreign) == (1, 2, 0)
-        assert [one.key for one in mem.list()] == ["k"]
+        assert [entry.key for entry in mem.list()] == ["k"]
 
 
 class TestExactlyOnce:
@@ -770,7 +773,7 @@ class TestExactlyOnce:
         entry = mem.write("e", "k", "private")
         faulty.before(lambda: other.purge("e", "k"), skip=1)
         mem.commit_outcome("r", "failure", entries=[entry])
-        assert [one.value for one in fresh(faulty).history("e", "k")] == [None, None]
+        assert [version.value for version in fresh(faulty).history("e", "k")] == [None, None]
         assert fresh(faulty).verify().ok
 
 
@@ -874,7 +877,9 @@ class TestCrashes:
         assert isinstance(caught.value.errors["e", "k"], CorruptEntryError)
         assert moved(faulty, "j") == ["r"]
         report = damaged.verify(repair=True)
-        assert [one.object_key for one in report.findings] == ["default/entries/e/k/v1.json"]
+        assert [finding.object_key for finding in report.findings] == [
+            "default/entries/e/k/v1.json"
+        ]
         damaged.purge("e", "k")
         assert damaged.verify().ok
 
@@ -890,11 +895,11 @@ class TestVerify:
         faulty.inner.replace(LAYOUT.outcome_key("swapped"), good)
         faulty.inner.create("default/outcomes/notes.txt", b"hello")
         report = mem.verify()
-        found = {one.object_key.rpartition("/")[2]: one for one in report.findings}
-        assert set(found) == {"cut.json", "swapped.json", "notes.txt"}
-        assert "cut short or not an outcome" in found["cut.json"].problem
-        assert "says it is the outcome 'good'" in found["swapped.json"].problem
-        assert not any(one.repairable for one in report.findings)
+        findings = {finding.object_key.rpartition("/")[2]: finding for finding in report.findings}
+        assert set(findings) == {"cut.json", "swapped.json", "notes.txt"}
+        assert "cut short or not an outcome" in findings["cut.json"].problem
+        assert "says it is the outcome 'good'" in findings["swapped.json"].problem
+        assert not any(finding.repairable for finding in report.findings)
         assert not mem.verify(repair=True).ok
 
     def test_it_names_a_cause_that_is_not_there(
@@ -949,7 +954,9 @@ class TestVerify:
         with pytest.raises(Crash):
             victim.commit_outcome("r", "failure", entries=entries)
         report = other.verify("a", repair=True)
-        assert [one.problem for one in report.repaired] == ["it has not been counted into a/k yet"]
+        assert [finding.problem for finding in report.repaired] == [
+            "it has not been counted into a/k yet"
+        ]
         assert len(other.history("b", "k")) == 1
         assert other.verify("a").ok
         assert not other.verify().ok
@@ -989,7 +996,7 @@ class TestVerify:
         assert fresh(faulty).commit_outcome("r", "failure") == recorded
         assert fresh(faulty).read_outcome("r") == recorded
         assert fresh(faulty).verify(repair=True).ok
-        assert [one.deleted for one in fresh(faulty).history("e", "k")] == [True, True, True]
+        assert [entry.deleted for entry in fresh(faulty).history("e", "k")] == [True, True, True]
 
 
 class TestRequestBudget:

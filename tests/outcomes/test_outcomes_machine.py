@@ -165,7 +165,7 @@ class OutcomesMachine(RuleBasedStateMachine):
         self.faulty.deliver()
         reader = AgentMemory("reader", adapter=self.inner)
         assert reader.verify(repair=True).ok or self._half_purged(reader)
-        recorded = {one.ref: one for one in reader.list_outcomes()}
+        recorded = {outcome.ref: outcome for outcome in reader.list_outcomes()}
         assert self.acknowledged <= set(recorded)
         for key in KEYS:
             bodies = self._bodies(key)
@@ -180,7 +180,7 @@ class OutcomesMachine(RuleBasedStateMachine):
     @staticmethod
     def _half_purged(reader: AgentMemory) -> bool:
         findings = reader.verify().findings
-        return all("ordered its erasure" in one.problem for one in findings)
+        return all("ordered its erasure" in finding.problem for finding in findings)
 
     def _check(self, key: str, bodies: list[dict[str, Any]], recorded: dict[str, Any]) -> None:
         newest = bodies[-1]
@@ -188,9 +188,9 @@ class OutcomesMachine(RuleBasedStateMachine):
         while bodies[claim]["value"]["claim"] != newest["value"]["claim"]:
             claim += 1
         about = [
-            one.type
-            for one in recorded.values()
-            if any((cause.key, cause.version > claim) == (key, True) for cause in one.causes)
+            outcome.type
+            for outcome in recorded.values()
+            if any((cause.key, cause.version > claim) == (key, True) for cause in outcome.causes)
         ]
         successes = sum(evidence.WEIGHTS[kind][0] for kind in about)
         failures = sum(evidence.WEIGHTS[kind][1] for kind in about)
@@ -201,10 +201,10 @@ class OutcomesMachine(RuleBasedStateMachine):
         assert newest["confidence"] == expected
 
     def _bodies(self, key: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        while body := self.inner.get(f"default/entries/e/{key}/v{len(found) + 1}.json"):
-            found.append(json.loads(body))
-        return found
+        bodies: list[dict[str, Any]] = []
+        while body := self.inner.get(f"default/entries/e/{key}/v{len(bodies) + 1}.json"):
+            bodies.append(json.loads(body))
+        return bodies
 
 
 TestOutcomesMachine = OutcomesMachine.TestCase

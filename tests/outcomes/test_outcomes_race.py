@@ -76,12 +76,12 @@ def commit_for_ever(store: StoreClient, who: int, tell: Tell) -> None:
 
 def expect(memory: AgentMemory, prior: float) -> None:
     """Every recorded outcome is counted into each memory once, and into the confidence."""
-    recorded = {one.ref: one.type for one in memory.list_outcomes()}
+    recorded = {outcome.ref: outcome.type for outcome in memory.list_outcomes()}
     successes = sum(evidence.WEIGHTS[kind][0] for kind in recorded.values())
     failures = sum(evidence.WEIGHTS[kind][1] for kind in recorded.values())
     for key in KEYS:
         history = memory.history("e", key)
-        counted = Counter(str(one.provenance.outcome_ref) for one in history[1:])
+        counted = Counter(str(version.provenance.outcome_ref) for version in history[1:])
         assert counted == Counter(list(recorded))
         newest = history[-1]
         assert (newest.evidence.successes, newest.evidence.failures) == (successes, failures)
@@ -102,7 +102,7 @@ def test_eight_processes_count_every_outcome_once(store: StoreClient) -> None:
     assert len(told) == PROCESSES * (OWN + SHARED)
     with store.memory("reader") as reader:
         recorded = reader.list_outcomes()
-        assert {one.ref for one in recorded} == set(told)
+        assert {outcome.ref for outcome in recorded} == set(told)
         assert len(recorded) == PROCESSES * OWN + SHARED
         expect(reader, 0.7)
         report = reader.verify()
@@ -125,11 +125,11 @@ def test_processes_killed_at_random_moments_leave_nothing_that_repair_does_not_f
             waiting.append(Worker(commit_for_ever, store, who))
     with store.memory("reader") as reader:
         before = reader.verify()
-        assert all(one.repairable for one in before.findings), before.findings
+        assert all(finding.repairable for finding in before.findings), before.findings
         repaired = reader.verify(repair=True)
         assert repaired.ok, repaired.findings
         assert len(repaired.repaired) == len(before.findings)
-        refs = {one.ref for one in reader.list_outcomes()}
+        refs = {outcome.ref for outcome in reader.list_outcomes()}
         assert set(acknowledged) <= refs
         assert len(refs) <= len(acknowledged) + KILLS
         expect(reader, 0.7)

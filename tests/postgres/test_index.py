@@ -109,7 +109,7 @@ def test_with_a_change_log_a_first_search_lists_nothing(
         "postgres": lambda: PostgresAdapter(postgres.dsn, index.schema + "_store"),
     }
     adapters = [opened.enter_context(closing(stores[kind]())) for _ in range(3)]
-    writer, first, second = (process(opened, index, one) for one in adapters)
+    writer, first, second = (process(opened, index, adapter) for adapter in adapters)
     writer.write_many({"entity_path": "e/f", "key": f"k{n}", "value": n} for n in range(10))
     assert len(writer.list()) == 10
     assert len(first.list()) == 10
@@ -140,9 +140,9 @@ def test_concurrent_callers_wait_for_one_refresh(index: PostgresIndex, opened: E
     with AgentMemory("writer", adapter=adapter) as writer:
         writer.write_many({"entity_path": "e", "key": f"k{n}", "value": n} for n in range(200))
     memories = [process(opened, index, adapter) for _ in range(6)]
-    found = together([lambda one=one: len(one.list()) for one in memories])  # type: ignore[misc]
-    assert found == [200] * 6
-    made = [requests(one) for one in memories]
+    counts = together([lambda memory=memory: len(memory.list()) for memory in memories])  # type: ignore[misc]
+    assert counts == [200] * 6
+    made = [requests(memory) for memory in memories]
     assert sum(gets for _, gets in made) == 200
     assert sum(lists for lists, _ in made) <= 6
 
@@ -168,17 +168,17 @@ def test_a_search_never_misses_what_was_written_before_it(
     def read(own: int) -> None:
         while not is_done.is_set():
             before = list(written)
-            found = {entry.key: entry.value for entry in readers[own].list()}
+            values = {entry.key: entry.value for entry in readers[own].list()}
             for number, least in enumerate(before):
-                assert found.get(f"w{number}", 0) >= least
+                assert values.get(f"w{number}", 0) >= least
 
     threads = [threading.Thread(target=write, args=(own,)) for own in range(3)]
-    for one in threads:
-        one.start()
+    for thread in threads:
+        thread.start()
 
     def wait() -> None:
-        for one in threads:
-            one.join()
+        for thread in threads:
+            thread.join()
         is_done.set()
 
     together([wait, *(lambda own=own: read(own) for own in range(3))])  # type: ignore[misc]
@@ -221,10 +221,10 @@ def test_a_place_that_is_another_on_each_machine_is_told_apart_by_the_machine(
     with closing(named):
         for gets in (1, 0):
             monkeypatch.setattr("platform.node", lambda gets=gets: f"machine {gets}")
-            one = AgentMemory("a", adapter=LocalAdapter(tmp_path), index=named)
-            one.list()
-            assert requests(one)[1] == gets
-            one.close()
+            reader = AgentMemory("a", adapter=LocalAdapter(tmp_path), index=named)
+            reader.list()
+            assert requests(reader)[1] == gets
+            reader.close()
     same_path.close()
     memory.close()
 

@@ -52,16 +52,16 @@ def test_the_next_process_ends_what_a_killed_one_began(
         expected = writer.search("apple 7", limit=_COUNT)
     filler = _SPAWNING.Process(target=_fill, args=(postgres.dsn, index.schema, tmp_path, 2.0))
     filler.start()
-    held = f"SELECT count(*) FROM {index.schema}.memory_1"
+    query = f"SELECT count(*) FROM {index.schema}.memory_1"
     until = time.monotonic() + 60
-    while index.version() == 0 or not 0 < postgres.sql(held)[0][0][0] < _COUNT:
+    while index.version() == 0 or not 0 < postgres.sql(query)[0][0][0] < _COUNT:
         assert time.monotonic() < until
         assert filler.is_alive()
         time.sleep(0.01)  # between two looks
     assert filler.pid is not None
     os.kill(filler.pid, signal.SIGKILL)
     filler.join()
-    assert 0 < postgres.sql(held)[0][0][0] < _COUNT
+    assert 0 < postgres.sql(query)[0][0][0] < _COUNT
     with AgentMemory("other", adapter=adapter, index=index) as memory:
         assert memory.search("apple 7", limit=_COUNT) == expected
         assert memory.metrics.requests["get"] < _COUNT  # what the first had stored is of use
@@ -105,9 +105,9 @@ def test_commands_use_the_index_that_is_configured(
     assert f"/{schema} answers in" in _run("health").output
     assert json.loads(_run("--json", "health").output)["index"]["ok"] is True
     assert "brought the index up to date" in _run("tend").stderr
-    found = _run("doctor").output
-    assert "1 memories of 1 catalogs" in found
-    everything = found + _run("--json", "doctor").output
+    output = _run("doctor").output
+    assert "1 memories of 1 catalogs" in output
+    everything = output + _run("--json", "doctor").output
     assert postgres.password not in everything
 
 

@@ -73,7 +73,7 @@ def _filters(dice: random.Random, times: list[datetime]) -> dict[str, Any]:
         "until": dice.choice([None, None, *times]),
         "min_confidence": dice.choice([0.0, 0.0, 1 / 3]),
     }
-    return {name: one for name, one in wanted.items() if one and dice.random() < 0.4}
+    return {name: value for name, value in wanted.items() if value and dice.random() < 0.4}
 
 
 @pytest.mark.parametrize(("seed", "narrow"), [(1, 4096), (2, 4096), (3, 0), (4, 0)])
@@ -86,11 +86,11 @@ def test_both_rank_alike_to_the_digit_whatever_happens(
     adapter = ModelAdapter()
     named = PostgresIndex(index._dsn.text, index.schema, name="model")
     with ExitStack() as opened:
-        writers = [opened.enter_context(AgentMemory(one, adapter=adapter)) for one in AGENTS]
+        writers = [opened.enter_context(AgentMemory(agent, adapter=adapter)) for agent in AGENTS]
         ours = opened.enter_context(AgentMemory("reader", adapter=adapter, index=named))
         theirs = opened.enter_context(AgentMemory("reader", adapter=adapter))
         opened.enter_context(closing(named))
-        found = 0
+        hits = 0
         for size in (100, *(dice.randrange(25) for _ in range(10))):
             for _ in range(size):
                 _change(dice, writers)
@@ -104,11 +104,11 @@ def test_both_rank_alike_to_the_digit_whatever_happens(
                 expected = theirs.search(query, limit=limit, **filters)
                 assert ours.search(query, limit=limit, **filters) == expected
                 assert ours.search(limit=limit, **filters) == theirs.search(limit=limit, **filters)
-                found += len(expected)
+                hits += len(expected)
             assert ours.list() == theirs.list()
             assert ours.list("a") == theirs.list("a")
             assert ours.list_entity_paths() == theirs.list_entity_paths()
-        assert found > 200
+        assert hits > 200
 
 
 def test_real_conversations_have_the_recall_that_they_have_in_sqlite(
@@ -117,23 +117,23 @@ def test_real_conversations_have_the_recall_that_they_have_in_sqlite(
     conversations = load(locomo)
     adapter = LocalAdapter(tmp_path, durability="none")
     with AgentMemory("a", adapter=adapter, index=index) as memory:
-        for one in conversations:
+        for conversation in conversations:
             memory.write_many(
-                {"entity_path": one.name, "key": turn["id"], "value": dated(turn)}
-                for turn in one.turns
+                {"entity_path": conversation.name, "key": turn["id"], "value": dated(turn)}
+                for turn in conversation.turns
             )
         with AgentMemory("b", adapter=adapter) as other:
-            shares = [_recall(one, memory, other) for one in conversations]
+            shares = [_recall(conversation, memory, other) for conversation in conversations]
     assert mean(map(mean, shares)) >= 0.77
     assert min(map(mean, shares)) >= 0.70
 
 
-def _recall(one: Conversation, memory: AgentMemory, other: AgentMemory) -> list[float]:
+def _recall(conversation: Conversation, memory: AgentMemory, other: AgentMemory) -> list[float]:
     shares = []
-    for number, (question, evidence) in enumerate(one.questions):
-        hits = memory.search(question, entity_path=one.name, max_age=1000)
+    for number, (question, evidence) in enumerate(conversation.questions):
+        hits = memory.search(question, entity_path=conversation.name, max_age=1000)
         if number % 20 == 0:
-            assert hits == other.search(question, entity_path=one.name, max_age=1000)
+            assert hits == other.search(question, entity_path=conversation.name, max_age=1000)
             assert memory.search(question, max_age=1000) == other.search(question, max_age=1000)
         top = {hit.entry.key for hit in hits}
         shares.append(len(top & evidence) / len(evidence))
@@ -213,10 +213,10 @@ def test_both_find_the_same_by_meaning_and_by_both(both: _BOTH, extension: bool)
         for filters in ({}, {"tags": "red"}, {"entity_path": "a"}, {"entity_path": "nowhere"}):
             for search in ("search", "semantic_search"):
                 query = " ".join(f"w{dice.randrange(60)}" for _ in range(3))
-                found = getattr(ours, search)(query, limit=15, **filters)
+                hits = getattr(ours, search)(query, limit=15, **filters)
                 expected = getattr(theirs, search)(query, limit=15, **filters)
-                assert [hit.entry for hit in found] == [hit.entry for hit in expected]
-                assert [hit.score for hit in found] == pytest.approx(
+                assert [hit.entry for hit in hits] == [hit.entry for hit in expected]
+                assert [hit.score for hit in hits] == pytest.approx(
                     [hit.score for hit in expected], abs=1e-5
                 )
 
@@ -269,10 +269,10 @@ def test_among_many_the_nearest_are_found_by_an_index_that_tending_makes(
     for number in range(12):
         query = " ".join(f"w{dice.randrange(60)}" for _ in range(4))
         filters = {"tags": "red"} if number % 2 else {}
-        found = ours.semantic_search(query, max_age=1000, **filters)  # type: ignore[arg-type]
+        neighbors = ours.semantic_search(query, max_age=1000, **filters)  # type: ignore[arg-type]
         expected = theirs.semantic_search(query, max_age=1000, **filters)  # type: ignore[arg-type]
-        assert len(found) == 10
-        hits += len({hit.entry.key for hit in found} & {hit.entry.key for hit in expected})
+        assert len(neighbors) == 10
+        hits += len({hit.entry.key for hit in neighbors} & {hit.entry.key for hit in expected})
         assert ours.search(query, max_age=1000)[0].score > 0
     assert hits >= 0.95 * 120
     assert _scans(postgres, index) > before

@@ -44,7 +44,7 @@ def test_processes_share_its_few_connections_with_others_that_change_their_setti
     """Settings and prepared statements of others stay on the connections that we are given."""
     name = new_schema()
     stores = [PostgresAdapter(pooler, name) for _ in range(6)]
-    memories = [AgentMemory(f"a{number}", adapter=one) for number, one in enumerate(stores)]
+    memories = [AgentMemory(f"a{number}", adapter=store) for number, store in enumerate(stores)]
 
     def work(own: int) -> int:
         for number in range(10):
@@ -62,18 +62,20 @@ def test_processes_share_its_few_connections_with_others_that_change_their_setti
         lambda link: link.execute(b"SELECT count(*) FROM pg_prepared_statements").fetchall()
     )
     assert prepared == [(0,)]
-    for one in stores:
-        one.close()
+    for store in stores:
+        store.close()
 
 
 def test_the_doctor_says_that_a_pooler_notifies_nobody(pooler: str, postgres: Postgres) -> None:
     with closing(PostgresAdapter(pooler, new_schema())) as adapter:
         adapter.create("a.json", b"one")
-        found = {one.name: one for one in examine(adapter.checks())}
-        assert [name for name, one in found.items() if one.verdict != "ok"] == ["server"]
-        assert "through a pooler" in found["server"].found
-        assert "listen_dsn" in found["server"].hint
+        diagnoses = {diagnosis.name: diagnosis for diagnosis in examine(adapter.checks())}
+        assert [name for name, diagnosis in diagnoses.items() if diagnosis.verdict != "ok"] == [
+            "server"
+        ]
+        assert "through a pooler" in diagnoses["server"].found
+        assert "listen_dsn" in diagnoses["server"].hint
         with closing(adapter.doorbell("")) as bell:
             assert bell.wait(1.0) is False
     with closing(PostgresAdapter(pooler, new_schema(), listen_dsn=postgres.dsn)) as adapter:
-        assert {one.verdict for one in examine(adapter.checks())} == {"ok"}
+        assert {diagnosis.verdict for diagnosis in examine(adapter.checks())} == {"ok"}

@@ -51,11 +51,11 @@ def everything(adapter: StorageAdapter) -> dict[str, bytes | None]:
 
 
 def tables(postgres: Postgres, name: str) -> list[str]:
-    [found] = postgres.sql(
+    [rows] = postgres.sql(
         f"SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
         f"WHERE nspname = '{name}' AND relkind = 'r' ORDER BY relname"
     )
-    return [one for (one,) in found]
+    return [table for (table,) in rows]
 
 
 class TestSchema:
@@ -70,8 +70,8 @@ class TestSchema:
         assert tables(postgres, adapter.schema) == []
         assert adapter.create("a/b.json", b"one") is True
         assert tables(postgres, adapter.schema) == ["migrations", "objects"]
-        found = postgres.sql(f"SELECT key, body FROM {adapter.schema}.objects")
-        assert found == [[("a/b.json", b"one")]]
+        results = postgres.sql(f"SELECT key, body FROM {adapter.schema}.objects")
+        assert results == [[("a/b.json", b"one")]]
 
     def test_a_prefix_comes_before_every_key(self, postgres: Postgres) -> None:
         name = new_schema()
@@ -146,12 +146,12 @@ class TestSchema:
             assert reader.version() == 1
         others = [open_it() for _ in range(6)]
         created = together(
-            [lambda n=n, one=one: one.create(f"{n}.json", b"") for n, one in enumerate(others)]  # type: ignore[misc]
+            [lambda n=n, peer=peer: peer.create(f"{n}.json", b"") for n, peer in enumerate(others)]  # type: ignore[misc]
         )
         assert created == [True] * 6
-        assert [one.version() for one in others] == [2] * 6
-        for one in others:
-            one.close()
+        assert [peer.version() for peer in others] == [2] * 6
+        for peer in others:
+            peer.close()
 
     def test_a_migration_that_fails_leaves_nothing(
         self, postgres: Postgres, adapter: PostgresAdapter, monkeypatch: pytest.MonkeyPatch
@@ -299,7 +299,7 @@ class TestErrors:
             (psycopg.errors.SerializationFailure("again"), BackendUnavailableError),
             (psycopg.InterfaceError("the connection is closed"), BackendUnavailableError),
         ],
-        ids=lambda one: type(one).__name__ if isinstance(one, Exception) else one.__name__,
+        ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value.__name__,
     )
     def test_answers_that_real_servers_rarely_give_are_translated(
         self, error: psycopg.Error, expected: type[AMFSError]
@@ -369,7 +369,7 @@ class TestRoles:
                 entry = memory.read("e", "k")
                 assert entry is not None
                 assert entry.value == 1
-                assert [one.value for one in memory.list()] == [1]
+                assert [version.value for version in memory.list()] == [1]
                 assert memory.verify().ok
                 with pytest.raises(PermissionDeniedError, match=r"objects.*grant it"):
                     memory.write("e", "k", 2)
@@ -380,11 +380,15 @@ class TestRoles:
                 adapter.delete("a.json")
             with closing(adapter.doorbell("")) as bell:
                 assert bell.wait(30)
-            found = {one.name: one for one in examine(adapter.checks())}
-            assert {one.verdict for one in found.values()} == {"ok", "warning", "skipped"}
-            assert "may only be read" in found["writing"].found
-            assert found["create"].verdict == "skipped"
-            assert found["get"].verdict == "ok"
+            diagnoses = {diagnosis.name: diagnosis for diagnosis in examine(adapter.checks())}
+            assert {diagnosis.verdict for diagnosis in diagnoses.values()} == {
+                "ok",
+                "warning",
+                "skipped",
+            }
+            assert "may only be read" in diagnoses["writing"].found
+            assert diagnoses["create"].verdict == "skipped"
+            assert diagnoses["get"].verdict == "ok"
 
     def test_a_writer_writes_and_may_not_erase(
         self, postgres: Postgres, store: PostgresAdapter
@@ -452,8 +456,8 @@ class TestSecrets:
             while error is not None:
                 shown += [str(error), repr(error)]
                 error = error.__cause__ or error.__context__
-            found = [str(one) for one in examine(adapter.checks())]
-            assert "hunter2" not in "".join([*shown, *found])
+            diagnoses = [str(diagnosis) for diagnosis in examine(adapter.checks())]
+            assert "hunter2" not in "".join([*shown, *diagnoses])
             assert adapter.location == "postgresql://127.0.0.1:1/d/amfs/"
 
     @pytest.mark.parametrize(
@@ -591,19 +595,19 @@ class TestDoorbell:
 
 class TestDoctor:
     def look(self, adapter: PostgresAdapter) -> dict[str, Diagnosis]:
-        return {one.name: one for one in examine(adapter.checks())}
+        return {diagnosis.name: diagnosis for diagnosis in examine(adapter.checks())}
 
     def test_a_store_is_well_and_keeps_nothing_of_the_examination(
         self, postgres: Postgres, adapter: PostgresAdapter
     ) -> None:
-        found = self.look(adapter)
-        assert {one.verdict for one in found.values()} == {"ok"}, found
-        assert "not there yet" in found["schema"].found
+        diagnoses = self.look(adapter)
+        assert {diagnosis.verdict for diagnosis in diagnoses.values()} == {"ok"}, diagnoses
+        assert "not there yet" in diagnoses["schema"].found
         assert tables(postgres, adapter.schema) == []
         adapter.create("a.json", b"one")
-        found = self.look(adapter)
-        assert {one.verdict for one in found.values()} == {"ok"}, found
-        assert "a store of" in found["schema"].found
+        diagnoses = self.look(adapter)
+        assert {diagnosis.verdict for diagnosis in diagnoses.values()} == {"ok"}, diagnoses
+        assert "a store of" in diagnoses["schema"].found
         assert keys(adapter, "") == ["a.json"]
         [left] = postgres.sql("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'amfs_doctor%'")
         assert left == []
@@ -617,15 +621,15 @@ class TestDoctor:
             f"{postgres.dsn}?schema={schema_}",
             f"postgresql:///memories?{query}&schema={schema_}",
         ):
-            found = list(diagnose(store=place))
-            assert postgres.password not in str(found)
-            assert {one.verdict for one in found} == {"ok"}, found
-            assert f"/memories/{schema_}/" in found[1].found
+            diagnoses = list(diagnose(store=place))
+            assert postgres.password not in str(diagnoses)
+            assert {diagnosis.verdict for diagnosis in diagnoses} == {"ok"}, diagnoses
+            assert f"/memories/{schema_}/" in diagnoses[1].found
             with monkeypatch.context() as patched:
                 patched.setenv("AMFS_STORE", place)
-                found = list(diagnose())
-            assert postgres.password not in str(found)
-            assert {one.verdict for one in found} == {"ok"}, found
+                diagnoses = list(diagnose())
+            assert postgres.password not in str(diagnoses)
+            assert {diagnosis.verdict for diagnosis in diagnoses} == {"ok"}, diagnoses
 
     def test_a_server_that_does_not_flush_is_a_problem(
         self, postgres: Postgres, adapter: PostgresAdapter
@@ -633,13 +637,15 @@ class TestDoctor:
         postgres.sql("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
         try:
             until = time.monotonic() + 30
-            while (found := self.look(adapter)["durability"]).verdict != "problem":
+            while (diagnosis := self.look(adapter)["durability"]).verdict != "problem":
                 assert time.monotonic() < until
-            assert "fsync off" in found.found
+            assert "fsync off" in diagnosis.found
         finally:
             postgres.sql("ALTER SYSTEM RESET fsync", "SELECT pg_reload_conf()")
 
     def test_a_server_that_is_not_there_is_the_only_problem(self) -> None:
         with closing(PostgresAdapter("postgresql://u@127.0.0.1:1/d")) as adapter:
-            found = self.look(adapter)
-        assert [name for name, one in found.items() if one.verdict == "problem"] == ["server"]
+            diagnoses = self.look(adapter)
+        assert [
+            name for name, diagnosis in diagnoses.items() if diagnosis.verdict == "problem"
+        ] == ["server"]

@@ -64,11 +64,11 @@ def test_a_write_that_is_cut_off_makes_one_version(
         wire.cut_next(cut)
         entry = memory.write("e", "k", 1)
         assert wire.cuts == 1
-        assert [one.value for one in memory.history("e", "k")] == [1]
+        assert [version.value for version in memory.history("e", "k")] == [1]
         assert entry.version == 1
 
 
-@pytest.mark.parametrize("cut", [Cut.REQUEST, Cut.COMMIT, Cut.READY], ids=lambda one: one.name)
+@pytest.mark.parametrize("cut", [Cut.REQUEST, Cut.COMMIT, Cut.READY], ids=lambda cut: cut.name)
 def test_a_batch_that_is_cut_off_acknowledges_nothing(
     postgres: Postgres, wire: Wire, cut_off: PostgresAdapter, cut: Cut
 ) -> None:
@@ -79,7 +79,7 @@ def test_a_batch_that_is_cut_off_acknowledges_nothing(
     with AgentMemory("a", adapter=cut_off) as memory:
         wire.cut_next(cut)
         items = [{"entity_path": "e", "key": f"k{n}", "value": n} for n in range(20)]
-        assert [one.version for one in memory.write_many(items)] == [1] * 20
+        assert [entry.version for entry in memory.write_many(items)] == [1] * 20
         assert len(memory.list("e")) == 20
         assert memory.verify().ok
 
@@ -132,5 +132,5 @@ def test_a_create_that_the_server_ends_is_unknown_and_one_that_it_cancels_is_not
                 time.sleep(0.01)
             thread.join(30)
             other.rollback()
-        assert [type(one) for one in raised] == [error]
+        assert [type(exception) for exception in raised] == [error]
         assert adapter.get("held.json") is None

@@ -109,8 +109,8 @@ def test_a_position_of_another_server_or_timeline_is_not_followed(
     log: Log, made: PostgresAdapter, position: str
 ) -> None:
     system, timeline, snapshot = log.position.split(".")
-    given = position.format(system=system, timeline=timeline, snapshot=snapshot)
-    assert made.changes().since(given) is None
+    foreign_position = position.format(system=system, timeline=timeline, snapshot=snapshot)
+    assert made.changes().since(foreign_position) is None
 
 
 def test_only_keys_with_the_prefix_are_named(postgres: Postgres, made: PostgresAdapter) -> None:

@@ -349,10 +349,10 @@ class TestThreads:
                 return adapter.ask(count)
 
             def count(link: Link) -> int:
-                ((found,),) = link.execute(
+                ((connections,),) = link.execute(
                     b"SELECT count(*) FROM pg_stat_activity WHERE query LIKE %s", (f"%{schema}%",)
                 ).fetchall()
-                return int(found)
+                return int(connections)
 
             adapter.get("all.json")
             most = max(together([lambda own=own: work(own) for own in range(12)]))  # type: ignore[misc]

@@ -95,10 +95,10 @@ def test_a_query_in_other_spelling_asks_for_terms_of_the_text(text: str, query: 
 def test_an_identifier_is_found_by_its_parts_and_as_a_whole(
     identifier: str, parts: list[str]
 ) -> None:
-    found = terms(f"see {identifier}.")
+    text_terms = terms(f"see {identifier}.")
     for part in parts:
-        assert set(terms(part)) <= set(found)
-    assert set(query_terms(identifier)) <= set(found)
+        assert set(terms(part)) <= set(text_terms)
+    assert set(query_terms(identifier)) <= set(text_terms)
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,10 @@ def test_a_word_longer_than_any_word_is_one_term() -> None:
 
 @given(st.text())
 def test_any_text_gives_terms_without_spaces_and_queries_ask_for_some(text: str) -> None:
-    found = terms(text)
-    assert all(term and not any(letter.isspace() for letter in term) for term in found)
-    assert set(query_terms(text)) <= set(found)
-    assert bool(query_terms(text)) == bool(found)
+    text_terms = terms(text)
+    assert all(term and not any(letter.isspace() for letter in term) for term in text_terms)
+    assert set(query_terms(text)) <= set(text_terms)
+    assert bool(query_terms(text)) == bool(text_terms)
 
 
 @given(JSON)

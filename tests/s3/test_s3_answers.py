@@ -117,14 +117,14 @@ def listening(answer: Callable[[str, str, dict[str, str], bytes], Told]) -> Iter
         def serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): text for name, text in self.headers.items()}
-            status, given, content = answer(self.command, self.path, headers, body)
+            status, response_headers, content = answer(self.command, self.path, headers, body)
             self.send_response(status)
-            for name, text in {"content-length": str(len(content)), **given}.items():
+            for name, text in {"content-length": str(len(content)), **response_headers}.items():
                 if text:
                     self.send_header(name, text)
             self.end_headers()
             self.wfile.write(content)
-            self.close_connection = given.get("connection") == "close"
+            self.close_connection = response_headers.get("connection") == "close"
 
         do_GET = do_PUT = do_DELETE = do_POST = serve  # noqa: N815
 
@@ -451,9 +451,9 @@ def test_an_answer_that_is_far_too_long_ends(
 
 def test_idle_connections_keep_no_bodies(adapter: S3Adapter, server: StandIn) -> None:
     body = bytes(1024**2)
-    given, taken = sys.getrefcount(body), []
+    references, taken = sys.getrefcount(body), []
     adapter.create("default/x", body)
-    assert sys.getrefcount(body) == given
+    assert sys.getrefcount(body) == references
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]

@@ -267,9 +267,9 @@ def test_a_read_within_max_age_of_the_last_check_makes_no_request(
     memory.write("e", "k", 1)
     assert memory.read("e", "absent") is None
     with wire.counting() as counted:
-        found = memory.read("e", "k", max_age=3600)
-        assert found is not None
-        assert found.value == 1
+        entry = memory.read("e", "k", max_age=3600)
+        assert entry is not None
+        assert entry.value == 1
         assert memory.read("e", "absent", max_age=3600) is None
     assert not counted
 
@@ -279,9 +279,9 @@ def test_reading_an_unseen_memory_of_up_to_1000_versions_is_one_list_and_two_get
     deep_memory: AgentMemory, wire: FaultProxy, versions: int
 ) -> None:
     with wire.counting() as counted:
-        found = deep_memory.read("deep", f"k{versions}")
-    assert found is not None
-    assert found.value == {"n": versions}
+        entry = deep_memory.read("deep", f"k{versions}")
+    assert entry is not None
+    assert entry.value == {"n": versions}
     assert counted == {"list": 1, "get": 2}
 
 
@@ -298,9 +298,9 @@ def test_the_newest_of_3000_versions_is_found_with_logarithmically_many_requests
     deep_memory: AgentMemory, wire: FaultProxy
 ) -> None:
     with wire.counting() as counted:
-        found = deep_memory.read("deep", f"k{DEEP}")
-    assert found is not None
-    assert found.version == DEEP
+        entry = deep_memory.read("deep", f"k{DEEP}")
+    assert entry is not None
+    assert entry.version == DEEP
     assert counted["list"] == 1
     assert counted.total() <= 3 + 2 * math.ceil(math.log2(DEEP))
 
@@ -321,12 +321,12 @@ def test_a_history_is_a_list_per_1000_versions_and_a_get_per_version_not_cached(
     deep_memory: AgentMemory, wire: FaultProxy, versions: int
 ) -> None:
     with wire.counting() as counted:
-        found = deep_memory.history("deep", f"k{versions}")
-    assert [entry.version for entry in found] == list(range(1, versions + 1))
+        history = deep_memory.history("deep", f"k{versions}")
+    assert [entry.version for entry in history] == list(range(1, versions + 1))
     lists = math.ceil(versions / 1_000)
     assert counted == {"list": lists, "get": versions}
     with wire.counting() as counted:
-        assert deep_memory.history("deep", f"k{versions}") == found
+        assert deep_memory.history("deep", f"k{versions}") == history
     assert counted == {"list": lists}
 
 
@@ -343,11 +343,11 @@ def test_a_listing_is_a_list_per_1000_objects_and_a_get_per_memory_not_seen(
     lists = math.ceil(memories * versions / 1_000)
     memory = known(place.memory())
     with wire.counting() as counted:
-        found = memory.list("listed")
-    assert [entry.version for entry in found] == [versions] * memories
+        entries = memory.list("listed")
+    assert [entry.version for entry in entries] == [versions] * memories
     assert counted == {"list": lists, "get": memories}
     with wire.counting() as counted:
-        assert memory.list("listed") == found
+        assert memory.list("listed") == entries
     assert counted == {"list": lists}
     with wire.counting() as counted:
         assert memory.stats("listed").versions == memories * versions

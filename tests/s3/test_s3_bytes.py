@@ -105,10 +105,10 @@ def test_an_object_put_by_a_plain_client_is_a_version(
     del fields["sha256"]
     key = "amfs/default/entries/e/k/v2.json"
     client.put_object(Bucket=place.bucket, Key=key, Body=sealed(fields))
-    found = memory.read("e", "k")
-    assert found is not None
-    assert (found.version, found.value) == (2, "theirs")
-    assert found.extra == {"a_field_of_tomorrow": [1, 2]}
+    entry = memory.read("e", "k")
+    assert entry is not None
+    assert (entry.version, entry.value) == (2, "theirs")
+    assert entry.extra == {"a_field_of_tomorrow": [1, 2]}
     assert memory.verify().ok
 
 
@@ -165,19 +165,21 @@ def test_every_naughty_string_is_kept_exactly_or_refused_as_on_a_local_disk(
 
     tried = [arguments(number, text) for number, text in enumerate(dict.fromkeys(NAUGHTY))]
     kept = []
-    for one in tried:
-        on_s3 = outcome(memory, *one)
-        assert on_s3 == outcome(local, *one)
+    for attempt in tried:
+        on_s3 = outcome(memory, *attempt)
+        assert on_s3 == outcome(local, *attempt)
         if on_s3 == "kept":
-            kept.append(one)
+            kept.append(attempt)
     assert len(kept) > len(tried) // 2
     with place.memory("reader") as reader, ThreadPoolExecutor(8) as threads:
         # By listing, which gives names back, and one by one, which asks for them.
         expected = {(path, key): value for path, key, value in kept}
-        listed = {(one.entity_path, one.key): one.value for one in reader.list()}
+        listed = {(entry.entity_path, entry.key): entry.value for entry in reader.list()}
         assert listed == expected
-        found = list(threads.map(lambda one: reader.history(one[0], one[1]), kept))
-        assert [[one.value for one in history] for history in found] == [[one[2]] for one in kept]
+        histories = list(threads.map(lambda triple: reader.history(triple[0], triple[1]), kept))
+        assert [[version.value for version in history] for history in histories] == [
+            [triple[2]] for triple in kept
+        ]
         report = reader.verify()
         assert report.ok, report.findings
         assert report.versions == len(kept)
@@ -260,16 +262,16 @@ def test_four_real_conversations_are_imported_and_read_back_with_a_plain_client(
         assert [entry.value for entry in entries] == conversation["turns"]
         expected |= {(name, item["key"]): item["value"] for item in items}
     assert len({name for name, _ in expected}) == 4
-    found: dict[tuple[str, str], Any] = {}
+    values: dict[tuple[str, str], Any] = {}
     for key, body in contents_of(client, place.bucket).items():
         fields = json.loads(body)
         assert key.startswith(f"amfs/default/entries/{fields['entity_path']}/")
         covered, _, _ = body.rpartition(b',"sha256":"')
         assert fields["sha256"] == hashlib.sha256(covered).hexdigest()
-        found[fields["entity_path"], fields["key"]] = fields["value"]
-    assert found == expected
+        values[fields["entity_path"], fields["key"]] = fields["value"]
+    assert values == expected
     with place.memory("reader") as reader:
-        assert {(one.entity_path, one.key): one.value for one in reader.list()} == expected
+        assert {(entry.entity_path, entry.key): entry.value for entry in reader.list()} == expected
 
 
 def test_a_damaged_object_is_an_error_that_names_it_and_never_absent(

@@ -48,9 +48,9 @@ class S3VersionsMachine(_OnServer, VersionsMachine):
 
 @pytest.fixture
 def place(s3_server: Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Place:
-    found = Place.on(s3_server, bucket)
-    monkeypatch.setattr(_OnServer, "place", found, raising=False)
-    return found
+    s3_place = Place.on(s3_server, bucket)
+    monkeypatch.setattr(_OnServer, "place", s3_place, raising=False)
+    return s3_place
 
 
 def run(machine: type[AdapterMachine | VersionsMachine], examples: int, steps: int) -> None:

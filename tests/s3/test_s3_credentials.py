@@ -139,18 +139,20 @@ def test_a_session_token_is_sent(home: Home, minio: Server) -> None:
         aws_access_key_id=minio.access_key,
         aws_secret_access_key=minio.secret_key,
     )
-    given = sts.assume_role(RoleArn="arn:xxx:xxx:xxx:xxxx", RoleSessionName="any")["Credentials"]
+    credentials = sts.assume_role(RoleArn="arn:xxx:xxx:xxx:xxxx", RoleSessionName="any")[
+        "Credentials"
+    ]
     sts.close()
     home.variables(
-        AWS_ACCESS_KEY_ID=given["AccessKeyId"],
-        AWS_SECRET_ACCESS_KEY=given["SecretAccessKey"],
-        AWS_SESSION_TOKEN=given["SessionToken"],
+        AWS_ACCESS_KEY_ID=credentials["AccessKeyId"],
+        AWS_SECRET_ACCESS_KEY=credentials["SecretAccessKey"],
+        AWS_SESSION_TOKEN=credentials["SessionToken"],
     )
     use(S3Adapter(minio.new_bucket(), endpoint_url=minio.endpoint_url))
     home.variables(AWS_SESSION_TOKEN="not-that-token")
     with pytest.raises(PermissionDeniedError) as caught:
         use(S3Adapter(minio.new_bucket(), endpoint_url=minio.endpoint_url))
-    assert given["SecretAccessKey"] not in repr(caught.value)
+    assert credentials["SecretAccessKey"] not in repr(caught.value)
 
 
 def test_server_side_encryption_is_asked_for_in_every_create(minio: Server) -> None:

@@ -48,11 +48,11 @@ def told(error: BaseException) -> Iterator[str]:
     seen: list[BaseException] = []
     waiting = [error]
     while waiting:
-        one = waiting.pop()
-        seen.append(one)
-        yield from (str(one), repr(one), repr(one.args), repr(vars(one)))
-        yield from getattr(one, "__notes__", [])
-        linked = (one.__cause__, one.__context__)
+        exception = waiting.pop()
+        seen.append(exception)
+        yield from (str(exception), repr(exception), repr(exception.args), repr(vars(exception)))
+        yield from getattr(exception, "__notes__", [])
+        linked = (exception.__cause__, exception.__context__)
         waiting += [link for link in linked if link is not None and link not in seen]
 
 
@@ -452,7 +452,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def certificate(name: str, signer: str, ca: bool) -> None:
         key = keys[name]
         subject, issuer = (
-            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, one)]) for one in (name, signer)
+            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+            for common_name in (name, signer)
         )
         local = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         made = (
@@ -501,11 +502,11 @@ def tls_in_front_of(server: Server, directory: Path, name: str = "server") -> It
         ):
             while True:
                 ready, _, _ = select.select([outside, inside], [], [])
-                for one, other in ((outside, inside), (inside, outside)):
-                    if one in ready:
-                        data = one.recv(65536)
-                        while isinstance(one, ssl.SSLSocket) and one.pending():
-                            data += one.recv(65536)
+                for source, other in ((outside, inside), (inside, outside)):
+                    if source in ready:
+                        data = source.recv(65536)
+                        while isinstance(source, ssl.SSLSocket) and source.pending():
+                            data += source.recv(65536)
                         if not data:
                             return
                         other.sendall(data)

@@ -210,10 +210,10 @@ def test_a_write_that_gives_up_says_so_and_can_be_asked_for_when_it_lands_late(
         assert hasty.find_write("e", "k", unknown.write_id) is None
         wire.settle(at_once=True)
         for version in (2, None):
-            found = hasty.find_write("e", "k", unknown.write_id, version=version)
-            assert found is not None
-            assert (found.version, found.value) == (2, "late")
-    assert direct.history("e", "k") == [first, found]
+            entry = hasty.find_write("e", "k", unknown.write_id, version=version)
+            assert entry is not None
+            assert (entry.version, entry.value) == (2, "late")
+    assert direct.history("e", "k") == [first, entry]
 
 
 def test_a_create_that_lands_late_after_another_writer_passed_it_never_lands(
@@ -242,7 +242,9 @@ def test_while_the_outcome_is_unknown_only_that_version_is_tried(
         other = direct.write("e", "k", "other")  # before, between or after the tries of v2
         mine = writing.result()
     wire.settle(at_once=True)
-    tried = [one.path.rpartition("/")[2] for one in wire.requests if one.kind == "create"]
+    tried = [
+        request.path.rpartition("/")[2] for request in wire.requests if request.kind == "create"
+    ]
     assert tried[:4] == ["v2.json"] * 4
     assert tried[4:] in (["v2.json"], ["v2.json", "v3.json"])
     assert {mine.version, other.version} == {2, 3}
@@ -340,9 +342,9 @@ def test_under_chaos_every_acknowledged_write_is_there_exactly_once(
     wire.quiet()
     wire.settle(at_once=True)
     shared = write_ids(direct.history("e", "shared"))
-    assert sorted(shared) == sorted(one for ids, _ in acknowledged for one in ids)
+    assert sorted(shared) == sorted(write_id for ids, _ in acknowledged for write_id in ids)
     for memory, (in_order, own) in zip(memories, acknowledged, strict=True):
-        assert [one for one in shared if one in in_order] == in_order
+        assert [write_id for write_id in shared if write_id in in_order] == in_order
         assert write_ids(direct.history("e", memory.agent_id)) == own
         memory.close()
     assert [entry.value for entry in direct.history("e", "counter")] == list(range(1, 21))

@@ -36,19 +36,19 @@ class Unreliable(S3Adapter):
 
 def test_answers_that_came_beside_a_failure_are_not_asked_for_again() -> None:
     adapter = Unreliable(set(KEYS[::10]), BackendUnavailableError)
-    found = dict(StoreClient(adapter).get_many(KEYS))
-    assert found == {key: key.encode() for key in KEYS}
+    bodies = dict(StoreClient(adapter).get_many(KEYS))
+    assert bodies == {key: key.encode() for key in KEYS}
     assert adapter.asked.total() <= len(KEYS) + 20
     adapter.close()
 
 
 def test_a_failure_that_waiting_does_not_cure_is_raised_after_the_answers() -> None:
     adapter = Unreliable({KEYS[3]}, PermissionDeniedError)
-    found = {}
+    bodies = {}
     with pytest.raises(PermissionDeniedError):
         for key, data in adapter.get_many(KEYS[:8]):
-            found[key] = data
-    assert set(found) <= set(KEYS[:8]) - {KEYS[3]}
-    assert set(found) >= set(KEYS[:3])
+            bodies[key] = data
+    assert set(bodies) <= set(KEYS[:8]) - {KEYS[3]}
+    assert set(bodies) >= set(KEYS[:3])
     assert not adapter._failing
     adapter.close()

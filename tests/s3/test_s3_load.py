@@ -74,7 +74,7 @@ def test_thirty_two_threads_share_one_memory(place: Place) -> None:
                 memory.update("load", "counter", lambda old: (old or 0) + 1)
             return acknowledged
 
-        told = [one for ones in threads.map(work, range(32)) for one in ones]
+        told = [pair for ones in threads.map(work, range(32)) for pair in ones]
     with place.memory("reader") as reader:
         history = reader.history("load", "shared")
         assert {entry.version: entry.provenance.write_id for entry in history} == dict(told)

@@ -204,8 +204,8 @@ def test_an_error_in_the_file_is_reported_with_its_line_by_every_command(
         assert done.exit_code == 2 and done.stderr.count("\n") == 1
         assert done.stderr.startswith(f"amfs: amfs.yaml line {line}: {message}")
     done = CliRunner().invoke(program, ["doctor", "--json"])
-    findings = [json.loads(one) for one in done.stdout.splitlines()]
-    (store,) = (one for one in findings if one["name"] == "store")
+    findings = [json.loads(json_line) for json_line in done.stdout.splitlines()]
+    (store,) = (finding for finding in findings if finding["name"] == "store")
     assert done.exit_code == 1 and store["verdict"] == "problem"
     assert f"amfs.yaml line {line}: {message}" in f"{store['found']}; {store['hint']}"
 

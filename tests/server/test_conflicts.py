@@ -64,23 +64,27 @@ class Place:
             with AgentMemory("other", adapter=self.truth) as other:
                 other.write(entity_path, key, "theirs")
             self.primary.down = False
-            found = until(lambda: self.conflicts_of(client, entity_path, key))
-        assert [one["entry"]["value"] for one in found] == ["kept"]
-        return str(found[0]["id"])
+            conflicts = until(lambda: self.conflicts_of(client, entity_path, key))
+        assert [conflict["entry"]["value"] for conflict in conflicts] == ["kept"]
+        return str(conflicts[0]["id"])
 
     def conflicts_of(self, client: httpx.Client, entity_path: str, key: str) -> list[Any]:
         listed = client.get(CONFLICTS).json()["conflicts"]
         name = (entity_path, key)
-        return [one for one in listed if (one["entry"]["entity_path"], one["entry"]["key"]) == name]
+        return [
+            conflict
+            for conflict in listed
+            if (conflict["entry"]["entity_path"], conflict["entry"]["key"]) == name
+        ]
 
     def values(self, entity_path: str, key: str) -> list[Any]:
         with AgentMemory("reader", adapter=self.truth) as memory:
             return [entry.value for entry in memory.history(entity_path, key)]
 
 
-def until(found: Callable[[], list[Any]]) -> list[Any]:
+def until(lookup: Callable[[], list[Any]]) -> list[Any]:
     end = time.monotonic() + SECONDS
-    while not (there := found()):
+    while not (there := lookup()):
         assert time.monotonic() < end
         time.sleep(0.01)  # between two looks at what the server's thread does
     return there
@@ -123,7 +127,7 @@ def test_a_key_sees_and_decides_the_conflicts_of_its_paths_only(place: Place) ->
     hidden, seen = place.conflict("other", "secret"), place.conflict("mine", "k")
     with place.client("mine") as client:
         answer = client.get(CONFLICTS)
-        assert [one["id"] for one in answer.json()["conflicts"]] == [seen]
+        assert [conflict["id"] for conflict in answer.json()["conflicts"]] == [seen]
         assert "secret" not in answer.text
         refused = client.post(CONFLICTS, json={"id": hidden, "decision": "discard"})
         absent = client.post(CONFLICTS, json={"id": "0-0", "decision": "discard"})
@@ -132,7 +136,9 @@ def test_a_key_sees_and_decides_the_conflicts_of_its_paths_only(place: Place) ->
         done = client.post(CONFLICTS, json={"id": seen, "decision": "append"})
         assert done.status_code == 200
     with place.client("reader") as client:
-        assert [one["id"] for one in client.get(CONFLICTS).json()["conflicts"]] == [hidden]
+        assert [conflict["id"] for conflict in client.get(CONFLICTS).json()["conflicts"]] == [
+            hidden
+        ]
         refused = client.post(CONFLICTS, json={"id": hidden, "decision": "discard"})
         assert refused.status_code == 403
     assert place.values("other", "secret") == ["first", "theirs"]

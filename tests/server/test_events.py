@@ -111,9 +111,9 @@ class Client:
 
 def _lines(stream: httpx.Response) -> Iterator[str]:
     """Split as the HTML standard does; `iter_lines` ends lines where Unicode does too."""
-    held = b""
+    rest = b""
     for part in stream.iter_bytes():
-        *lines, held = (held + part).split(b"\n")
+        *lines, rest = (rest + part).split(b"\n")
         yield from (line.decode() for line in lines)
 
 
@@ -414,7 +414,7 @@ def test_an_eventsource_in_node_goes_through_a_restart(
         assert follower.stdout is not None and follower.stderr is not None
         assert follower.stderr.readline().strip() == "open"
         lines: Queue[str] = Queue()
-        read: Callable[[], None] = lambda: [lines.put(one) for one in follower.stdout]  # type: ignore[union-attr,func-returns-value]  # noqa: E731
+        read: Callable[[], None] = lambda: [lines.put(line) for line in follower.stdout]  # type: ignore[union-attr,func-returns-value]  # noqa: E731
         threading.Thread(target=read, daemon=True).start()
         write(memory, 3)
         seen = [lines.get(timeout=WAIT_SECONDS).strip() for _ in range(3)]

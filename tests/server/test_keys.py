@@ -186,8 +186,8 @@ def test_a_refusal_is_the_same_for_what_exists_and_what_does_not(
 def test_a_key_with_several_paths_names_one(served: Served, tokens: dict[str, str]) -> None:
     with served.client(tokens["two"]) as client:
         assert client.get("/v1/team/search?q=pelican").status_code == 403
-        found = client.get("/v1/team/search?q=pelican&under=other/deep").json()["hits"]
-    assert [hit["entity_path"] for hit in found] == ["other/deep"]
+        hits = client.get("/v1/team/search?q=pelican&under=other/deep").json()["hits"]
+    assert [hit["entity_path"] for hit in hits] == ["other/deep"]
 
 
 def test_nobody_signs_as_another(served: Served, tokens: dict[str, str]) -> None:

@@ -93,8 +93,8 @@ async def use_all(session: ClientSession) -> None:
     value = {"note": "a pelican fishes", "long": "x" * 30_000}
     first = await call(session, "remember", entity_path="sea/birds", key="a/b", value=value)
     assert first == {"entity_path": "sea/birds", "key": "a/b", "version": 1}
-    found = await call(session, "recall", query="pelican")
-    (hit,) = found["hits"]
+    result = await call(session, "recall", query="pelican")
+    (hit,) = result["hits"]
     assert hit["key"] == "a/b" and "pelican" in hit["excerpt"] and len(hit["excerpt"]) < 300
     part = await call(session, "read", entity_path="sea/birds", key="a/b")
     rest = await call(
@@ -113,7 +113,7 @@ async def use_all(session: ClientSession) -> None:
         await call(session, "remember", entity_path="many", key=f"k{number}", value=number)
     page = await call(session, "list_memories", entity_path="many", limit=3)
     after = await call(session, "list_memories", entity_path="many", limit=3, after=page["next"])
-    keys_listed = [one["key"] for one in (*page["memories"], *after["memories"])]
+    keys_listed = [memory["key"] for memory in (*page["memories"], *after["memories"])]
     assert keys_listed == [f"k{number}" for number in range(5)] and after["next"] is None
     used = [{"entity_path": "many", "key": "k1"}]
     outcome = await call(
@@ -121,7 +121,7 @@ async def use_all(session: ClientSession) -> None:
     )
     assert outcome["memories"] == [{"entity_path": "many", "key": "k1", "version": 1}]
     versions = await call(session, "history", entity_path="many", key="k1")
-    assert [one["version"] for one in versions["versions"]] == [2, 1]
+    assert [version["version"] for version in versions["versions"]] == [2, 1]
     deleted = await call(session, "forget", entity_path="many", key="k2")
     assert (deleted["version"], deleted["erased"]) == (2, 0)
     assert "nothing was deleted" in await refused(session, "forget", entity_path="many", key="k2")
@@ -185,8 +185,8 @@ def test_a_key_counts_for_tools_too(root: Path, here: AgentMemory, tmp_path: Pat
 
     async def run(server: Served) -> None:
         async with over_http(server, reader) as session:
-            found = await call(session, "recall", query="pelican")
-            assert [hit["entity_path"] for hit in found["hits"]] == ["mine"]
+            result = await call(session, "recall", query="pelican")
+            assert [hit["entity_path"] for hit in result["hits"]] == ["mine"]
             told = [
                 await refused(session, "read", entity_path="other", key="k"),
                 await refused(session, "history", entity_path="other", key="k"),

@@ -104,7 +104,7 @@ def test_every_name_comes_back_exactly(
     assert entry is not None and entry.value == name
     assert client.get(url).json()["key"] == name
     page = client.get(place(here, "memories"), params={"under": entity_path}).json()
-    assert name in [one["key"] for one in page["entries"]]
+    assert name in [memory["key"] for memory in page["entries"]]
 
 
 @pytest.mark.parametrize(
@@ -184,17 +184,17 @@ def test_pages_hold_everything_once_and_in_order(client: httpx.Client, here: Age
     here.write_many(
         [{"entity_path": f"e{n % 3}", "key": f"k{n:02}", "value": n} for n in range(25)]
     )
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     after = None
     while True:
         params = {"limit": 7} | ({} if after is None else {"after": after})
         page = client.get(place(here, "memories"), params=params).json()
         assert len(page["entries"]) <= 7
-        found += page["entries"]
+        entries += page["entries"]
         after = page["next"]
         if after is None:
             break
-    assert found == [entry.to_dict() for entry in here.list()]
+    assert entries == [entry.to_dict() for entry in here.list()]
     below = client.get(place(here, "memories"), params={"under": "e1"}).json()["entries"]
     assert below == [entry.to_dict() for entry in here.list("e1")]
     assert client.get(place(here, "paths")).json() == {"entity_paths": ["e0", "e1", "e2"]}
@@ -205,8 +205,8 @@ def test_history_and_difference(client: httpx.Client, here: AgentMemory) -> None
         here.write("e", "k", {"n": number})
     page = client.get(place(here, "history", "e", "k"), params={"limit": 2, "after": 1}).json()
     assert [entry["version"] for entry in page["entries"]] == [2, 3] and page["next"] == 3
-    found = client.get(place(here, "diff", "e", "k"), params={"old": 1, "new": 5}).json()
-    assert found["changes"] == [{"kind": "changed", "path": "/value/n", "old": 0, "new": 4}]
+    difference = client.get(place(here, "diff", "e", "k"), params={"old": 1, "new": 5}).json()
+    assert difference["changes"] == [{"kind": "changed", "path": "/value/n", "old": 0, "new": 4}]
     assert client.get(place(here, "history", "e", "absent")).status_code == 404
 
 

@@ -109,7 +109,7 @@ def test_an_acknowledged_write_survives_the_end_of_the_server(tmp_path: Path) ->
             thread.join(30)
     with AgentMemory("reader", adapter=LocalAdapter(root)) as reader:
         for writer in range(8):
-            versions = [version for one, version in acknowledged if one == writer]
+            versions = [version for author, version in acknowledged if author == writer]
             assert [entry.version for entry in reader.history("e", f"k{writer}")] == versions
         assert reader.verify().ok
     assert not [line for line in server.lines if "Traceback" in line]

@@ -56,7 +56,7 @@ def adapter(path: Path) -> Iterator[SqliteAdapter]:
 def sql(path: Path, *statements: str) -> list[Any]:
     """What another program gets that does this to the file."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        return [connection.execute(one).fetchall() for one in statements]
+        return [connection.execute(statement).fetchall() for statement in statements]
 
 
 def everything(adapter: StorageAdapter) -> dict[str, bytes | None]:
@@ -225,11 +225,11 @@ class TestErasure:
                 memory.write("people", f"p{number % 40}", f"SECRET-{number}-" + "x" * number * 7)
                 memory.write("others", f"o{number}", "y" * (number * 11 % 3000))
             assert other.get("nothing.json") is None  # another connection, so the log stays
-            before = b"".join(one.read_bytes() for one in path.parent.iterdir())
+            before = b"".join(file.read_bytes() for file in path.parent.iterdir())
             assert before.count(b"SECRET-") >= 400
             for number in range(40):
                 memory.purge("people", f"p{number}")
-            after = b"".join(one.read_bytes() for one in path.parent.iterdir())
+            after = b"".join(file.read_bytes() for file in path.parent.iterdir())
             assert after.count(b"SECRET-") == 0
             assert memory.verify().ok
 
@@ -686,7 +686,7 @@ def test_every_error_of_sqlite_becomes_one_of_the_contract(path: Path) -> None:
         error = sqlite3.OperationalError("what it says")
         error.sqlite_errorcode = code
         for creates in (True, False):
-            found = translated(error, str(path), "a.json", "write", creates=creates)
-            assert isinstance(found, AMFSError)
-            assert found.object_key == "a.json"
-            assert str(path) in str(found) and "what it says" in str(found)
+            amfs_error = translated(error, str(path), "a.json", "write", creates=creates)
+            assert isinstance(amfs_error, AMFSError)
+            assert amfs_error.object_key == "a.json"
+            assert str(path) in str(amfs_error) and "what it says" in str(amfs_error)

@@ -109,7 +109,7 @@ class TestCrashes:
             ):
                 report = judge.verify()
                 # A purge that was killed is half done, which verify says and another one mends.
-                odd = [one for one in report.findings if "purge" not in str(one)]
+                odd = [finding for finding in report.findings if "purge" not in str(finding)]
                 assert not odd
                 bodies = {info.key: adapter.get(info.key) for info in adapter.list("")}
         assert len(acknowledged) > 100
@@ -132,8 +132,8 @@ class TestCrashes:
         for durability, level in (("fsync", 2), ("none", 1)):
             with closing(SqliteAdapter(adapter.path, durability=durability)) as other:  # type: ignore[arg-type]
                 run = other._connections.run
-                found = run(lambda one: one.execute("PRAGMA synchronous").fetchall())
-                assert found == [(level,)]
+                rows = run(lambda connection: connection.execute("PRAGMA synchronous").fetchall())
+                assert rows == [(level,)]
 
 
 class TestProcesses:
@@ -215,7 +215,7 @@ class TestForks:
         adapter.close()
         with closing(SqliteAdapter(path)) as other:
             there = set(keys(other, ""))
-        wanted = {f"{one}/{number}.json" for one in "cd" for number in range(children)}
+        wanted = {f"{prefix}/{number}.json" for prefix in "cd" for number in range(children)}
         assert there == wanted | written
         assert is_whole(path)
 
@@ -226,8 +226,8 @@ class TestForks:
 
         def child() -> None:
             assert adapter.get("a.json") == b"one"
-            held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-            own = {one[5].split(":")[-1] for one in held if one[4] == str(os.getpid())}
+            locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+            own = {lock[5].split(":")[-1] for lock in locks if lock[4] == str(os.getpid())}
             assert {str(os.stat(path).st_ino), str(os.stat(f"{path}-shm").st_ino)} <= own
 
         # In a handler, which may come when a connection is in use.

@@ -97,8 +97,8 @@ def test_an_adapter_that_is_derived_from_nothing_can_what_it_has() -> None:
     assert (plain.timeout, gifted.timeout) == (None, 3.0)
     assert (plain.changes(), gifted.changes()) == (None, None)
     assert adopted(plain) is plain
-    assert [found.name for found in examine(checks_of(Gifted()))] == ["there"]  # type: ignore[arg-type]
-    assert "conditional create" in [found.name for found in examine(checks_of(Plain()))]  # type: ignore[arg-type]
+    assert [diagnosis.name for diagnosis in examine(checks_of(Gifted()))] == ["there"]  # type: ignore[arg-type]
+    assert "conditional create" in [diagnosis.name for diagnosis in examine(checks_of(Plain()))]  # type: ignore[arg-type]
 
 
 def test_it_is_used_for_all_that_it_has() -> None:

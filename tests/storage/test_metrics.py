@@ -63,7 +63,7 @@ def test_none_is_lost_between_threads_while_the_totals_are_asked_for() -> None:
     totals = meter.snapshot()
     assert (totals.requests["get"], totals.requests["create"]) == (18_000, 18_000)
     assert (totals.bytes_read, totals.bytes_written) == (36_000, 54_000)
-    assert all(one == sorted(one) for one in seen)  # they never fall
+    assert all(readings == sorted(readings) for readings in seen)  # they never fall
 
 
 def test_versions_that_wait_to_be_counted_are_bounded() -> None:

@@ -168,7 +168,11 @@ class TestOneTimeForACall:
         with caplog.at_level(logging.INFO, logger="amfs"):
             memory.read("e", "k", version=1)
 
-        said = [one.message for one in caplog.records if one.message.startswith("tries again in")]
+        said = [
+            record.message
+            for record in caplog.records
+            if record.message.startswith("tries again in")
+        ]
         assert ["attempt 1" in said[0], "attempt 2" in said[1], len(said)] == [True, True, 2]
         assert "e/k/v1.json" in said[0]
 
@@ -257,9 +261,9 @@ class TestBreaker:
         assert isinstance(raised.value.__cause__, BackendUnavailableError)
         assert str(raised.value.__cause__) in str(raised.value)
         assert raised.value.retry_after
-        assert [one.levelno for one in caplog.records if "has not answered" in one.message] == [
-            logging.WARNING
-        ]
+        assert [
+            record.levelno for record in caplog.records if "has not answered" in record.message
+        ] == [logging.WARNING]
 
     def test_it_asks_again_by_itself_and_an_answer_closes_it(
         self, clock: Clock, adapter: FaultyAdapter, caplog: pytest.LogCaptureFixture
@@ -275,7 +279,7 @@ class TestBreaker:
 
         assert entry is not None
         assert memory.read("e", "k") == entry
-        assert any("answers again" in one.message for one in caplog.records)
+        assert any("answers again" in record.message for record in caplog.records)
 
     def test_failures_before_a_long_rest_do_not_count(
         self, clock: Clock, adapter: FaultyAdapter
@@ -398,5 +402,5 @@ class TestARealServer:
                 except CircuitOpenError as error:
                     answered.wait(error.retry_after)  # what a caller should do
 
-            assert [one.value for one in memory.history("e", "k")] == [1, 2]
+            assert [entry.value for entry in memory.history("e", "k")] == [1, 2]
             assert memory.metrics.outages == 1

@@ -22,12 +22,12 @@ def local(path: Path) -> LocalAdapter:
 
 def objects(path: Path) -> dict[str, bytes]:
     """All objects of a directory, by their keys."""
-    found: dict[str, bytes] = {}
+    bodies: dict[str, bytes] = {}
     for directory, names, files in os.walk(path):
         names[:] = [name for name in names if not name.startswith(".")]  # comes and goes
-        for one in (Path(directory) / name for name in files):
-            found[one.relative_to(path).as_posix()] = one.read_bytes()
-    return found
+        for file in (Path(directory) / name for name in files):
+            bodies[file.relative_to(path).as_posix()] = file.read_bytes()
+    return bodies
 
 
 def extracted(place: Path, names: list[str], into: Path, namespace: str = "default") -> Path:
@@ -48,46 +48,48 @@ def problems(root: Path, acknowledged: dict[str, int] | None = None) -> list[str
     an outcome about a version that is not there, a stub without an order; something that is missing
     although it was acknowledged (versions by memory).
     """
-    found: list[str] = []
+    findings: list[str] = []
     memories: dict[str, dict[int, Any]] = defaultdict(dict)
     for path in (root / "default" / "entries").rglob("v*.json"):
         body = path.read_bytes()
         covered, _, seal = body.rpartition(b',"sha256":"')
         if seal != hashlib.sha256(covered).hexdigest().encode() + b'"}':
-            found.append(f"{path} is damaged")
-        one = json.loads(body)
-        memories[f"{one['entity_path']}/{one['key']}"][one["version"]] = one
+            findings.append(f"{path} is damaged")
+        version = json.loads(body)
+        memories[f"{version['entity_path']}/{version['key']}"][version["version"]] = version
     bodies = (path.read_bytes() for path in (root / "default" / "outcomes").glob("*.json"))
-    outcomes = {one["ref"]: one for one in map(json.loads, bodies)}
+    outcomes = {record["ref"]: record for record in map(json.loads, bodies)}
     for memory, versions in memories.items():
-        found += (f"{memory} {problem}" for problem in _problems(versions, outcomes))
+        findings += (f"{memory} {problem}" for problem in _problems(versions, outcomes))
     for ref, outcome in outcomes.items():
         for cause in outcome["causes"]:
             versions = memories.get(f"{cause['entity_path']}/{cause['key']}", {})
             if cause["version"] not in versions:
-                found.append(f"{ref} is about {cause}, which is not there")
+                findings.append(f"{ref} is about {cause}, which is not there")
     for memory, number in (acknowledged or {}).items():
         if number not in memories.get(memory, {}):
-            found.append(f"{memory} v{number} was acknowledged before, and is not there")
-    return found
+            findings.append(f"{memory} v{number} was acknowledged before, and is not there")
+    return findings
 
 
 def _problems(versions: dict[int, Any], outcomes: dict[str, Any]) -> Iterator[str]:
     """What is wrong with the versions of one memory."""
     previous = None
-    last_order = max((number for number, one in versions.items() if one.get("purges")), default=0)
+    last_order = max(
+        (number for number, fields in versions.items() if fields.get("purges")), default=0
+    )
     for number in range(1, max(versions) + 1):
-        one = versions.get(number)
-        if one is None:
+        version = versions.get(number)
+        if version is None:
             yield f"v{number} is missing below v{max(versions)}"
             return
-        if one["previous"] != previous:
+        if version["previous"] != previous:
             yield f"v{number} does not follow"
-        previous = one.get("erased") or one["sha256"]
-        ref = one["provenance"].get("outcome_ref")
+        previous = version.get("erased") or version["sha256"]
+        ref = version["provenance"].get("outcome_ref")
         if ref is not None and ref not in outcomes:
             yield f"v{number} counts {ref}, of which there is no record"
-        if "erased" in one and number > last_order:
+        if "erased" in version and number > last_order:
             yield f"v{number} is erased, and nothing ordered it"
 
 

@@ -55,8 +55,8 @@ def with_field(path: str, value: Any) -> Damage:
 
     def change(fields: dict[str, Any]) -> None:
         *above, name = path.split(".")
-        for one in above:
-            fields = fields[one]
+        for parent in above:
+            fields = fields[parent]
         fields[name] = value
 
     return forged(change)
@@ -65,8 +65,8 @@ def with_field(path: str, value: Any) -> Damage:
 def without_field(path: str) -> Damage:
     def change(fields: dict[str, Any]) -> None:
         *above, name = path.split(".")
-        for one in above:
-            fields = fields[one]
+        for parent in above:
+            fields = fields[parent]
         del fields[name]
 
     return forged(change)

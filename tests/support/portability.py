@@ -122,7 +122,7 @@ def told_by(name: str) -> str:
         return "not here"
     told = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
     built = servers.MODULES[name].partition("@")[2]
-    line = next((one for one in told.splitlines() if "ersion" in one), "")
+    line = next((candidate for candidate in told.splitlines() if "ersion" in candidate), "")
     unknown = "DEVELOPMENT" in line or not any(letter.isdigit() for letter in line)
     return built if unknown else line.replace("Version", "").replace(":", "").strip()
 
@@ -174,16 +174,16 @@ def run(place: str) -> list[Case]:
             stdout=sys.stderr,
             timeout=MINUTES * 60,
         )
-        return [_case(one) for one in ElementTree.parse(report).iter("testcase")]
+        return [_case(element) for element in ElementTree.parse(report).iter("testcase")]
 
 
-def _case(one: ElementTree.Element) -> Case:
-    name = one.get("name", "")
-    where = f"{one.get('classname', '')}.{name}"
+def _case(element: ElementTree.Element) -> Case:
+    name = element.get("name", "")
+    where = f"{element.get('classname', '')}.{name}"
     group = next((group for group in _GROUPS if group in where), _GROUPS[0])
-    failed = [part.get("message", "") for part in one if part.tag in ("failure", "error")]
+    failed = [part.get("message", "") for part in element if part.tag in ("failure", "error")]
     failure = " ".join(failed[0].split())[:200] or "it failed" if failed else ""
-    return Case(group, name, failure, any(part.tag == "skipped" for part in one))
+    return Case(group, name, failure, any(part.tag == "skipped" for part in element))
 
 
 def tortured(name: str) -> tuple[str, list[Case]]:
@@ -207,7 +207,10 @@ def tortured(name: str) -> tuple[str, list[Case]]:
         except (TimeoutError, ChildProcessError) as error:
             return "did not end", [Case("torture", "torture", str(error), False)]
     print(report, file=sys.stderr)
-    broken = [Case("torture", one.rule, one.text[:200], False) for one in report.violations]
+    broken = [
+        Case("torture", violation.rule, violation.text[:200], False)
+        for violation in report.violations
+    ]
     kills = f"{report.kills + report.server_kills} kills"
     return f"{report.operations} operations, {kills}, {len(broken)} violations", broken
 

@@ -42,8 +42,8 @@ class Store:
 
 
 def _place() -> Store | Place:
-    given = os.environ["PORTABILITY_PLACE"]
-    return Place(**json.loads(given)) if given.startswith("{") else Store(given)
+    spec = os.environ["PORTABILITY_PLACE"]
+    return Place(**json.loads(spec)) if spec.startswith("{") else Store(spec)
 
 
 PLACE = _place()
@@ -93,12 +93,12 @@ def test_random_programs(machine: Any) -> None:
 
 def test_processes_that_write_at_once_lose_double_and_skip_nothing(tmp_path: Path) -> None:
     workers = [Worker(write_numbers, PLACE, f"w{n}", "one", WRITES) for n in range(WRITERS)]
-    told = [one for worker in workers for one in worker.result()]
+    told = [pair for worker in workers for pair in worker.result()]
     with PLACE.memory(patience=60) as memory:
         history = memory.history("load", "one")
         assert [entry.version for entry in history] == list(range(1, WRITERS * WRITES + 1))
-        found = {(entry.version, entry.provenance.write_id) for entry in history}
-        assert found == set(told)
+        pairs = {(entry.version, entry.provenance.write_id) for entry in history}
+        assert pairs == set(told)
         assert len(told) == WRITERS * WRITES
         assert len(memory.list("load")) == 1
         assert memory.verify("load").ok

@@ -45,8 +45,8 @@ def programs() -> Path | None:
     on_path = shutil.which("initdb")
     if on_path is not None and (beside := Path(on_path).resolve().parent / "postgres").exists():
         return beside.parent
-    found = [path.parent for place in _PLACES for path in Path(place).glob("*/bin/initdb")]
-    return max(found, key=_version, default=None)
+    directories = [path.parent for place in _PLACES for path in Path(place).glob("*/bin/initdb")]
+    return max(directories, key=_version, default=None)
 
 
 def _version(directory: Path) -> int:
@@ -62,8 +62,8 @@ def _account() -> dict[str, Any]:
         return {}
     for name in _USERS:
         with contextlib.suppress(KeyError):
-            found = pwd.getpwnam(name)
-            return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": []}
+            account = pwd.getpwnam(name)
+            return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
     raise ServerUnavailableError(f"PostgreSQL needs another user than root, as {_USERS[0]}")
 
 
@@ -255,10 +255,10 @@ def _initialise(directory: Path, password: str) -> None:
 
 def pooler() -> Path | None:
     """PgBouncer's program, or None."""
-    found = shutil.which(
+    program = shutil.which(
         "pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
     )
-    return None if found is None else Path(found)
+    return None if program is None else Path(program)
 
 
 @contextlib.contextmanager

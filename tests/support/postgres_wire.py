@@ -48,8 +48,8 @@ class Wire:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for one in (self._listener, *self._sockets):
-            _close(one)
+        for sock in (self._listener, *self._sockets):
+            _close(sock)
 
     def cut_next(self, cut: Cut) -> None:
         """Choose what becomes of the next INSERT, and only of that."""
@@ -58,16 +58,16 @@ class Wire:
     def cut_idle(self) -> None:
         """Cut all connections as they are, as a pooler or a firewall does."""
         sockets, self._sockets = self._sockets, []
-        for one in sockets:
-            _close(one)
+        for sock in sockets:
+            _close(sock)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._server)
-                for one in (client, server):
-                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for sock in (client, server):
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sockets += [client, server]
                 pair = _Pair(client, server)
                 for work in (self._carry_requests, self._carry_answers):
@@ -116,10 +116,10 @@ class _Pair:
             _close(self.server)
 
 
-def _close(one: socket.socket) -> None:
+def _close(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)
-    one.close()
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
 
 
 def _exactly(source: socket.socket, size: int) -> bytes:

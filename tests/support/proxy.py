@@ -366,14 +366,18 @@ class FaultProxy:
         """A listing of the bucket at `path`, as it was `lag_seconds` ago."""
         since = time.monotonic() - self.lag_seconds
         with self._lock:
-            new = {urllib.parse.unquote(one) for when, one in self._created if when >= since}
+            new = {
+                urllib.parse.unquote(created_path)
+                for when, created_path in self._created
+                if when >= since
+            }
 
-        def kept(found: re.Match[bytes]) -> bytes:
+        def kept(match: re.Match[bytes]) -> bytes:
             # Keys come escaped for XML, and for URLs too where that was asked for.
-            key = html.unescape(found.group(1).decode())
+            key = html.unescape(match.group(1).decode())
             plain = (key, urllib.parse.unquote(key), urllib.parse.unquote_plus(key))
             names = {f"{path.rstrip('/')}/{name}" for name in plain}
-            return b"" if names & new else found.group(0)
+            return b"" if names & new else match.group(0)
 
         return _LISTED.sub(kept, listing)
 

@@ -74,16 +74,16 @@ def connect(path: str = ":memory:") -> sqlite3.Connection:
 
 def load(directory: Path) -> list[Conversation]:
     """Return the conversations in a directory, without the questions that have no evidence."""
-    found = []
+    conversations = []
     for path in sorted(directory.glob("*.json")):
         data = json.loads(path.read_text(encoding="utf-8"))
         questions = [
-            (one["question"], frozenset(one["evidence"]))
-            for one in data["questions"]
-            if one["evidence"]
+            (question["question"], frozenset(question["evidence"]))
+            for question in data["questions"]
+            if question["evidence"]
         ]
-        found.append(Conversation(path.stem, data["turns"], questions))
-    return found
+        conversations.append(Conversation(path.stem, data["turns"], questions))
+    return conversations
 
 
 def corpus(

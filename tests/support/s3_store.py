@@ -62,14 +62,14 @@ class Place:
         )
 
     def adapter(self, **options: Any) -> S3Adapter:
-        given: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "endpoint_url": self.endpoint_url,
             "region_name": "us-east-1",
             "aws_access_key_id": self.access_key,
             "aws_secret_access_key": self.secret_key,
             **options,
         }
-        return S3Adapter(self.bucket, **given)
+        return S3Adapter(self.bucket, **arguments)
 
     def memory(
         self,
@@ -146,14 +146,14 @@ def load(server: Server, bucket: str, objects: Iterator[tuple[str, bytes]]) -> N
         client_options={"allow_http": True},
     )
     with ThreadPoolExecutor(16) as threads:
-        for _ in threads.map(lambda one: obstore.put(store, one[0], one[1]), objects):
+        for _ in threads.map(lambda pair: obstore.put(store, pair[0], pair[1]), objects):
             pass
 
 
 def keys_of(client: S3Client, bucket: str) -> list[str]:
     """All keys of a bucket, by a plain client."""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-    return [one["Key"] for page in pages for one in page.get("Contents", [])]
+    return [info["Key"] for page in pages for info in page.get("Contents", [])]
 
 
 def contents_of(client: S3Client, bucket: str) -> dict[str, bytes]:

@@ -52,8 +52,8 @@ class Served:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.lines.append(line.rstrip("\n"))
-            if found := re.search(r"serving at (\S+)", line):
-                self.url = found[1]
+            if match := re.search(r"serving at (\S+)", line):
+                self.url = match[1]
                 self._listening.set()
         self._listening.set()
 

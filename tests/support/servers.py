@@ -91,9 +91,9 @@ def locate(name: str) -> Path | None:
     Returns None, with a `NotCoveredWarning`, when it can't be had. Where the environment says
     `CI=true` that is a `ServerUnavailableError`: a pipeline must not pass by testing less.
     """
-    found = _find(name)
-    if found is not None:
-        return found
+    binary = _find(name)
+    if binary is not None:
+        return binary
     try:
         return _build(name)
     except ServerUnavailableError as reason:
@@ -131,8 +131,8 @@ def _build(name: str) -> Path:
 
 @contextlib.contextmanager
 def _only_builder(lock: Path) -> Iterator[None]:
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with lock.open("w") as lock_file:
+        fcntl.flock(lock_file, fcntl.LOCK_EX)
         yield  # closing the file releases the lock, and so does the death of this process
 
 

@@ -38,8 +38,8 @@ def result(*figures: Figure) -> Result:
 
 
 def test_a_figure_is_its_median_and_its_spread() -> None:
-    one = figure(3, 1, 2, goal=2)
-    assert (one.value, one.spread, one.met) == (2, (1, 3), True)
+    measurement = figure(3, 1, 2, goal=2)
+    assert (measurement.value, measurement.spread, measurement.met) == (2, (1, 3), True)
 
 
 def test_of_times_less_is_better_and_of_rates_more() -> None:
@@ -118,9 +118,9 @@ def test_comparing_succeeds_if_nothing_did(tmp_path: Path) -> None:
 def test_ratios_are_formed_within_a_repetition() -> None:
     pairs = tuple((Sample(rate, 10.0), Sample(2 * rate, 5.0)) for rate in (100.0, 1000.0, 10.0))
     made = {
-        one.unit: one
-        for one in Comparison("x", "raw", pairs, 0.4, 1.5).figures()
-        if ":" in one.name
+        measurement.unit: measurement
+        for measurement in Comparison("x", "raw", pairs, 0.4, 1.5).figures()
+        if ":" in measurement.name
     }
     assert made["×"].samples == (0.5, 0.5, 0.5)
     assert made["×"].met
@@ -130,9 +130,9 @@ def test_ratios_are_formed_within_a_repetition() -> None:
 
 def test_the_requests_of_a_refresh_are_those_of_one(tmp_path: Path) -> None:
     asked = {
-        (one.operation.rpartition(", ")[2], one.unit): one.value
-        for one in find._local(tmp_path, 1_000, 1)
-        if ": requests, " in one.operation
+        (measurement.operation.rpartition(", ")[2], measurement.unit): measurement.value
+        for measurement in find._local(tmp_path, 1_000, 1)
+        if ": requests, " in measurement.operation
     }
     assert asked == {
         ("cold", "LIST"): 1,
@@ -154,20 +154,20 @@ def counted(peer: Peer, operation: str, **requests: float) -> Iterator[Figure]:
 
 def test_a_month_costs_its_requests_and_its_bytes() -> None:
     use = money.Use("u", "", {"write": 1_000_000}, memories=10, versions=1_000_000)
-    found = result(*counted(AMFS, "write", PUT=1, GET=2, DELETE=9))
-    dollars = money.dollars(found, AMFS.name, use)
+    run = result(*counted(AMFS, "write", PUT=1, GET=2, DELETE=9))
+    dollars = money.dollars(run, AMFS.name, use)
     assert dollars == pytest.approx(5 + 0.8 + 0.023)
-    assert money.dollars(found, RIVAL.name, use) is None
+    assert money.dollars(run, RIVAL.name, use) is None
 
 
 def test_a_list_is_paid_by_the_page_and_by_what_it_gets() -> None:
     use = money.Use("u", "", {}, memories=2_500, looks=1_000, news=10_000)
     again = f"list {ENTRIES}, again"
-    found = result(*counted(AMFS, again, LIST=1), *counted(RIVAL, again, LIST=1, GET=ENTRIES))
+    run = result(*counted(AMFS, again, LIST=1), *counted(RIVAL, again, LIST=1, GET=ENTRIES))
     pages = 1_000 * 3 * 0.005 / 1_000
-    assert money.dollars(found, AMFS.name, use) == pytest.approx(pages + 10_000 * 0.0004 / 1_000)
+    assert money.dollars(run, AMFS.name, use) == pytest.approx(pages + 10_000 * 0.0004 / 1_000)
     everything = 1_000 * 2_500 * 0.0004 / 1_000
-    assert money.dollars(found, RIVAL.name, use) == pytest.approx(pages + everything)
+    assert money.dollars(run, RIVAL.name, use) == pytest.approx(pages + everything)
 
 
 def test_prices_are_those_of_the_page_of_costs() -> None:
@@ -269,8 +269,11 @@ def test_graphs_are_measured_with_the_same_steps_on_each_peer(tmp_path: Path) ->
             for number in range(3):
                 step(number)
                 put(number)
-            found = list(saver.list({"configurable": {"thread_id": "t"}}))
-            states = [(one.checkpoint["channel_values"], one.pending_writes) for one in found]
+            checkpoints = list(saver.list({"configurable": {"thread_id": "t"}}))
+            states = [
+                (checkpoint.checkpoint["channel_values"], checkpoint.pending_writes)
+                for checkpoint in checkpoints
+            ]
             left.append((states, sorted(item.key for item in store.search(("items",)))))
     assert left[0] == left[1] == left[2]
     assert len(left[0][0]) == 3
@@ -367,9 +370,9 @@ def test_every_raw_client_is_driven_in_this_environment() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can forget a peak")
 def test_the_peak_of_memory_is_of_what_came_after_it_was_forgotten() -> None:
-    held = bytearray(80_000_000)
-    assert held
+    buffer = bytearray(80_000_000)
+    assert buffer
     before = peak.megabytes()
-    del held
+    del buffer
     peak.forget()
     assert peak.megabytes() < before - 40

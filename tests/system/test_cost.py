@@ -30,7 +30,7 @@ def rows_of(title: str) -> dict[str, list[str]]:
 @pytest.fixture(scope="module")
 def program() -> dict[str, Any]:
     """What the page's program defines."""
-    (source,) = (one.text for one in Block.all_of(PAGE) if "def watching" in one.text)
+    (source,) = (block.text for block in Block.all_of(PAGE) if "def watching" in block.text)
     names: dict[str, Any] = {}
     exec(source, names)
     return names
@@ -176,12 +176,12 @@ def test_a_look_costs_what_the_program_says(
             assert next(watch).key == "new"
 
     look, seen = program["look"], min(objects, KEYS)
-    assert dollars(lambda one: one.list()) == pytest.approx(look(objects, new=seen))
-    assert dollars(lambda one: one.list()) == pytest.approx(look(objects))
+    assert dollars(lambda reader: reader.list()) == pytest.approx(look(objects, new=seen))
+    assert dollars(lambda reader: reader.list()) == pytest.approx(look(objects))
     writer.write("e", "new", "word")
     assert dollars(poll) == pytest.approx(look(objects + 1, new=1))
     writer.write("e", "newer", "word")
-    assert dollars(lambda one: one.search("word")) == pytest.approx(look(objects + 2, new=1))
+    assert dollars(lambda reader: reader.search("word")) == pytest.approx(look(objects + 2, new=1))
 
 
 def test_the_table_of_dollars_is_what_the_program_computes(program: dict[str, Any]) -> None:

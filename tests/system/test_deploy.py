@@ -29,7 +29,7 @@ USER = 10001
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
-    return [one for one in yaml.safe_load_all(path.read_text()) if one]
+    return [document for document in yaml.safe_load_all(path.read_text()) if document]
 
 
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
@@ -48,19 +48,19 @@ def test_the_kustomization_names_every_manifest() -> None:
 
 
 def test_the_manifests_fit_together() -> None:
-    found = {one["kind"]: one for path in MANIFESTS for one in documents(path)}
-    deployment = found["Deployment"]["spec"]
+    manifests = {manifest["kind"]: manifest for path in MANIFESTS for manifest in documents(path)}
+    deployment = manifests["Deployment"]["spec"]
     (container,) = deployment["template"]["spec"]["containers"]
     labels = deployment["template"]["metadata"]["labels"]
     for selector in (
         deployment["selector"]["matchLabels"],
-        found["Service"]["spec"]["selector"],
-        found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
-        found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+        manifests["Service"]["spec"]["selector"],
+        manifests["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
+        manifests["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
     ):
         assert selector.items() <= labels.items()
     ports = {port["name"] for port in container["ports"]}
-    assert found["Service"]["spec"]["ports"][0]["targetPort"] in ports
+    assert manifests["Service"]["spec"]["ports"][0]["targetPort"] in ports
     names = {volume["name"] for volume in deployment["template"]["spec"]["volumes"]}
     assert {mount["name"] for mount in container["volumeMounts"]} == names
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
@@ -75,10 +75,10 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def test_the_image_runs_as_nobody_in_particular_and_is_looked_after() -> None:
-    found = dict(instructions())
-    assert found["USER"] == f"{USER}:{USER}"
-    assert "healthz" in found["HEALTHCHECK"]
-    assert "HOME=/state" in found["ENV"]
+    arguments = dict(instructions())
+    assert arguments["USER"] == f"{USER}:{USER}"
+    assert "healthz" in arguments["HEALTHCHECK"]
+    assert "HOME=/state" in arguments["ENV"]
 
 
 def test_every_package_is_in_the_image() -> None:
@@ -95,8 +95,8 @@ def build(tmp_path: Path, placed: Callable[[str], str]) -> dict[str, str]:
     for name, text in instructions():
         if name == "COPY" and not text.startswith("--from"):
             *sources, target = text.split()
-            for one in sources:
-                path = REPOSITORY / one
+            for source_path in sources:
+                path = REPOSITORY / source_path
                 if path.is_dir():
                     ignored = shutil.ignore_patterns("__pycache__")
                     shutil.copytree(path, source / target, ignore=ignored)
@@ -145,8 +145,8 @@ def test_the_steps_of_the_image_give_a_server(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    found = dict(instructions())
-    command = [*yaml.safe_load(found["ENTRYPOINT"]), *json.loads(placed(found["CMD"]))]
+    arguments = dict(instructions())
+    command = [*yaml.safe_load(arguments["ENTRYPOINT"]), *json.loads(placed(arguments["CMD"]))]
     command[command.index("0.0.0.0")] = "127.0.0.1"
     become = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
     server = subprocess.Popen(
@@ -167,7 +167,7 @@ def test_the_steps_of_the_image_give_a_server(tmp_path: Path) -> None:
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             assert answer.status == 201
-        check = found["HEALTHCHECK"].partition("CMD ")[2].replace("8420", port)
+        check = arguments["HEALTHCHECK"].partition("CMD ")[2].replace("8420", port)
         subprocess.run([sys.executable, *json.loads(check)[1:]], check=True, timeout=30)
         (made,) = (state / "memories").rglob("v1.json")
         assert made.stat().st_uid == USER

@@ -108,8 +108,8 @@ class TestFullDisk:
             memory.write("e", "k", 2)
         assert isinstance(caught.value.__cause__, AMFSError)
         fails.clear()
-        found = memory.find_write("e", "k", caught.value.write_id, version=2)
-        assert found is not None and found.value == 2
+        entry = memory.find_write("e", "k", caught.value.write_id, version=2)
+        assert entry is not None and entry.value == 2
 
     @pytest.mark.parametrize(
         ("status", "code"),

@@ -78,15 +78,18 @@ class Bench:
         recorder.invoke(id, kind, "k0", {"version": 0} if kind == "read version" else {})
         shown: list[MemoryEntry] = []
         try:
-            found = work()
-            shown = [] if found is None else [found]
+            entry = work()
+            shown = [] if entry is None else [entry]
             recorder.returned(id, "ok", shown)
         except OutcomeUnknownError as error:
             recorder.returned(id, "unknown", error=str(error))
 
     def rules(self) -> set[str]:
         objects = {info.key: self.model.get(info.key) or b"" for info in self.model.list("")}
-        return {one.rule for one in check(history.load(self._path), read(objects), keys=("k0",))}
+        return {
+            violation.rule
+            for violation in check(history.load(self._path), read(objects), keys=("k0",))
+        }
 
 
 @pytest.fixture
@@ -176,7 +179,7 @@ def test_a_short_torture_catches_each_of_them(name: str, tmp_path: Path) -> None
             breaks=name,
             purges=10.0 if name in broken.PURGES else 0.0,
         )
-        caught = {one.rule for one in torture(options, tmp_path / str(seed)).violations}
+        caught = {violation.rule for violation in torture(options, tmp_path / str(seed)).violations}
         if EXPECTED[name] in caught:
             return
     pytest.fail(f"{EXPECTED[name]!r} was not found in any run; in the last one {caught}")

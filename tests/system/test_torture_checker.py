@@ -22,7 +22,7 @@ KEYS = ("k0", "k1")
 
 
 def rules(happened: History, there: Final, lag: float = 0.0) -> set[str]:
-    return {one.rule for one in check(happened, there, keys=KEYS, lag=lag)}
+    return {violation.rule for violation in check(happened, there, keys=KEYS, lag=lag)}
 
 
 # --- a good history, and a store to go with it ---------------------------------------------------

@@ -27,23 +27,23 @@ def main() -> int:
     parser.add_argument("--server-kills", type=int, default=3, help="SIGKILLs of the server")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--seconds", type=float, default=1800.0, help="when to give up")
-    given = parser.parse_args()
-    seed = random.SystemRandom().randrange(10**9) if given.seed is None else given.seed
-    names = NAMES if given.store == "all" else (given.store,)
+    arguments = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**9) if arguments.seed is None else arguments.seed
+    names = NAMES if arguments.store == "all" else (arguments.store,)
     with own_cache():
         return max(
             _run(
                 Options(
                     store=name,
-                    processes=given.processes,
-                    operations=given.operations,
-                    faults=given.faults,
-                    kills=given.kills,
-                    server_kills=given.server_kills,
+                    processes=arguments.processes,
+                    operations=arguments.operations,
+                    faults=arguments.faults,
+                    kills=arguments.kills,
+                    server_kills=arguments.server_kills,
                     seed=seed,
-                    seconds=given.seconds,
+                    seconds=arguments.seconds,
                 ),
-                missing_is_fine=given.store == "all",
+                missing_is_fine=arguments.store == "all",
             )
             for name in names
         )

@@ -59,9 +59,12 @@ def check(
 
 
 def _check_errors(case: Case) -> Iterator[Violation]:
-    for one in case.history.operations:
-        if one.status == "error":
-            yield Violation("error", f"{one.kind} {one.id} of {one.key} raised {one.error}")
+    for operation in case.history.operations:
+        if operation.status == "error":
+            yield Violation(
+                "error",
+                f"{operation.kind} {operation.id} of {operation.key} raised {operation.error}",
+            )
 
 
 def _check_chains(case: Case) -> Iterator[Violation]:
@@ -75,7 +78,7 @@ def _check_chains(case: Case) -> Iterator[Violation]:
             expected = before.sha256 if before else None
             if (before or number == 1) and version.previous != expected:
                 yield Violation("chain", f"{key} v{number} does not follow v{number - 1}")
-        for write_id, times in Counter(one.write_id for one in chain.values()).items():
+        for write_id, times in Counter(version.write_id for version in chain.values()).items():
             if times > 1:
                 yield Violation("doubled", f"write_id {write_id} is {times} times in {key}")
 
@@ -106,18 +109,28 @@ def _check_owner(version: Version, owner: Operation | None, seen: set[str]) -> I
 
 def _check_acknowledged(case: Case) -> Iterator[Violation]:
     """What was acknowledged is there, at the version that was said, whole."""
-    for one in case.history.operations:
-        if one.status != "ok" or one.kind not in ("write", "update", "delete") or not one.seen:
+    for operation in case.history.operations:
+        if (
+            operation.status != "ok"
+            or operation.kind not in ("write", "update", "delete")
+            or not operation.seen
+        ):
             continue
-        said = one.seen[0]
+        said = operation.seen[0]
         there = case.final.chains.get(said.key, {}).get(said.version)
         if there is None:
-            yield Violation("lost", f"{one.id} was told v{said.version} of {said.key}: not there")
-        elif not _is(there, said) or (one.kind == "write" and there.write_id != one.id):
-            yield Violation("lost", f"{one.id}: v{said.version} of {said.key} is of {there.by}")
-        expected = one.arguments.get("expected")
+            yield Violation(
+                "lost", f"{operation.id} was told v{said.version} of {said.key}: not there"
+            )
+        elif not _is(there, said) or (operation.kind == "write" and there.write_id != operation.id):
+            yield Violation(
+                "lost", f"{operation.id}: v{said.version} of {said.key} is of {there.by}"
+            )
+        expected = operation.arguments.get("expected")
         if expected is not None and said.version != expected + 1:
-            yield Violation("expected", f"{one.id} expected v{expected} and made v{said.version}")
+            yield Violation(
+                "expected", f"{operation.id} expected v{expected} and made v{said.version}"
+            )
 
 
 def _check_updates(case: Case) -> Iterator[Violation]:
@@ -137,7 +150,9 @@ def _check_updates(case: Case) -> Iterator[Violation]:
 
 def _check_contents(case: Case) -> Iterator[Violation]:
     """Whatever was shown of a version is what the version is."""
-    shown = [(one.id, seen) for one in case.history.operations for seen in one.seen]
+    shown = [
+        (operation.id, seen) for operation in case.history.operations for seen in operation.seen
+    ]
     for watching in case.history.watches:
         shown += [(f"the watch of {watching.process}", seen) for _, seen in watching.delivered]
     for who, seen in shown:

@@ -249,7 +249,9 @@ def _tree(changes: list[Call], data: Mapping[int, bytes]) -> Tree:
         if call.verb == "mkdir":
             tree[call.path] = None
         elif call.verb in ("unlink", "rmdir"):
-            for path in [one for one in tree if f"{one}/".startswith(f"{call.path}/")]:
+            for path in [
+                tree_path for tree_path in tree if f"{tree_path}/".startswith(f"{call.path}/")
+            ]:
                 del tree[path]
         elif call.file is not None:
             tree[call.path] = data.get(call.file, b"")

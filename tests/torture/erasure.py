@@ -17,17 +17,17 @@ _BY_WRITING = ("write", "update", "delete")
 def check(history: History, final: Final, owners: Owner) -> Iterator[Violation]:
     """Yield contents that a purge left, or that came back, and erasures that nobody ordered."""
     purges: dict[str, list[Operation]] = defaultdict(list)
-    for one in history.operations:
-        if one.kind == "purge" and one.key is not None:
-            purges[one.key].append(one)
+    for operation in history.operations:
+        if operation.kind == "purge" and operation.key is not None:
+            purges[operation.key].append(operation)
     for key, chain in final.chains.items():
         yield from _check_ordered(key, chain, purges[key])
     for key, mine in purges.items():
-        for one in mine:
-            if one.status == "ok":
-                before = _before(one, final.chains.get(key, {}), owners)
-                yield from _check_gone(one, before, final.chains.get(key, {}))
-                yield from _check_forgotten(one, before, history, owners)
+        for operation in mine:
+            if operation.status == "ok":
+                before = _before(operation, final.chains.get(key, {}), owners)
+                yield from _check_gone(operation, before, final.chains.get(key, {}))
+                yield from _check_forgotten(operation, before, history, owners)
     yield from _check_final(history, final)
     yield from _check_never_back(history)
 
@@ -69,16 +69,19 @@ def _check_forgotten(
 ) -> Iterator[Violation]:
     """No process that knows of what came after a purge reads the content of what was before it."""
     since = {purge.process: purge.returned}
-    for one in history.operations:
-        knows = one.kind in (*_BY_READING, *_BY_WRITING) and one.status == "ok"
-        if knows and any(_is_after(seen, purge, owners) for seen in one.seen):
-            since[one.process] = min(one.returned, since.get(one.process, NEVER))
-    for one in history.operations:
-        if one.kind in _BY_READING and one.invoked > since.get(one.process, NEVER):
-            for seen in one.seen:
+    for operation in history.operations:
+        knows = operation.kind in (*_BY_READING, *_BY_WRITING) and operation.status == "ok"
+        if knows and any(_is_after(seen, purge, owners) for seen in operation.seen):
+            since[operation.process] = min(operation.returned, since.get(operation.process, NEVER))
+    for operation in history.operations:
+        if operation.kind in _BY_READING and operation.invoked > since.get(
+            operation.process, NEVER
+        ):
+            for seen in operation.seen:
                 if seen.key == purge.key and seen.version <= before and not seen.erased:
                     yield Violation(
-                        "erased", f"{one.id} read v{seen.version} of {seen.key} after {purge.id}"
+                        "erased",
+                        f"{operation.id} read v{seen.version} of {seen.key} after {purge.id}",
                     )
 
 
@@ -88,21 +91,25 @@ def _is_after(seen: Seen, purge: Operation, owners: Owner) -> bool:
 
 
 def _check_final(history: History, final: Final) -> Iterator[Violation]:
-    for one in history.operations:
-        for seen in one.seen:
+    for operation in history.operations:
+        for seen in operation.seen:
             there = final.chains.get(seen.key, {}).get(seen.version)
             if seen.erased and there is not None and not there.erased:
-                yield Violation("erased", f"{one.id} saw v{seen.version} of {seen.key} erased")
+                yield Violation(
+                    "erased", f"{operation.id} saw v{seen.version} of {seen.key} erased"
+                )
 
 
 def _check_never_back(history: History) -> Iterator[Violation]:
     """What a process was shown as erased it never reads as content again."""
     erased: dict[tuple[str, str, int], int] = {}
-    read = [one for one in history.operations if one.kind in _BY_READING]
-    for one in sorted(read, key=lambda one: one.invoked):
-        for seen in one.seen:
-            place = one.process, seen.key, seen.version
+    read = [operation for operation in history.operations if operation.kind in _BY_READING]
+    for operation in sorted(read, key=lambda operation: operation.invoked):
+        for seen in operation.seen:
+            place = operation.process, seen.key, seen.version
             if seen.erased:
-                erased[place] = min(one.returned, erased.get(place, NEVER))
-            elif erased.get(place, NEVER) < one.invoked:
-                yield Violation("erased", f"{one.id} read v{seen.version} of {seen.key} again")
+                erased[place] = min(operation.returned, erased.get(place, NEVER))
+            elif erased.get(place, NEVER) < operation.invoked:
+                yield Violation(
+                    "erased", f"{operation.id} read v{seen.version} of {seen.key} again"
+                )

@@ -189,7 +189,7 @@ def _ended(operation: Operation, line: dict[str, Any]) -> Operation:
         operation.invoked,
         line["at"],
         line["status"],
-        tuple(Seen(*one) for one in line["seen"]),
+        tuple(Seen(*fields) for fields in line["seen"]),
         line["error"],
         line["newest"],
     )

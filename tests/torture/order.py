@@ -60,68 +60,72 @@ def check_order(
             if _is_tombstone(version, owners.get((key, number)))
         ]
         sweep = _Sweep(key, nothing, begun, lag)
-        for one in sorted(observations[key], key=lambda one: (one.invoked, one.returned)):
-            yield from sweep.take(one)
+        for observation in sorted(
+            observations[key], key=lambda observation: (observation.invoked, observation.returned)
+        ):
+            yield from sweep.take(observation)
 
 
 def _observations(
     history: History, keys: tuple[str, ...], owners: Mapping[tuple[str, int], Operation]
 ) -> dict[str, list[Observation]]:
-    found: dict[str, list[Observation]] = defaultdict(list)
+    observations: dict[str, list[Observation]] = defaultdict(list)
     catalogs: dict[str, int] = {}  # since when each process has one, which notes what it writes
-    for one in history.operations:
-        if one.kind in ("list", "search") and one.status == "ok":
-            catalogs[one.process] = min(one.returned, catalogs.get(one.process, NEVER))
+    for operation in history.operations:
+        if operation.kind in ("list", "search") and operation.status == "ok":
+            catalogs[operation.process] = min(
+                operation.returned, catalogs.get(operation.process, NEVER)
+            )
     for (key, number), owner in owners.items():
         returned = owner.returned if owner.status == "ok" else NEVER
         noted = owner.invoked > catalogs.get(owner.process, NEVER)
-        found[key].append(
+        observations[key].append(
             Observation(
                 owner.id, owner.process, owner.invoked, returned, number, writes=True, noted=noted
             )
         )
-    for one in history.operations:
-        for key, observation in _of_reader(one, keys):
-            found[key].append(observation)
+    for operation in history.operations:
+        for key, observation in _of_reader(operation, keys):
+            observations[key].append(observation)
     for watching in history.watches:
         for at, seen in watching.delivered:
             who = f"the watch of {watching.process}"
-            found[seen.key].append(
+            observations[seen.key].append(
                 Observation(who, watching.process, at, at, seen.version, exists=True)
             )
-    return found
+    return observations
 
 
-def _of_reader(one: Operation, keys: tuple[str, ...]) -> Iterator[tuple[str, Observation]]:
+def _of_reader(operation: Operation, keys: tuple[str, ...]) -> Iterator[tuple[str, Observation]]:
     def seen(version: int | None, **more: object) -> Observation:
         return Observation(
-            one.id,
-            one.process,
-            one.invoked,
-            one.returned,
+            operation.id,
+            operation.process,
+            operation.invoked,
+            operation.returned,
             version,
             **more,  # type: ignore[arg-type]
         )
 
-    key = one.key or ""
-    newest = one.seen[-1].version if one.seen else None
-    if one.status == "conflict":
-        yield key, seen(one.newest)
-    if one.status != "ok":
+    key = operation.key or ""
+    newest = operation.seen[-1].version if operation.seen else None
+    if operation.status == "conflict":
+        yield key, seen(operation.newest)
+    if operation.status != "ok":
         return
-    if one.kind in ("read", "purge") or (one.kind == "delete" and not one.seen):
+    if operation.kind in ("read", "purge") or (operation.kind == "delete" and not operation.seen):
         yield key, seen(newest)
-    elif one.kind == "read version":
+    elif operation.kind == "read version":
         if newest is None:
-            yield key, seen(None, absent=one.arguments["version"])
+            yield key, seen(None, absent=operation.arguments["version"])
         else:
             yield key, seen(newest, exists=True)
-    elif one.kind == "find" and newest is not None:
+    elif operation.kind == "find" and newest is not None:
         yield key, seen(newest, exists=True)
-    elif one.kind == "history":
+    elif operation.kind == "history":
         yield key, seen(newest or 0, listed=True)
-    elif one.kind in ("list", "search"):
-        shown = {each.key: each.version for each in one.seen}
+    elif operation.kind in ("list", "search"):
+        shown = {each.key: each.version for each in operation.seen}
         for each in keys:
             yield each, seen(shown.get(each), listed=True)
 
@@ -146,30 +150,40 @@ class _Sweep:
         self._own: dict[str, int] = {}
         self._nothing = [0, *nothing]  # the versions that say that there is none
 
-    def take(self, one: Observation) -> Iterator[Violation]:
+    def take(self, observation: Observation) -> Iterator[Violation]:
         """Check an observation, and have it count from when it returned."""
-        least = self._least_at(one.invoked - (self._lag if one.listed else 0), one.invoked)
-        if one.listed:
-            least = max(least, self._own.get(one.process, 0))
-        version = one.version
-        if one.absent is not None:
-            if one.absent <= least:
-                yield self._broken(one, f"did not see v{one.absent}, which was there")
+        least = self._least_at(
+            observation.invoked - (self._lag if observation.listed else 0), observation.invoked
+        )
+        if observation.listed:
+            least = max(least, self._own.get(observation.process, 0))
+        version = observation.version
+        if observation.absent is not None:
+            if observation.absent <= least:
+                yield self._broken(
+                    observation, f"did not see v{observation.absent}, which was there"
+                )
             return
         if version is None:
             place = bisect.bisect_left(self._nothing, least)
             version = self._nothing[place] if place < len(self._nothing) else None
-            if version is None or self._begun.get(version, -1) > one.returned:
-                yield self._broken(one, f"saw nothing live, though v{least} was there before")
+            if version is None or self._begun.get(version, -1) > observation.returned:
+                yield self._broken(
+                    observation, f"saw nothing live, though v{least} was there before"
+                )
                 return
-        if self._begun.get(version, -1) > one.returned:
-            yield Violation("future", f"{one.who} saw v{version} of {self._key} before its write")
-        if not one.exists and (version < least or (one.writes and version == least)):
-            yield self._broken(one, f"is v{version}, though v{least} was there before")
-        if one.noted and one.returned < NEVER:
-            self._own[one.process] = max(version, self._own.get(one.process, 0))
-        if one.returned < NEVER:
-            heapq.heappush(self._ends, (one.returned, version))
+        if self._begun.get(version, -1) > observation.returned:
+            yield Violation(
+                "future", f"{observation.who} saw v{version} of {self._key} before its write"
+            )
+        if not observation.exists and (
+            version < least or (observation.writes and version == least)
+        ):
+            yield self._broken(observation, f"is v{version}, though v{least} was there before")
+        if observation.noted and observation.returned < NEVER:
+            self._own[observation.process] = max(version, self._own.get(observation.process, 0))
+        if observation.returned < NEVER:
+            heapq.heappush(self._ends, (observation.returned, version))
 
     def _least_at(self, moment: int, now: int) -> int:
         while self._ends and self._ends[0][0] < now:
@@ -179,5 +193,5 @@ class _Sweep:
                 self._least.append(version)
         return self._least[max(0, bisect.bisect_left(self._times, moment) - 1)]
 
-    def _broken(self, one: Observation, text: str) -> Violation:
-        return Violation("order", f"{self._key}: {one.who} {text}")
+    def _broken(self, observation: Observation, text: str) -> Violation:
+        return Violation("order", f"{self._key}: {observation.who} {text}")

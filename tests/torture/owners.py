@@ -20,7 +20,7 @@ class Owners:
     """Finds the operations of one history; each version is to be asked for once."""
 
     def __init__(self, history: History) -> None:
-        self._by_id = {one.id: one for one in history.operations}
+        self._by_id = {operation.id: operation for operation in history.operations}
         self._commits: dict[str, Operation] = {}
         self._told: dict[tuple[str, str], Operation] = {}
         self._shown: dict[tuple[str, str], str] = {}
@@ -28,28 +28,34 @@ class Owners:
         self._purges: dict[tuple[str, str], list[Operation]] = defaultdict(list)
         self._lost: dict[str, list[Operation]] = defaultdict(list)
         self._taken: Counter[tuple[str, str]] = Counter()
-        for one in sorted(history.operations, key=lambda one: one.invoked):
-            self._take_note(one)
+        for operation in sorted(history.operations, key=lambda operation: operation.invoked):
+            self._take_note(operation)
         for watching in history.watches:
             for _, seen in watching.delivered:
                 self._note_shown(seen.key, seen.sha256, seen.by)
 
-    def _take_note(self, one: Operation) -> None:
-        if one.kind == "commit":
-            ref = one.arguments["ref"]
-            self._commits[ref] = outcomes.merged(self._commits.get(ref), one)
-        for seen in one.seen:
+    def _take_note(self, operation: Operation) -> None:
+        if operation.kind == "commit":
+            ref = operation.arguments["ref"]
+            self._commits[ref] = outcomes.merged(self._commits.get(ref), operation)
+        for seen in operation.seen:
             self._note_shown(seen.key, seen.sha256, seen.by)
-        if one.key is None:
+        if operation.key is None:
             return
-        if one.kind in ("write", "update", "delete") and one.status == "ok" and one.seen:
-            self._told[one.key, one.seen[0].sha256] = one
-        if one.kind == "delete" and one.is_open:
-            self._deletes[one.process, one.key].append(one)
-        if one.kind == "purge" and one.status != "error":
-            self._purges[one.process, one.key].append(one)
-        if one.kind == "purge" or (one.kind in ("update", "delete") and one.is_open):
-            self._lost[one.key].append(one)
+        if (
+            operation.kind in ("write", "update", "delete")
+            and operation.status == "ok"
+            and operation.seen
+        ):
+            self._told[operation.key, operation.seen[0].sha256] = operation
+        if operation.kind == "delete" and operation.is_open:
+            self._deletes[operation.process, operation.key].append(operation)
+        if operation.kind == "purge" and operation.status != "error":
+            self._purges[operation.process, operation.key].append(operation)
+        if operation.kind == "purge" or (
+            operation.kind in ("update", "delete") and operation.is_open
+        ):
+            self._lost[operation.key].append(operation)
 
     def _note_shown(self, key: str, sha256: str, by: str | None) -> None:
         if by is not None:
@@ -73,9 +79,9 @@ class Owners:
 
     def _of_erased(self, version: Version) -> Operation | None:
         place = version.key, version.sha256
-        found = self._told.get(place) or self._by_id.get(version.write_id)
-        found = found or self._by_id.get(self._shown.get(place, ""))
-        return found or self._weakest(version, self._lost[version.key])
+        owner = self._told.get(place) or self._by_id.get(version.write_id)
+        owner = owner or self._by_id.get(self._shown.get(place, ""))
+        return owner or self._weakest(version, self._lost[version.key])
 
     def _weakest(self, version: Version, candidates: list[Operation]) -> Operation | None:
         """Return the weakest claim of all candidates, None when there are fewer than versions: of

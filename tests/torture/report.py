@@ -54,10 +54,10 @@ class Report:
             *((f"    {rule}", count) for rule, count in sorted(self._rules().items())),
         ]
         table = "\n".join(f"{name:<36} {value}" for name, value in rows)
-        return "\n".join([table, *(f"  {one}" for one in self.violations[:20])])
+        return "\n".join([table, *(f"  {violation}" for violation in self.violations[:20])])
 
     def _rules(self) -> Counter[str]:
-        return Counter(one.rule for one in self.violations)
+        return Counter(violation.rule for violation in self.violations)
 
 
 def judged(
@@ -71,11 +71,11 @@ def judged(
     crashes: int,
 ) -> Report:
     """Return the report of a run."""
-    statuses = Counter(one.status for one in history.operations)
+    statuses = Counter(operation.status for operation in history.operations)
     return Report(
         store=store,
         operations=len(history.operations),
-        writes=sum(one.kind in WRITES for one in history.operations),
+        writes=sum(operation.kind in WRITES for operation in history.operations),
         acknowledged=statuses["ok"],
         conflicts=statuses["conflict"],
         gave_up=statuses["failed"],
@@ -83,7 +83,7 @@ def judged(
         killed=statuses["killed"],
         versions=sum(map(len, final.chains.values())),
         outcomes=len(final.outcomes),
-        delivered=sum(len(one.delivered) for one in history.watches),
+        delivered=sum(len(watch.delivered) for watch in history.watches),
         faults=history.faults,
         kills=kills,
         server_kills=crashes,

@@ -94,9 +94,9 @@ class Torture:
         try:
             for number in range(options.processes):
                 self._start(self._job(number))
-            while not all(one.done for one in self.running):
+            while not all(worker.done for worker in self.running):
                 self._wait()
-                progress = self._ended + sum(one.returned for one in self.running)
+                progress = self._ended + sum(worker.returned for worker in self.running)
                 while kills and progress >= kills[0]:
                     kills.pop(0)
                     self._kill_one()
@@ -107,8 +107,8 @@ class Torture:
                     raise TimeoutError(f"only {progress} of {total} operations ended in time")
             self._finish()
         finally:
-            for one in self.running:
-                one.process.kill()
+            for worker in self.running:
+                worker.process.kill()
 
     def _moments(self, count: int, total: int) -> list[float]:
         return sorted(self._dice.uniform(0.03, 0.9) * total for _ in range(count))
@@ -141,20 +141,22 @@ class Torture:
 
     def _wait(self) -> None:
         """Wait until a worker has done its operations, but look at all from time to time."""
-        pipes = {one.pipe: one for one in self.running if not one.done}
+        pipes = {worker.pipe: worker for worker in self.running if not worker.done}
         for ready in wait(list(pipes), _LOOK_SECONDS):
-            one = pipes[ready]  # type: ignore[index]
+            worker = pipes[ready]  # type: ignore[index]
             try:
-                one.done = one.pipe.recv() == "done"
+                worker.done = worker.pipe.recv() == "done"
             except EOFError:
-                one.process.join()
-                raise ChildProcessError(f"{one.job.name} ended: {one.process.exitcode}") from None
-        for one in self.running:
-            one.look()
+                worker.process.join()
+                raise ChildProcessError(
+                    f"{worker.job.name} ended: {worker.process.exitcode}"
+                ) from None
+        for worker in self.running:
+            worker.look()
 
     def _kill_one(self) -> None:
         """SIGKILL a worker, anywhere within an operation, and have another go on."""
-        victims = [one for one in self.running if not one.done]
+        victims = [worker for worker in self.running if not worker.done]
         if not victims:
             return
         victim = self._dice.choice(victims)
@@ -171,12 +173,12 @@ class Torture:
     def _finish(self) -> None:
         self.store.settle()
         newest = final.read(self.store.objects()).newest()
-        for one in self.running:
-            one.pipe.send(newest)
-        for one in self.running:
-            one.process.join(JOIN_SECONDS)
-            if one.process.exitcode != 0:
-                raise ChildProcessError(f"{one.job.name} ended with {one.process.exitcode}")
+        for worker in self.running:
+            worker.pipe.send(newest)
+        for worker in self.running:
+            worker.process.join(JOIN_SECONDS)
+            if worker.process.exitcode != 0:
+                raise ChildProcessError(f"{worker.job.name} ended with {worker.process.exitcode}")
 
 
 def _successor(job: Job, returned: int) -> Job:

@@ -90,8 +90,8 @@ class FileStore(_WithoutServer):
         with contextlib.closing(sqlite3.connect(self._path)) as connection:
             whole = connection.execute("PRAGMA integrity_check").fetchall()
             assert whole == [("ok",)], whole
-            found = connection.execute("SELECT key, body FROM objects").fetchall()
-        return {key.decode(): body for key, body in found}
+            rows = connection.execute("SELECT key, body FROM objects").fetchall()
+        return {key.decode(): body for key, body in rows}
 
     def memory(self) -> AgentMemory:
         return AgentMemory("judge", adapter=SqliteAdapter(self._path), owns_adapter=True)
@@ -111,11 +111,11 @@ class DatabaseStore(_WithoutServer):
 
     def objects(self) -> dict[str, bytes]:
         # By the table, past its index, so that both must have the same.
-        [_, found] = self._server.sql(
+        [_, rows] = self._server.sql(
             "SET enable_indexscan = off", "SELECT key, body FROM amfs.objects"
         )
-        assert len(found) == len({key for key, _ in found})
-        return dict(found)
+        assert len(rows) == len({key for key, _ in rows})
+        return dict(rows)
 
     def memory(self) -> AgentMemory:
         return AgentMemory("judge", adapter=PostgresAdapter(self._server.dsn), owns_adapter=True)
@@ -154,10 +154,10 @@ class BucketStore:
     def objects(self) -> dict[str, bytes]:
         client = self._server.boto3_client()
         try:
-            found = contents_of(client, self._bucket)
+            contents = contents_of(client, self._bucket)
         finally:
             client.close()
-        named = {name.removeprefix(PREFIX): body for name, body in found.items()}
+        named = {name.removeprefix(PREFIX): body for name, body in contents.items()}
         # Names with a dot are scratch: who is killed in the middle of a proof leaves one.
         aside = ("proof/", ".")
         return {name: body for name, body in named.items() if not name.startswith(aside)}

@@ -12,12 +12,16 @@ from tests.torture.violation import Violation
 def check(history: History, final: Final) -> Iterator[Violation]:
     """Histories are prefixes of the chains; a watch has each version once and in order, and all of
     them when it was waited for."""
-    for one in history.operations:
-        numbers = [seen.version for seen in one.seen]
-        if one.kind == "history" and numbers != list(range(1, len(numbers) + 1)):
-            yield Violation("history", f"{one.id} of {one.key} is no prefix: {numbers[:20]}")
-        if one.kind in ("list", "search") and len({seen.key for seen in one.seen}) < len(numbers):
-            yield Violation("list", f"{one.id} has a memory twice")
+    for operation in history.operations:
+        numbers = [seen.version for seen in operation.seen]
+        if operation.kind == "history" and numbers != list(range(1, len(numbers) + 1)):
+            yield Violation(
+                "history", f"{operation.id} of {operation.key} is no prefix: {numbers[:20]}"
+            )
+        if operation.kind in ("list", "search") and len(
+            {seen.key for seen in operation.seen}
+        ) < len(numbers):
+            yield Violation("list", f"{operation.id} has a memory twice")
     for watching in history.watches:
         yield from _check_watch(watching, final)
 

@@ -47,16 +47,16 @@ def memory(path: Path, namespace: str = "default") -> AgentMemory:
 
 def fill(path: Path) -> None:
     """Names that nest and sort among each other's versions, one purged, outcomes."""
-    with memory(path) as one, memory(path, "other") as other:
+    with memory(path) as writer, memory(path, "other") as other:
         for number in range(12):
-            one.write("a", "b", number)
-            one.write("a/b", "v1x", {"ü": number})
-            one.write("a/b/v1x", "deep", "text" * number)
-            one.write("näme", "👋/x", number)
-            one.write("a", "b!", number)
-        one.write("gone", "secret", "of somebody")
-        one.purge("gone", "secret")
-        one.commit_outcome("deploy 1/2", "success", entries=[("a", "b"), ("näme", "👋/x")])
+            writer.write("a", "b", number)
+            writer.write("a/b", "v1x", {"ü": number})
+            writer.write("a/b/v1x", "deep", "text" * number)
+            writer.write("näme", "👋/x", number)
+            writer.write("a", "b!", number)
+        writer.write("gone", "secret", "of somebody")
+        writer.purge("gone", "secret")
+        writer.commit_outcome("deploy 1/2", "success", entries=[("a", "b"), ("näme", "👋/x")])
         other.write("not", "this", 1)
 
 
@@ -78,11 +78,12 @@ def test_tar_and_gzip_open_a_chain_of_backups_and_what_comes_out_is_the_store(
     tree = extracted(tmp_path / "backups", names, tmp_path / "tree")
     assert objects(tree) == default(tmp_path / "a")
     assert problems(tree) == []
-    one = b"".join(
+    archive = b"".join(
         part.read_bytes()
         for part in sorted((tmp_path / f"backups/default/archives/{names[0]}").glob("*.tar.gz"))
     )
-    (tmp_path / "one.tar.gz").write_bytes(one)  # all parts, one after the other, are one archive
+    # All parts, one after the other, are one archive.
+    (tmp_path / "one.tar.gz").write_bytes(archive)
     listed = subprocess.run(
         ["tar", "-tzf", tmp_path / "one.tar.gz"], check=True, capture_output=True
     )
@@ -283,7 +284,9 @@ def test_a_backup_made_while_four_writers_write_is_closed_and_has_all_that_was_a
         backups.restore(local(path), backup.name)
         assert problems(path, before) == []
         report = memory(path).verify(repair=True)
-        unfinished = [one for one in report.findings if "ordered its erasure" not in one.problem]
+        unfinished = [
+            finding for finding in report.findings if "ordered its erasure" not in finding.problem
+        ]
         assert not unfinished  # an erasure that was under way is found as it was in the source
 
 
@@ -383,7 +386,7 @@ def test_a_tombstone_of_the_chain_that_is_erased_itself_orders_nothing_any_more(
     class Early(LocalAdapter):
         def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
             passed = {f"default/entries/e/k/v{number}.json" for number in (4, 5)}
-            return (one for one in super().list(prefix, start_after) if one.key not in passed)
+            return (info for info in super().list(prefix, start_after) if info.key not in passed)
 
     with memory(tmp_path / "a") as source:
         source.write("e", "k", 1)
@@ -439,7 +442,8 @@ def test_an_object_that_the_store_lists_and_takes_back_is_absent(tmp_path: Path)
     adapter = phantoms(tmp_path / "a")
     with AgentMemory("tester", adapter=adapter) as source:
         findings = source.verify().findings
-    assert {one.object_key for one in findings} == adapter.phantoms  # it stays so: that is a loss
+    # It stays so: that is a loss.
+    assert {finding.object_key for finding in findings} == adapter.phantoms
 
 
 def test_a_lost_version_below_an_existing_one_is_still_named(tmp_path: Path) -> None:
@@ -451,7 +455,7 @@ def test_a_lost_version_below_an_existing_one_is_still_named(tmp_path: Path) -> 
         copy(adapter, local(tmp_path / "b"), namespace="default")
     with AgentMemory("tester", adapter=adapter) as source:
         assert "default/entries/a/b/v12.json" in {
-            one.object_key for one in source.verify().findings
+            finding.object_key for finding in source.verify().findings
         }
     backup = Backups(local(tmp_path / "backups")).create(adapter)
     assert backup.left_out == ("default/entries/a/b/v12.json",)
@@ -606,7 +610,7 @@ def test_a_damaged_manifest_is_not_a_backup_and_does_not_block_others(
     backups.create(local(tmp_path / "a"), full=True)
     path = tmp_path / f"backups/default/backups/{first.name}/manifest.json"
     path.write_bytes(path.read_bytes()[:-1])
-    assert [one.name for one in backups.list()] != [first.name]
+    assert [backup.name for backup in backups.list()] != [first.name]
     assert f"{first.name}/manifest.json" in caplog.text
     with pytest.raises(InvalidValueError, match="there is no backup"):
         backups.restore(local(tmp_path / "r"), first.name)
@@ -645,12 +649,12 @@ def test_a_place_that_is_not_known_yet_is_waited_for(tmp_path: Path) -> None:
 def aged(path: Path, name: str, seconds: float) -> None:
     """Make what an attempt made look older."""
 
-    for one in [
+    for file in [
         *(path / f"default/archives/{name}").glob("*"),
         *(path / f"default/backups/{name}").glob("*"),
     ]:
-        status = one.stat()
-        os.utime(one, (status.st_atime - seconds, status.st_mtime - seconds))
+        status = file.stat()
+        os.utime(file, (status.st_atime - seconds, status.st_mtime - seconds))
 
 
 def test_pruning_keeps_by_number_and_by_age_and_never_breaks_a_chain(tmp_path: Path) -> None:
@@ -661,16 +665,16 @@ def test_pruning_keeps_by_number_and_by_age_and_never_breaks_a_chain(tmp_path: P
         with memory(tmp_path / "a") as source:
             source.write("a", "b", number)
         made.append(backups.create(local(tmp_path / "a"), full=number in (0, 3)))
-    names = [one.name for one in made]
+    names = [backup.name for backup in made]
     assert backups.prune().removed == ()
     assert backups.prune(keep=4, dry_run=True).removed == ()  # made[2] stands on made[0]
-    assert [one.name for one in backups.prune(keep=3, dry_run=True).removed] == names[:3]
+    assert [backup.name for backup in backups.prune(keep=3, dry_run=True).removed] == names[:3]
     assert backups.prune(keep=1, keep_for=timedelta(hours=1)).removed == ()
-    assert [one.name for one in backups.list()] == names
+    assert [backup.name for backup in backups.list()] == names
     report = backups.prune(keep=1, keep_for=0)
-    assert [one.name for one in report.removed] == names[:3]
-    assert [one.name for one in report.kept] == names[3:]
-    assert [one.name for one in backups.list()] == names[3:]
+    assert [backup.name for backup in report.removed] == names[:3]
+    assert [backup.name for backup in report.kept] == names[3:]
+    assert [backup.name for backup in backups.list()] == names[3:]
     assert {
         path.name
         for path in (tmp_path / "backups/default/archives").iterdir()
@@ -756,14 +760,14 @@ def test_nothing_is_pruned_that_somebody_builds_on(tmp_path: Path) -> None:
         adapter.done = False  # type: ignore[attr-defined]
         made = Backups(adapter).create(local(path / "a"))
         good = backups.list()
-        assert made.name in {one.name for one in good}
-        for one in good:
-            backups.restore(local(path / one.name), one.name)
-            assert len(objects(path / one.name)) == len(default(path / "a")) - (
-                one.name == base.name
+        assert made.name in {backup.name for backup in good}
+        for backup in good:
+            backups.restore(local(path / backup.name), backup.name)
+            assert len(objects(path / backup.name)) == len(default(path / "a")) - (
+                backup.name == base.name
             )
         if not made.is_full:
-            assert base.name in {one.name for one in good}
+            assert base.name in {backup.name for backup in good}
 
 
 def test_a_backup_begun_while_another_is_pruned_does_not_build_on_it(tmp_path: Path) -> None:
@@ -802,10 +806,10 @@ def test_a_backup_begun_while_another_is_pruned_does_not_build_on_it(tmp_path: P
     Backups(Pruner(place, durability="none")).prune(keep=1)
     builder.join()
     good = backups.list()
-    assert made[0].name in {one.name for one in good}
-    for one in good:
-        backups.restore(local(tmp_path / one.name), one.name)
-        assert objects(tmp_path / one.name) == default(tmp_path / "a")
+    assert made[0].name in {backup.name for backup in good}
+    for backup in good:
+        backups.restore(local(tmp_path / backup.name), backup.name)
+        assert objects(tmp_path / backup.name) == default(tmp_path / "a")
 
 
 def test_an_erased_version_is_read_again_even_if_the_listing_is_unchanged(
@@ -837,11 +841,11 @@ def check_all(place: Path, state: dict[str, bytes], into: Path) -> int:
     """Restore every backup that counts, and return how many there are."""
     backups = Backups(local(place))
     good = backups.list()
-    for one in good:
+    for backup in good:
         shutil.rmtree(into, ignore_errors=True)
-        backups.restore(local(into), one.name)
+        backups.restore(local(into), backup.name)
         assert objects(into).items() <= state.items()
-        assert len(objects(into)) == one.versions + one.outcomes
+        assert len(objects(into)) == backup.versions + backup.outcomes
     return len(good)
 
 
@@ -899,8 +903,8 @@ def test_a_restore_that_dies_at_any_request_is_finished_by_another(
             pass
         else:
             break
-        for one in problems(target):  # what comes last is not there yet
-            assert "of which there is no record" in one or "nothing ordered it" in one
+        for problem in problems(target):  # what comes last is not there yet
+            assert "of which there is no record" in problem or "nothing ordered it" in problem
         backups.restore(local(target))
         assert objects(target) == default(tmp_path / "a")
     assert 5 < requests < 99

@@ -82,8 +82,8 @@ def count(store: StorageAdapter, prefix: str = "") -> int:
 
 def contents(store: StorageAdapter) -> dict[str, bytes]:
     """All objects; not what is listed and absent, as MinIO has it while it takes something back."""
-    found = store.get_many([one.key for one in store.list("")])
-    return {key: body for key, body in found if body is not None}
+    bodies = store.get_many([info.key for info in store.list("")])
+    return {key: body for key, body in bodies if body is not None}
 
 
 def grow(path: Path, dice: random.Random) -> dict[str, bytes]:
@@ -101,7 +101,7 @@ def grow(path: Path, dice: random.Random) -> dict[str, bytes]:
 def check_backups(ground: Ground, into: Path, states: dict[str, dict[str, bytes]]) -> None:
     """See that all backups that had been there are there, and restore one that is new."""
     backups = Backups(ground.kept)
-    good = {one.name for one in backups.list()}
+    good = {backup.name for backup in backups.list()}
     assert set(states) <= good
     for name in good - set(states):
         backups.restore(local(into / name), name)
@@ -130,8 +130,8 @@ def kill_creates(ground: Ground, tmp_path: Path, kills: int) -> None:
     assert [states[name] == state for name in set(states) - had] == [True]
     report = Backups(ground.kept).prune(unfinished_after=0)
     assert report.attempts <= died
-    kept = {one.key.split("/")[2] for one in ground.kept.list("default/archives/")}
-    assert kept == {one.name for one in report.kept} == set(states)
+    kept = {info.key.split("/")[2] for info in ground.kept.list("default/archives/")}
+    assert kept == {backup.name for backup in report.kept} == set(states)
     for name in states:
         Backups(ground.kept).restore(None, name)  # whole to the last byte
 

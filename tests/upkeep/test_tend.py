@@ -109,9 +109,9 @@ def test_a_backup_is_made_when_it_is_due_and_old_ones_go(tmp_path: Path) -> None
             assert report.backup is not None
             made.append(report.backup)
             assert report.pruned is not None
-        assert [one.is_full for one in made] == [True, False, False] * 2 + [True]
-        names = [one.name for one in Backups(kept).list()]
-        assert names == [one.name for one in made[3:]]  # a chain goes as a whole
+        assert [backup.is_full for backup in made] == [True, False, False] * 2 + [True]
+        names = [backup.name for backup in Backups(kept).list()]
+        assert names == [backup.name for backup in made[3:]]  # a chain goes as a whole
         report = writer.tend(backup=kept, backup_every=timedelta(hours=1))
         assert report.backup is None
         assert report.pruned is not None and report.pruned.removed == ()
@@ -141,9 +141,9 @@ def test_several_at_once_do_no_harm(tmp_path: Path) -> None:
 
     def work() -> None:
         try:
-            with memory(tmp_path / "a") as one:
+            with memory(tmp_path / "a") as agent:
                 for _ in range(4):
-                    one.tend(backup=local(tmp_path / "kept"), backup_every=0, keep=2)
+                    agent.tend(backup=local(tmp_path / "kept"), backup_every=0, keep=2)
         except BaseException as error:
             failures.append(error)
 
@@ -157,9 +157,9 @@ def test_several_at_once_do_no_harm(tmp_path: Path) -> None:
     recorded = {path.stem for path in (tmp_path / "a/default/outcomes").iterdir()}
     assert sorted(refs) == sorted([*recorded, *recorded])  # each once in either memory
     backups = Backups(local(tmp_path / "kept"))
-    for one in backups.list():
-        backups.restore(local(tmp_path / one.name), one.name)
-    assert objects(tmp_path / one.name).items() <= objects(tmp_path / "a").items()
+    for backup in backups.list():
+        backups.restore(local(tmp_path / backup.name), backup.name)
+    assert objects(tmp_path / backup.name).items() <= objects(tmp_path / "a").items()
 
 
 def test_nobody_begins_a_backup_while_another_is_being_made(tmp_path: Path) -> None:
@@ -174,9 +174,9 @@ def test_nobody_begins_a_backup_while_another_is_being_made(tmp_path: Path) -> N
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
         return port
 
 
@@ -249,9 +249,9 @@ def test_a_mirror_gets_what_it_lacks_and_what_was_erased(tmp_path: Path) -> None
     layered = Layered(local(tmp_path / "a"), mirrors=[local(mirror)])
     with AgentMemory("tester", adapter=layered) as tended:
         report = tended.tend()
-        assert [(one.mirror, one.copied, one.erased, one.error) for one in report.mirrors] == [
-            ("mirror 1", 5, 1, None)
-        ]
+        assert [
+            (result.mirror, result.copied, result.erased, result.error) for result in report.mirrors
+        ] == [("mirror 1", 5, 1, None)]
         assert objects(mirror) == objects(tmp_path / "a")
         assert tended.tend().mirrors == (CaughtUp("mirror 1"),)
     with memory(mirror) as reader:
@@ -296,7 +296,9 @@ def test_a_mirror_that_fails_is_named_and_in_no_other_ones_way(tmp_path: Path) -
     )
     with AgentMemory("tester", adapter=store, patience=0.1) as tended:
         tended.write("routed", "k", 1)
-        mirrors = {one.mirror: one for one in tended.tend(backup=local(tmp_path / "kept")).mirrors}
+        mirrors = {
+            result.mirror: result for result in tended.tend(backup=local(tmp_path / "kept")).mirrors
+        }
         assert mirrors.keys() == {"mirror 1", "mirror 2", "routed: mirror 1"}
         assert "broken" in str(mirrors["mirror 1"].error)
         assert (mirrors["mirror 2"].copied, mirrors["mirror 2"].error) == (2, None)

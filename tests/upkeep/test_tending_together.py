@@ -69,8 +69,8 @@ class Tender:
     def figures(self) -> dict[str, float]:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
             text = answer.read().decode()
-        found = re.findall(r'^amfs_(\w+)\{namespace="default"\} (\S+)$', text, re.MULTILINE)
-        return {name: float(value) for name, value in found}
+        samples = re.findall(r'^amfs_(\w+)\{namespace="default"\} (\S+)$', text, re.MULTILINE)
+        return {name: float(value) for name, value in samples}
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def tenders(tmp_path: Path) -> Iterator[list[Tender]]:
         sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
         for one in sockets:
             one.bind(("127.0.0.1", 0))
-        ports = [one.getsockname()[1] for one in sockets]
+        ports = [probe.getsockname()[1] for probe in sockets]
         for one in sockets:
             one.close()
         made = [Tender(tmp_path, port) for port in ports]
@@ -89,7 +89,7 @@ def tenders(tmp_path: Path) -> Iterator[list[Tender]]:
         finally:
             for one in made:
                 one.process.communicate()
-        assert [one.process.returncode for one in made] == [0, 0]
+        assert [tender.process.returncode for tender in made] == [0, 0]
 
 
 def names(path: Path) -> set[str]:
@@ -124,26 +124,26 @@ def test_two_for_an_hour_do_each_thing_once_and_lose_nothing(
         if minutes == 30:
             shutil.rmtree(mirror / "default/entries/e/k0")
             (mirror / "default/entries/e/all/v2.json").unlink()
-        for one in tenders:
-            one.begin(start + timedelta(minutes=minutes))
-        for one in tenders:
-            one.finish()
-        made = [(one.as_of - start) // timedelta(minutes=1) for one in backups.list()]
+        for tender in tenders:
+            tender.begin(start + timedelta(minutes=minutes))
+        for tender in tenders:
+            tender.finish()
+        made = [(backup.as_of - start) // timedelta(minutes=1) for backup in backups.list()]
         assert made == expected[minutes]
         assert names(mirror) == names(root)
 
-    reports = [report for one in tenders for report in one.reports]
+    reports = [report for tender in tenders for report in tender.reports]
     assert sum(report["backup"] is not None for report in reports) == 3
     removed = {name for report in reports for name in report["pruned"]["removed"]}
     assert len(removed) == 2
     assert sum(report["outcomes"] for report in reports) >= 12
     assert all(mirror["error"] is None for report in reports for mirror in report["mirrors"])
-    for one in tenders:
-        figures = one.figures()
+    for tender in tenders:
+        figures = tender.figures()
         assert figures["tend_rounds_total"] == 6
         assert figures["tend_failures_total"] == figures["tend_mirror_failures_total"] == 0
         told = Counter[str]()
-        for report in one.reports:
+        for report in tender.reports:
             told["outcomes"] += report["outcomes"]
             told["backups"] += report["backup"] is not None
             told["pruned"] += len(report["pruned"]["removed"])

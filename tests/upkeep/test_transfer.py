@@ -290,11 +290,11 @@ def _count(path: Path) -> int:
 
 def counted(path: Path) -> None:
     """Memories that outcomes were counted into, more than are copied at the same time."""
-    with memory(path) as one:
+    with memory(path) as writer:
         names = [("e", f"k{number}") for number in range(40)]
-        one.write_many({"entity_path": path, "key": key, "value": 1} for path, key in names)
+        writer.write_many({"entity_path": path, "key": key, "value": 1} for path, key in names)
         for number in range(3):
-            one.commit_outcome(f"o{number}", "success", entries=names)
+            writer.commit_outcome(f"o{number}", "success", entries=names)
 
 
 def test_a_copy_that_was_killed_anywhere_is_finished_by_copying_again_and_says_so(
@@ -308,8 +308,8 @@ def test_a_copy_that_was_killed_anywhere_is_finished_by_copying_again_and_says_s
         with pytest.raises(Crash):
             copy.copy(local(tmp_path / "a"), MortalAdapter(local(target), life))
         findings = memory(target).verify().findings
-        assert all("of which there is no record" in one.problem for one in findings)
-        assert all("run copy again" in one.hint for one in findings)
+        assert all("of which there is no record" in finding.problem for finding in findings)
+        assert all("run copy again" in finding.hint for finding in findings)
         # A repair, or the same commit, would append in the place of what is still to come.
         memory(target).verify(repair=True)
         copy.copy(local(tmp_path / "a"), local(target))
@@ -385,8 +385,8 @@ def test_import_takes_what_export_prints(tmp_path: Path) -> None:
         source.delete("e/f", "gone")
         source.write("x", "refs", "text", pattern_refs=["p/1"])
         exported = list(jsonl.export_entries(source))
-        assert [one["key"] for one in exported] == ["k", "refs"]
-        assert [one["key"] for one in jsonl.export_entries(source, "x")] == ["refs"]
+        assert [entry["key"] for entry in exported] == ["k", "refs"]
+        assert [entry["key"] for entry in jsonl.export_entries(source, "x")] == ["refs"]
         with memory(tmp_path / "b") as target:
             report = jsonl.import_lines(target, lines(*exported))
             assert report == jsonl.ImportReport(written=2, expired=0)

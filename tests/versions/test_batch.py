@@ -48,7 +48,7 @@ class Together(ModelAdapter):
 def opened() -> Iterator[Open]:
     """Open memories that are closed at the end."""
     with ExitStack() as stack:
-        yield lambda name, **given: stack.enter_context(AgentMemory(name, **given))
+        yield lambda name, **options: stack.enter_context(AgentMemory(name, **options))
 
 
 def item(key: str, value: Any, **more: Any) -> dict[str, Any]:
@@ -60,8 +60,8 @@ def test_the_next_version_of_each_memory_is_created_in_one_call(opened: Open) ->
     memory = opened("a", adapter=store)
     entries = memory.write_many(item(key, number) for number, key in enumerate("abcabca"))
     assert [entry.version for entry in entries] == [1, 1, 1, 2, 2, 2, 3]
-    names = [[key.removeprefix("default/entries/e/") for key in one] for one in store.batches]
-    assert [sorted(one) for one in names] == [
+    names = [[key.removeprefix("default/entries/e/") for key in batch] for batch in store.batches]
+    assert [sorted(batch) for batch in names] == [
         ["a/v1.json", "b/v1.json", "c/v1.json"],
         ["a/v2.json", "b/v2.json", "c/v2.json"],
     ]  # what is left of a single memory is an ordinary write
@@ -94,7 +94,7 @@ def test_an_expected_version_is_looked_at(opened: Open) -> None:
             [item("a", 1, expected_version=7), item("b", 2), item("c", 3, expected_version=0)]
         )
     assert sorted(caught.value.errors) == [0]
-    assert [one and one.value for one in caught.value.entries] == [None, 2, 3]
+    assert [entry and entry.value for entry in caught.value.entries] == [None, 2, 3]
 
 
 def test_a_store_that_is_down_says_so_for_each_item(opened: Open) -> None:
@@ -171,7 +171,7 @@ def test_every_item_is_written_once_and_in_order_through_faults_and_rivals(
         )
         assert reader.verify().ok
         for key in KEYS:
-            history = [one for one in reader.history("e", key) if one.value != "theirs"]
+            history = [entry for entry in reader.history("e", key) if entry.value != "theirs"]
             assert history == [entry for entry in entries if entry.key == key]
 
 
@@ -185,7 +185,7 @@ def test_a_directory_gets_thousands_of_memories_and_versions_at_once(
     report = reader.verify()
     assert report.ok
     assert reader.stats().versions == 3000
-    assert [one.value for one in reader.history("e", "k7")] == [7, 1007, 2007]
+    assert [entry.value for entry in reader.history("e", "k7")] == [7, 1007, 2007]
     left = [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
     assert left == []
 

@@ -39,7 +39,7 @@ def test_memories_go_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
         memory.write("e", f"k{number}", number)
     cache = memory._versions.cache
     assert len(cache._memories) <= 10
-    kept = [body for one in cache._memories.values() for body in one.bodies.values()]
+    kept = [body for slot in cache._memories.values() for body in slot.bodies.values()]
     assert cache._size == sum(map(len, kept))
     appended: dict[Address, int] = {}
     assert not cache.take_appended(appended)  # so that whoever asks looks at everything
@@ -81,16 +81,16 @@ def versions_of(
 
 
 def kept_at_once(
-    pool: ThreadPoolExecutor, address: Address, found: list[tuple[MemoryEntry, bytes]]
+    pool: ThreadPoolExecutor, address: Address, versions: list[tuple[MemoryEntry, bytes]]
 ) -> Cache:
     """Return a cache to which a thread for each version came at the same moment."""
-    cache, start = Cache(), threading.Barrier(len(found))
+    cache, start = Cache(), threading.Barrier(len(versions))
 
     def keep(entry: MemoryEntry, body: bytes) -> None:
         start.wait()
         cache.keep(address, entry, body)
 
-    list(pool.map(keep, *zip(*found, strict=True)))
+    list(pool.map(keep, *zip(*versions, strict=True)))
     return cache
 
 
@@ -104,10 +104,10 @@ def test_whoever_comes_first_of_many_threads_the_newest_version_is_the_head() ->
             head = cache.head(address)
             assert head is not None
             assert (head.version, head.sha256) == (8, kept[-1][0].sha256)
-            held = cache._memories[address.prefix].bodies
-            assert all(held[entry.version] == body for entry, body in kept[-1:])
-            assert all(body == kept[version - 1][1] for version, body in held.items())
-            assert cache._size == sum(map(len, held.values()))
+            bodies = cache._memories[address.prefix].bodies
+            assert all(bodies[entry.version] == body for entry, body in kept[-1:])
+            assert all(body == kept[version - 1][1] for version, body in bodies.items())
+            assert cache._size == sum(map(len, bodies.values()))
 
 
 @pytest.mark.usefixtures("eager_threads")
@@ -142,9 +142,9 @@ def test_threads_that_read_much_keep_to_the_limits(monkeypatch: pytest.MonkeyPat
         assert all(pool.map(read, range(2_000)))
 
     cache = memory._versions.cache
-    held = [body for one in cache._memories.values() for body in one.bodies.values()]
+    bodies = [body for slot in cache._memories.values() for body in slot.bodies.values()]
     assert len(cache._memories) <= 50
-    assert sum(map(len, held)) <= 20_000
+    assert sum(map(len, bodies)) <= 20_000
 
 
 def test_no_thread_s_appends_are_lost_to_a_thread_that_takes_them() -> None:
@@ -157,7 +157,7 @@ def test_no_thread_s_appends_are_lost_to_a_thread_that_takes_them() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         writes = [pool.submit(write, number) for number in range(400)]
-        while not all(one.done() for one in writes):
+        while not all(future.done() for future in writes):
             assert cache.take_appended(taken)
     assert cache.take_appended(taken)
     newest = {(address.key, version) for address, version in taken.items()}

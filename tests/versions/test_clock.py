@@ -32,7 +32,7 @@ def test_it_goes_on_while_the_time_of_day_goes_back_or_stands_still(steps: list[
             seen.append(clock.now())
             assert seen[-1] >= wall
             assert seen[-1] <= latest + timedelta(microseconds=len(seen))  # not ahead for long
-    assert all(one < next_one for one, next_one in pairwise(seen))
+    assert all(time < next_one for time, next_one in pairwise(seen))
 
 
 def test_a_clock_that_was_years_ahead_and_is_set_right_is_followed(
@@ -50,6 +50,6 @@ def test_no_two_threads_get_the_same_time() -> None:
     clock = Clock()
     with ThreadPoolExecutor(8) as pool:
         seen = list(pool.map(lambda _: [clock.now() for _ in range(3_000)], range(8)))
-    assert all(one < next_one for times in seen for one, next_one in pairwise(times))
+    assert all(time < next_one for times in seen for time, next_one in pairwise(times))
     assert len({time for times in seen for time in times}) == 8 * 3_000
     assert clock.now() > max(times[-1] for times in seen)

@@ -77,9 +77,9 @@ def values(memory: AgentMemory, key: str) -> list[Any]:
     return [entry.value for entry in memory.history("e", key)]
 
 
-def once_or_twice(found: list[object], value: object, before: int) -> None:
+def once_or_twice(history: list[object], value: object, before: int) -> None:
     """A call that was repeated by its user counts as another."""
-    assert found[before:] in ([value], [value, value])
+    assert history[before:] in ([value], [value, value])
 
 
 # --- the operations ------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def check_first(memory: AgentMemory, root: Path) -> None:
 
 
 def check_counted(memory: AgentMemory, root: Path) -> None:
-    assert [one["n"] for one in values(memory, "a")] in ([0, 1, 2, 3], [0, 1, 2, 3, 4])
+    assert [value["n"] for value in values(memory, "a")] in ([0, 1, 2, 3], [0, 1, 2, 3, 4])
 
 
 def check_deleted(memory: AgentMemory, root: Path) -> None:
@@ -200,7 +200,7 @@ SCENARIOS = {
 def assert_consistent(memory: AgentMemory, excused: tuple[str, ...] = ()) -> None:
     """Nothing is wrong but what repeating the operation fixes, as the finding says itself."""
     findings = map(str, memory.verify().findings)
-    assert [one for one in findings if not any(text in one for text in excused)] == []
+    assert [finding for finding in findings if not any(text in finding for text in excused)] == []
 
 
 def acknowledged(memory: AgentMemory) -> dict[str, list[MemoryEntry]]:

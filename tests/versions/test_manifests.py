@@ -392,10 +392,10 @@ class Forbidding(ModelAdapter):
         self.may_list = lists
 
     def get(self, key: str) -> bytes | None:
-        found = super().get(key)
-        if found is None and key.startswith(LAYOUT.manifests):
+        body = super().get(key)
+        if body is None and key.startswith(LAYOUT.manifests):
             raise PermissionDeniedError(f"cannot get {key!r}", object_key=key)
-        return found
+        return body
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         if not self.may_list and prefix == LAYOUT.manifests:
@@ -478,8 +478,8 @@ class TestWithOtherStores:
 
     def test_copy_does_not_merge_two_manifests(self, store: StorageAdapter) -> None:
         target = ModelAdapter()
-        for one in (store, target):
-            declare(one, {})
+        for adapter in (store, target):
+            declare(adapter, {})
         memory(store).write("e", "k", 1)
         with pytest.raises(AMFSError, match=r"default/manifest/v1\.json is in the target"):
             copy(store, target)

@@ -30,20 +30,24 @@ Statement = dict[str, Any]
 def statements(role: str) -> list[Statement]:
     """The statements that the page has for a role."""
     section = PAGE.split(f"## {role}\n", 1)[1]
-    found = re.search(r"```json\n(.*?)```", section, re.DOTALL)
-    assert found is not None
-    listed: list[Statement] = json.loads(found[1])["Statement"]
+    match = re.search(r"```json\n(.*?)```", section, re.DOTALL)
+    assert match is not None
+    listed: list[Statement] = json.loads(match[1])["Statement"]
     return listed
 
 
 ROLES = {
     "reader": statements("Reader"),
     "writer": statements("Reader") + statements("Writer"),
-    "knows names": [one for one in statements("Reader") if "s3:ListBucket" not in one["Action"]],
+    "knows names": [
+        statement
+        for statement in statements("Reader")
+        if "s3:ListBucket" not in statement["Action"]
+    ],
     "writes to known names": [
-        one
-        for one in statements("Reader") + statements("Writer")
-        if "s3:ListBucket" not in one["Action"]
+        statement
+        for statement in statements("Reader") + statements("Writer")
+        if "s3:ListBucket" not in statement["Action"]
     ],
     "all but one": [
         *statements("Reader"),

@@ -163,7 +163,9 @@ class TestTakenStaysTaken:
         with pytest.raises(CorruptEntryError, match=r"v2\.json is missing") as caught:
             fresh(faulty).history("e", "k")
         assert (caught.value.version, caught.value.object_key) == (2, object_key(2))
-        (finding,) = [one for one in fresh(faulty).verify().findings if "missing" in one.problem]
+        (finding,) = [
+            finding for finding in fresh(faulty).verify().findings if "missing" in finding.problem
+        ]
         assert finding.object_key == object_key(2)
 
 
@@ -325,7 +327,7 @@ class TestLinearizable:
         assert mem.list() == []
         assert mem.delete("e", "k") is None
         assert mem.read("e", "k", version=1) == entry
-        assert [one.value for one in mem.history("e", "k")] == [1]
+        assert [entry.value for entry in mem.history("e", "k")] == [1]
         assert mem.update("e", "k", lambda old: [old]).value == [None]
 
     def test_a_ttl_begins_now_although_the_newest_version_is_from_a_clock_ahead(
@@ -456,8 +458,8 @@ class TestCheckedAndChained:
         forger = AgentMemory("a", adapter=forged)
         forger.write("e", "k", {"n": "forged"})
         faulty.inner.replace(object_key(1), forged.get(object_key(1)) or b"")
-        problems = [f"{one.object_key} {one.problem}" for one in mem.verify().findings]
-        assert any("v2.json it does not follow the v1" in one for one in problems)
+        problems = [f"{finding.object_key} {finding.problem}" for finding in mem.verify().findings]
+        assert any("v2.json it does not follow the v1" in problem for problem in problems)
 
     def test_verify_names_everything_that_is_wrong(
         self, mem: AgentMemory, faulty: FaultyAdapter
@@ -469,14 +471,14 @@ class TestCheckedAndChained:
         faulty.inner.replace(
             object_key(1, "swapped"), faulty.inner.get(object_key(1, "good")) or b""
         )
-        found = {one.object_key: one.problem for one in mem.verify("e").findings}
-        assert set(found) == {
+        problems = {finding.object_key: finding.problem for finding in mem.verify("e").findings}
+        assert set(problems) == {
             object_key(1, "cut"),
             "default/entries/e/foreign/notes.txt",
             object_key(1, "swapped"),
         }
-        assert "cut short" in found[object_key(1, "cut")]
-        assert "e/good" in found[object_key(1, "swapped")]
+        assert "cut short" in problems[object_key(1, "cut")]
+        assert "e/good" in problems[object_key(1, "swapped")]
 
     def test_verify_tells_its_progress(self, mem: AgentMemory) -> None:
         self.write_three(mem)
@@ -494,8 +496,8 @@ class TestComplete:
 
         def listed(entity_path: str | None) -> list[tuple[str, str]]:
             entries = mem.list(entity_path)
-            assert all(one.value == f"{one.entity_path} {one.key}" for one in entries)
-            return [(one.entity_path, one.key) for one in entries]
+            assert all(entry.value == f"{entry.entity_path} {entry.key}" for entry in entries)
+            return [(entry.entity_path, entry.key) for entry in entries]
 
         assert listed(None) == sorted(names, key=lambda name: (name[0].split("/"), name[1]))
         assert listed("a") == [("a", "b"), ("a", "k"), ("a/b", "k"), ("a/b/c", "k")]
@@ -578,11 +580,11 @@ class TestErasure:
         assert b"pii" not in self.everything(faulty)
         assert fresh(faulty).read("e", "k") is None
         history = fresh(faulty).history("e", "k")
-        assert [one.erased for one in history] == [*(one.sha256 for one in entries), None]
-        assert [one.purges for one in history] == [False, False, False, True]
-        assert all(one.value is None and one.deleted for one in history)
-        assert [one.provenance.written_at for one in history[:3]] == [
-            one.provenance.written_at for one in entries
+        assert [entry.erased for entry in history] == [*(entry.sha256 for entry in entries), None]
+        assert [entry.purges for entry in history] == [False, False, False, True]
+        assert all(entry.value is None and entry.deleted for entry in history)
+        assert [entry.provenance.written_at for entry in history[:3]] == [
+            entry.provenance.written_at for entry in entries
         ]
         assert fresh(faulty).verify().ok
         assert mem.verify().ok
@@ -648,7 +650,7 @@ class TestErasure:
         self.write_three(mem)
         other.history("e", "k")
         mem.purge("e", "k")
-        assert [one.value for one in other.history("e", "k")] == [None] * 4
+        assert [entry.value for entry in other.history("e", "k")] == [None] * 4
 
     def test_content_read_while_the_purge_was_under_way_is_not_kept(
         self, mem: AgentMemory, other: AgentMemory, faulty: FaultyAdapter
@@ -759,10 +761,10 @@ class TestNeverPastAnUnknown:
         assert hasty.find_write("e", "k", error.write_id, version=1) is None
         assert hasty.find_write("e", "k", error.write_id) is None
         faulty.deliver()
-        found = hasty.find_write("e", "k", error.write_id, version=error.version)
-        assert found is not None
-        assert found.value == "late"
-        assert hasty.find_write("e", "k", error.write_id) == found
+        entry = hasty.find_write("e", "k", error.write_id, version=error.version)
+        assert entry is not None
+        assert entry.value == "late"
+        assert hasty.find_write("e", "k", error.write_id) == entry
         assert hasty.find_write("e", "k", "another", version=1) is None
 
     def test_after_an_unknown_the_next_write_takes_the_same_number_or_the_one_after(
@@ -1365,7 +1367,10 @@ class TestDiff:
     def test_it_says_what_changed(self, mem: AgentMemory) -> None:
         mem.write("e", "k", {"same": 1, "gone": 2, "list": [1, 2], "a/b": 1, "type": 1})
         mem.write("e", "k", {"same": 1, "list": [1, 3, 4], "a/b": 2, "new": None, "type": 1.0})
-        changes = {(one.kind, one.path, one.old, one.new) for one in mem.diff("e", "k").changes}
+        changes = {
+            (change.kind, change.path, change.old, change.new)
+            for change in mem.diff("e", "k").changes
+        }
         assert changes == {
             ("removed", "/value/gone", 2, None),
             ("changed", "/value/list/1", 2, 3),
@@ -1378,20 +1383,23 @@ class TestDiff:
     def test_it_compares_any_two_versions(self, mem: AgentMemory) -> None:
         for number in range(1, 4):
             mem.write("e", "k", number, confidence=number / 10)
-        found = mem.diff("e", "k", 1, 3)
-        assert [(one.path, one.old, one.new) for one in found.changes] == [
+        diff = mem.diff("e", "k", 1, 3)
+        assert [(change.path, change.old, change.new) for change in diff.changes] == [
             ("/value", 1, 3),
             ("/confidence", 0.1, 0.3),
         ]
         assert not mem.diff("e", "k", 2, 2)
         assert mem.diff("e", "k", 0, 1).old is None
-        assert [one.kind for one in mem.diff("e", "k", 3, 2).changes] == ["changed", "changed"]
+        assert [change.kind for change in mem.diff("e", "k", 3, 2).changes] == [
+            "changed",
+            "changed",
+        ]
 
     def test_a_tombstone_is_a_change(self, mem: AgentMemory) -> None:
         mem.write("e", "k", 1)
         mem.delete("e", "k")
         assert ("/deleted", False, True) in [
-            (one.path, one.old, one.new) for one in mem.diff("e", "k").changes
+            (change.path, change.old, change.new) for change in mem.diff("e", "k").changes
         ]
 
     def test_a_version_that_is_not_there_is_named(self, mem: AgentMemory) -> None:
@@ -1430,8 +1438,8 @@ class TestErrors:
             assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
         back = pickle.loads(pickle.dumps(many.value))
         assert back.entries == many.value.entries
-        assert [str(one) for one in back.errors.values()] == [
-            str(one) for one in many.value.errors.values()
+        assert [str(failure) for failure in back.errors.values()] == [
+            str(failure) for failure in many.value.errors.values()
         ]
 
 
@@ -1454,7 +1462,9 @@ class TestTheMemoryItself:
     def test_it_ends_its_threads(self, faulty: FaultyAdapter) -> None:
         with AgentMemory("a", adapter=faulty) as memory:
             memory.write_many([{"entity_path": "e", "key": f"k{n}", "value": 1} for n in range(9)])
-        assert not [one for one in threading.enumerate() if one.name.startswith("amfs-write")]
+        assert not [
+            thread for thread in threading.enumerate() if thread.name.startswith("amfs-write")
+        ]
 
     def test_it_is_usable_in_a_forked_child(self, mem: AgentMemory) -> None:
         mem.write("e", "k", 1)

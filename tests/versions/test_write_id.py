@@ -17,9 +17,9 @@ from amfs_core.versions import new_write_id, write_id
 def test_an_id_is_128_bits_and_never_the_same() -> None:
     ids = {new_write_id() for _ in range(1000)}
     assert len(ids) == 1000
-    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
+    assert all(re.fullmatch("[0-9a-f]{32}", write_id) for write_id in ids)
     # Every digit varies: none of the bits is fixed.
-    assert all(len({one[place] for one in ids}) == 16 for place in range(32))
+    assert all(len({write_id[place] for write_id in ids}) == 16 for place in range(32))
 
 
 def test_a_forked_child_has_other_ids(tmp_path: Path) -> None:

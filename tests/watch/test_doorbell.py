@@ -42,7 +42,7 @@ def until(condition: Callable[[], Any]) -> None:
 
 
 def bells() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name == "amfs-doorbell"]
+    return [thread for thread in threading.enumerate() if thread.name == "amfs-doorbell"]
 
 
 def quiet(bell: Doorbell) -> None:
@@ -521,5 +521,5 @@ def test_a_store_behind_a_proxy_or_on_a_path_has_no_doorbell() -> None:
     assert adapter.doorbell("") is None
     deep = Place("bucket", "http://127.0.0.1:9/s3", "access", "secret").adapter()
     assert deep.doorbell("") is None
-    for one in (adapter, deep):
-        one.close()
+    for store in (adapter, deep):
+        store.close()

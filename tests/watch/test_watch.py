@@ -64,7 +64,7 @@ def until(condition: Any) -> None:
 
 
 def threads() -> list[str]:
-    return [one.name for one in threading.enumerate() if one.name.startswith("amfs-")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("amfs-")]
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +180,7 @@ def test_many_more_versions_than_one_batch_come_once_and_in_order() -> None:
     wide = [place(memory.write("f", f"k{number}", None)) for number in range(900)]
     with memory.watch(since="beginning", interval=QUICK) as watch:
         seen = taken(watch, len(deep) + len(wide))
-        assert [one for one in seen if one[1] == "deep"] == deep
+        assert [version for version in seen if version[1] == "deep"] == deep
         assert sorted(seen) == sorted(deep + wide)
         assert nothing_left(watch)
 
@@ -703,7 +703,7 @@ def test_many_waits_leave_the_loops_own_threads_free() -> None:
         for watch in watches:
             await asyncio.to_thread(watch.cancel)
         ended = await asyncio.gather(*waits, return_exceptions=True)
-        assert all(isinstance(one, StopAsyncIteration) for one in ended)
+        assert all(isinstance(result, StopAsyncIteration) for result in ended)
         return answer
 
     assert asyncio.run(follow()) == "free"
@@ -909,13 +909,13 @@ class WatchMachine(RuleBasedStateMachine):
                 while watch._feed.first() is not None:
                     seen.append(place(next(watch)))
             watch.cancel()
-            found: dict[tuple[str, str], list[int]] = defaultdict(list)
+            versions: dict[tuple[str, str], list[int]] = defaultdict(list)
             for entity_path, key, version in seen:
-                found[entity_path, key].append(version)
+                versions[entity_path, key].append(version)
             for name in KEYS:
                 under = path is None or f"{name[0]}/".startswith(f"{path}/")
                 there = len(self.writers[0].history(*name)) if under else 0
-                assert found[name] == list(range(1, there + 1)), (path, name)
+                assert versions[name] == list(range(1, there + 1)), (path, name)
 
 
 TestWatchMachine = WatchMachine.TestCase
@@ -943,10 +943,10 @@ def test_writers_in_other_threads_miss_nothing(memory: AgentMemory) -> None:
             cursor = watch.cursor
     for writer in writers:
         writer.join()
-    found: dict[tuple[str, str], list[int]] = defaultdict(list)
+    versions: dict[tuple[str, str], list[int]] = defaultdict(list)
     for path, key, version in seen:
-        found[path, key].append(version)
-    assert found == {
+        versions[path, key].append(version)
+    assert versions == {
         **{("own", f"w{number}"): list(range(1, 31)) for number in range(3)},
         **{("shared", f"k{number}"): list(range(1, 46)) for number in range(2)},
     }

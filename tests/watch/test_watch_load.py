@@ -64,7 +64,7 @@ def test_every_version_comes_once_and_in_order_through_crashes_of_the_server(
             wait_for(len(seen) + 20)
             crashing.kill()
             crashing.start()
-        told = [one for worker in workers for one in worker.result()]
+        told = [write for worker in workers for write in worker.result()]
         wait_for(len(told))
         watch.cancel()
         with reader.watch("load", since=watch.cursor, interval=0.2) as later:
@@ -74,8 +74,8 @@ def test_every_version_comes_once_and_in_order_through_crashes_of_the_server(
     versions: dict[str, list[int]] = defaultdict(list)
     for entry in seen:
         versions[entry.key].append(entry.version)
-    for key, found in versions.items():
-        assert found == list(range(1, len(found) + 1)), key
-    delivered = {(one.key, one.version, one.provenance.write_id) for one in seen}
+    for key, numbers in versions.items():
+        assert numbers == list(range(1, len(numbers) + 1)), key
+    delivered = {(entry.key, entry.version, entry.provenance.write_id) for entry in seen}
     assert delivered == set(told)
     assert len(seen) == len(told) == len(WRITERS) * WRITES
