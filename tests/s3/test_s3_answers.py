@@ -165,6 +165,7 @@ def adapter(server: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         aws_access_key_id="key",
         aws_secret_access_key="the-secret",
         aws_session_token=TOKEN,
+        connect_timeout=30.0,  # the first request imports the SDK, and a busy machine is slow
     )
 
 

@@ -16,6 +16,7 @@ def test_a_password_in_the_endpoint_is_in_no_message_and_no_location() -> None:
         region_name="us-east-1",
         aws_access_key_id="key",
         aws_secret_access_key="secret",
+        connect_timeout=30.0,
     )
     assert adapter.location == "http://127.0.0.1:9/bucket/amfs/"
     with (
