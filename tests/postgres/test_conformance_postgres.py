@@ -21,7 +21,8 @@ class TestPostgresAdapter(StorageAdapterCases):
 
     @pytest.fixture
     def adapter(self, postgres: Postgres) -> Iterator[StorageAdapter]:
-        made = PostgresAdapter(postgres.dsn, new_schema())
+        # More threads than connections, and a disk that may be slow: each waits for its turn.
+        made = PostgresAdapter(postgres.dsn, new_schema(), connect_timeout=30.0)
         yield made
         made.close()
 
@@ -32,7 +33,7 @@ class _Schema:
     dsn: ClassVar[str]
 
     def make_adapter(self) -> StorageAdapter:
-        self.made = PostgresAdapter(self.dsn, "machines", prefix=new_schema())
+        self.made = PostgresAdapter(self.dsn, "machines", prefix=new_schema(), connect_timeout=30.0)
         return self.made
 
     def teardown(self) -> None:

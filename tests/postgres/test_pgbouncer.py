@@ -34,7 +34,10 @@ class TestBehindPgBouncer(StorageAdapterCases):
 
     @pytest.fixture
     def adapter(self, pooler: str, postgres: Postgres) -> Iterator[StorageAdapter]:
-        with closing(PostgresAdapter(pooler, new_schema(), listen_dsn=postgres.dsn)) as made:
+        # More threads than connections, and a disk that may be slow: each waits for its turn.
+        with closing(
+            PostgresAdapter(pooler, new_schema(), listen_dsn=postgres.dsn, connect_timeout=30.0)
+        ) as made:
             yield made
 
 
