@@ -141,7 +141,7 @@ class TestCrashes:
                 began = time.monotonic()
                 with pytest.raises(BackendUnavailableError) as refused:
                     adapter.create("b.json", b"two")
-                assert time.monotonic() - began < 5
+                assert time.monotonic() - began < 9  # the timeout of a request is 10 s
                 assert isinstance(refused.value.__cause__, psycopg.Error)
             with pytest.raises(BackendUnavailableError):
                 list(adapter.list(""))

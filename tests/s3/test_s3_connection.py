@@ -81,7 +81,7 @@ def test_a_hanging_credential_process_is_waited_for_as_long_as_patience_says(
     started = time.monotonic()
     with pytest.raises(BackendUnavailableError, match="finding its credentials takes longer"):
         memory.read("e", "k")
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 30  # the process would hang for ever
     (home / "go").touch()
     deadline = time.monotonic() + 60
     while True:  # the process goes on in the background, and whoever comes later finds its answer

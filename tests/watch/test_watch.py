@@ -542,7 +542,7 @@ def test_cancel_returns_while_a_request_hangs() -> None:
     assert arrived.wait(SECONDS)
     started = time.monotonic()
     watch.cancel()
-    assert time.monotonic() - started < 5, "it did not wait for the request"
+    assert time.monotonic() - started < SECONDS / 2, "it did not wait for the request"
     assert threads(), "which is still under way"
     hangs.set()
 
