@@ -23,6 +23,7 @@ from tests.support.servers import NotCoveredWarning, Server, ServerUnavailableEr
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGES = {path.parent.name for path in REPOSITORY.glob("amfs*/__init__.py")}
 NOT_COVERED = "NOT COVERED:"
+SHARED_MEMORY = Path("/dev/shm")  # files in memory, where there is one
 
 # The same examples in every run, so that a failure is the change's; `make fuzz` draws new ones.
 settings.register_profile("steady", derandomize=True, deadline=None, print_blob=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from amfs_core.testing import ModelAdapter
 from amfs_core.upkeep.copy import copy
 from amfs_local import LocalAdapter
 from tests.layers.stores import Outage, all_of, keys_of
+from tests.support.moments import alarms
 
 SECONDS = 60.0
 
@@ -667,29 +667,15 @@ def test_a_fallback_behind_a_route_keeps_what_belongs_there(by_hand: None) -> No
 
 
 def test_a_signal_handler_may_write_while_a_write_is_kept(place: Place) -> None:
-    handles = True
-
-    def handler(*_: object) -> None:
-        memory.write("e", "signal", 1)
-        if handles:  # only now: where a write takes longer, handlers would interrupt each other
-            signal.setitimer(signal.ITIMER_REAL, 0.003)
-
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
-        with place.memory() as memory:
-            place.down()
-            memory.write("e", "k", 0)
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
+    with place.memory() as memory:
+        place.down()
+        memory.write("e", "k", 0)
+        with alarms(lambda: memory.write("e", "signal", 1), 0.01, 0.003):
             for number in range(30):
                 memory.write("e", "k", number)
-            handles = False
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            place.up()
-            until(lambda: not keys_of(place.fallback))
-            assert [entry.value for entry in memory.history("e", "k")] == [0, *range(30)]
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        place.up()
+        until(lambda: not keys_of(place.fallback))
+        assert [entry.value for entry in memory.history("e", "k")] == [0, *range(30)]
 
 
 def test_threads_of_one_process_do_not_overtake_each_other(place: Place) -> None:

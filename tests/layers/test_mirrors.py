@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -37,6 +36,7 @@ from amfs_sqlite import SqliteAdapter
 from tests.conftest import REPOSITORY
 from tests.layers.stores import all_of
 from tests.support import proxy as proxies
+from tests.support.moments import alarms
 from tests.support.proxy import FaultProxy
 from tests.support.s3_store import Place
 from tests.support.servers import Server
@@ -319,22 +319,15 @@ def test_a_signal_handler_may_write_at_any_moment() -> None:
     memory = AgentMemory("a", adapter=store)
     handled: list[int] = []
 
-    def handler(*_: object) -> None:
+    def handler() -> None:
         handled.append(len(handled))
         memory.write("e", f"handler-{len(handled)}", 1)
-        if len(handled) < 100:  # only now, so that handlers do not interrupt each other
-            signal.setitimer(signal.ITIMER_REAL, 0.001)
 
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.001)
-    try:
+    with alarms(handler, 0.001):
         number = 0
         while len(handled) < 100:
             number += 1
             memory.write("e", f"k{number}", number)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     store.close()
     assert same(primary, mirror)
     assert same(primary, waited)

@@ -33,9 +33,9 @@ from amfs_core.testing import ModelAdapter
 from amfs_core.testing.cases import in_forked_child, keys, together
 from amfs_local import LocalAdapter
 from amfs_local.temporary import DIRECTORY
+from tests.conftest import SHARED_MEMORY
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SHARED_MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture(params=["disk", "tmpfs"])

@@ -119,8 +119,7 @@ def do_nothing(_tell: Tell) -> None:
     """The child only comes to life, and ends."""
 
 
-def test_a_child_waits_for_nothing_that_a_thread_of_its_parent_held(minio: Server) -> None:
-    place = Place.on(minio, minio.new_bucket())
+def test_a_child_waits_for_nothing_that_a_thread_of_its_parent_held(place: Place) -> None:
     with place.memory("busy") as busy, ThreadPoolExecutor(4) as threads:
         busy.write("fork", "from-parent", "hello")
         enough = threading.Event()

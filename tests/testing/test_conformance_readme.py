@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import amfs_core.testing
+from tests.conftest import SHARED_MEMORY
 
 README = Path(amfs_core.testing.__file__).parent / "README.md"
 PACKAGES = Path(amfs_core.__file__).parent.parent
-SHARED_MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture

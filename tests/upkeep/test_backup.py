@@ -30,6 +30,7 @@ from amfs_core.storage import ObjectInfo, StorageAdapter, StoreClient
 from amfs_core.testing import Crash
 from amfs_core.upkeep.backup import Backup, Backups, manifest
 from amfs_core.upkeep.backup.archive import ArchiveWriter
+from amfs_core.upkeep.backup.aside import Aside
 from amfs_core.upkeep.backup.index import Line
 from amfs_core.upkeep.backup.shelf import Shelf
 from amfs_core.upkeep.copy import copy
@@ -947,3 +948,13 @@ def test_memory_is_bounded_whatever_is_saved(tmp_path: Path) -> None:
         )
         assert int(done.stdout) < 26 * 2**20, what
     assert objects(tmp_path / "r") == objects(tmp_path / "a")
+
+
+def test_what_is_set_aside_comes_back_whole_also_beyond_what_memory_holds() -> None:
+    bodies = {f"k{number}": bytes([number]) * (1024 * 1024 + number) for number in range(7)}
+    with Aside() as aside:
+        for key, body in bodies.items():
+            aside[key] = body
+            assert aside["k0"] == bodies["k0"]
+        assert "k7" not in aside
+        assert {key: aside[key] for key in bodies} == bodies

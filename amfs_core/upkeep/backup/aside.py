@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from typing import Self
 
@@ -13,7 +14,6 @@ class Aside:
 
     def __init__(self) -> None:
         self._places: dict[str, tuple[int, int]] = {}
-        self._end = 0
 
     def __enter__(self) -> Self:
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)
@@ -31,7 +31,5 @@ class Aside:
         return self._file.read(size)
 
     def __setitem__(self, key: str, body: bytes) -> None:
-        self._file.seek(self._end)
+        self._places[key] = self._file.seek(0, os.SEEK_END), len(body)
         self._file.write(body)
-        self._places[key] = self._end, len(body)
-        self._end += len(body)

@@ -274,11 +274,10 @@ class _Making:
                 yield item, bodies.pop(item.key)
 
     def _bodies(self, group: list[_Item]) -> dict[str, bytes | None]:
-        """Return what the source has there, or had when somebody looked at it before."""
-        bodies: dict[str, bytes | None] = {
-            item.key: self._aside[item.key] for item in group if item.key in self._aside
-        }
-        bodies.update(self._source.get_many([item.key for item in group if item.key not in bodies]))
+        """Return what was set aside, and of all else what the source has."""
+        keys = [item.key for item in group]
+        bodies = dict(self._source.get_many([key for key in keys if key not in self._aside]))
+        bodies.update((key, self._aside[key]) for key in keys if key in self._aside)
         return bodies
 
     # -- what was read -----------------------------------------------------------------------
