@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
-import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 from uuid import uuid4
@@ -41,6 +41,7 @@ from amfs_agents.labels import label, unlabel
 from amfs_agents.langgraph import AMFSStore
 from amfs_local import LocalAdapter
 from tests.agents.counting import counted
+from tests.support import waiting
 
 Opens = Callable[[], AgentMemory]
 
@@ -339,11 +340,7 @@ def test_an_item_may_have_the_name_of_a_namespace(amfs_store: AMFSStore) -> None
 # --- times to live --------------------------------------------------------------------------------
 
 
-def until(condition: Callable[[], object]) -> None:
-    limit = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+until = partial(waiting.until, seconds=30.0)
 
 
 def test_an_item_ends_and_a_sweep_erases_it(memory: AgentMemory) -> None:

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from amfs_local import LocalAdapter
 from tests.conftest import NOT_COVERED, REPOSITORY
 from tests.docs.test_docs import Block
 from tests.support import mounted as support
+from tests.support import waiting
 from tests.support.known import known
 from tests.support.mounted import Mounted, MountUnavailableError, mounting
 from tests.support.served import Served
@@ -109,11 +111,7 @@ def values(memory: AgentMemory, path: str, key: str) -> list[Any]:
     return [... if version.deleted else version.value for version in memory.history(path, key)]
 
 
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + support.SECONDS
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+until = partial(waiting.until, seconds=support.SECONDS)
 
 
 # --- names ---------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import os
 import pty
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tests.cli.test_cli import (
     refused,
     run,
 )
+from tests.support import waiting
 
 QUICK = ("--interval", "0.2")
 PATIENCE = 20.0
@@ -62,11 +63,7 @@ def _changed(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
-def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
+until = partial(waiting.until, seconds=PATIENCE)
 
 
 def write(*keys: str, entity_path: str = "e") -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from amfs_core.upkeep.copy import copy
 from amfs_local import LocalAdapter
 from tests.layers.stores import Outage, all_of, keys_of
 from tests.support.moments import alarms
+from tests.support.waiting import until
 
 SECONDS = 60.0
 
@@ -48,13 +48,6 @@ def known_to_be_down_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread replays, so that a test sees what waits."""
     monkeypatch.setattr(keepers.Keeper, "_begin", lambda _: None)
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.005)  # between two looks at what a thread does
 
 
 class Place:

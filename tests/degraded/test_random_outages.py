@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable
 
 import pytest
 
@@ -16,8 +14,8 @@ from amfs_core.memory import AgentMemory
 from amfs_core.storage import breaker
 from amfs_core.testing import ModelAdapter
 from tests.layers.stores import Outage
+from tests.support.waiting import until
 
-SECONDS = 60.0
 STEPS = 50
 KEYS = "abc"
 
@@ -107,10 +105,3 @@ def test_each_acknowledged_write_is_there_once_and_in_order_or_a_named_conflict(
             newest[name, key] = version
     for writer in program.writers:
         writer.close()
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.01)  # between two looks at what a thread does

@@ -8,9 +8,8 @@ import pickle
 import subprocess
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ from tests.support.moments import alarms
 from tests.support.proxy import FaultProxy
 from tests.support.s3_store import Place
 from tests.support.servers import Server
+from tests.support.waiting import until
 
 SECONDS = 60.0
 
@@ -59,13 +59,6 @@ def broken(adapter: FaultyAdapter, *verbs: str) -> None:
     """Let it answer nothing any more, until it is cleared."""
     for verb in verbs or ("create", "get", "list", "replace", "delete"):
         adapter.inject(Fault.UNAVAILABLE, on=verb, times=100_000)
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.005)  # between two looks at what a thread does
 
 
 def same(primary: StorageAdapter, mirror: StorageAdapter) -> bool:

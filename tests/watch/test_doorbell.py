@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from amfs_core.testing.cases import in_forked_child
 from amfs_local import LocalAdapter
 from tests.conftest import NOT_COVERED, REPOSITORY
 from tests.s3.test_s3_errors import authority, tls_in_front_of  # noqa: F401
-from tests.support import servers
+from tests.support import servers, waiting
 from tests.support.s3_store import Answer, Place, answering, s3_error
 from tests.support.servers import Server
 
@@ -34,11 +34,7 @@ SECONDS = 30.0
 HOUR = 3600.0
 
 
-def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
+until = partial(waiting.until, seconds=SECONDS)
 
 
 def bells() -> list[threading.Thread]:

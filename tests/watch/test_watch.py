@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import in_forked_child
 from amfs_core.watch import Watch
 from amfs_local import LocalAdapter
+from tests.support import waiting
 from tests.support.known import known
 from tests.support.s3_store import chain, sealed
 
@@ -55,12 +57,7 @@ def nothing_left(watch: Watch) -> bool:
     return not watch._feed.fetch() and watch._feed.first() is None
 
 
-def until(condition: Any) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
+until = partial(waiting.until, seconds=SECONDS)
 
 
 def threads() -> list[str]:
