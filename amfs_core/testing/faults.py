@@ -85,7 +85,7 @@ class FaultyAdapter(WrappedAdapter):
 
     def after_fork(self) -> None:
         """Take a new lock in a forked child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entrant: a signal handler may use the adapter
 
     # -- the script --------------------------------------------------------------------------
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import dis
 import os
 import sqlite3
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import CodeType, FrameType
-from typing import Any
 
 import pytest
 
@@ -18,71 +14,12 @@ from amfs_core.catalog.sqlite import answers, catalog, database
 from amfs_core.memory import AgentMemory
 from amfs_core.testing import FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import together
+from tests.support.places import Place, Places
 
 STRIDE = int(os.environ.get("AMFS_INTERRUPT_STRIDE", "5"))
 """How many places are passed over for each that is tried: 1 tries all, in a few minutes."""
 
-FILES = {module.__file__ for module in (answers, catalog, database, live, own, refresh, search)}
-
-Place = tuple[CodeType, int]
-
-
-def _lets_in(name: str) -> bool:
-    """Whether the interpreter looks for signals once it has done an instruction."""
-    return name in ("RESUME", "CALL", "CALL_KW", "CALL_FUNCTION_EX") or "JUMP_BACKWARD" in name
-
-
-class Places:
-    """Calls `action` the first time that a thread is at one place; notes all that it comes past.
-
-    A trace function may raise and call whatever it likes there, as a signal handler may.
-    """
-
-    def __init__(self, wanted: Place | None, action: Callable[[], object]) -> None:
-        self.seen: dict[Place, None] = {}
-        self.came = False
-        self._wanted = wanted
-        self._action = action
-        self._last: dict[FrameType, str] = {}
-        self._names: dict[CodeType, dict[int, str]] = {}
-
-    def during(self, use: Callable[[], object]) -> object:
-        # Python 3.12 looks when tracing begins whether any frame wants its instructions.
-        sys._getframe().f_trace_opcodes = True
-        sys.settrace(self)
-        try:
-            return use()
-        finally:
-            sys.settrace(None)
-
-    def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if frame.f_code.co_filename not in FILES:
-            return None
-        frame.f_trace = self._step  # first: Python 3.13 looks for it on the next line
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
-        return self._step
-
-    def _step(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "return":
-            self._last.pop(frame, None)
-        if event != "opcode":
-            return self._step
-        code = frame.f_code
-        if code not in self._names:
-            self._names[code] = {
-                instruction.offset: instruction.opname for instruction in dis.get_instructions(code)
-            }
-        name = self._names[code][frame.f_lasti]
-        before = self._last.get(frame)
-        self._last[frame] = name
-        if before is not None and _lets_in(before):
-            place = code, frame.f_lasti
-            self.seen[place] = None
-            if place == self._wanted and not self.came:
-                self.came = True
-                self._action()
-        return self._step
+MODULES = (answers, catalog, database, live, own, refresh, search)
 
 
 class Located(FaultyAdapter):
@@ -110,7 +47,7 @@ USES: dict[str, Callable[[AgentMemory], object]] = {
 
 
 def places(directory: Path, use: Callable[[AgentMemory], object]) -> list[Place]:
-    all_of_them = Places(None, lambda: None)
+    all_of_them = Places(MODULES)
     memory = opened(directory)
     all_of_them.during(lambda: use(memory))
     seen_places = list(all_of_them.seen)
@@ -129,7 +66,7 @@ def test_an_interrupt_at_any_place_leaves_nothing_open(
 ) -> None:
     for number, place in enumerate(places(tmp_path / "first", use)):
         memory = opened(tmp_path / str(number))
-        interrupting, kept = Places(place, interrupt), None
+        interrupting, kept = Places(MODULES, place, interrupt), None
         try:
             interrupting.during(lambda memory=memory: use(memory))
         except KeyboardInterrupt as error:
@@ -172,7 +109,7 @@ def test_a_handler_may_use_the_memory_at_any_place(
 ) -> None:
     for number, place in enumerate(places(tmp_path / "first", use)):
         memory = opened(tmp_path / str(number))
-        handling = Places(place, lambda memory=memory: handle(memory))
+        handling = Places(MODULES, place, lambda memory=memory: handle(memory))
         answer = handling.during(lambda memory=memory: use(memory))
         where = f"handled in {place[0].co_name}, instruction {place[1]}"
         assert handling.came, where

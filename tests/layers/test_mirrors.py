@@ -304,10 +304,6 @@ def test_a_forked_child_leaves_what_waits_to_its_parent() -> None:
 def test_a_signal_handler_may_write_at_any_moment() -> None:
     primary, mirror = ModelAdapter(), ModelAdapter()
     waited = ModelAdapter()
-    # What a handler interrupts here must not be the model's own lock.
-    free: list[Any] = [primary, mirror, waited]
-    for adapter in free:
-        adapter._lock = threading.RLock()
     store = Layered(primary, mirrors=[mirror, Mirror(waited, wait=True)])
     memory = AgentMemory("a", adapter=store)
     handled: list[int] = []

@@ -50,13 +50,32 @@ def alarms(
     """Have the handler called after `first` seconds, and again and again, each time `later` seconds
     (by default as long) after it ended: not before, or a slow one would pile up."""
     pause = first if later is None else later
+    is_over = False
 
     def handle(signum: int, frame: object) -> None:
         handler()
-        signal.setitimer(signal.ITIMER_REAL, pause)
+        if not is_over:
+            signal.setitimer(signal.ITIMER_REAL, pause)
 
     before = signal.signal(signal.SIGALRM, handle)
     signal.setitimer(signal.ITIMER_REAL, first)
+    try:
+        yield
+    finally:
+        is_over = True  # first: an alarm that came by now is handled after any of these calls
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Fail in what takes longer than so many seconds, wherever it waits."""
+
+    def end(signum: int, frame: object) -> None:
+        raise TimeoutError(f"not ended after {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import settings
 
 from amfs_core.storage import StorageAdapter
-from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter
+from amfs_core.testing import Fault, FaultyAdapter, ModelAdapter, faults, model
 from amfs_core.testing.cases import StorageAdapterCases
 from amfs_core.testing.machine import AdapterMachine, VersionsMachine
 from amfs_local import LocalAdapter
+from tests.support.moments import within
+from tests.support.places import Places
 
 
 class TestModelAdapter(StorageAdapterCases):
@@ -122,3 +124,31 @@ def test_the_model_refuses_an_object_that_is_also_a_directory() -> None:
         model.create("a/b", b"")
     with pytest.raises(ValueError, match="object and its directory"):
         model.replace("a/b/c/d", b"")
+
+
+def test_a_signal_handler_may_use_the_model_and_the_faults_at_any_place() -> None:
+    modules = (model, faults)
+    looking, adapter = Places(modules), FaultyAdapter(ModelAdapter())
+    looking.during(lambda: _use(adapter))
+    assert len(looking.seen) > 20
+    for place in looking.seen:
+        adapter, created = FaultyAdapter(ModelAdapter()), list[bool]()
+
+        def handle(adapter: FaultyAdapter = adapter, created: list[bool] = created) -> None:
+            created.append(adapter.create("a/1.json", b"handler"))
+            _use(adapter, "b/1.json")
+
+        handling = Places(modules, place, handle)
+        with within(30):
+            created += [bool(handling.during(lambda adapter=adapter: _use(adapter)))]
+        assert handling.came
+        assert sorted(created) == [False, True], place
+        assert [info.key for info in adapter.list("")] == ["a/1.json", "b/1.json"]
+
+
+def _use(adapter: FaultyAdapter, key: str = "a/1.json") -> bool:
+    created = adapter.create(key, b"one")
+    assert key in [info.key for info in adapter.list("")]
+    adapter.replace(key, b"two")
+    assert dict(adapter.get_many([key]))
+    return created
