@@ -20,6 +20,8 @@ from tests.support.postgres import running as running_postgres
 from tests.support.proxy import FaultProxy
 from tests.support.servers import NotCoveredWarning, Server, ServerUnavailableError
 
+pytest_plugins = ["tests.support.deadline"]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGES = {path.parent.name for path in REPOSITORY.glob("amfs*/__init__.py")}
 NOT_COVERED = "NOT COVERED:"
