@@ -4,18 +4,21 @@ The pools of `concurrent.futures` guard their state with locks that a signal han
 to: a handler that uses the memory while the main thread is handing out work would wait forever.
 They also refuse work once the interpreter has begun to end, although saving at exit is what
 programs do.
-Here work passes through `queue.SimpleQueue`, which may be used from a signal handler, and where no
-thread can be started the calling thread does the work.
+Here work passes through `queue.SimpleQueue`, which may be used from a signal handler. Where no
+thread can be started, or a handler came in the middle of a change that threads would have to wait
+for, the calling thread does the work.
 """
 
 from __future__ import annotations
 
 import _thread
 import contextvars
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, repeat
 from queue import SimpleQueue
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -158,7 +161,25 @@ def ahead(items: Iterator[A]) -> Iterator[A]:
         yield fetched[0]
 
 
+def new_lock() -> threading.RLock:
+    """Return a re-entrant lock for what is changed by threads that somebody waits for.
+
+    A signal handler that comes while its thread has the lock gets it again. Threads that the
+    handler starts do not, and while it waits for them nobody lets go of the lock. So none are
+    started where the main thread, in which Python calls handlers, has such a lock
+    (`docs/design/signals.md`).
+    """
+    lock = threading.RLock()
+    _locks[id(lock)] = lock
+    return lock
+
+
+_locks: WeakValueDictionary[int, threading.RLock] = WeakValueDictionary()
+
+
 def _can_start(serve: Callable[[], None]) -> bool:
+    if threading.get_ident() == threading.main_thread().ident and _has_a_lock():
+        return False
     # Not `threading.Thread`: its own locks are of the kind that this module does without.
     try:
         # The caller's context, such as a trace, holds for the work too.
@@ -166,3 +187,9 @@ def _can_start(serve: Callable[[], None]) -> bool:
     except RuntimeError:  # the interpreter ends, or the system has no more threads
         return False
     return True
+
+
+def _has_a_lock() -> bool:
+    locks = (reference() for reference in _locks.valuerefs())
+    # `threading.Condition` asks so too; there is no documented way.
+    return any(lock._is_owned() for lock in locks if lock is not None)  # type: ignore[attr-defined]

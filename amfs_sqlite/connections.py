@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from amfs_core.errors import BackendUnavailableError
+from amfs_core.parallel import new_lock
 from amfs_sqlite.database import (
     Connection,
     Database,
@@ -55,7 +56,7 @@ class Connections:
         self._uses: dict[int, weakref.ref[_Use]] = {}  # by `id`; the frames of some are gone
         self._round = 0  # counts calls of `close`
         self._spoilt = False
-        self.turn = threading.RLock()  # re-entrant: a signal handler may write
+        self.turn = new_lock()  # re-entrant: a signal handler may write
         _register(self)
 
     def run(
@@ -174,7 +175,7 @@ class Connections:
                 use.link.broken = True
         self._idle = []
         self._uses.clear()
-        self.turn = threading.RLock()
+        self.turn = new_lock()
 
 
 class FileReplacedError(Exception):

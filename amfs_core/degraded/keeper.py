@@ -6,7 +6,6 @@ import _thread
 import contextlib
 import logging
 import secrets
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from amfs_core.layers import (
     Waiting,
     new_name,
 )
+from amfs_core.parallel import new_lock
 from amfs_core.storage import Degraded
 from amfs_core.versions import NONE_KNOWN, Head, VersionLog
 
@@ -63,8 +63,8 @@ class Keeper:
     def after_fork(self) -> None:
         """Be another writer in a forked child, without a thread so far."""
         # Re-entrant: a signal handler that writes may interrupt the thread that has it.
-        self._keeping = threading.RLock()
-        self._replaying = threading.RLock()
+        self._keeping = new_lock()
+        self._replaying = new_lock()
         self._is_running = False
         self._closed = Flag()
         self._last: dict[str, Operation] = {}  # by memory, until the primary has been reached
@@ -159,14 +159,14 @@ class Keeper:
     def _head(self, address: Address, there: list[Operation], *, is_needed: bool) -> Head:
         """Return what the next version stands on, as far as it is known here."""
         if there:
-            entry = there[-1].entry
-            return Head(entry.version, entry.sha256, entry.provenance.written_at)
+            return Head.of(there[-1].entry)
         try:
-            self.stored.newest(address)
+            return self.stored.look(address)
         except BackendUnavailableError:
-            if is_needed and self.stored.cache.head(address) is None:
+            known = self.stored.cache.head(address)
+            if is_needed and known is None:
                 raise
-        return self.stored.cache.head(address) or NONE_KNOWN
+            return known or NONE_KNOWN
 
     # -- replaying ---------------------------------------------------------------------------
 

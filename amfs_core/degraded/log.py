@@ -130,12 +130,12 @@ class DegradableLog(VersionLog):
     def known_head(self, address: Address) -> Head | None:
         """Return what the next version builds on, as far as this process knows."""
         last = self._last(address)
-        return self.stored.known_head(address) if last is None else _head(last)
+        return self.stored.known_head(address) if last is None else Head.of(last)
 
     def look(self, address: Address) -> Head:
         """Look for the newest version, and return what the next one builds on."""
         last = self._last(address)
-        return self.stored.look(address) if last is None else _head(last)
+        return self.stored.look(address) if last is None else Head.of(last)
 
     def at_head(self, address: Address, head: Head) -> MemoryEntry | None:
         """Return the version that a head stands for."""
@@ -256,7 +256,3 @@ class DegradableLog(VersionLog):
 def _can_wait(draft: Draft | Callable[[Head], Draft | None]) -> bool:
     """Whether a write may be kept: no purge, and no part of an outcome."""
     return not isinstance(draft, Draft) or not (draft.purges or draft.outcome_ref is not None)
-
-
-def _head(entry: MemoryEntry) -> Head:
-    return Head(entry.version, entry.sha256, entry.provenance.written_at)

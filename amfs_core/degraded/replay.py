@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from amfs_core.format import Draft, MemoryEntry, carried_on
 from amfs_core.layers import Operation
-from amfs_core.versions import NONE_KNOWN, Head, VersionLog
+from amfs_core.versions import Head, VersionLog
 
 
 class Overtaken(Exception):
@@ -83,8 +83,7 @@ def land(
         return draft
 
     newest = stored.newest(address)
-    head = stored.cache.head(address) or NONE_KNOWN
-    appended = stored.append(address, make, head=head, moment=_moment(operation, newest))
+    appended = stored.append(address, make, head=Head.of(newest), moment=_moment(operation, newest))
     entry = landed or appended
     assert entry is not None
     stored.cache.note_appended(address, entry.version)

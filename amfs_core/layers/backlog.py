@@ -6,7 +6,6 @@ import _thread
 import atexit
 import logging
 import random
-import threading
 import time
 import weakref
 from collections import deque
@@ -19,7 +18,7 @@ from amfs_core import fork
 from amfs_core.errors import AMFSError
 from amfs_core.flag import Flag
 from amfs_core.layers.mirror import MirrorStore
-from amfs_core.parallel import each
+from amfs_core.parallel import each, new_lock
 from amfs_core.storage import StorageAdapter
 
 MOST_WAITING = 10_000
@@ -69,7 +68,7 @@ class Backlog:
     def after_fork(self) -> None:
         """Begin with nothing in a forked child."""
         # Re-entrant: a signal handler that writes may interrupt the thread that has it.
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self._waiting: deque[_Waiting] = deque()
         self._is_running = False
         self._done = Flag()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-import threading
 import weakref
 from collections.abc import Hashable
 from datetime import datetime
@@ -16,7 +15,7 @@ from amfs_core import arguments, fork
 from amfs_core.errors import InvalidValueError
 from amfs_core.format import Layout
 from amfs_core.outcomes import Outcomes
-from amfs_core.parallel import mapped
+from amfs_core.parallel import mapped, new_lock
 from amfs_core.storage import (
     DEFAULT_PATIENCE,
     Degraded,
@@ -93,7 +92,7 @@ class Namespace:
         """Take a new lock in a forked child."""
         # Re-entrant, as all locks here: a signal handler that uses the memory may interrupt the
         # thread that holds it.
-        self._lock = threading.RLock()
+        self._lock = new_lock()
 
     @property
     def metrics(self) -> Metrics:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict, deque
 from contextlib import suppress
 
 from amfs_core import fork
 from amfs_core.format import Address
+from amfs_core.parallel import new_lock
 
 MAX_MEMORIES = 10_000
 """How many memories are remembered; the ones not read for longest are forgotten first."""
@@ -28,7 +28,7 @@ class SessionReads:
 
     def after_fork(self) -> None:
         """Start empty: the parent may have been changing it at the moment of the fork."""
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self._waiting: deque[tuple[Address, int]] = deque()
         self._provisional: dict[Address, str] = {}
         self._versions: OrderedDict[str, tuple[Address, int]] = OrderedDict()

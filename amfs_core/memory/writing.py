@@ -196,8 +196,7 @@ class Writing(Session):
         except _Overtaken as overtaken:
             head = overtaken.head
         if updating.losses:  # losing twice means being behind, not just late
-            self._versions.climb(address, head.version)
-            head = self._versions.known_head(address) or head
+            head = Head.of(self._versions.climb(address, head.version))
         live = self._live(address, head)
         return Updating(address, head, live, updating.write_id, updating.losses + 1)
 
@@ -247,10 +246,9 @@ class Writing(Session):
                 raise _conflict(address, expected_version or 0, head)
             return tombstone
 
-        erased = purge.purge(self._versions.whole(address), address, order)
+        erased, below = purge.purge(self._versions.whole(address), address, order)
         if self._engine.keeps_catalog:
-            purged = (self._versions.cache.head(address) or NONE_KNOWN).purged
-            self._searching().forget(address, purged)
+            self._searching().forget(address, below)
         return erased
 
     @one_call

@@ -107,8 +107,7 @@ def _head(versions: VersionLog, address: Address, used: int) -> Head:
     """Return the version to begin with: an existing one, not before the used one."""
     head = versions.cache.head(address) or NONE_KNOWN
     if head.version < used:
-        versions.newest(address)
-        head = versions.cache.head(address) or NONE_KNOWN
+        head = versions.look(address)
     return head if head.version >= used else versions.missing(address, used)
 
 

@@ -7,7 +7,6 @@ names. After a crash in between, committing the outcome again or `verify` finish
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -31,6 +30,7 @@ from amfs_core.format import (
     values,
 )
 from amfs_core.outcomes import apply, causes
+from amfs_core.parallel import new_lock
 from amfs_core.spelling import did_you_mean
 from amfs_core.storage import Omissions, refusals
 from amfs_core.versions import NONE_KNOWN, VersionLog, new_write_id
@@ -55,7 +55,7 @@ class Outcomes:
     def after_fork(self) -> None:
         """Start with an empty cache: the parent may have been changing it at the moment of the
         fork."""
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self._known: OrderedDict[str, tuple[Outcome, int]] = OrderedDict()
         self._size = 0
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 
 from amfs_core import fork
 from amfs_core.errors import AMFSError, CircuitOpenError
+from amfs_core.parallel import new_lock
 from amfs_core.storage.metrics import Meter
 
 _LEAST_FAILURES = 3
@@ -44,7 +44,7 @@ class Breaker:
 
     def after_fork(self) -> None:
         """Take a new lock in a forked child."""
-        self._lock = threading.RLock()
+        self._lock = new_lock()
 
     @property
     def is_open(self) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from amfs_core import fork
+from amfs_core.parallel import new_lock
 from amfs_core.storage.adapter import Degraded, Lag
 
 _REQUESTS = ("create", "get", "list", "replace", "delete")
@@ -53,12 +53,12 @@ class Meter:
         self._waiting: deque[tuple[str, int, int]] = deque()
         self._counts = dict.fromkeys((*_REQUESTS, *_EVENTS), 0)
         self._read = self._written = 0
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         fork.register(self)
 
     def after_fork(self) -> None:
         """Take a new lock in a forked child."""
-        self._lock = threading.RLock()
+        self._lock = new_lock()
 
     def add(self, kind: str, read: int = 0, written: int = 0) -> None:
         """Count one request or event, and the bytes that it moved."""

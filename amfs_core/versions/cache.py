@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from msgspec.structs import replace
 
 from amfs_core import fork
 from amfs_core.format import Address, MemoryEntry
+from amfs_core.parallel import new_lock
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_MEMORIES = 200_000
@@ -33,6 +33,13 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     written_at: datetime = _LONG_AGO
     checked: float = _NEVER
     purged: int = 0
+
+    @classmethod
+    def of(cls, newest: MemoryEntry | None) -> Head:
+        """Return the head that the version after `newest` builds on."""
+        if newest is None:
+            return NONE_KNOWN
+        return cls(newest.version, newest.sha256, newest.provenance.written_at)
 
 
 NONE_KNOWN = Head()
@@ -61,7 +68,7 @@ class Cache:
         self._forget_everything()
 
     def _forget_everything(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self._changing = False
         self._postponed: deque[Callable[[], None]] = deque()
         self._memories: dict[str, _Memory] = {}

@@ -166,7 +166,7 @@ class VersionLog:
                 elif losses > 1:  # losing twice means being behind, not just late
                     _back_off(losses)
                     entry = self.climb(address, entry.version) or entry
-                head = Head(entry.version, entry.sha256, entry.provenance.written_at)
+                head = Head.of(entry)
         finally:
             if shares:
                 self.store.patience.unshare()
@@ -278,8 +278,9 @@ class VersionLog:
 
     def look(self, address: Address) -> Head:
         """Look for the newest version now, and return what the next one builds on."""
-        self.newest(address)
-        return self.cache.head(address) or NONE_KNOWN
+        # Not what the cache has then: of what a signal handler reads while its thread changes the
+        # cache, that learns later.
+        return Head.of(self.newest(address))
 
     def at_head(self, address: Address, head: Head) -> MemoryEntry | None:
         """Return the version that a head stands for, None for a head of none."""

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from amfs_core.format import (
     decode_manifest,
     seal_manifest,
 )
+from amfs_core.parallel import new_lock
 from amfs_core.storage import StoreClient
 from amfs_core.versions.write_id import new_write_id
 
@@ -66,7 +66,7 @@ class Manifests:
 
     def after_fork(self) -> None:
         """Take a new lock in a forked child."""
-        self._lock = threading.RLock()
+        self._lock = new_lock()
 
     @property
     def bodies(self) -> tuple[bytes, ...]:

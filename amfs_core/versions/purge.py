@@ -19,7 +19,7 @@ from amfs_core.format import (
     decode_entry,
     encode_entry,
 )
-from amfs_core.versions.cache import NONE_KNOWN, Head
+from amfs_core.versions.cache import Head
 from amfs_core.versions.foreign import reached
 from amfs_core.versions.log import VersionLog
 
@@ -32,8 +32,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def purge(
     versions: VersionLog, address: Address, tombstone: Draft | Callable[[Head], Draft]
-) -> int:
-    """Replace every version by a stub, after a tombstone that orders it; return how many.
+) -> tuple[int, int]:
+    """Replace every version by a stub, after a tombstone that orders it; return how many were
+    replaced, and the version of the tombstone, 0 where there is nothing to erase.
 
     `tombstone` may be a function that returns it. It is called with the head that the tombstone
     will follow; if it raises, nothing is erased.
@@ -44,7 +45,7 @@ def purge(
     listed = _listed(versions, address)
     order = _order(versions, address, tombstone, listed)
     if order is None:
-        return 0
+        return 0, 0
     earlier = sorted({*range(1, order.version), *listed} - {order.version})
     versions.cache.forget_before(address, order.version)
     erased = 0
@@ -57,7 +58,7 @@ def purge(
         versions.store.replace(address.object_key(version), encode_entry(before))
         erased += 1
     versions.cache.forget_before(address, earlier[-1] + 1 if earlier else order.version)
-    return erased
+    return erased, order.version
 
 
 def stub_of(layout: Layout, address: Address, version: int, body: bytes) -> bytes:
@@ -99,19 +100,13 @@ def _order(
                     return None
                 if newest is not None and newest.purges:
                     return newest
-                head = _head(newest)
+                # The cache's head may be a foreign number.
+                head = Head.of(newest)
             return versions.append(address, tombstone, head=head)
         except CorruptEntryError as damage:
             if damage.version is None or (damaged and damage.version <= damaged.version):
                 raise
             damaged = Head(damage.version, _UNKNOWN_HASH)
-
-
-def _head(newest: MemoryEntry | None) -> Head:
-    """Return the head that the tombstone follows. The cache's head may be a foreign number."""
-    if newest is None:
-        return NONE_KNOWN
-    return Head(newest.version, newest.sha256, newest.provenance.written_at)
 
 
 def _read_many(

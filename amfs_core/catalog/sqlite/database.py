@@ -11,7 +11,6 @@ import logging
 import os
 import secrets
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ import msgspec
 from amfs_core import fork
 from amfs_core.catalog.contract import CatalogLost
 from amfs_core.errors import AMFSError, ConfigurationError
+from amfs_core.parallel import new_lock
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Database:
         self._inode: tuple[int, int] | None = None
         self._losses = self._oddities = 0
         self._connection: sqlite3.Connection | None = None
-        self.lock = threading.RLock()
+        self.lock = new_lock()
         fork.register(self)
 
     def after_fork(self) -> None:
@@ -67,7 +67,7 @@ class Database:
         if self._connection is not None:
             _parents.append(self._connection)
         self._connection = None
-        self.lock = threading.RLock()
+        self.lock = new_lock()
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Return `work(connection)`, with nobody else using the connection.
