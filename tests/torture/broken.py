@@ -80,7 +80,7 @@ class Forgetful(VersionLog):
                 self.cache.keep(address, entry, body, newest=True)
                 return entry
             winner = self._must_get(address, entry.version)
-            head = Head(winner.version, winner.sha256, winner.provenance.written_at)
+            head = Head.of(winner)
 
 
 class Renaming(GuardedClient):
@@ -109,7 +109,7 @@ class Trusting(VersionLog):
         return self.get(address, listed) if listed else None
 
 
-def spare(versions: VersionLog, address: Address, tombstone: Draft) -> int:
+def spare(versions: VersionLog, address: Address, tombstone: Draft) -> tuple[int, int]:
     """A purge that stops one version short of its tombstone."""
     order = versions.append(address, tombstone)
     kept = order.version - 1
@@ -120,16 +120,16 @@ def spare(versions: VersionLog, address: Address, tombstone: Draft) -> int:
     return erased
 
 
-def free(versions: VersionLog, address: Address, tombstone: Draft) -> int:
+def free(versions: VersionLog, address: Address, tombstone: Draft) -> tuple[int, int]:
     """A purge that deletes the objects, so that their numbers are free again."""
     numbers = list(versions.listed(address))
     for number in numbers:
         versions.store.inner.delete(address.object_key(number))
     versions.cache.after_fork()
-    return len(numbers)
+    return len(numbers), max(numbers, default=0)
 
 
-def remember(versions: VersionLog, address: Address, tombstone: Draft) -> int:
+def remember(versions: VersionLog, address: Address, tombstone: Draft) -> tuple[int, int]:
     """A purge whose process goes on showing what it had cached."""
     head = versions.newest(address)
     bodies = {
@@ -143,7 +143,7 @@ def remember(versions: VersionLog, address: Address, tombstone: Draft) -> int:
     return erased
 
 
-def misname(versions: VersionLog, address: Address, tombstone: Draft) -> int:
+def misname(versions: VersionLog, address: Address, tombstone: Draft) -> tuple[int, int]:
     """A purge whose first stub does not say what the content's hash was."""
     erased = _purge(versions, address, tombstone)
     first = versions.get(address, 1)
