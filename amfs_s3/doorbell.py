@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -102,7 +101,7 @@ class _Pool(urllib3.PoolManager):
             if client_options.get("allow_invalid_certificates")
             else "CERT_REQUIRED",
         )
-        self._stopped = threading.Event()
+        self._is_stopped = False
         self._socket: socket.socket | None = None
         self._ring: Callable[[], None] = lambda: None
         self._asked = False
@@ -116,7 +115,7 @@ class _Pool(urllib3.PoolManager):
 
     def stop(self) -> None:
         """Shut down the connection, and prevent another."""
-        self._stopped.set()
+        self._is_stopped = True
         connected = self._socket
         if connected is not None:
             with contextlib.suppress(OSError):  # it may have closed already
@@ -170,7 +169,7 @@ class _Pool(urllib3.PoolManager):
 
     def _connected(self, connected: socket.socket) -> None:
         self._socket = connected
-        if self._stopped.is_set():  # stopped before there was a connection to shut down
+        if self._is_stopped:  # stopped before there was a connection to shut down
             raise ConnectionError("no longer wanted")
 
 

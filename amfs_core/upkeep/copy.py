@@ -157,7 +157,7 @@ class _Copier:
         self.target = target
         self._lock = threading.RLock()
         self._creates_together = target.capabilities.batch
-        self._stopped = threading.Event()
+        self._is_stopped = False
         self._counts = dict.fromkeys(("copied", "already_there", "erased", "foreign", "bytes"), 0)
         self._missing: list[CorruptEntryError] = []
         self._manifests: dict[str, BothManifests] = {}
@@ -184,7 +184,7 @@ class _Copier:
                 for done in each(self._do, self._after_together(group), _COPIERS):
                     done.result()
         finally:
-            self._stopped.set()
+            self._is_stopped = True
         if self._missing:
             raise min(self._missing, key=str)
         return CopyReport(**self._counts)
@@ -232,7 +232,7 @@ class _Copier:
             bodies = {
                 key: body
                 for key, body in self.source.get_many(list(keys))
-                if body is not None and not self._stopped.is_set()
+                if body is not None and not self._is_stopped
             }
             made = self.target.create_many(bodies)
             created += len(made)
@@ -249,14 +249,14 @@ class _Copier:
             if isinstance(task.listed, ListedMemory):
                 self._copy_memory(task, task.listed)
             elif isinstance(task.listed, ListedOutcome):
-                if not self._stopped.is_set():
+                if not self._is_stopped:
                     self._copy_outcome(task.listed.info.key)
             else:
                 assert_never(task.listed)
         except CorruptEntryError as error:
             self._missing.append(error)
         except BaseException:
-            self._stopped.set()
+            self._is_stopped = True
             raise
 
     def _copy_outcome(self, object_key: str) -> None:
@@ -296,7 +296,7 @@ class _Copier:
             keys = {version: memory.address.object_key(version) for version in window}
             bodies = dict(self.source.get_many(keys.values()))
             for version, object_key in keys.items():
-                if self._stopped.is_set():
+                if self._is_stopped:
                     return
                 body = bodies[object_key]
                 if body is None:
