@@ -28,6 +28,7 @@ def test_a_test_that_hangs_fails_where_it_does_and_the_next_one_is_run(tmp_path:
         [
             *(sys.executable, "-m", "pytest", "-q", "--numprocesses", "1"),
             *("-p", "tests.support.deadline", "-p", "no:cacheprovider"),
+            *("--basetemp", tmp_path / "its"),  # or it would remove what earlier runs have left
             *("-c", "pyproject.toml", "--rootdir", tmp_path, tmp_path / "test_it.py"),
         ],
         cwd=REPOSITORY,
