@@ -56,7 +56,7 @@ class Connections:
         self._uses: dict[int, weakref.ref[_Use]] = {}  # by `id`; the frames of some are gone
         self._round = 0  # counts calls of `close`
         self._spoilt = False
-        self.turn = new_lock()  # re-entrant: a signal handler may write
+        self.turn = new_lock()
         _register(self)
 
     def run(

@@ -62,7 +62,6 @@ class Keeper:
 
     def after_fork(self) -> None:
         """Be another writer in a forked child, without a thread so far."""
-        # Re-entrant: a signal handler that writes may interrupt the thread that has it.
         self._keeping = new_lock()
         self._replaying = new_lock()
         self._is_running = False

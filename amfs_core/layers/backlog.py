@@ -67,7 +67,6 @@ class Backlog:
 
     def after_fork(self) -> None:
         """Begin with nothing in a forked child."""
-        # Re-entrant: a signal handler that writes may interrupt the thread that has it.
         self._lock = new_lock()
         self._waiting: deque[_Waiting] = deque()
         self._is_running = False

@@ -90,8 +90,6 @@ class Namespace:
 
     def after_fork(self) -> None:
         """Take a new lock in a forked child."""
-        # Re-entrant, as all locks here: a signal handler that uses the memory may interrupt the
-        # thread that holds it.
         self._lock = new_lock()
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,7 @@ from amfs_core.catalog.sqlite import answers, catalog, database
 from amfs_core.memory import AgentMemory
 from amfs_core.testing import FaultyAdapter, ModelAdapter
 from amfs_core.testing.cases import together
-from tests.support.places import Place, Places
-
-STRIDE = int(os.environ.get("AMFS_INTERRUPT_STRIDE", "5"))
-"""How many places are passed over for each that is tried: 1 tries all, in a few minutes."""
+from tests.support.places import STRIDE, Place, Places
 
 MODULES = (answers, catalog, database, live, own, refresh, search)
 

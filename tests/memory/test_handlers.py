@@ -7,7 +7,6 @@ signals, at random; here a handler runs at every place where Python lets one in.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,11 +24,8 @@ from amfs_core.versions import cache, manifest
 from amfs_sqlite import SqliteAdapter, connections
 from tests.layers.stores import Outage
 from tests.support.moments import within
-from tests.support.places import Places
+from tests.support.places import STRIDE, Places
 from tests.support.waiting import until
-
-STRIDE = int(os.environ.get("AMFS_INTERRUPT_STRIDE", "5"))
-"""How many places are passed over for each that is tried: 1 tries all, in a few minutes."""
 
 SECONDS = 30.0
 MODULES = (

@@ -39,6 +39,7 @@ from amfs_sqlite import SqliteAdapter
 from amfs_sqlite.database import APPLICATION, VERSION
 from amfs_sqlite.doorbell import FileDoorbell
 from tests.conftest import NOT_COVERED, REPOSITORY
+from tests.support.moments import alarms
 
 
 @pytest.fixture
@@ -569,18 +570,13 @@ class TestLocks:
     ) -> None:
         adapter.timeout = 60.0
 
-        def interrupt(signum: int, frame: object) -> None:
+        def interrupt() -> None:
             raise KeyboardInterrupt
 
-        before = signal.signal(signal.SIGALRM, interrupt)
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
-            started = time.monotonic()
-            with pytest.raises(KeyboardInterrupt):
-                adapter.create("b.json", b"two")
-            assert time.monotonic() - started < 10
-        finally:
-            signal.signal(signal.SIGALRM, before)
+        started = time.monotonic()
+        with alarms(interrupt, 0.2), pytest.raises(KeyboardInterrupt):
+            adapter.create("b.json", b"two")
+        assert time.monotonic() - started < 10
         locked.execute("ROLLBACK")
         assert adapter.create("b.json", b"two") is True
 

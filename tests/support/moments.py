@@ -67,20 +67,13 @@ def alarms(
         signal.signal(signal.SIGALRM, before)
 
 
-@contextlib.contextmanager
-def within(seconds: float) -> Iterator[None]:
+def within(seconds: float) -> contextlib.AbstractContextManager[None]:
     """Fail in what takes longer than so many seconds, wherever it waits."""
 
-    def end(signum: int, frame: object) -> None:
+    def end() -> None:
         raise TimeoutError(f"not ended after {seconds:.0f} s")
 
-    before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    return alarms(end, seconds)
 
 
 def handlers_use(adapter: StorageAdapter, times: int) -> None:

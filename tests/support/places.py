@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dis
+import os
 import sys
 from collections.abc import Callable, Collection
 from types import CodeType, FrameType, ModuleType
 from typing import Any
+
+STRIDE = int(os.environ.get("AMFS_INTERRUPT_STRIDE", "5"))
+"""How many places are passed over for each that is tried: 1 tries all, in a few minutes."""
 
 Place = tuple[CodeType, int]
 
